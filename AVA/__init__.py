@@ -1,0 +1,1 @@
+"""Aesthetic quality: the models trained on AVA."""

@@ -1,0 +1,1 @@
+"""Technical quality: the model trained on TID2013."""
