@@ -1,0 +1,139 @@
+"""Re-make the distorted images of TID2013 from the Kodak photographs that it was made of.
+
+    python TID2013_regression/make_images.py --references data/kodak --mos data/tid2013/mos_with_names.txt \\
+        --out data/tid2013_remade
+
+The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. Where five of them lie is known to the pixel
+(reference_crops.json); of the others the centre is taken. I25 is synthetic and cannot be re-made: 2,880 images of
+3,000. They are re-made images with published scores, not TID2013. Written are `iRR_DD_L.png` and the
+`mos_with_names.txt` of the references that were there.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from iqa.datasets import LABELS_NAME, read_mos
+from iqa.distortions import DISTORTIONS, ladder, psnr_luma
+from iqa.files import written_whole
+from iqa.images import ImageError, read_image
+
+HEIGHT, WIDTH = 384, 512
+LEVELS = (1, 2, 3, 4, 5)
+CROPS = Path(__file__).with_name("reference_crops.json")
+
+
+def read_reference(folder, number, crops):
+    """The reference I<number> as TID2013 has it, uint8 (384, 512, 3), or None where its Kodak image is not there."""
+    file = Path(folder) / f"kodim{number:02d}.png"
+    if not file.exists():
+        return None
+    image = read_image(file)
+    height, width = image.shape[:2]
+    crop = crops.get(f"I{number:02d}", {"top": (height - HEIGHT) // 2, "left": (width - WIDTH) // 2})
+    return image[crop["top"] : crop["top"] + HEIGHT, crop["left"] : crop["left"] + WIDTH]
+
+
+def make_ladder(task, folder, crops, out, suffix, seed):
+    """Write the five levels of one distortion of one reference; returns their luma PSNR."""
+    number, distortion = task
+    reference = read_reference(folder, number, crops)
+    images = ladder(reference, distortion, LEVELS, seed=(seed, number, distortion))
+    for level, image in zip(LEVELS, images):
+        with written_whole(out / f"i{number:02d}_{distortion:02d}_{level}.{suffix}") as file:
+            Image.fromarray(image).save(file, suffix, **({"compress_level": 1} if suffix == "png" else {}))
+    return [psnr_luma(reference, image) for image in images]
+
+
+def print_psnr(found, published):
+    """Print the mean luma PSNR of each type and level, beside the published mean over the references in the table."""
+    print("luma PSNR in dB (studio range)" + (": ours, published" if published else ""))
+    for distortion in DISTORTIONS.values():
+        cells = []
+        for level in LEVELS:
+            key = (distortion.number, level)
+            numbers = list(published[key]) if published else sorted({n for n, d in found if d == distortion.number})
+            ours = np.mean([found[number, distortion.number][level - 1] for number in numbers])
+            cells.append(f"{ours:6.2f}" + (f" {np.mean(list(published[key].values())):6.2f}" if published else ""))
+        print(f"{distortion.number:2d} {distortion.name:34s}", "  ".join(cells))
+
+
+def read_published(file, numbers):
+    """`reference,distortion,level,psnr_db` -> {(distortion, level): {reference number: dB}}, for `numbers` only."""
+    published = {}
+    with open(file, newline="") as lines:
+        for row in csv.DictReader(lines):
+            number = int(row["reference"][1:])
+            if number in numbers:
+                published.setdefault((int(row["distortion"]), int(row["level"])), {})[number] = float(row["psnr_db"])
+    return published
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--mos", type=Path, help=f"published scores (default: {LABELS_NAME} in --references)")
+    parser.add_argument("--crops", type=Path, default=CROPS, help="where the references lie in the Kodak images")
+    parser.add_argument("--psnr", type=Path, help="published PSNR (reference,distortion,level,psnr_db) to compare with")
+    parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
+    parser.add_argument("--format", choices=("png", "bmp"), default="png")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    arguments = parser.parse_args()
+    try:
+        crops = json.loads(arguments.crops.read_text())
+        labels = read_mos(arguments.mos or arguments.references / LABELS_NAME)
+        numbers = [n for n in range(1, 25) if read_reference(arguments.references, n, crops) is not None]
+        published = read_published(arguments.psnr, numbers) if arguments.psnr else None
+    except (OSError, ValueError, ImageError) as error:
+        parser.error(str(error))
+    if not numbers:
+        parser.error(f"{arguments.references} holds none of kodim01.png ... kodim24.png")
+    absent = sorted(set(range(1, 25)) - set(numbers))
+    if absent:
+        print(f"not there: {', '.join(f'kodim{n:02d}.png' for n in absent)}", file=sys.stderr)
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tasks = [(number, distortion) for number in numbers for distortion in DISTORTIONS]
+    make = partial(
+        make_ladder,
+        folder=arguments.references,
+        crops=crops,
+        out=arguments.out,
+        suffix=arguments.format,
+        seed=arguments.seed,
+    )
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        results = tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr)
+        found = dict(zip(tasks, results))
+
+    made = {f"i{number:02d}" for number in numbers}
+    with written_whole(arguments.out / LABELS_NAME) as file:
+        rows = [f"{i.mos:.5f} {i.name}.{arguments.format}\n" for i in labels if i.reference in made]
+        file.write("".join(rows).encode())
+    print_psnr(found, published)
+    if arguments.figure:
+        from iqa.plots import contact_sheet
+
+        rows = {
+            f"{d.number} {d.name}": [
+                read_image(arguments.out / f"i{numbers[-1]:02d}_{d.number:02d}_{level}.{arguments.format}")
+                for level in LEVELS
+            ]
+            for d in DISTORTIONS.values()
+        }
+        contact_sheet(rows, [f"level {level}" for level in LEVELS], arguments.figure)
+    print(f"{5 * len(tasks)} images of {len(numbers)} references in {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

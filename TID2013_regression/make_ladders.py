@@ -1,0 +1,120 @@
+"""Widen TID2013's few scenes: distort patches of any photographs, labelled with the typical score of the distortion.
+
+    python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
+        --out data/ladders --exclude TID2013_regression/ladder_photographs.txt
+
+A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random between level
+0.5 and level 5. Its labels are what TID2013 gave that distortion on average (over its training scenes, references 7
+to 25), interpolated between the levels. Written are `PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step
+1-5) and a `mos_with_names.txt` in TID2013's form, so that training reads them like TID2013 itself.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from iqa.datasets import LABELS_NAME, read_mos, split_by_reference, typical_mos
+from iqa.distortions import distort
+from iqa.files import written_whole
+from iqa.images import ImageError, list_images, random_patch, read_image
+
+SIZE = 256  # a little more than the network sees, so that training can still crop
+
+# TID2013 published no score of its references. Its best distorted images reach 6.5; people put the reference above.
+UNTOUCHED_MOS = 6.5
+
+# The everyday distortions come in every second ladder: noise, blur, JPEG, JPEG2000.
+COMMON = (1, 8, 10, 11)
+OTHERS = tuple(number for number in range(1, 25) if number not in COMMON)
+
+# Types whose strength does not grow steadily with the level, or in whole numbers: only their five levels are used.
+UNEVEN = (14, 15, 17)
+
+HELD_OUT = tuple(f"i{number:02d}" for number in range(1, 7))  # test and validation scenes give no labels
+
+
+def draw_levels(distortion, rng):
+    """Four rising levels, one from each quarter of the range."""
+    if distortion in UNEVEN:
+        return np.sort(rng.choice(np.arange(1, 6), 4, replace=False)).astype(float)
+    edges = np.array([0.5, 1.6, 2.8, 3.9, 5.0])
+    return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
+
+
+def make_ladder(task, out, typical, seed):
+    """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
+    path, serial, distortion = task
+    rng = np.random.default_rng((seed, *path.name.encode(), serial))
+    try:
+        image = read_image(path)
+        smallest = SIZE / min(image.shape[:2])
+        # Made smaller, a photograph loses the traces of the camera's own JPEG: more of the ladders start clean.
+        scale = max(smallest, rng.choice([1.0, rng.uniform(0.5, 1.0)]))
+        if scale < 1:
+            size = [max(SIZE, round(length * scale)) for length in (image.shape[1], image.shape[0])]
+            image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+        untouched = random_patch(image, SIZE, rng)
+    except ImageError as error:
+        return f"{path}: {error}"
+    levels = draw_levels(distortion, rng)
+    noise = rng.integers(2**32)
+    steps = [untouched] + [distort(untouched, distortion, level, seed=noise) for level in levels]
+    scores = [UNTOUCHED_MOS, *np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])]
+    lines = []
+    for step, (image, score) in enumerate(zip(steps, scores), start=1):
+        name = f"{path.stem}-{serial}_{distortion:02d}_{step}.png"
+        with written_whole(out / name) as file:
+            Image.fromarray(np.ascontiguousarray(image)).save(file, "png", compress_level=1)
+        lines.append(f"{score:.5f} {name}\n")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
+    parser.add_argument("--mos", required=True, type=Path, help="TID2013's mos_with_names.txt")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one a line")
+    parser.add_argument("--per-photo", type=int, default=2, help="ladders of each photograph (default: 2)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    arguments = parser.parse_args()
+    try:
+        train, _ = split_by_reference(read_mos(arguments.mos), HELD_OUT)
+        excluded = set(arguments.exclude.read_text().split()) if arguments.exclude else set()
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    photos = [path for path in list_images(arguments.photos) if path.name not in excluded]
+    if not photos:
+        parser.error(f"{arguments.photos} holds no photographs")
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(arguments.seed)
+    tasks = [
+        (path, serial, int(rng.choice(OTHERS if serial % 2 else COMMON)))
+        for path in photos
+        for serial in range(arguments.per_photo)
+    ]
+    make = partial(make_ladder, out=arguments.out, typical=typical_mos(train), seed=arguments.seed)
+    lines, refused = [], []
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for result in tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr):
+            (refused.append if isinstance(result, str) else lines.extend)(result)
+    with written_whole(arguments.out / LABELS_NAME) as file:
+        file.write("".join(lines).encode())
+    for reason in sorted(set(refused)):
+        print(f"left out: {reason}", file=sys.stderr)
+    print(
+        f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(set(refused))} photographs left out"
+    )
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Any image file -> RGB uint8, and the geometries that cut or resize it to what a network sees.
+
+pixels = read_image("photo.jpg")            # (H, W, 3) uint8
+patch = centre_patch(pixels, 224)           # (224, 224, 3) uint8
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+#: What is looked for in a folder; a file named outright is read whatever its suffix.
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+)
+
+#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning).
+MAX_PIXELS = 2 * 89_478_485
+
+
+class ImageError(ValueError):
+    """An image that cannot be scored; the message is one line without the file's name."""
+
+
+def read_image(image):
+    """Read an image as it would be seen on a white page.
+
+    16-bit grey is scaled to 8 bits, transparency is laid on white, EXIF rotation is turned upright, of an animation
+    the first frame is taken, CMYK and palettes become RGB.
+
+    Args:
+        image: a path, a PIL image, or a uint8 array (H, W, 3), which is returned as it is.
+
+    Returns:
+        A uint8 array (H, W, 3), RGB, 0-255.
+
+    Raises:
+        ImageError: if there is no such file, or it is empty, broken, truncated, no image, or too large.
+        TypeError, ValueError: if an array is not uint8 of shape (H, W, 3).
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise TypeError(f"an image array must be uint8, not {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"an image array must have the shape (H, W, 3), not {image.shape}")
+        return image
+    if isinstance(image, Image.Image):
+        return _to_rgb(image)
+    try:
+        if Path(image).stat().st_size == 0:
+            raise ImageError("the file is empty")
+        # Pillow only warns of up to twice its limit of pixels; our own check below is the error.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(image) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise ImageError(f"{opened.width}x{opened.height} pixels are more than {MAX_PIXELS}")
+                return _to_rgb(opened)
+    except FileNotFoundError:
+        raise ImageError("there is no such file") from None
+    except IsADirectoryError:
+        raise ImageError("it is a folder, not an image") from None
+    except PermissionError:
+        raise ImageError("the file may not be read") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"it has more than {MAX_PIXELS} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError("it is not an image, or of an unknown format") from None
+    except ImageError:
+        raise
+    except Exception as error:  # decoders of some twenty formats raise whatever their parsing runs into
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"it cannot be decoded: {reason}") from None
+
+
+def _to_rgb(image):
+    image.seek(0) if getattr(image, "is_animated", False) else image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # `convert` clips 16-bit grey to white. Only the 16-bit modes tell their range; "I" is what 16-bit PNG was.
+        grey = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.clip(np.rint(grey / 257), 0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        grey = np.asarray(image)
+        image = Image.fromarray(np.clip(np.rint(np.nan_to_num(grey)), 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def list_images(folder):
+    """The image files below a folder, by suffix, sorted by path."""
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def sample_photograph():
+    """The path of the photograph that matplotlib ships (Grace Hopper, 1984, 512x600, public domain)."""
+    from matplotlib.cbook import get_sample_data
+
+    return Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
+
+
+# --- geometries: (H, W, 3) uint8 -> (size, size, 3) uint8 -----------------------------------------------------------
+
+
+def patch(image, top, left, size):
+    """The square patch at a place.
+
+    Raises:
+        ImageError: if the image is smaller than the patch.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise ImageError(f"{width}x{height} pixels are fewer than the {size}x{size} that this model needs")
+    return image[top : top + size, left : left + size]
+
+
+def centre_patch(image, size):
+    """The patch in the middle; see `patch`."""
+    return patch(image, (image.shape[0] - size) // 2, (image.shape[1] - size) // 2, size)
+
+
+def left_top_patch(image, size):
+    """The patch in the upper left corner; see `patch`."""
+    return patch(image, 0, 0, size)
+
+
+def random_patch(image, size, rng):
+    """A patch from anywhere, and mirrored or not, both with equal chance; see `patch`."""
+    return random_patches([image], size, rng)[0]
+
+
+def random_patches(images, size, rng):
+    """The same random patch, mirrored or not, of several images of one size (the levels of one scene)."""
+    height, width = images[0].shape[:2]
+    top = int(rng.integers(max(1, height - size + 1)))
+    left = int(rng.integers(max(1, width - size + 1)))
+    step = -1 if rng.random() < 0.5 else 1
+    return [patch(image, top, left, size)[:, ::step] for image in images]
+
+
+def grid_patches(image, size):
+    """The fewest patches on a regular grid that cover the whole image: (N, size, size, 3); see `patch`."""
+    corners = [_grid(length, size) for length in image.shape[:2]]
+    return np.stack([patch(image, top, left, size) for top in corners[0] for left in corners[1]])
+
+
+def _grid(length, size):
+    return np.rint(np.linspace(0, max(0, length - size), -(-length // size))).astype(int)
+
+
+#: `--crop` of the patch models -> function (image, size) -> patches (N, size, size, 3).
+CROPS = {
+    "centre": lambda image, size: centre_patch(image, size)[None],
+    "left_top": lambda image, size: left_top_patch(image, size)[None],
+    "grid": grid_patches,
+}
