@@ -1,0 +1,134 @@
+"""Print how well predictions agree with people's scores, in the words of the original's tables.
+
+python TID2013_regression/plot_regression.py
+python TID2013_regression/plot_regression.py FILE.mat --json metrics.json --figure figure.png
+python TID2013_regression/plot_regression.py FILE.mat --distortion 10
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from iqa.command_line import parser_of, run
+from iqa.files import written_whole
+from iqa.metrics import agreement, correlations
+from iqa.predictions import read_regression
+
+PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
+LEVELS = 5
+DISTORTIONS = 24
+
+
+def by_distortion(predictions):
+    """{distortion: (names of the scenes, labels (scenes, 5), predictions (scenes, 5))}, complete scenes only.
+
+    Names tell which is which; the original's files have none, but hold 24 x 5 images a scene, in order from i01 on.
+    """
+    names = predictions.filenames
+    if not names and len(predictions.labels) % (DISTORTIONS * LEVELS) == 0:
+        scenes = len(predictions.labels) // (DISTORTIONS * LEVELS)
+        keys = np.ndindex(scenes, DISTORTIONS, LEVELS)
+        names = [f"i{scene + 1:02d}_{distortion + 1:02d}_{level + 1}" for scene, distortion, level in keys]
+    ladders = {}
+    for name, label, prediction in zip(names, predictions.labels, predictions.predictions):
+        match = re.fullmatch(r"(.+)_(\d+)_(\d+)", Path(name).stem)
+        if match:
+            ladder = ladders.setdefault(int(match[2]), {}).setdefault(match[1].lower(), {})
+            ladder[int(match[3])] = (label, prediction)
+    tables = {}
+    for distortion, scenes in sorted(ladders.items()):
+        whole = {scene: steps for scene, steps in sorted(scenes.items()) if sorted(steps) == list(range(1, LEVELS + 1))}
+        pairs = np.array([[steps[level] for level in sorted(steps)] for steps in whole.values()]).reshape(-1, LEVELS, 2)
+        tables[distortion] = (list(whole), pairs[..., 0], pairs[..., 1])
+    return tables
+
+
+def print_scenes(table):
+    """The original's lines: labels and predictions of one distortion's five levels, a line a scene."""
+    with np.printoptions(precision=3, suppress=True):
+        for scene, labels, predictions in zip(*table):
+            print(f"Image {scene}, labels:{labels}, predictions:{predictions}")
+
+
+def print_table(result):
+    print(f"Got labels: {result.n}")
+    print("Confusion matrix:")
+    print(result.confusion_matrix)
+    print(f"accuracy:{result.accuracy}")
+    print(f"standard deviation of score differences:{result.score_difference_std}")
+    print(f"LCC: {result.lcc}")
+    print(f"SRCC: SpearmanrResult(correlation={result.srcc[0]}, pvalue={result.srcc[1]})")
+
+
+def note_figures(card_path, predictions, result):
+    """Add the correlations to a card under the geometry and the scenes that they were measured with.
+
+    Raises:
+        ValueError: if the predictions are not of the weights that the card describes.
+    """
+    card = json.loads(card_path.read_text(encoding="utf-8"))
+    if predictions.provenance.get("weights_sha256") != card["sha256"]:
+        raise ValueError(f"{card_path}: the predictions were made with other weights")
+    scenes = sorted({name.partition("_")[0].lower() for name in predictions.filenames})
+    figures = {"n": result.n, "lcc": round(result.lcc[0], 4), "srcc": round(result.srcc[0], 4)}
+    figures["rmse"] = round(result.rmse, 4)
+    card.setdefault("figures", {})[f"{predictions.provenance['geometry']}, {scenes[0]}-{scenes[-1]}"] = figures
+    with written_whole(card_path) as file:
+        file.write(json.dumps(card, indent=1).encode())
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=PREDICTIONS, help=f"default: {PREDICTIONS.name} beside this"
+    )
+    parser.add_argument("--json", type=Path, help="write the metrics here")
+    parser.add_argument("--figure", type=Path, help="write histograms and a scatter plot here")
+    parser.add_argument("--show", action="store_true", help="open the figure")
+    parser.add_argument(
+        "--distortion", type=int, help="print labels and predictions of one distortion's levels instead"
+    )
+    parser.add_argument("--card", type=Path, help="note LCC and SRCC on the card of the weights that predicted")
+    parser.add_argument("--distortions", action="store_true", help="print LCC and SRCC of each distortion as well")
+    arguments = parser.parse_args()
+    try:
+        predictions = read_regression(arguments.file)
+        result = agreement(predictions.labels, predictions.predictions)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    tables = by_distortion(predictions)
+    if arguments.distortion is not None:
+        if arguments.distortion not in tables:
+            parser.error(f"{arguments.file} holds no image of distortion {arguments.distortion}")
+        print_scenes(tables[arguments.distortion])
+        return 0
+    print_table(result)
+    if predictions.skipped:
+        print(f"{len(predictions.skipped)} images were skipped, see `skipped` in {arguments.file}", file=sys.stderr)
+    if arguments.distortions:
+        for distortion, (_, labels, scores) in tables.items():
+            lcc, srcc = correlations(labels.ravel(), scores.ravel())
+            print(f"distortion {distortion:2d}: n {labels.size:4d}, LCC {lcc:.4f}, SRCC {srcc:.4f}")
+    if arguments.json:
+        with written_whole(arguments.json) as file:
+            file.write(json.dumps(result.as_json(), indent=1).encode())
+    if arguments.card:
+        try:
+            note_figures(arguments.card, predictions, result)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    if arguments.figure or arguments.show:
+        from iqa.plots import predictions_against_truth, show
+
+        figure = arguments.figure or arguments.file.with_suffix(".png")
+        predictions_against_truth(predictions.labels, predictions.predictions, figure, title=arguments.file.name)
+        if arguments.show:
+            show(figure)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""Does the score fall when a picture gets worse? The experiment with which the original found that its did not.
+
+    python TID2013_regression/test_distortions.py                            the photograph that matplotlib ships
+    python TID2013_regression/test_distortions.py photo.jpg --figure f.png   degraded by JPEG, blur, noise, JPEG2000
+    python TID2013_regression/test_distortions.py scene/                     files of one scene, as they are
+    python TID2013_regression/test_distortions.py --photos data/photos --list TID2013_regression/ladder_photographs.txt
+
+A row a picture; with --photos only the share of neighbouring steps in the right order, over all photographs listed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from iqa.command_line import parser_of, printable, run, scene_series
+from iqa.distortions import everyday_ladders
+from iqa.images import CROPS, read_image
+from iqa.metrics import ordered_share
+from TID2013_regression.infer_regression import WEIGHTS, load
+
+
+def print_shares(scorer, folder, names):
+    """Print, for each everyday distortion, the share of neighbouring steps whose score falls."""
+    from tqdm import tqdm
+
+    scores = {}
+    for name in tqdm(names, unit="photograph"):
+        for title, steps in everyday_ladders(read_image(folder / name)).items():
+            scores.setdefault(title, []).append([scorer.score(image) for _, image in steps])
+    shares = {title: ordered_share(rows) for title, rows in scores.items()}
+    for title, rows in scores.items():
+        means = " ".join(f"{score:.2f}" for score in np.mean(rows, axis=0))
+        print(
+            f"{title:12s} {shares[title]:.4f} of {len(rows) * (len(rows[0]) - 1)} pairs in order; mean scores {means}"
+        )
+    print(f"{'mean':12s} {np.mean(list(shares.values())):.4f}")
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)"
+    )
+    parser.add_argument("--crop", choices=CROPS, default="centre")
+    parser.add_argument("--figure", type=Path, help="write the curves here")
+    parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
+    parser.add_argument("--list", type=Path, help="file of their names, one a line")
+    arguments = parser.parse_args()
+    if bool(arguments.photos) != bool(arguments.list):
+        parser.error("--photos and --list go together")
+    try:
+        scorer = load(arguments.weights, arguments.crop)
+        if arguments.photos:
+            print_shares(scorer, arguments.photos, arguments.list.read_text().split())
+            return 0
+        curves = {}
+        for title, steps in scene_series(arguments.scene).items():
+            print(f"{title}:")
+            scores = [scorer.score(image) for _, image in steps]
+            for (label, _), score in zip(steps, scores):
+                print(f"file:{printable(label)}, score:{score:.6f}")
+            curves[title] = ([printable(label) for label, _ in steps], scores)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if arguments.figure:
+        from iqa.plots import distortion_curves
+
+        distortion_curves(curves, arguments.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,48 @@
+"""How far do the features move when a picture gets worse? The original found them to behave better than the score.
+
+    python TID2013_regression/test_distortions_cosine.py                     the photograph that matplotlib ships
+    python TID2013_regression/test_distortions_cosine.py photo.jpg --figure f.png
+    python TID2013_regression/test_distortions_cosine.py scene/              the shortest name is the undistorted file
+
+A row a picture: its score and the cosine distance of its features from those of the undistorted one, 0 (equal) to 2.
+"""
+
+from pathlib import Path
+
+from scipy.spatial.distance import cosine
+
+from iqa.command_line import parser_of, printable, run, scene_series
+from iqa.images import CROPS
+from TID2013_regression.infer_regression import WEIGHTS, load
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)"
+    )
+    parser.add_argument("--crop", choices=CROPS, default="centre")
+    parser.add_argument("--figure", type=Path, help="write the curves here")
+    arguments = parser.parse_args()
+    try:
+        scorer = load(arguments.weights, arguments.crop)
+        curves = {}
+        for title, steps in scene_series(arguments.scene).items():
+            print(f"{title}:")
+            results = [scorer.score_with_features(image) for _, image in steps]
+            distances = [float(cosine(results[0].features, result.features)) for result in results]
+            for (label, _), result, distance in zip(steps, results, distances):
+                print(f"file:{printable(label)}, score:{result.score:.6f}, cos: {distance:.6f}")
+            curves[title] = ([printable(label) for label, _ in steps], distances)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if arguments.figure:
+        from iqa.plots import distortion_curves
+
+        distortion_curves(curves, arguments.figure, ylabel="cosine distance of the features (0-2)")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,295 @@
+"""The networks: backbones, the heads on them, and the weight files they read.
+
+A model is flat: `pixels` (uint8 or float, 0-255) -> `rescaling` -> `noise` (active in training only) -> the layers
+of the backbone under the names that `keras.applications` gives them -> `pooling` -> the head. Normalisation is
+inside, so an exported model cannot be fed wrongly normalised pixels; flat, so that weight files of the same network
+saved by Keras 2 still fit layer by layer.
+"""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import keras
+import numpy as np
+
+PATCH_SIZE = 224
+
+#: Channel mean and deviation of ImageNet (pixels scaled to 0-1), with which torchvision's networks were trained.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# What a backbone's weights were trained with. Both conventions of padding give feature maps of the same size, so
+# a wrong one raises no error: it only shifts every stride-2 convolution by a pixel and spoils the features.
+KERAS_CONVENTION = {"normalisation": "minus_one_to_one", "padding": "keras", "batch_norm_epsilon": 1e-3}
+TORCHVISION_CONVENTION = {"normalisation": "imagenet", "padding": "symmetric", "batch_norm_epsilon": 1e-5}
+
+
+class WeightsError(ValueError):
+    """A weight file that cannot be read, or that belongs to another network."""
+
+
+def normalisation_layer(normalisation):
+    """The `Rescaling` that takes pixels 0-255 to what a backbone expects.
+
+    Args:
+        normalisation: "imagenet" (subtract ImageNet's mean, divide by its deviation) or "minus_one_to_one".
+
+    Raises:
+        ValueError: for any other name.
+    """
+    if normalisation == "imagenet":
+        scale = [1 / (255 * std) for std in IMAGENET_STD]
+        offset = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD)]
+    elif normalisation == "minus_one_to_one":
+        scale, offset = 1 / 127.5, -1.0
+    else:
+        raise ValueError(f"unknown normalisation {normalisation!r}")
+    return keras.layers.Rescaling(scale, offset, name="rescaling")
+
+
+def mobilenet_v2(normalisation="minus_one_to_one", padding="keras", batch_norm_epsilon=1e-3, noise=0.0):
+    """MobileNetV2 (Sandler et al. 2018) from pixels to pooled features, with untrained weights.
+
+    Args:
+        normalisation: see `normalisation_layer`.
+        padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" pads (1, 1) as torchvision does.
+        batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision.
+        noise: standard deviation of the Gaussian noise added in training, as a share of the range of the pixels.
+
+    Returns:
+        A flat `keras.Model`: (N, 224, 224, 3) pixels 0-255 -> (N, 1280) features.
+    """
+    if padding not in ("keras", "symmetric"):
+        raise ValueError(f"unknown padding {padding!r}")
+    pixels = keras.Input((PATCH_SIZE, PATCH_SIZE, 3), name="pixels")
+    normalised = normalisation_layer(normalisation)(pixels)
+    # `noise` speaks of pixels, the layer of normalised values: the mean channel deviation converts one to the other.
+    deviation = float(np.mean(IMAGENET_STD)) if normalisation == "imagenet" else 0.5
+    normalised = keras.layers.GaussianNoise(noise / deviation, name="noise")(normalised)
+    standard = keras.applications.MobileNetV2(input_tensor=normalised, include_top=False, weights=None)
+
+    def adapted(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.ZeroPadding2D) and padding == "symmetric":
+            config["padding"] = ((1, 1), (1, 1))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["epsilon"] = batch_norm_epsilon
+        return type(layer).from_config(config)
+
+    backbone = keras.models.clone_model(standard, clone_function=adapted)
+    features = keras.layers.GlobalAveragePooling2D(name="pooling")(backbone.output)
+    return keras.Model(backbone.input, features, name="mobilenet_v2")
+
+
+def build_backbone(backbone, noise=0.0):
+    """A MobileNetV2 with the weights that `--backbone` names.
+
+    Args:
+        backbone: "imagenet" (downloaded by Keras), "none" (random weights), or the path of torchvision's `.pth`.
+        noise: see `mobilenet_v2`.
+
+    Returns:
+        (model, description): the model of `mobilenet_v2`, and the facts from which `build_from_card` rebuilds it.
+
+    Raises:
+        WeightsError: if the file does not hold torchvision's MobileNetV2.
+    """
+    from_file = backbone not in ("imagenet", "none")
+    convention = TORCHVISION_CONVENTION if from_file else KERAS_CONVENTION
+    model = mobilenet_v2(noise=noise, **convention)
+    if backbone == "imagenet":
+        trained = keras.applications.MobileNetV2(input_shape=(PATCH_SIZE, PATCH_SIZE, 3), include_top=False)
+        for layer in trained.layers:
+            if layer.weights:
+                model.get_layer(layer.name).set_weights(layer.get_weights())
+    elif from_file:
+        load_torchvision(model, read_torch_tensors(backbone))
+    source = "torchvision" if from_file else backbone
+    return model, {"backbone": "mobilenet_v2", "backbone_weights": source, "noise": noise, **convention}
+
+
+def regression_head(backbone, dropout=0.75, l2=0.0):
+    """Dropout, Dense(1000, tanh) "features", Dense(1, linear) "score" on a backbone, as the original had it.
+
+    Returns:
+        A flat `keras.Model`: (N, 224, 224, 3) pixels -> (N, 1) mean opinion scores.
+    """
+    regularizer = keras.regularizers.L2(l2) if l2 else None
+    x = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
+    x = keras.layers.Dense(1000, activation="tanh", kernel_regularizer=regularizer, name="features")(x)
+    score = keras.layers.Dense(1, activation="linear", name="score")(x)
+    return keras.Model(backbone.input, score, name="regression")
+
+
+def build_from_card(card):
+    """The network that a card describes, with untrained weights; see weights/README.md for the keys.
+
+    Raises:
+        ValueError: if the card names a backbone, head, padding or normalisation that is not known here.
+    """
+    backbone, head = card["backbone"], card["head"]
+    if backbone["backbone"] != "mobilenet_v2" or head["kind"] != "regression":
+        raise ValueError(f"unknown network: {head['kind']} on {backbone['backbone']}")
+    facts = ("normalisation", "padding", "batch_norm_epsilon", "noise")
+    return regression_head(mobilenet_v2(**{fact: backbone[fact] for fact in facts}), head["dropout"])
+
+
+# --- torchvision's weights -------------------------------------------------------------------------------------------
+
+_DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+}
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Admits tensors, ordered dicts and plain values; whatever else a pickle names, it is refused."""
+
+    def __init__(self, file, read_storage):
+        super().__init__(file)
+        self.read_storage = read_storage
+
+    def find_class(self, module, name):
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild_tensor
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        raise WeightsError(f"it holds {module}.{name}, and only tensors are read")
+
+    def persistent_load(self, identifier):
+        if not isinstance(identifier, tuple) or len(identifier) != 5 or identifier[0] != "storage":
+            raise WeightsError("it refers to something that is no tensor")
+        _, dtype, key, _, _ = identifier
+        return self.read_storage(dtype, key)
+
+
+def _rebuild_tensor(storage, offset, shape, stride, *_):
+    size = int(np.prod(shape, dtype=np.int64))
+    contiguous = tuple(int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape)))
+    if (tuple(stride) != contiguous and size > 1) or offset < 0 or offset + size > storage.size:
+        raise WeightsError("a tensor in it does not fit its storage")
+    return storage[offset : offset + size].reshape(shape)
+
+
+def read_torch_tensors(file):
+    """Read the tensors of a `.pth` state dict without torch; nothing in the file is executed.
+
+    Both forms of `torch.save` are read: the zip archive of torch >= 1.6 and the older stream of pickles.
+
+    Returns:
+        A dict {name: NumPy array}.
+
+    Raises:
+        WeightsError: if the file is no such state dict, or holds anything but tensors.
+        OSError: if it cannot be opened.
+    """
+    try:
+        with open(file, "rb") as stream:
+            tensors = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # a broken pickle raises whatever its bytes happen to mean
+        raise WeightsError(f"{file}: not a state dict of torch ({type(error).__name__}: {error})") from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, np.ndarray) for value in tensors.values()):
+        raise WeightsError(f"{file}: not a state dict of tensors")
+    return dict(tensors)
+
+
+def _read_zip(stream):
+    with zipfile.ZipFile(stream) as archive:
+        (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        folder = pickled.removesuffix("data.pkl")
+
+        def read_storage(dtype, key):
+            return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
+
+        with archive.open(pickled) as file:
+            return _TensorUnpickler(file, read_storage).load()
+
+
+def _read_legacy(stream):
+    # Three pickles (magic number, protocol, system), the state dict, the keys of the storages, then for each the number
+    # of its elements (int64) and its bytes. The tensors come before their data: they are views of arrays filled later.
+    stream.seek(0)
+    storages = {}
+
+    def read_storage(dtype, key):
+        raise WeightsError("unknown storage")
+
+    plain = [_TensorUnpickler(stream, read_storage).load() for _ in range(3)]
+    if plain[0] != 0x1950A86A20F9469CFC6C:
+        raise WeightsError("it is no file of torch.save")
+
+    class Unpickler(_TensorUnpickler):
+        def persistent_load(self, identifier):
+            if not isinstance(identifier, tuple) or identifier[0] != "storage" or identifier[5] is not None:
+                raise WeightsError("it refers to something that is no tensor")
+            _, dtype, key, _, size, _ = identifier
+            return storages.setdefault(key, np.zeros(size, dtype))
+
+    tensors = Unpickler(stream, read_storage).load()
+    for key in _TensorUnpickler(stream, read_storage).load():
+        (size,) = np.frombuffer(stream.read(8), "<i8")
+        if key not in storages or size != storages[key].size:
+            raise WeightsError("a storage in it has another size than its tensor")
+        storages[key][:] = np.frombuffer(stream.read(storages[key].nbytes), storages[key].dtype)
+    return tensors
+
+
+def load_torchvision(model, tensors):
+    """Copy torchvision's MobileNetV2 into the model of `mobilenet_v2`, layer by layer in the order of both networks.
+
+    Args:
+        model: with "symmetric" padding and an epsilon of 1e-5, or the features are not torchvision's.
+        tensors: from `read_torch_tensors`; the classifier in it is left out.
+
+    Raises:
+        WeightsError: naming the first layer and the shapes that do not fit.
+    """
+    features = [name for name in tensors if name.startswith("features.") and name.endswith(".weight")]
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(features) != len(layers):
+        raise WeightsError(
+            f"not torchvision's MobileNetV2: {len(features)} layers with weights instead of {len(layers)}"
+        )
+    for layer, name in zip(layers, features):
+        prefix = name.removesuffix("weight")
+        if isinstance(layer, keras.layers.BatchNormalization):
+            parts = ("weight", "bias", "running_mean", "running_var")
+            values = [tensors.get(prefix + part, np.empty(0)) for part in parts]
+        elif isinstance(layer, keras.layers.DepthwiseConv2D):
+            values = [_transposed(tensors[name], (2, 3, 0, 1))]
+        else:
+            values = [_transposed(tensors[name], (2, 3, 1, 0))]
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        found = [value.shape for value in values]
+        if found != expected:
+            raise WeightsError(f"{name} has the shape {found} where layer {layer.name} needs {expected}")
+        layer.set_weights(values)
+
+
+def _transposed(value, axes):
+    return value.transpose(axes) if value.ndim == len(axes) else value
+
+
+def load_weights(model, file):
+    """Load `.weights.h5`, all of it or nothing.
+
+    Raises:
+        WeightsError: if the file is missing, broken, or of another model.
+    """
+    before = model.get_weights()
+    try:
+        model.load_weights(file)
+    except Exception as error:  # h5py and Keras raise whatever a foreign file makes them stumble over
+        model.set_weights(before)
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{file}: not the weights of this model ({reason})") from None

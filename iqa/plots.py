@@ -1,0 +1,118 @@
+"""Figures from metrics, scores and training logs, drawn without a display; every function writes one file.
+
+Series differ in line style and marker as well as in colour, so that a print in grey can be read.
+"""
+
+import csv
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from iqa.files import temporary_beside
+
+STYLES = (("tab:blue", "-", "o"), ("tab:orange", "--", "s"), ("tab:green", ":", "^"), ("tab:red", "-.", "D"))
+
+
+def _figure(width, height):
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure, path):
+    with temporary_beside(path) as file:
+        figure.savefig(file, dpi=150)
+
+
+def predictions_against_truth(true, predicted, path, scale="mean opinion score (TID2013, 0-9)", title=""):
+    """Two panels: the histograms of true and predicted scores, and a scatter of one over the other.
+
+    Args:
+        true, predicted: float (N,).
+        path: file to write; its suffix tells the format.
+    """
+    figure = _figure(10, 4.5)
+    left, right = figure.subplots(1, 2)
+    lowest, highest = (f(f(true), f(predicted)) for f in (min, max))
+    bins = np.linspace(np.floor(lowest), np.ceil(highest), 41)
+    left.hist(true, bins, color="0.75", label="people")
+    left.hist(predicted, bins, histtype="step", color="black", linewidth=1.5, label="model")
+    left.set(xlabel=scale, ylabel="images")
+    left.legend()
+    right.plot(bins[[0, -1]], bins[[0, -1]], color="0.6", linewidth=1, label="equal")
+    right.plot(true, predicted, "o", markersize=3, markerfacecolor="none", color="tab:blue")
+    right.set(xlabel=f"people: {scale}", ylabel="model", xlim=bins[[0, -1]], ylim=bins[[0, -1]], aspect="equal")
+    right.legend()
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def contact_sheet(rows, columns, path):
+    """A sheet of pictures.
+
+    Args:
+        rows: {label: list of uint8 RGB arrays}, one picture a column.
+        columns: headings.
+        path: file to write.
+    """
+    height = next(iter(rows.values()))[0].shape[0] / next(iter(rows.values()))[0].shape[1]
+    figure = _figure(2.2 * len(columns) + 2, 2.2 * height * len(rows) + 0.4)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for cells, (label, pictures) in zip(axes, rows.items()):
+        for cell, picture in zip(cells, pictures):
+            cell.imshow(picture)
+            cell.set(xticks=[], yticks=[])
+        cells[0].set_ylabel(label.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=9)
+    for cell, heading in zip(axes[0], columns):
+        cell.set_title(heading, fontsize=10)
+    _save(figure, path)
+
+
+def distortion_curves(series, path, ylabel="score (TID2013 scale, 0-9)"):
+    """Scores over the steps of each ladder.
+
+    Args:
+        series: {name: (step labels, values)}; the first step is the untouched image.
+        path: file to write.
+    """
+    figure = _figure(max(6, 3.2 * len(series)), 3.8)
+    axes = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
+    for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), STYLES * len(series)):
+        axis.plot(range(len(values)), values, line, color=colour, marker=marker)
+        axis.set_xticks(range(len(values)), labels, rotation=30, ha="right")
+        axis.set_title(name, fontsize=10)
+        axis.grid(axis="y", color="0.9")
+    axes[0].set_ylabel(ylabel)
+    _save(figure, path)
+
+
+def training_curve(log, path):
+    """Loss and correlation over the epochs of a run folder's `log.csv`, the learning rates marked."""
+    with open(log, newline="") as lines:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+    figure = _figure(8, 4.5)
+    panels = figure.subplots(2, 1, sharex=True)
+    epochs = [row["epoch"] for row in rows]
+    for panel, name in zip(panels, ("loss", "lcc")):
+        panel.plot(epochs, [row[name] for row in rows], "--", color="tab:orange", marker="s", label="training")
+        panel.plot(epochs, [row[f"val_{name}"] for row in rows], "-", color="tab:blue", marker="o", label="validation")
+        panel.set_ylabel(name)
+        previous = None
+        for row in rows:
+            if row["learning_rate"] != previous:
+                previous = row["learning_rate"]
+                panel.axvline(row["epoch"] - 0.5, color="0.8", linewidth=1)
+                panel.annotate(
+                    f" {previous:g}", (row["epoch"] - 0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=8
+                )
+    panels[0].legend()
+    panels[1].set_xlabel("epoch (learning rate at the foot)")
+    _save(figure, path)
+
+
+def show(path):
+    """Open a figure in the viewer that the system has for its kind."""
+    import webbrowser
+
+    webbrowser.open(path.resolve().as_uri())
