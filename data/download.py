@@ -1,0 +1,109 @@
+"""Fetch what the shipped weights were made of; every file is checked against data/files.sha256.
+
+    python data/download.py                       everything below
+    python data/download.py tid2013 kodak         some of it
+    python data/download.py --to /big/disk
+
+    tid2013      the 3,000 mean opinion scores of TID2013 (63 kB)
+    kodak        the 24 Kodak images, from which TID2013 was made (15 MB)
+    imagenet     torchvision's MobileNetV2, trained on ImageNet (14 MB)
+    photos       1,000 photographs, one of each class of ImageNet (107 MB; research use only)
+
+A transfer that broke goes on where it stopped. TID2013's own images are to be had from its authors,
+https://www.ponomarenko.info/tid2013.htm, under their terms.
+"""
+
+import argparse
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from iqa.command_line import run
+from iqa.scoring import sha256
+
+MANIFEST = Path(__file__).with_name("files.sha256")
+
+SOURCES = {
+    "tid2013": "https://raw.githubusercontent.com/yy3948/IQA/c38a3262b488138c6ad0f60d4d8b17b9f0f990ce/tid2013/",
+    "kodak": "https://r0k.us/graphics/kodak/kodak/",
+    "imagenet": "https://download.pytorch.org/models/",
+    "photos": "https://raw.githubusercontent.com/EliSchwartz/imagenet-sample-images/master/",
+}
+
+TIMEOUT = 60  # seconds without a byte
+
+
+def url_of(path):
+    """Where a file of the manifest comes from."""
+    folder, _, name = path.partition("/")
+    return SOURCES[folder] + (name.replace(".jpg", ".JPEG") if folder == "photos" else name)
+
+
+def read_manifest(file=MANIFEST):
+    """{path below the data folder: sha256}, from lines as `sha256sum` writes them."""
+    rows = (line.split(maxsplit=1) for line in Path(file).read_text().splitlines())
+    return {path.strip(): digest for digest, path in rows}
+
+
+def fetch(url, path, digest):
+    """Download one file, or the rest of it if part of it is there.
+
+    Args:
+        url: http or https.
+        path: where the whole file is to stand; what has come so far stands beside it as NAME.part.
+        digest: the SHA-256 that it must have.
+
+    Raises:
+        OSError: if the transfer fails or the disk is full; the part is kept.
+        ValueError: if all of it came and is not the file expected; nothing is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            resumed = answer.status == 206  # a server that knows no ranges sends all of it again
+            expected = (have if resumed else 0) + int(answer.headers.get("Content-Length", 0))
+            with open(part, "ab" if resumed else "wb") as file:
+                shutil.copyfileobj(answer, file)
+        if part.stat().st_size < expected:
+            raise OSError(f"the transfer broke after {part.stat().st_size} of {expected} bytes")
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing left to send: the part is the whole
+            raise
+    if sha256(part) != digest:
+        part.unlink()
+        raise ValueError("what came is not the file expected (sha256 differs)")
+    part.rename(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SOURCES)} (default: all)")
+    parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sets) - set(SOURCES)
+    if unknown:
+        parser.error(f"no set is called {', '.join(sorted(unknown))}; there are {', '.join(SOURCES)}")
+    wanted = arguments.sets or list(SOURCES)
+    files = {path: digest for path, digest in read_manifest().items() if path.partition("/")[0] in wanted}
+    failed = fetched = 0
+    for path, digest in files.items():
+        target = arguments.to / path
+        if target.exists() and sha256(target) == digest:
+            continue
+        try:
+            fetch(url_of(path), target, digest)
+            fetched += 1
+        except (OSError, ValueError) as error:
+            failed += 1
+            print(f"{path}: {error} ({url_of(path)})", file=sys.stderr)
+    print(f"{len(files)} files: {len(files) - fetched - failed} were there, {fetched} fetched, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run(main)
