@@ -17,7 +17,7 @@ that cover all of it. An image smaller than that is refused.
 from functools import cache
 from pathlib import Path
 
-from iqa.command_line import parser_of, print_scores, run, score_labelled
+from iqa.command_line import parser_of, print_scores, quiet_start, run, score_labelled
 from iqa.datasets import locate, read_mos
 from iqa.images import CROPS
 from iqa.scoring import Scorer
@@ -74,7 +74,8 @@ def main():
         parser.error("--batch-size must be 1 or more")
     try:
         if not arguments.labels:
-            scorer = load(arguments.weights, arguments.crop)
+            with quiet_start():
+                scorer = load(arguments.weights, arguments.crop)
             return print_scores(scorer, arguments.images, arguments.json, arguments.batch_size)
         images = read_mos(arguments.labels)
         if arguments.references:
@@ -82,7 +83,8 @@ def main():
         images = locate(images, arguments.folder)
         if not any(image.path for image in images):
             parser.error(f"{arguments.folder} holds none of the {len(images)} images of {arguments.labels}")
-        scorer = load(arguments.weights, arguments.crop)
+        with quiet_start():
+            scorer = load(arguments.weights, arguments.crop)
         return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments.batch_size)
     except (OSError, ValueError) as error:
         parser.error(str(error))

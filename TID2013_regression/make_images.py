@@ -9,7 +9,6 @@ The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. Where five of
 `mos_with_names.txt` of the references that were there.
 """
 
-import argparse
 import csv
 import json
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from iqa.command_line import parser_of, run
 from iqa.datasets import LABELS_NAME, read_mos
 from iqa.distortions import DISTORTIONS, ladder, psnr_luma
 from iqa.files import written_whole
@@ -78,7 +78,7 @@ def read_published(file, numbers):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--mos", type=Path, help=f"published scores (default: {LABELS_NAME} in --references)")
@@ -133,7 +133,8 @@ def main():
         }
         contact_sheet(rows, [f"level {level}" for level in LEVELS], arguments.figure)
     print(f"{5 * len(tasks)} images of {len(numbers)} references in {arguments.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,7 +9,6 @@ to 25), interpolated between the levels. Written are `PHOTO-N_DD_S.png` (ladder 
 1-5) and a `mos_with_names.txt` in TID2013's form, so that training reads them like TID2013 itself.
 """
 
-import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from iqa.command_line import parser_of, run
 from iqa.datasets import LABELS_NAME, read_mos, split_by_reference, typical_mos
 from iqa.distortions import distort
 from iqa.files import written_whole
@@ -76,7 +76,7 @@ def make_ladder(task, out, typical, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
     parser.add_argument("--mos", required=True, type=Path, help="TID2013's mos_with_names.txt")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
@@ -117,4 +117,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import parser_of, printable, run, scene_series
+from iqa.command_line import parser_of, printable, quiet_start, run, scene_series
 from iqa.distortions import everyday_ladders
 from iqa.images import CROPS, read_image
 from iqa.metrics import ordered_share
@@ -50,7 +50,8 @@ def main():
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
     try:
-        scorer = load(arguments.weights, arguments.crop)
+        with quiet_start():
+            scorer = load(arguments.weights, arguments.crop)
         if arguments.photos:
             print_shares(scorer, arguments.photos, arguments.list.read_text().split())
             return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scipy.spatial.distance import cosine
 
-from iqa.command_line import parser_of, printable, run, scene_series
+from iqa.command_line import parser_of, printable, quiet_start, run, scene_series
 from iqa.images import CROPS
 from TID2013_regression.infer_regression import WEIGHTS, load
 
@@ -26,7 +26,8 @@ def main():
     parser.add_argument("--figure", type=Path, help="write the curves here")
     arguments = parser.parse_args()
     try:
-        scorer = load(arguments.weights, arguments.crop)
+        with quiet_start():
+            scorer = load(arguments.weights, arguments.crop)
         curves = {}
         for title, steps in scene_series(arguments.scene).items():
             print(f"{title}:")

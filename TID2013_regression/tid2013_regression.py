@@ -12,7 +12,7 @@ the photographs of make_ladders.py, without which it has too few scenes to learn
 import sys
 from pathlib import Path
 
-from iqa.command_line import parser_of, run
+from iqa.command_line import parser_of, quiet_start, run
 from iqa.datasets import LABELS_NAME, ladders, locate, read_mos, split_by_reference
 
 TEST = ("i01", "i02", "i03")
@@ -59,15 +59,15 @@ def read_ladders(folder, labels=None):
 
 def main():
     parser, arguments = parse_arguments()
-    # Only now: whoever asks for --help should not wait for TensorFlow.
-    import keras
+    with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
+        import keras
 
-    from iqa.losses import LCC, LadderLoss
-    from iqa.models import PATCH_SIZE, build_backbone, load_weights, regression_head
-    from iqa.pipeline import CentrePatches, Ladders
-    from iqa.session import Session, parse_schedule
+        from iqa.losses import LCC, LadderLoss
+        from iqa.models import PATCH_SIZE, build_backbone, load_weights, regression_head
+        from iqa.pipeline import CentrePatches, Ladders
+        from iqa.session import Session, parse_schedule
 
-    keras.utils.set_random_seed(arguments.seed)
+        keras.utils.set_random_seed(arguments.seed)
     try:
         phases = parse_schedule(arguments.schedule) if arguments.schedule else []
         images = [image for ladder in read_ladders(arguments.images, arguments.train_labels) for image in ladder]

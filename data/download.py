@@ -13,14 +13,13 @@ A transfer that broke goes on where it stopped. TID2013's own images are to be h
 https://www.ponomarenko.info/tid2013.htm, under their terms.
 """
 
-import argparse
 import shutil
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from iqa.command_line import run
+from iqa.command_line import parser_of, run
 from iqa.scoring import sha256
 
 MANIFEST = Path(__file__).with_name("files.sha256")
@@ -81,7 +80,7 @@ def fetch(url, path, digest):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SOURCES)} (default: all)")
     parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
     arguments = parser.parse_args()

@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import sys
+import tempfile
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +48,30 @@ def run(main):
     if sys.flags.interactive:
         os._exit(code if isinstance(code, int) else 1)
     sys.exit(code)
+
+
+@contextmanager
+def quiet_start():
+    """Keep TensorFlow's greetings off stderr, where our own complaints go.
+
+    TF_CPP_MIN_LOG_LEVEL no longer silences them (tensorflow/tensorflow#100442). If the block fails in a way that is not
+    ours to explain, they are shown after all.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as greetings:
+        os.dup2(greetings.fileno(), 2)
+        try:
+            yield
+        except (OSError, ValueError):
+            raise
+        except BaseException:
+            greetings.seek(0)
+            os.write(kept, greetings.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def expand(named):

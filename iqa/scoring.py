@@ -8,7 +8,6 @@ Keras is imported when the first model is loaded, so that asking for `--help` do
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +77,6 @@ class Scorer:
         if self.sha256 != expected:
             raise CardError(f"{path}: not the weights that {card_path.name} describes (sha256 {self.sha256[:12]}...)")
 
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets on stderr, where our complaints go
         import keras
 
         from iqa.models import build_from_card, load_weights

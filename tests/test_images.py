@@ -1,0 +1,183 @@
+import io
+import struct
+import tempfile
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from iqa import images
+from iqa.images import ImageError, read_image
+
+
+def close(image, expected, tolerance=0):
+    assert image.dtype == np.uint8
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() <= tolerance
+
+
+@pytest.fixture
+def colour(photograph):
+    return Image.fromarray(photograph)
+
+
+@pytest.fixture
+def grey(colour):
+    return np.asarray(colour.convert("L"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "webp"])
+def test_lossless_formats_come_back_as_they_were(save, photograph, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    close(read_image(save(f"p.{suffix}", photograph, **options)), photograph)
+
+
+def test_a_cmyk_jpeg_is_scored_in_its_colours(save, colour, photograph):
+    close(read_image(save("p.jpg", colour.convert("CMYK"), quality=98)), photograph, 60)
+
+
+def test_grey_is_repeated_in_three_channels(save, colour, grey):
+    close(read_image(save("p.png", colour.convert("L"))), np.stack([grey] * 3, -1))
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(save, grey):
+    path = save("p.png", Image.fromarray(grey.astype(np.uint16) * 257))
+    close(read_image(path), np.stack([grey] * 3, -1))
+
+
+def test_sixteen_bit_grey_tiff_of_either_byte_order_is_scaled(tmp_path, save, grey):
+    path = save("p.tif", Image.fromarray(grey.astype(np.uint16) * 257))
+    close(read_image(path), np.stack([grey] * 3, -1))
+
+
+def test_a_palette_becomes_its_colours(save, colour):
+    palette = colour.quantize(64)
+    close(read_image(save("p.png", palette)), np.asarray(palette.convert("RGB")))
+
+
+def test_a_transparent_palette_lies_on_white(save, colour):
+    palette = colour.quantize(8)
+    index = int(np.asarray(palette)[0, 0])
+    assert (read_image(save("p.png", palette, transparency=index))[0, 0] == 255).all()
+
+
+def test_transparency_lies_on_white(save, photograph):
+    alpha = np.zeros((*photograph.shape[:2], 1), np.uint8)
+    assert (read_image(save("p.png", np.concatenate([photograph, alpha], -1))) == 255).all()
+
+
+def test_half_transparency_is_half_white(save):
+    path = save("p.png", np.full((4, 4, 4), (0, 0, 0, 128), np.uint8))
+    close(read_image(path), np.full((4, 4, 3), 127, np.uint8))
+
+
+@pytest.mark.parametrize("orientation, turned", [(3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p, -1))])
+def test_exif_rotation_is_turned_upright(save, photograph, orientation, turned):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save("p.png", photograph[:100], exif=exif)
+    close(read_image(path), turned(photograph[:100]))
+
+
+def test_of_an_animation_the_first_frame_is_taken(save):
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200)]
+    path = save("p.gif", frames[0], save_all=True, append_images=frames[1:])
+    close(read_image(path), np.full((8, 8, 3), 10, np.uint8))
+
+
+def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour):
+    assert read_image(photograph) is photograph
+    close(read_image(colour), photograph)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_an_array_of_another_kind_is_refused(array):
+    with pytest.raises((TypeError, ValueError), match="image array must"):
+        read_image(array)
+
+
+def jpeg(photograph):
+    buffer = io.BytesIO()
+    Image.fromarray(photograph).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def png(photograph):
+    buffer = io.BytesIO()
+    Image.fromarray(photograph).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb(photograph):
+    """A PNG of a few bytes that claims 60,000 x 60,000 pixels."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND"]
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("empty.jpg", lambda p: b"", "empty"),
+        ("text.jpg", lambda p: b"I am no picture.\n" * 10, "not an image"),
+        ("cut.jpg", lambda p: jpeg(p)[:3000], "truncated"),
+        ("cut.png", lambda p: png(p)[:3000], "cannot be decoded"),
+        ("bomb.png", bomb, "pixels"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path, photograph, name, content, reason):
+    (tmp_path / name).write_bytes(content(photograph))
+    with pytest.raises(ImageError, match=reason) as error:
+        read_image(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "nothing.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        read_image(tmp_path)
+
+
+@given(st.binary(max_size=300), st.integers(0, 2000))
+def test_bytes_changed_anywhere_give_an_image_or_an_image_error(noise, position):
+    content = bytearray(jpeg(np.full((16, 16, 3), 99, np.uint8)))
+    content[position : position + len(noise)] = noise
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        file.write(content)
+        file.flush()
+        try:
+            assert read_image(file.name).ndim == 3
+        except ImageError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_patch_larger_than_the_image_is_refused():
+    with pytest.raises(ImageError, match="300x223 pixels are fewer than the 224x224"):
+        images.centre_patch(np.zeros((223, 300, 3), np.uint8), 224)
+
+
+@given(st.integers(8, 60), st.integers(8, 60))
+def test_the_grid_covers_every_pixel_with_the_fewest_patches(height, width):
+    image = np.arange(height * width, dtype=np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3]
+    patches = images.grid_patches(image, 8)
+    assert len(patches) == -(-height // 8) * -(-width // 8)
+    assert len(np.unique(patches.reshape(-1, 3), axis=0)) == len(np.unique(image.reshape(-1, 3), axis=0))
+
+
+def test_the_patches_of_a_ladder_are_cut_and_mirrored_alike(photograph):
+    first, second = images.random_patches([photograph, 255 - photograph], 100, np.random.default_rng(5))
+    np.testing.assert_array_equal(first, 255 - second)
+
+
+def test_random_patches_reach_all_places_and_are_mirrored_half_of_the_time():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 0] = np.arange(16).reshape(4, 4)
+    rng = np.random.default_rng(0)
+    patches = [images.random_patch(image, 2, rng)[..., 0] for _ in range(400)]
+    assert len({patch.min() for patch in patches}) == 9
+    assert 150 < sum(patch[0, 0] < patch[0, 1] for patch in patches) < 250

@@ -1,0 +1,97 @@
+import os
+
+import numpy as np
+import pytest
+from scipy import io
+
+from iqa.files import written_whole
+from iqa.predictions import Journal, Predictions, PredictionsError, printable, read_regression, write_regression
+
+EXAMPLE = Predictions(
+    np.array([1.0, 2.5]),
+    np.array([1.25, 2.25], np.float32),
+    ["i01_01_1.bmp", "naïve \udcff.png"],
+    [("i01_01_2.bmp", "the file is empty")],
+    {"model": "m", "utc": "2020-01-01"},
+)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    write_regression(tmp_path / "p.mat", EXAMPLE)
+    read = read_regression(tmp_path / "p.mat")
+    np.testing.assert_array_equal(read.labels, EXAMPLE.labels)
+    np.testing.assert_array_equal(read.predictions, EXAMPLE.predictions)
+    assert read.filenames == ["i01_01_1.bmp", "naïve \\xff.png"]
+    assert read.skipped == EXAMPLE.skipped
+    assert read.provenance == EXAMPLE.provenance
+
+
+def test_old_readers_find_the_names_shapes_and_types_of_the_original(tmp_path):
+    write_regression(tmp_path / "p.mat", EXAMPLE)
+    content = io.loadmat(tmp_path / "p.mat")
+    assert (content["labels"].shape, content["labels"].dtype) == ((1, 2), np.float64)
+    assert (content["predictions"].shape, content["predictions"].dtype) == ((2, 1, 1), np.float32)
+
+
+def test_a_set_without_skipped_images_can_be_written(tmp_path):
+    write_regression(tmp_path / "p.mat", Predictions(np.ones(1), np.ones(1), ["a"]))
+    assert read_regression(tmp_path / "p.mat").skipped == []
+
+
+def test_a_file_without_the_variables_is_refused_by_name(tmp_path):
+    io.savemat(tmp_path / "p.mat", {"labels": np.ones((1, 2))})
+    with pytest.raises(PredictionsError, match=r"p\.mat: it has no variable 'predictions'"):
+        read_regression(tmp_path / "p.mat")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a mat file", b"MATLAB 5.0 MAT-file" + bytes(200)])
+def test_a_broken_file_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "p.mat").write_bytes(content)
+    with pytest.raises(PredictionsError) as error:
+        read_regression(tmp_path / "p.mat")
+    assert "p.mat" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_histograms_are_not_mistaken_for_scores(tmp_path):
+    io.savemat(tmp_path / "p.mat", {"labels": np.ones((3, 11)), "predictions": np.ones((3, 1, 10))})
+    with pytest.raises(PredictionsError, match="not of TID2013"):
+        read_regression(tmp_path / "p.mat")
+
+
+def test_undecodable_bytes_are_shown_as_escapes():
+    assert printable(os.fsdecode(b"a\xffb")) == "a\\xffb"
+
+
+def test_a_journal_remembers_across_a_kill_and_drops_a_torn_line(tmp_path):
+    journal = Journal(tmp_path / "j", {"run": 1})
+    journal.add("a", score=1.5)
+    journal.add("b", reason="broken")
+    journal.close(finished=False)
+    with open(tmp_path / "j", "a") as file:
+        file.write('{"name": "c", "sco')
+    again = Journal(tmp_path / "j", {"run": 1})
+    assert again.done == {"a": {"score": 1.5}, "b": {"reason": "broken"}}
+    again.add("c", score=2.0)
+    again.close(finished=False)
+    last = Journal(tmp_path / "j", {"run": 1})
+    assert set(last.done) == {"a", "b", "c"}
+    last.close(finished=True)
+    assert not (tmp_path / "j").exists()
+
+
+def test_the_journal_of_another_run_is_not_continued(tmp_path):
+    journal = Journal(tmp_path / "j", {"run": 1})
+    journal.add("a", score=1.5)
+    journal.close(finished=False)
+    other = Journal(tmp_path / "j", {"run": 2})
+    assert other.done == {}
+    other.close(finished=True)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    (tmp_path / "f").write_text("old")
+    with pytest.raises(RuntimeError), written_whole(tmp_path / "f") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert (tmp_path / "f").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]

@@ -1,0 +1,71 @@
+import doctest
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from iqa import scores
+
+histograms = st.lists(st.floats(0, 100), min_size=2, max_size=20).filter(lambda shares: sum(shares) > 1e-3)
+
+
+def test_doctests_run():
+    assert doctest.testmod(scores).failed == 0
+
+
+@given(histograms)
+def test_normalised_shares_add_to_one(shares):
+    assert scores.normalise(shares).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shares", [[0, 0], [1, -1], [np.nan, 1], [np.inf, 1]])
+def test_normalise_refuses_what_is_no_histogram(shares):
+    with pytest.raises(ValueError, match="histogram"):
+        scores.normalise(shares)
+
+
+@given(histograms)
+def test_moments_are_those_of_scipys_discrete_distribution(shares):
+    histogram = scores.normalise(shares)
+    twin = stats.rv_discrete(values=(np.arange(1, len(histogram) + 1), histogram))
+    assert scores.mean(histogram) == pytest.approx(twin.mean())
+    assert scores.std(histogram) == pytest.approx(twin.std(), abs=1e-6)
+
+
+@given(st.floats(0.05, 8.95))
+def test_maximum_entropy_has_the_mean_asked_for_and_a_constant_ratio_of_neighbours(mos):
+    values = scores.centres(10, 0, 9)
+    histogram = scores.maximum_entropy_histogram(mos, values)
+    assert scores.mean(histogram, values) == pytest.approx(mos, abs=1e-9)
+    assert np.ptp(np.diff(np.log(histogram))) < 1e-6
+
+
+@pytest.mark.parametrize("mos", [0, 9, -1, 10])
+def test_maximum_entropy_refuses_a_mean_at_or_beyond_the_last_bin(mos):
+    with pytest.raises(ValueError, match="has the mean"):
+        scores.maximum_entropy_histogram(mos, scores.centres(10, 0, 9))
+
+
+def test_maximum_entropy_equals_the_labels_that_idealo_derived(shared):
+    labels = json.loads((shared / "tid2013/idealo_tid_labels_test.json").read_text())
+    lines = (shared / "tid2013/mos_with_names.txt").read_text().split("\n")[: len(labels)]
+    values = scores.centres(10, 0, 9)
+    for label, line in zip(labels, lines):
+        mos, name = line.split()
+        assert label["image_id"].lower() == name.lower().removesuffix(".bmp")
+        np.testing.assert_allclose(scores.maximum_entropy_histogram(float(mos), values), label["label"], atol=1e-6)
+
+
+def test_normal_histogram_keeps_mean_and_deviation_where_nothing_is_cut_off():
+    values = scores.centres(1000, 0, 9)
+    histogram = scores.normal_histogram(np.array([4.0, 5.0]), np.array([0.2, 0.5]), values)
+    np.testing.assert_allclose(scores.mean(histogram, values), [4, 5], atol=1e-6)
+    np.testing.assert_allclose(scores.std(histogram, values), [0.2, 0.5], atol=1e-3)
+
+
+def test_normal_histogram_refuses_a_deviation_of_zero():
+    with pytest.raises(ValueError, match="above 0"):
+        scores.normal_histogram(5.0, 0.0, scores.centres(10))
