@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from iqa.command_line import parser_of, run
 from iqa.datasets import LABELS_NAME, read_mos, split_by_reference, typical_mos
-from iqa.distortions import distort
+from iqa.distortions import DISTORTIONS, distort
 from iqa.files import written_whole
 from iqa.images import ImageError, list_images, random_patch, read_image
 
@@ -82,6 +82,9 @@ def main():
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one a line")
     parser.add_argument("--per-photo", type=int, default=2, help="ladders of each photograph (default: 2)")
+    parser.add_argument(
+        "--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="only these (default: all 24)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
@@ -97,7 +100,7 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(arguments.seed)
     tasks = [
-        (path, serial, int(rng.choice(OTHERS if serial % 2 else COMMON)))
+        (path, serial, int(rng.choice(arguments.distortions or (OTHERS if serial % 2 else COMMON))))
         for path in photos
         for serial in range(arguments.per_photo)
     ]

@@ -18,9 +18,6 @@ from iqa.datasets import LABELS_NAME, ladders, locate, read_mos, split_by_refere
 TEST = ("i01", "i02", "i03")
 VALIDATION = ("i04", "i05", "i06")
 
-# TID2013 has a fifth of the ladders of the photographs, but labels that people gave to these very images.
-TID_REPEATS = 2
-
 NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the original's 0.3 %
 
 # The original dropped 0.75 of the features. Dropped anew for each step of a ladder, they make its order a lottery.
@@ -32,7 +29,9 @@ def parse_arguments():
     parser.add_argument("--images", required=True, type=Path, help="folder of TID2013's images")
     parser.add_argument("--train-labels", type=Path, help=f"default: {LABELS_NAME} in --images")
     parser.add_argument("--test-labels", type=Path, help="labels to choose checkpoints by (default: references 4-6)")
-    parser.add_argument("--ladders", type=Path, help="folder of make_ladders.py")
+    parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
+    # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
+    parser.add_argument("--repeats", type=int, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
     parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
     parser.add_argument("--weights", type=Path, help="weights of this model to start from")
     parser.add_argument("--batch-size", type=int, default=30, help="images, in whole ladders of 5 (default: 30)")
@@ -75,7 +74,7 @@ def main():
         train, validation = split_by_reference(known, VALIDATION)
         if arguments.test_labels:
             validation = [image for image in locate(read_mos(arguments.test_labels), arguments.images) if image.path]
-        photographs = read_ladders(arguments.ladders) if arguments.ladders else []
+        photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
         backbone, facts = build_backbone(arguments.backbone, NOISE)
         model = regression_head(backbone, DROPOUT)
         if arguments.weights:
@@ -88,7 +87,7 @@ def main():
         )
         session = Session(
             model,
-            Ladders(tid * TID_REPEATS + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
+            Ladders(tid * arguments.repeats + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
             CentrePatches(validation, arguments.batch_size, PATCH_SIZE),
             loss=LadderLoss(),
             metrics=["mse", LCC()],
@@ -106,6 +105,7 @@ def main():
                     "images": len(train),
                     "scenes": sorted({image.reference for image in train}),
                     "checkpoint chosen by": sorted({image.reference for image in validation}),
+                    "repeats": arguments.repeats,
                     "ladders of photographs": len(photographs),
                     "seed": arguments.seed,
                 },

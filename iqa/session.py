@@ -58,7 +58,7 @@ class Session:
 
     Args:
         model: a flat model of `iqa.models`; layers from `head` on are trained in frozen phases too.
-        train_data, test_data: `keras.utils.PyDataset`; a `epoch` attribute of `train_data` is kept across a restart.
+        train_data, test_data: `keras.utils.PyDataset`; `train_data` draws an epoch by its attribute `epoch`.
         loss, metrics: as for `compile`.
         run: folder for the log and the checkpoints, made if it is not there.
         card: what the card of the weights says beyond how they were trained and their sha256.
@@ -119,7 +119,6 @@ class Session:
         self.model.load_weights(self.run / state["checkpoint"])
         for layer, generator in zip(_random_layers(self.model), state["generators"]):
             layer.seed_generator.state.assign(generator)
-        self.train_data.epoch = len(self.log)
         return True
 
     def _train(self):
@@ -132,6 +131,7 @@ class Session:
             validation_data=self.test_data,
             initial_epoch=phase["done"],
             epochs=phase["epochs"],
+            shuffle=False,  # the data set shuffles by its own seed; Keras would do it again by the global one
             callbacks=[_EpochKeeper(self), keras.callbacks.TerminateOnNaN()],
             verbose=2,
         )
@@ -172,6 +172,8 @@ class _EpochKeeper(keras.callbacks.Callback):
         self.session = session
 
     def on_epoch_begin(self, epoch, logs=None):
+        # Set, not counted: Keras calls a data set's `on_epoch_end` once more than there are epochs in a `fit`.
+        self.session.train_data.epoch = len(self.session.log)
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):

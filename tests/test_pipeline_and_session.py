@@ -1,0 +1,169 @@
+"""Batches, and a session that is killed and resumed, on a tiny network and tiny pictures."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from iqa.datasets import LabelledImage
+from iqa.images import read_image
+from iqa.losses import LCC, LadderLoss
+from iqa.pipeline import CentrePatches, Ladders
+from iqa.scoring import sha256
+from iqa.session import Phase, Session, parse_schedule
+
+SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def ladders(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("ladders"), np.random.default_rng(0)
+    groups = []
+    for scene in range(6):
+        base = rng.integers(0, 100, (12, 14, 3))
+        group = []
+        for level in range(1, 6):
+            path = folder / f"s{scene}_01_{level}.png"
+            Image.fromarray((base + 30 * level).astype(np.uint8)).save(path)
+            group.append(LabelledImage(f"s{scene}", 1, level, 7.0 - level, path))
+        groups.append(group)
+    return groups
+
+
+def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders):
+    pixels, mos = Ladders(ladders, batch_size=12, patch_size=SIZE, seed=1)[0]
+    assert (pixels.shape, pixels.dtype) == ((10, SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(mos[:, 0], [6, 5, 4, 3, 2] * 2)
+    steps = np.diff(pixels.reshape(2, 5, -1).astype(int), axis=1)
+    assert (steps == 30).all()
+
+
+def test_an_epoch_shows_every_ladder_once_and_the_next_in_another_order(ladders):
+    data = Ladders(ladders, batch_size=10, patch_size=12, seed=1)
+    first = np.concatenate([data[i][0] for i in range(len(data))])
+    data.on_epoch_end()
+    second = np.concatenate([data[i][0] for i in range(len(data))])
+    assert not np.array_equal(first, second)
+    # 12 rows of 14 pixels leave room to move sideways, so ladders are told apart by their darkest pixel rows' ranges.
+    assert len(first) == len(second) == 30
+
+
+def test_batches_depend_on_seed_and_epoch_alone(ladders):
+    one, two = (Ladders(ladders, 10, SIZE, seed=3) for _ in range(2))
+    two[2]
+    np.testing.assert_array_equal(one[1][0], two[1][0])
+    one.epoch = two.epoch = 4
+    np.testing.assert_array_equal(one[0][0], two[0][0])
+    assert not np.array_equal(one[0][0], Ladders(ladders, 10, SIZE, seed=4)[0][0])
+
+
+def test_evaluation_sees_all_centres_in_order(ladders):
+    images = [image for ladder in ladders for image in ladder][:7]
+    data = CentrePatches(images, 3, SIZE)
+    pixels = np.concatenate([data[i][0] for i in range(len(data))])
+    assert len(pixels) == 7
+    np.testing.assert_array_equal(pixels[6], read_image(images[6].path)[2:10, 3:11])
+
+
+def network():
+    keras.utils.set_random_seed(5)
+    pixels = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Rescaling(1 / 255)(pixels)
+    x = keras.layers.GaussianNoise(0.01)(x)
+    x = keras.layers.Conv2D(4, 3, name="backbone")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(0.2, name="dropout")(x)
+    return keras.Model(pixels, keras.layers.Dense(1, name="score")(x))
+
+
+def session(ladders, run):
+    validation = [image for ladder in ladders[:2] for image in ladder]
+    return Session(
+        network(),
+        Ladders(ladders, 10, SIZE, seed=2, workers=1),
+        CentrePatches(validation, 10, SIZE, workers=1),
+        LadderLoss(),
+        ["mse", LCC()],
+        run=run,
+        card={"head": {"kind": "regression"}},
+    )
+
+
+def test_a_schedule_is_read_and_a_bad_one_refused_by_its_part():
+    assert parse_schedule("1@1e-3:frozen, 4@0.0001") == [Phase(1e-3, 1, True), Phase(1e-4, 4)]
+    for bad in ("", "4", "4@", "@1e-3", "4@1e-3:cold", "4@0", "1@1e-3,,1@1e-4"):
+        with pytest.raises(ValueError, match="EPOCHS@RATE"):
+            parse_schedule(bad)
+
+
+def test_a_frozen_phase_moves_the_head_alone_and_normalisation_never_moves(ladders, tmp_path):
+    trained = session(ladders, tmp_path)
+    before = {layer.name: layer.get_weights() for layer in trained.model.layers if layer.weights}
+    trained.fit(1e-2, epochs=1, frozen=True)
+    after = {layer.name: layer.get_weights() for layer in trained.model.layers if layer.weights}
+    same = {name: all(map(np.array_equal, before[name], after[name])) for name in before}
+    assert same == {"backbone": True, "norm": True, "score": False}
+    trained.fit(1e-2, epochs=1)
+    assert not np.array_equal(after["backbone"][0], trained.model.get_layer("backbone").get_weights()[0])
+    assert all(map(np.array_equal, before["norm"], trained.model.get_layer("norm").get_weights()))
+
+
+def test_a_run_folder_holds_a_row_an_epoch_the_last_epoch_and_the_best_with_its_card(ladders, tmp_path):
+    trained = session(ladders, tmp_path)
+    trained.run_schedule(parse_schedule("1@1e-2:frozen,2@1e-3"))
+    with open(tmp_path / "log.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["epoch"], row["phase"], row["learning_rate"]) for row in rows] == [
+        ("1", "1", "0.01"),
+        ("2", "2", "0.001"),
+        ("3", "2", "0.001"),
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "log.csv",
+        "session.json",
+        "epoch-003.weights.h5",
+        "best.weights.h5",
+        "best.json",
+    }
+    card = json.loads((tmp_path / "best.json").read_text())
+    assert card["sha256"] == sha256(tmp_path / "best.weights.h5")
+    assert card["training"]["val_lcc"] == max(float(row["val_lcc"]) for row in rows)
+
+
+def test_a_killed_run_that_is_resumed_ends_with_the_weights_of_an_uninterrupted_one(ladders, tmp_path, monkeypatch):
+    phases = parse_schedule("1@1e-2:frozen,3@1e-3")
+    whole = session(ladders, tmp_path / "whole")
+    whole.run_schedule(phases)
+
+    broken = session(ladders, tmp_path / "broken")
+    getitem = Ladders.__getitem__
+
+    def killing(self, index):
+        if self.epoch == 2 and index == 1:
+            raise RuntimeError("killed")
+        return getitem(self, index)
+
+    monkeypatch.setattr(Ladders, "__getitem__", killing)
+    with pytest.raises(Exception, match="killed"):  # TensorFlow wraps it
+        broken.run_schedule(phases)
+    monkeypatch.undo()
+
+    resumed = session(ladders, tmp_path / "broken")
+    assert resumed.resume()
+    assert len(resumed.log) == 2
+    resumed.run_schedule(phases)
+    assert [row["loss"] for row in resumed.log] == pytest.approx([row["loss"] for row in whole.log], abs=1e-6)
+    for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights()):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_folder_without_a_run_cannot_be_resumed_and_another_schedule_is_refused(ladders, tmp_path):
+    fresh = session(ladders, tmp_path)
+    assert not fresh.resume()
+    fresh.fit(1e-3, epochs=1)
+    with pytest.raises(ValueError, match="another schedule"):
+        fresh.run_schedule([Phase(1e-4, 1)])
