@@ -35,3 +35,35 @@ def save(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Weights of the regression model as they are before training, and their card."""
+    import keras
+
+    from iqa.models import build_backbone, regression_head
+    from iqa.session import save_with_card
+
+    keras.utils.set_random_seed(0)
+    backbone, facts = build_backbone("none", noise=0.003)
+    path = tmp_path_factory.mktemp("weights") / "untrained.weights.h5"
+    card = {"backbone": facts, "head": {"kind": "regression", "dropout": 0.25}, "geometry": {"size": 224}}
+    save_with_card(regression_head(backbone, 0.25), path, card)
+    return path
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """command(module, *arguments) -> (exit code, stdout, stderr) of a script's `main`."""
+
+    def call(module, *arguments):
+        monkeypatch.setattr("sys.argv", [f"{module.__name__}.py", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            code = module.main()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call

@@ -1,0 +1,102 @@
+"""data/download.py against a server on this machine."""
+
+import hashlib
+import importlib.util
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+CONTENT = bytes(range(256)) * 400
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+specification = importlib.util.spec_from_file_location(
+    "download", Path(__file__).resolve().parent.parent / "data/download.py"
+)
+download = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(download)
+
+
+class Server(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        start = 0
+        if "Range" in self.headers and self.path != "/plain":
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.server.starts.append(start)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        body = CONTENT[start:]
+        self.wfile.write(body[: len(body) // 2] if self.path == "/broken" and not start else body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server.starts = []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_file_is_fetched_and_checked(server, tmp_path):
+    download.fetch(f"{server.url}/file", tmp_path / "a/file", DIGEST)
+    assert (tmp_path / "a/file").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+
+
+def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
+    with pytest.raises(OSError, match=r"broke after|IncompleteRead"):
+        download.fetch(f"{server.url}/broken", tmp_path / "file", DIGEST)
+    assert not (tmp_path / "file").exists()
+    download.fetch(f"{server.url}/broken", tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.starts == [0, len(CONTENT) // 2]
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:100])
+    download.fetch(f"{server.url}/plain", tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_already_whole_is_kept(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    download.fetch(f"{server.url}/file", tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_file_with_another_hash_is_not_kept(server, tmp_path):
+    with pytest.raises(ValueError, match="sha256 differs"):
+        download.fetch(f"{server.url}/file", tmp_path / "file", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_an_error_that_names_it_and_the_others_are_fetched(server, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(download, "read_manifest", lambda: {"tid2013/missing": DIGEST, "tid2013/file": DIGEST})
+    monkeypatch.setattr(download, "SOURCES", {"tid2013": f"{server.url}/"})
+    code, out, err = command(download, "tid2013", "--to", tmp_path)
+    assert code == 1
+    assert "1 fetched, 1 failed" in out
+    assert err.startswith("tid2013/missing: HTTP Error 404")
+    assert command(download, "--to", tmp_path)[1].startswith("2 files: 1 were there")
+
+
+def test_every_file_of_the_manifest_has_a_source_and_a_whole_hash():
+    manifest = download.read_manifest()
+    assert len(manifest) == 1026
+    assert all(len(digest) == 64 and download.url_of(path).startswith("https://") for path, digest in manifest.items())

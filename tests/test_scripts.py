@@ -1,0 +1,364 @@
+"""The scripts as a user meets them: what they print, their exit codes, and what they leave behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqa.predictions import read_regression
+from TID2013_regression import (
+    infer_regression,
+    make_images,
+    make_labels,
+    make_ladders,
+    plot_regression,
+    test_distortions,
+    test_distortions_cosine,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted(
+    path.relative_to(ROOT)
+    for folder in ("TID2013_regression", "AVA", "idealo_comparison", "data")
+    for path in (ROOT / folder).glob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def python(*arguments, **options):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+def test_help_works_from_any_folder_without_importing_keras(script, tmp_path):
+    result = python("-X", "importtime", ROOT / script, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage:")
+    assert "keras" not in result.stderr and "tensorflow" not in result.stderr
+
+
+def test_a_usage_error_under_python_i_ends_the_process_with_one_line(tmp_path):
+    script = ROOT / "TID2013_regression/tid2013_regression.py"
+    result = python("-i", script, "--images", tmp_path, "--schedule", "4", input="print('prompt')\n")
+    assert result.returncode == 2
+    assert "EPOCHS@RATE" in result.stderr.splitlines()[-1]
+    assert "prompt" not in result.stdout and "Traceback" not in result.stderr
+
+
+# --- infer ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(photograph).save(folder / name)
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+def test_infer_prints_a_row_an_image_and_names_the_bad_ones(command, weights, folder):
+    code, out, err = command(infer_regression, folder, "--weights", weights)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert code == 1
+    assert [Path(path).name for path, _ in rows] == ["a.png", "b.png"]
+    assert rows[0][1] == rows[1][1] == f"{float(rows[0][1]):.4f}"
+    assert err.splitlines() == [f"{folder}/text.jpg: it is not an image, or of an unknown format"]
+
+
+def test_infer_prints_json_a_line_an_image(command, weights, folder):
+    code, out, _ = command(infer_regression, folder, "--weights", weights, "--json", "--batch-size", 2)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [sorted(row) for row in rows] == [["mean", "path"], ["mean", "path"], ["error", "path"]]
+
+
+def test_infer_is_a_function_for_other_projects(weights, photograph):
+    model = infer_regression.load(weights)
+    assert isinstance(infer_regression.infer(photograph, model), float)
+    assert infer_regression.features(photograph, model).shape == (1000,)
+
+
+@pytest.mark.parametrize("named", ["missing.jpg", "missing/"])
+def test_infer_ends_with_2_if_nothing_named_exists(command, weights, tmp_path, named):
+    code, out, err = command(infer_regression, tmp_path / named, "--weights", weights)
+    assert (code, out) == (2, "")
+    assert "there is no such file" in err
+
+
+def test_infer_ends_with_1_for_a_folder_without_images(command, weights, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = command(infer_regression, tmp_path / "empty", "--weights", weights)
+    assert code == 1
+    assert "a folder without images" in err
+
+
+def test_infer_refuses_unusable_weights_at_once(command, tmp_path, folder):
+    (tmp_path / "bad.weights.h5").write_bytes(b"x")
+    code, out, err = command(infer_regression, folder, "--weights", tmp_path / "bad.weights.h5")
+    assert (code, out) == (2, "")
+    assert "bad.json: there is no such file" in err.splitlines()[-1]
+
+
+@pytest.fixture
+def labelled(tmp_path, photograph):
+    """Six images of TID2013's form, of which one is missing, one broken and one too small."""
+    from PIL import Image
+
+    folder = tmp_path / "tid"
+    folder.mkdir()
+    names = [f"i01_01_{level}" for level in range(1, 6)] + ["i02_01_1"]
+    for number, name in enumerate(names):
+        Image.fromarray(np.roll(photograph, 9 * number, axis=0)).save(folder / f"{name.upper()}.BMP")
+    (folder / "I01_01_2.BMP").unlink()
+    (folder / "I01_01_3.BMP").write_bytes(b"BM")
+    Image.fromarray(photograph[:100]).save(folder / "I01_01_4.BMP")
+    rows = [f"{5 - number / 2:.5f} {name}.bmp\n" for number, name in enumerate(names)]
+    (folder / "mos_with_names.txt").write_text("".join(rows))
+    return folder
+
+
+def labelled_run(command, weights, folder, out, *options):
+    labels = folder / "mos_with_names.txt"
+    return command(
+        infer_regression, "--labels", labels, "--images", folder, "--out", out, "--weights", weights, *options
+    )
+
+
+def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(command, weights, labelled, tmp_path):
+    code, out, _ = labelled_run(command, weights, labelled, tmp_path / "p.mat")
+    read = read_regression(tmp_path / "p.mat")
+    assert code == 1
+    assert "3 images scored, 3 skipped" in out
+    assert read.filenames == ["I01_01_1.BMP", "I01_01_5.BMP", "I02_01_1.BMP"]
+    assert read.labels.tolist() == [5, 3, 2.5]
+    assert [name for name, _ in read.skipped] == ["i01_01_2", "I01_01_3.BMP", "I01_01_4.BMP"]
+    assert "fewer than the 224x224" in read.skipped[2][1]
+    assert read.provenance["geometry"] == "centre patch of 224x224"
+    assert not (tmp_path / "p.mat.journal").exists()
+    one = infer_regression.infer(labelled / "I01_01_5.BMP", infer_regression.load(weights))
+    assert read.predictions[1] == np.float32(one)
+
+
+def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, weights, labelled, tmp_path, monkeypatch):
+    labelled_run(command, weights, labelled, tmp_path / "whole.mat")
+    scorer = infer_regression.load(weights)
+    score_all, scored = type(scorer).score_all, []
+
+    def killed_after_two(self, images, batch_size):
+        for number, result in enumerate(score_all(self, images, batch_size)):
+            if number == 2:
+                raise KeyboardInterrupt
+            scored.append(result[0])
+            yield result
+
+    monkeypatch.setattr(type(scorer), "score_all", killed_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        labelled_run(command, weights, labelled, tmp_path / "broken.mat")
+    monkeypatch.undo()
+    assert not (tmp_path / "broken.mat").exists()
+
+    def counting(self, images, batch_size):
+        images = list(images)
+        scored.extend(images)
+        return score_all(self, images, batch_size)
+
+    monkeypatch.setattr(type(scorer), "score_all", counting)
+    labelled_run(command, weights, labelled, tmp_path / "broken.mat")
+    assert len(scored) == len(set(scored)) == 5
+    whole, broken = (read_regression(tmp_path / name) for name in ("whole.mat", "broken.mat"))
+    np.testing.assert_array_equal(whole.predictions, broken.predictions)
+    assert (whole.filenames, whole.skipped) == (broken.filenames, broken.skipped)
+
+
+def test_a_labelled_run_of_nothing_is_an_error_of_usage(command, weights, labelled, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = command(
+        infer_regression, "--labels", labelled / "mos_with_names.txt", "--images", tmp_path / "empty",
+        "--out", tmp_path / "p.mat", "--weights", weights
+    )  # fmt: skip
+    assert code == 2
+    assert "holds none of the 6 images" in err
+
+
+def test_half_of_a_labelled_run_is_an_error_of_usage(command, labelled):
+    assert command(infer_regression, "--labels", labelled / "mos_with_names.txt")[0] == 2
+
+
+# --- plot -----------------------------------------------------------------------------------------------------------
+
+
+def test_plot_prints_the_originals_table_and_writes_json_and_figure(command, shared, tmp_path):
+    file = shared / "golden/tid_wtf_regression.mat"
+    code, out, _ = command(plot_regression, file, "--json", tmp_path / "m.json", "--figure", tmp_path / "f.png")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[:3] == ["Got labels: 360", "Confusion matrix:", "[[ 1  0  0  0  0  0  0  0  0  0]"]
+    assert lines[12].startswith("accuracy:0.88105257")
+    assert lines[13].startswith("standard deviation of score differences:0.33666168")
+    assert lines[14].startswith("LCC: (0.9205231")
+    assert lines[15].startswith("SRCC: SpearmanrResult(correlation=0.902075654")
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    assert set(metrics) == {
+        "n", "confusion_matrix", "accuracy", "score_difference_std", "lcc", "srcc", "krcc", "rmse"
+    }  # fmt: skip
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
+def test_plot_prints_the_originals_lines_of_a_distortion(command, shared):
+    _, out, _ = command(plot_regression, shared / "golden/tid_wtf_regression.mat", "--distortion", 10)
+    assert out.splitlines()[:2] == [
+        "Image i01, labels:[5.973 5.946 4.917 3.216 2.081], predictions:[5.444 5.27  5.001 3.159 2.45 ]",
+        "Image i02, labels:[6.    5.972 5.432 3.5   2.714], predictions:[5.32  5.366 5.157 4.338 2.609]",
+    ]
+
+
+def test_plot_refuses_a_file_without_the_variables_at_once(command, tmp_path):
+    from scipy import io
+
+    io.savemat(tmp_path / "x.mat", {"a": 1})
+    code, out, err = command(plot_regression, tmp_path / "x.mat")
+    assert (code, out) == (2, "")
+    assert "it has no variable 'labels'" in err.splitlines()[-1]
+
+
+def test_figures_go_on_the_card_of_the_weights_that_predicted_and_on_no_other(command, weights, labelled, tmp_path):
+    import shutil
+
+    from iqa.scoring import card_of
+
+    card = tmp_path / "card.json"
+    shutil.copy(card_of(weights), card)
+    labelled_run(command, weights, labelled, tmp_path / "p.mat")
+    assert command(plot_regression, tmp_path / "p.mat", "--card", card)[0] == 0
+    assert json.loads(card.read_text())["figures"]["centre patch of 224x224, i01-i02"]["n"] == 3
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": "other"}))
+    assert command(plot_regression, tmp_path / "p.mat", "--card", card)[0] == 2
+
+
+# --- labels, images, ladders, distortions ---------------------------------------------------------------------------
+
+
+def test_labels_are_written_in_idealos_form(command, labelled, tmp_path):
+    code, _, _ = command(make_labels, "--mos", labelled / "mos_with_names.txt", "--out", tmp_path / "l.json")
+    rows = json.loads((tmp_path / "l.json").read_text())
+    assert code == 0
+    assert rows[0]["image_id"] == "i01_01_1"
+    assert np.dot(rows[0]["label"], np.arange(10)) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("kind, deviation", [("absolute", 0.2), ("relative", 0.2 * 5)])
+def test_labels_of_1000_bins_have_the_deviation_asked_for(command, labelled, tmp_path, kind, deviation):
+    (tmp_path / "std.txt").write_text("0.2\n" * 6)
+    command(
+        make_labels, "--mos", labelled / "mos_with_names.txt", "--std", tmp_path / "std.txt", "--kind", "normal",
+        "--deviation", kind, "--bins", 1000, "--out", tmp_path / "l.json"
+    )  # fmt: skip
+    label = np.array(json.loads((tmp_path / "l.json").read_text())[0]["label"])
+    values = np.linspace(0, 9, 1000)
+    mean = label @ values
+    assert mean == pytest.approx(5, abs=0.01)
+    assert np.sqrt(label @ (values - mean) ** 2) == pytest.approx(deviation, abs=0.01)
+
+
+@pytest.fixture
+def kodak(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "kodak"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (8, 12, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((768, 512), Image.Resampling.BICUBIC).save(folder / "kodim02.png")
+    lines = [
+        f"{6 - level:.5f} i{r:02d}_{d:02d}_{level}.bmp\n" for r in (1, 2) for d in range(1, 25) for level in range(1, 6)
+    ]
+    (folder / "mos_with_names.txt").write_text("".join(lines))
+    return folder
+
+
+def test_images_are_made_of_the_references_that_are_there_with_their_published_scores(
+    command, kodak, tmp_path, monkeypatch
+):
+    # Three quick types stand for 24: all of them are tested by themselves.
+    from iqa import distortions
+
+    monkeypatch.setattr(make_images, "DISTORTIONS", {n: distortions.DISTORTIONS[n] for n in (1, 10, 16)})
+    out = tmp_path / "out"
+    code, printed, err = command(make_images, "--references", kodak, "--out", out, "--workers", 1)
+    assert code == 0
+    assert "not there: kodim01.png, kodim03.png" in err
+    assert "15 images of 1 references" in printed
+    assert len(list(out.glob("i02_*.png"))) == 15
+    labels = (out / "mos_with_names.txt").read_text().splitlines()
+    assert labels[0] == "5.00000 i02_01_1.png"
+    assert len(labels) == 120
+
+
+def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command, kodak, tmp_path, photograph, save):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    mos = tmp_path / "mos.txt"
+    mos.write_text((kodak / "mos_with_names.txt").read_text().replace("i02_", "i07_"))
+    from PIL import Image
+
+    big = Image.fromarray(photograph).resize((300, 280))
+    big.save(photos / "a.jpg")
+    big.save(photos / "held.jpg")
+    Image.fromarray(photograph[:100]).save(photos / "small.jpg")
+    (tmp_path / "held.txt").write_text("held.jpg\n")
+    out = tmp_path / "ladders"
+    code, printed, err = command(
+        make_ladders, "--photos", photos, "--mos", mos, "--out", out, "--exclude", tmp_path / "held.txt",
+        "--distortions", 1, "--workers", 1
+    )  # fmt: skip
+    assert code == 1
+    assert "small.jpg: 256x100 pixels are fewer" in err
+    assert "10 images of 2 photographs" in printed
+    rows = [line.split() for line in (out / "mos_with_names.txt").read_text().splitlines()]
+    scores = np.array([float(score) for score, _ in rows]).reshape(2, 5)
+    assert (scores[:, 0] == make_ladders.UNTOUCHED_MOS).all()
+    assert (np.diff(scores, axis=1) < 0).all()
+    assert all((out / name).exists() for _, name in rows)
+
+
+@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
+def test_distortion_experiments_print_a_row_a_picture_and_draw_a_figure(
+    command, weights, save, photograph, script, tmp_path
+):
+    figure = tmp_path / "f.png"
+    code, out, _ = command(script, save("p.png", photograph), "--weights", weights, "--figure", figure)
+    assert code == 0
+    assert sum(line.startswith("file:") for line in out.splitlines()) == 21
+    assert figure.stat().st_size > 10_000
+
+
+def test_a_folder_of_one_scene_is_compared_with_its_shortest_name(command, weights, tmp_path, photograph):
+    from PIL import Image
+
+    scene = tmp_path / "scene"
+    scene.mkdir()
+    for name, quality in (("res80", 80), ("res", 95), ("res40", 40)):
+        Image.fromarray(photograph).save(scene / f"{name}.jpg", quality=quality)
+    _, out, _ = command(test_distortions_cosine, scene, "--weights", weights)
+    rows = out.splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["file:res.jpg", "file:res40.jpg", "file:res80.jpg"]
+    assert rows[0].endswith("cos: 0.000000")
+
+
+def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(
+    command, weights, tmp_path, save, photograph
+):
+    save("p.png", photograph)
+    (tmp_path / "list.txt").write_text("p.png\n")
+    code, out, _ = command(
+        test_distortions, "--photos", tmp_path, "--list", tmp_path / "list.txt", "--weights", weights
+    )
+    assert code == 0
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["JPEG", "blur", "white noise", "JPEG2000", "mean"]
