@@ -15,20 +15,19 @@ that cover all of it. An image smaller than that is refused.
 """
 
 from functools import cache
-from pathlib import Path
 
-from iqa.command_line import parser_of, print_scores, quiet_start, run, score_labelled
+from iqa.command_line import infer_images, infer_parser, run
 from iqa.datasets import locate, read_mos
 from iqa.images import CROPS
-from iqa.scoring import Scorer
+from iqa.scoring import Scorer, keras2_card
 
 WEIGHTS = "tid2013_regression"
 
 
 @cache
 def load(weights=WEIGHTS, crop="centre"):
-    """The model of `infer`, read once a process: a name of shipped weights or a `.weights.h5`; see `Scorer`."""
-    return Scorer(weights, crop)
+    """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
+    return Scorer(weights, crop, "regression", keras2_card("regression", "patch"))
 
 
 def infer(image, model=None, crop="centre"):
@@ -45,49 +44,25 @@ def infer(image, model=None, crop="centre"):
     Raises:
         ImageError: if the image cannot be read or is too small.
     """
-    return (model or load(crop=crop)).score(image)
+    return (model or load(crop=crop)).score(image).score
 
 
 def features(image, model=None, crop="centre"):
     """The 1000 features (tanh, -1..1) before the score, float32 (1000,); see `infer`."""
-    return (model or load(crop=crop)).features(image)
+    return (model or load(crop=crop)).score(image).features
 
 
 def main():
-    parser = parser_of(__doc__)
-    parser.add_argument("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: path, mean or error")
-    parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card beside it (default: what ships)"
-    )
-    parser.add_argument("--crop", choices=CROPS, default="centre", help="which patches are seen (default: centre)")
-    parser.add_argument("--batch-size", type=int, default=1, help="images a step (default: 1)")
-    parser.add_argument("--labels", type=Path, help="mos_with_names.txt of a labelled set")
-    parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
+    parser = infer_parser(__doc__, WEIGHTS, CROPS)
     parser.add_argument("--references", nargs="+", help="score only these scenes of the labelled set, such as i01 i02")
-    parser.add_argument("--out", type=Path, help=".mat to write the predictions of the labelled set to")
     arguments = parser.parse_args()
-    labelled = (arguments.labels, arguments.folder, arguments.out)
-    if any(labelled) and (not all(labelled) or arguments.images):
-        parser.error("a labelled run takes --labels, --images and --out, and no other images")
-    if arguments.batch_size < 1:
-        parser.error("--batch-size must be 1 or more")
-    try:
-        if not arguments.labels:
-            with quiet_start():
-                scorer = load(arguments.weights, arguments.crop)
-            return print_scores(scorer, arguments.images, arguments.json, arguments.batch_size)
-        images = read_mos(arguments.labels)
-        if arguments.references:
-            images = [image for image in images if image.reference in {name.lower() for name in arguments.references}]
-        images = locate(images, arguments.folder)
-        if not any(image.path for image in images):
-            parser.error(f"{arguments.folder} holds none of the {len(images)} images of {arguments.labels}")
-        with quiet_start():
-            scorer = load(arguments.weights, arguments.crop)
-        return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments.batch_size)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+
+    def read_labelled():
+        wanted = {name.lower() for name in arguments.references or ()}
+        images = [image for image in read_mos(arguments.labels) if not wanted or image.reference in wanted]
+        return locate(images, arguments.folder)
+
+    return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.crop), read_labelled)
 
 
 if __name__ == "__main__":

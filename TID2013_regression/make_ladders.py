@@ -113,9 +113,7 @@ def main():
         file.write("".join(lines).encode())
     for reason in sorted(set(refused)):
         print(f"left out: {reason}", file=sys.stderr)
-    print(
-        f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(set(refused))} photographs left out"
-    )
+    print(f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(set(refused))} photographs left out")
     return 1 if refused else 0
 
 

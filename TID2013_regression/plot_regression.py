@@ -15,7 +15,7 @@ import numpy as np
 from iqa.command_line import parser_of, run
 from iqa.files import written_whole
 from iqa.metrics import agreement, correlations
-from iqa.predictions import read_regression
+from iqa.predictions import read_predictions
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
 LEVELS = 5
@@ -82,20 +82,16 @@ def note_figures(card_path, predictions, result):
 
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument(
-        "file", nargs="?", type=Path, default=PREDICTIONS, help=f"default: {PREDICTIONS.name} beside this"
-    )
+    parser.add_argument("file", nargs="?", type=Path, default=PREDICTIONS, help=f"default: {PREDICTIONS.name} beside this")
     parser.add_argument("--json", type=Path, help="write the metrics here")
     parser.add_argument("--figure", type=Path, help="write histograms and a scatter plot here")
     parser.add_argument("--show", action="store_true", help="open the figure")
-    parser.add_argument(
-        "--distortion", type=int, help="print labels and predictions of one distortion's levels instead"
-    )
+    parser.add_argument("--distortion", type=int, help="print labels and predictions of one distortion's levels instead")
     parser.add_argument("--card", type=Path, help="note LCC and SRCC on the card of the weights that predicted")
     parser.add_argument("--distortions", action="store_true", help="print LCC and SRCC of each distortion as well")
     arguments = parser.parse_args()
     try:
-        predictions = read_regression(arguments.file)
+        predictions = read_predictions(arguments.file)
         result = agreement(predictions.labels, predictions.predictions)
     except (OSError, ValueError) as error:
         parser.error(str(error))

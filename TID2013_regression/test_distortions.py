@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import parser_of, printable, quiet_start, run, scene_series
+from iqa.command_line import parser_of, print_curves, quiet_start, run, scene_series
 from iqa.distortions import everyday_ladders
 from iqa.images import CROPS, read_image
 from iqa.metrics import ordered_share
@@ -26,22 +26,18 @@ def print_shares(scorer, folder, names):
     scores = {}
     for name in tqdm(names, unit="photograph"):
         for title, steps in everyday_ladders(read_image(folder / name)).items():
-            scores.setdefault(title, []).append([scorer.score(image) for _, image in steps])
+            scores.setdefault(title, []).append([scorer.score(image).score for _, image in steps])
     shares = {title: ordered_share(rows) for title, rows in scores.items()}
     for title, rows in scores.items():
         means = " ".join(f"{score:.2f}" for score in np.mean(rows, axis=0))
-        print(
-            f"{title:12s} {shares[title]:.4f} of {len(rows) * (len(rows[0]) - 1)} pairs in order; mean scores {means}"
-        )
+        print(f"{title:12s} {shares[title]:.4f} of {len(rows) * (len(rows[0]) - 1)} pairs in order; mean scores {means}")
     print(f"{'mean':12s} {np.mean(list(shares.values())):.4f}")
 
 
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)"
-    )
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)")
     parser.add_argument("--crop", choices=CROPS, default="centre")
     parser.add_argument("--figure", type=Path, help="write the curves here")
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
@@ -55,19 +51,9 @@ def main():
         if arguments.photos:
             print_shares(scorer, arguments.photos, arguments.list.read_text().split())
             return 0
-        curves = {}
-        for title, steps in scene_series(arguments.scene).items():
-            print(f"{title}:")
-            scores = [scorer.score(image) for _, image in steps]
-            for (label, _), score in zip(steps, scores):
-                print(f"file:{printable(label)}, score:{score:.6f}")
-            curves[title] = ([printable(label) for label, _ in steps], scores)
+        print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    if arguments.figure:
-        from iqa.plots import distortion_curves
-
-        distortion_curves(curves, arguments.figure)
     return 0
 
 

@@ -19,9 +19,7 @@ from TID2013_regression.infer_regression import WEIGHTS, load
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)"
-    )
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)")
     parser.add_argument("--crop", choices=CROPS, default="centre")
     parser.add_argument("--figure", type=Path, help="write the curves here")
     arguments = parser.parse_args()
@@ -31,7 +29,7 @@ def main():
         curves = {}
         for title, steps in scene_series(arguments.scene).items():
             print(f"{title}:")
-            results = [scorer.score_with_features(image) for _, image in steps]
+            results = [scorer.score(image) for _, image in steps]
             distances = [float(cosine(results[0].features, result.features)) for result in results]
             for (label, _), result, distance in zip(steps, results, distances):
                 print(f"file:{printable(label)}, score:{result.score:.6f}, cos: {distance:.6f}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from iqa.command_line import parser_of, quiet_start, run
 from iqa.datasets import LABELS_NAME, ladders, locate, read_mos, split_by_reference
+from iqa.images import centre_patch
 
 TEST = ("i01", "i02", "i03")
 VALIDATION = ("i04", "i05", "i06")
@@ -36,9 +37,7 @@ def parse_arguments():
     parser.add_argument("--weights", type=Path, help="weights of this model to start from")
     parser.add_argument("--batch-size", type=int, default=30, help="images, in whole ladders of 5 (default: 30)")
     parser.add_argument("--run", type=Path, default=Path("runs/tid2013"), help="folder of the log and the checkpoints")
-    parser.add_argument(
-        "--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4"; without it only a session is opened'
-    )
+    parser.add_argument("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4"; without it only a session is opened')
     parser.add_argument("--resume", action="store_true", help="go on from the last epoch in --run")
     parser.add_argument("--seed", type=int, default=0)
     return parser, parser.parse_args()
@@ -63,7 +62,7 @@ def main():
 
         from iqa.losses import LCC, LadderLoss
         from iqa.models import PATCH_SIZE, build_backbone, load_weights, regression_head
-        from iqa.pipeline import CentrePatches, Ladders
+        from iqa.pipeline import Evaluation, Ladders
         from iqa.session import Session, parse_schedule
 
         keras.utils.set_random_seed(arguments.seed)
@@ -82,24 +81,18 @@ def main():
         if not train or not validation:
             parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
         tid, _ = ladders(train)
-        print(
-            f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on"
-        )
+        print(f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on")
         session = Session(
             model,
             Ladders(tid * arguments.repeats + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
-            CentrePatches(validation, arguments.batch_size, PATCH_SIZE),
+            Evaluation(validation, arguments.batch_size, lambda pixels: centre_patch(pixels, PATCH_SIZE)),
             loss=LadderLoss(),
             metrics=["mse", LCC()],
             run=arguments.run,
             card={
                 "backbone": facts,
                 "head": {"kind": "regression", "dropout": DROPOUT},
-                "geometry": {
-                    "size": PATCH_SIZE,
-                    "training": "random patch, mirrored or not",
-                    "scoring": "centre patch",
-                },
+                "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"},
                 "scale": {"lowest": 0, "highest": 9, "meaning": "TID2013 mean opinion score, higher is better"},
                 "trained_on": {
                     "images": len(train),

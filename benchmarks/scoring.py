@@ -32,7 +32,7 @@ def main():
         load_weights(model, scorer.weights)
 
     def ours(path):
-        return scorer.score(path)
+        return scorer.score(path).score
 
     def predict(path):
         patch = centre_patch(read_image(path), scorer.size)

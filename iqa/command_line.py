@@ -17,13 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from iqa.distortions import everyday_ladders
+from iqa.files import written_whole
 from iqa.images import ImageError, list_images, read_image, sample_photograph
-from iqa.predictions import Journal, Predictions, printable, write_regression
+from iqa.predictions import Journal, Predictions, printable, write_predictions
+from iqa.scoring import CardError
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows the script's docstring as it was written, and an error as one line without the usage above it."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def parser_of(description):
-    """An argument parser that shows the script's docstring as it was written."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The argument parser of a script; `description` is its docstring."""
+    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def run(main):
@@ -96,6 +105,61 @@ def expand(named):
     return images, errors
 
 
+def infer_parser(description, weights, crops=(), batch_size=1):
+    """The parser that all infer scripts share.
+
+    Args:
+        description: the script's docstring.
+        weights: the default of --weights.
+        crops: choices of --crop; none for a model of whole images.
+        batch_size: the default of --batch-size.
+    """
+    parser = parser_of(description)
+    parser.add_argument("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: path, mean ..., or error")
+    parser.add_argument(
+        "--weights", type=Path, default=Path(weights), help="a .weights.h5 with its card, or an .hdf5 of Keras 2"
+    )
+    if crops:
+        parser.add_argument("--crop", choices=crops, default="centre", help="which patches are seen (default: centre)")
+    parser.add_argument("--batch-size", type=int, default=batch_size, help=f"images a step (default: {batch_size})")
+    parser.add_argument("--labels", type=Path, help="labels of a labelled set")
+    parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
+    parser.add_argument("--out", type=Path, help=".mat to write the predictions of the labelled set to")
+    return parser
+
+
+def infer_images(parser, arguments, load, read_labelled, hint=""):
+    """Do what the arguments of `infer_parser` ask for; returns the exit code.
+
+    Args:
+        parser, arguments: of `infer_parser`.
+        load: function that loads the `Scorer`.
+        read_labelled: function that reads the labelled set: a list of images in the order of the labels, with the paths of
+            those that were found.
+        hint: where missing weights are to be had.
+    """
+    labelled = (arguments.labels, arguments.folder, arguments.out)
+    if any(labelled) and (not all(labelled) or arguments.images):
+        parser.error("a labelled run takes --labels, --images and --out, and no other images")
+    if arguments.batch_size < 1:
+        parser.error("--batch-size must be 1 or more")
+    try:
+        images = read_labelled() if arguments.labels else None
+        if images is not None and not any(image.path for image in images):
+            parser.error(f"{arguments.folder} holds none of the {len(images)} images of {arguments.labels}")
+        try:
+            with quiet_start():
+                scorer = load()
+        except CardError as error:
+            parser.error(f"{error}; {hint}" if hint and "no such file" in str(error) else str(error))
+        if images is None:
+            return print_scores(scorer, arguments.images, arguments.json, arguments.batch_size)
+        return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments.batch_size)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
 def print_scores(scorer, named, as_json, batch_size):
     """Score the images named and print a row each; returns the exit code."""
     images, errors = expand(named)
@@ -108,10 +172,14 @@ def print_scores(scorer, named, as_json, batch_size):
             _print_error(path, result.error, as_json)
             continue
         scored += 1
+        values = {"mean": result.score}
+        if len(result.output) > 1:
+            values |= {"std": result.distribution.std, "histogram": result.output.tolist()}
         if as_json:
-            print(json.dumps({"path": printable(path), "mean": result.score}), flush=True)
+            print(json.dumps({"path": printable(path), **values}), flush=True)
         else:
-            print(f"{printable(path)}\t{result.score:.4f}", flush=True)
+            numbers = (f"{value:.4f}" for name, value in values.items() if name != "histogram")
+            print(printable(path), *numbers, sep="\t", flush=True)
     if errors and not scored and not any(Path(path).exists() for path in named):
         return 2
     return 1 if errors else 0
@@ -128,7 +196,7 @@ def score_labelled(scorer, images, missing, out, batch_size):
 
     Args:
         scorer: `iqa.scoring.Scorer`.
-        images: `LabelledImage` with and without paths, in the order of the label file.
+        images: `LabelledImage` or `RatedImage`, with and without paths, in the order of the label file.
         missing: reason to give for those without.
         out: the `.mat` to write.
 
@@ -137,31 +205,31 @@ def score_labelled(scorer, images, missing, out, batch_size):
     """
     from tqdm import tqdm
 
-    head = {"weights": scorer.sha256, "crop": scorer.crop, "images": [image.name for image in images]}
+    head = {"weights": scorer.sha256, "geometry": scorer.geometry, "images": [image.name for image in images]}
     journal = Journal(Path(out).with_name(Path(out).name + ".journal"), head)
     try:
-        for image in images:
-            if image.path is None:
-                journal.done[image.name] = {"reason": missing}
-        waiting = {image.path: image.name for image in images if image.name not in journal.done}
-        bar = tqdm(total=len(images), initial=len(images) - len(waiting), unit="image", file=sys.stderr)
-        for path, result in scorer.score_all(waiting, batch_size):
-            journal.add(waiting[path], **({"reason": result.error} if result.error else {"score": result.score}))
-            bar.update()
-        bar.close()
-        results = [(image, journal.done[image.name]) for image in images]
-        scored = [(image, entry["score"]) for image, entry in results if "score" in entry]
+        entries = {image.name: {"reason": missing} for image in images if image.path is None} | journal.done
+        waiting = {image.path: image.name for image in images if image.name not in entries}
+        with tqdm(total=len(images), initial=len(images) - len(waiting), unit="image", file=sys.stderr) as bar:
+            for path, result in scorer.score_all(waiting, batch_size):
+                entry = {"reason": result.error} if result.error else {"output": result.output.tolist()}
+                entries[waiting[path]] = entry
+                journal.add(waiting[path], **entry)
+                bar.update()
+        scored = [(image, entries[image.name]["output"]) for image in images if "output" in entries[image.name]]
         skipped = [
-            (image.path.name if image.path else image.name, e["reason"]) for image, e in results if "reason" in e
+            (image.path.name if image.path else image.name, entries[image.name]["reason"])
+            for image in images
+            if "reason" in entries[image.name]
         ]
         predictions = Predictions(
-            np.array([image.mos for image, _ in scored]),
-            np.array([score for _, score in scored], np.float32),
+            np.array([image.label for image, _ in scored]),
+            np.array([output if len(output) > 1 else output[0] for _, output in scored], np.float32),
             [image.path.name for image, _ in scored],
             skipped,
             provenance(scorer),
         )
-        write_regression(out, predictions)
+        write_predictions(out, predictions)
     except BaseException:
         journal.close(finished=False)
         raise
@@ -172,15 +240,36 @@ def score_labelled(scorer, images, missing, out, batch_size):
     return 1 if skipped else 0
 
 
+def write_labels(scorer, folder, out, batch_size):
+    """Write a model's histograms of the images below `folder` as labels in AVA's form; returns the exit code.
+
+    The `image_id` is the path below the folder, so that `read_ratings` and `locate_ratings` find the files again.
+    """
+    images = list_images(folder)
+    if not images:
+        raise ImageError(f"{folder}: a folder without images")
+    rows, refused = [], 0
+    for path, result in scorer.score_all(images, batch_size):
+        if result.error:
+            refused += 1
+            _print_error(path, result.error, as_json=False)
+        else:
+            rows.append({"image_id": printable(path.relative_to(folder).as_posix()), "label": result.output.tolist()})
+    with written_whole(out) as file:
+        file.write(json.dumps(rows).encode())
+    print(f"{out}: {len(rows)} images labelled, {refused} could not be")
+    return 1 if refused else 0
+
+
 def provenance(scorer):
     """Where predictions come from, a dict of text: model, weights, geometry, runtime, versions, time."""
     import keras
 
     packages = ("keras", "numpy", "pillow", keras.backend.backend())
     return {
-        "model": scorer.weights.name.removesuffix(".weights.h5"),
+        "model": scorer.weights.name.removesuffix(".h5").removesuffix(".weights"),
         "weights_sha256": scorer.sha256,
-        "geometry": f"{scorer.crop} patch of {scorer.size}x{scorer.size}",
+        "geometry": scorer.geometry,
         "runtime": f"keras on {keras.backend.backend()}",
         "versions": ", ".join(f"{name} {version(name)}" for name in packages),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,3 +299,25 @@ def scene_series(named):
         return everyday_ladders(read_image(path))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
+
+
+def print_curves(series, scorer, figure, scale):
+    """Print the score of every picture of `scene_series`, a row each, and draw them if a figure is wanted.
+
+    Args:
+        series: see `scene_series`.
+        scorer: `iqa.scoring.Scorer`.
+        figure: file to write, or None.
+        scale: name of the figure's vertical axis.
+    """
+    curves = {}
+    for title, steps in series.items():
+        print(f"{title}:")
+        scores = [scorer.score(image).score for _, image in steps]
+        for (label, _), score in zip(steps, scores):
+            print(f"file:{printable(label)}, score:{score:.6f}")
+        curves[title] = ([printable(label) for label, _ in steps], scores)
+    if figure:
+        from iqa.plots import distortion_curves
+
+        distortion_curves(curves, figure, scale)

@@ -1,15 +1,21 @@
 """Label files and splits -> ids, paths, labels.
 
+AVA labels its photographs with a histogram of votes 1-10, which come in several forms (`read_ratings`).
+
 TID2013 labels its images in `mos_with_names.txt`, a line an image: the mean opinion score (0-9), then a name
 `iRR_DD_L` of reference, distortion and level. The names there and on disk differ in case and suffix, so that both
 are matched without regard to either. A set of one's own in the same form is read by the same code.
 """
 
+import csv
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from iqa.scores import mean, normal_histogram, normalise
 
 LABELS_NAME = "mos_with_names.txt"
 _NAME = re.compile(r"(?P<reference>.+)_(?P<distortion>\d+)_(?P<level>\d+)", re.IGNORECASE)
@@ -32,6 +38,11 @@ class LabelledImage:
     @property
     def name(self):
         return f"{self.reference}_{self.distortion:02d}_{self.level}"
+
+    @property
+    def label(self):
+        """What a network is to predict: the score."""
+        return self.mos
 
 
 def read_mos(file):
@@ -102,10 +113,149 @@ def typical_mos(images):
     """
     return {
         distortion: np.array(
-            [
-                np.mean([i.mos for i in images if (i.distortion, i.level) == (distortion, level)])
-                for level in range(1, 6)
-            ]
+            [np.mean([i.mos for i in images if (i.distortion, i.level) == (distortion, level)]) for level in range(1, 6)]
         )
         for distortion in sorted({image.distortion for image in images})
     }
+
+
+# --- opinion histograms: AVA, and pictures of one's own -------------------------------------------------------------
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class RatedImage:
+    """An image with people's opinion of it.
+
+    Attributes:
+        name: AVA's image id, or the path as it stands in a CSV.
+        histogram: 10 shares of the votes 1-10 that add to 1.
+        path: the file, once it is located.
+    """
+
+    name: str
+    histogram: tuple[float, ...]
+    path: Path | None = None
+
+    @property
+    def mean(self):
+        return mean(np.array(self.histogram))
+
+    @property
+    def label(self):
+        """What a network is to predict: the histogram."""
+        return self.histogram
+
+
+def read_ratings(file):
+    """Read opinion histograms in any of the forms they come in, told apart by their suffix.
+
+    `.json`: idealo's `[{"image_id": "953619", "label": [ten votes]}, ...]`. `.txt`: the raw `AVA.txt`, whose columns are
+    a number, the image id, ten votes, two tags and a challenge. `.csv`: `path,score` (a mean, 1-10; its histogram is the
+    normal one with AVA's typical deviation of 1.4) or `path` and ten vote counts, with or without a heading.
+
+    Returns:
+        A list of `RatedImage` in the order of the file, without paths.
+
+    Raises:
+        LabelError: naming the file, the entry and what is wrong with it.
+    """
+    readers = {".json": _read_json, ".txt": _read_ava_txt, ".csv": _read_csv}
+    reader = readers.get(Path(file).suffix.lower())
+    if reader is None:
+        raise LabelError(f"{file}: ratings are .json, .txt (AVA's) or .csv")
+    images, seen = [], set()
+    for entry, name, votes in reader(file):
+        try:
+            histogram = normalise([float(vote) for vote in votes])
+        except (TypeError, ValueError) as error:
+            raise LabelError(f"{file}, {entry}: {error}") from None
+        if len(histogram) != BINS:
+            raise LabelError(f"{file}, {entry}: {len(histogram)} votes instead of {BINS}")
+        if name in seen:
+            raise LabelError(f"{file}, {entry}: {name} stands twice")
+        seen.add(name)
+        images.append(RatedImage(name, tuple(histogram.tolist())))
+    if not images:
+        raise LabelError(f"{file}: it holds no ratings")
+    return images
+
+
+def _read_json(file):
+    try:
+        rows = json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabelError(f"{file}: not JSON ({error})") from None
+    if not isinstance(rows, list):
+        raise LabelError(f"{file}: not a list of images")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not {"image_id", "label"} <= set(row) or not isinstance(row["label"], list):
+            raise LabelError(f"{file}, entry {number}: not {{image_id, label}}")
+        yield f"entry {number}", str(row["image_id"]), row["label"]
+
+
+def _read_ava_txt(file):
+    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            columns = line.split()
+            if len(columns) < 2 + BINS:
+                raise LabelError(f"{file}, line {number}: {len(columns)} columns, AVA.txt has 15")
+            yield f"line {number}", columns[1], columns[2 : 2 + BINS]
+
+
+# The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
+TYPICAL_STD = 1.4
+
+
+def _read_csv(file):
+    with open(file, newline="", encoding="utf-8-sig") as lines:
+        for number, row in enumerate(csv.reader(lines), start=1):
+            if not row or (number == 1 and (row[0].strip().lower() == "path" or not _is_number(row[-1]))):
+                continue  # an empty line, or the heading, whose last column may be the vote "10"
+            name, *values = row
+            if len(values) == 1 and _is_number(values[0]):
+                score = float(values[0])
+                if not 1 <= score <= BINS:
+                    raise LabelError(f"{file}, line {number}: a score of {score:g} is not within 1-{BINS}")
+                values = normal_histogram(score, TYPICAL_STD, np.arange(1.0, BINS + 1))
+            yield f"line {number}", name, values
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def locate_ratings(images, folder):
+    """Find the file of each image: `folder`/NAME as it stands, or NAME with any suffix but those of label files.
+
+    Returns:
+        The images in their order, with the path of each that was found.
+    """
+    folder = Path(folder)
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() not in (".json", ".txt", ".csv")}
+    located = []
+    for image in images:
+        exact = folder / image.name
+        located.append(replace(image, path=exact if exact.is_file() else files.get(image.name)))
+    return located
+
+
+def check_apart(train, test):
+    """Make sure that no image stands in both splits.
+
+    Raises:
+        LabelError: naming some that do.
+    """
+    both = sorted({image.name for image in train} & {image.name for image in test})
+    if both:
+        raise LabelError(f"{len(both)} images stand in both splits: {', '.join(both[:5])}{' ...' * (len(both) > 5)}")
+
+
+def oversample(images, below=4.0, above=7.0, times=8):
+    """Repeat images whose mean lies below or above: people's rare opinions, which a network otherwise never utters."""
+    return [copy for image in images for copy in [image] * (times if not below <= image.mean <= above else 1)]

@@ -11,9 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 #: What is looked for in a folder; a file named outright is read whatever its suffix.
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-)
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning).
 MAX_PIXELS = 2 * 89_478_485
@@ -150,6 +148,17 @@ def grid_patches(image, size):
 
 def _grid(length, size):
     return np.rint(np.linspace(0, max(0, length - size), -(-length // size))).astype(int)
+
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,  # what Keras 2 did in `load_img(target_size=...)`
+    "bilinear": Image.Resampling.BILINEAR,  # Pillow's averages over all pixels when it makes a picture smaller
+}
+
+
+def resize(image, size, interpolation="bilinear"):
+    """The whole image squeezed to `size` x `size`, whatever its proportions."""
+    return np.asarray(Image.fromarray(image).resize((size, size), INTERPOLATIONS[interpolation]))
 
 
 #: `--crop` of the patch models -> function (image, size) -> patches (N, size, size, 3).

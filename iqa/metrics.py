@@ -1,9 +1,11 @@
 """Agreement of predicted scores with people's: one function, one dataclass of results."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from scipy import stats
+
+from iqa import scores
 
 # A mean within this of an integer counts as that integer: labels do lie on integers, and the linear algebra library
 # moves the last digit of a mean.
@@ -40,7 +42,7 @@ class Agreement:
         """A dict for `json.dump`: the correlations without their p values."""
         values = asdict(self)
         values["confusion_matrix"] = self.confusion_matrix.tolist()
-        return values | {name: values[name][0] for name in ("lcc", "srcc", "krcc")}
+        return {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def agreement(true, predicted, lowest=0):
@@ -56,7 +58,7 @@ def agreement(true, predicted, lowest=0):
     Raises:
         ValueError: if the lengths differ, there are fewer than two images, or a score is not finite.
     """
-    true, predicted = (np.asarray(scores, np.float64).ravel() for scores in (true, predicted))
+    true, predicted = (np.asarray(side, np.float64).ravel() for side in (true, predicted))
     if true.shape != predicted.shape:
         raise ValueError(f"{len(predicted)} predictions for {len(true)} labels")
     if len(true) < 2 or not np.all(np.isfinite(true)) or not np.all(np.isfinite(predicted)):
@@ -76,6 +78,50 @@ def agreement(true, predicted, lowest=0):
     )
 
 
+@dataclass(frozen=True)
+class DistributionAgreement(Agreement):
+    """Results of `distribution_agreement`: those of the mean scores, and
+
+    Attributes:
+        binary_accuracy: mean of floor(predicted / 5) = floor(true / 5).
+        lcc_std, srcc_std: as lcc and srcc, of the standard deviations.
+        emd_l1: mean over images and bins of |CDF difference|.
+    """
+
+    binary_accuracy: float
+    lcc_std: tuple[float, float]
+    srcc_std: tuple[float, float]
+    emd_l1: float
+
+
+def distribution_agreement(true, predicted):
+    """Compare predicted histograms of votes 1-10 with true ones.
+
+    Args:
+        true, predicted: float (N, 10), shares that add to 1.
+
+    Returns:
+        A `DistributionAgreement`.
+
+    Raises:
+        ValueError: as `agreement`, or if the shapes are not (N, 10).
+    """
+    true, predicted = (np.asarray(histograms, np.float64) for histograms in (true, predicted))
+    if true.ndim != 2 or true.shape[1] != 10 or true.shape != predicted.shape:
+        raise ValueError(f"histograms of shapes {true.shape} and {predicted.shape} instead of (N, 10)")
+    means = [scores.mean(histograms) for histograms in (true, predicted)]
+    stds = [scores.std(histograms) for histograms in (true, predicted)]
+    sides = [np.floor(values / BORDER + NEAR) for values in means]
+    of_means = agreement(*means, lowest=1)
+    return DistributionAgreement(
+        **{field.name: getattr(of_means, field.name) for field in fields(of_means)},
+        binary_accuracy=float(np.mean(sides[0] == sides[1])),
+        lcc_std=_correlation(stats.pearsonr, *stds),
+        srcc_std=_correlation(stats.spearmanr, *stds),
+        emd_l1=float(np.mean(np.abs(np.cumsum(true, axis=1) - np.cumsum(predicted, axis=1)))),
+    )
+
+
 def correlations(true, predicted):
     """(LCC, SRCC) alone, of float (N,) arrays; NaN where a side does not vary."""
     return tuple(_correlation(function, true, predicted)[0] for function in (stats.pearsonr, stats.spearmanr))
@@ -90,18 +136,16 @@ def _correlation(function, true, predicted):
 
 def confusion_matrix(true, predicted, lowest=0):
     """Counts by whole scores, int64 (10, 10): rows predicted, columns true; what lies outside goes to the edge bins."""
-    rows, columns = (
-        np.clip(np.floor(np.asarray(scores) + NEAR).astype(int) - lowest, 0, 9) for scores in (predicted, true)
-    )
+    rows, columns = (np.clip(np.floor(np.asarray(side) + NEAR).astype(int) - lowest, 0, 9) for side in (predicted, true))
     matrix = np.zeros((10, 10), np.int64)
     np.add.at(matrix, (rows, columns), 1)
     return matrix
 
 
-def ordered_share(scores):
+def ordered_share(ladders):
     """The share of neighbouring pairs in falling order.
 
     Args:
-        scores: float (ladders, steps), each ladder from the best image to the worst.
+        ladders: float (ladders, steps), each ladder from the best image to the worst.
     """
-    return float(np.mean(np.diff(np.asarray(scores), axis=1) < 0))
+    return float(np.mean(np.diff(np.asarray(ladders), axis=1) < 0))

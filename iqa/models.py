@@ -9,7 +9,9 @@ saved by Keras 2 still fit layer by layer.
 import pickle
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -48,6 +50,12 @@ def normalisation_layer(normalisation):
     return keras.layers.Rescaling(scale, offset, name="rescaling")
 
 
+def noisy(normalised, normalisation, noise):
+    """Gaussian noise on normalised pixels, in training only; `noise` is its deviation as a share of the pixels' range."""
+    deviation = float(np.mean(IMAGENET_STD)) if normalisation == "imagenet" else 0.5
+    return keras.layers.GaussianNoise(noise / deviation, name="noise")(normalised)
+
+
 def mobilenet_v2(normalisation="minus_one_to_one", padding="keras", batch_norm_epsilon=1e-3, noise=0.0):
     """MobileNetV2 (Sandler et al. 2018) from pixels to pooled features, with untrained weights.
 
@@ -63,10 +71,7 @@ def mobilenet_v2(normalisation="minus_one_to_one", padding="keras", batch_norm_e
     if padding not in ("keras", "symmetric"):
         raise ValueError(f"unknown padding {padding!r}")
     pixels = keras.Input((PATCH_SIZE, PATCH_SIZE, 3), name="pixels")
-    normalised = normalisation_layer(normalisation)(pixels)
-    # `noise` speaks of pixels, the layer of normalised values: the mean channel deviation converts one to the other.
-    deviation = float(np.mean(IMAGENET_STD)) if normalisation == "imagenet" else 0.5
-    normalised = keras.layers.GaussianNoise(noise / deviation, name="noise")(normalised)
+    normalised = noisy(normalisation_layer(normalisation)(pixels), normalisation, noise)
     standard = keras.applications.MobileNetV2(input_tensor=normalised, include_top=False, weights=None)
 
     def adapted(layer):
@@ -80,6 +85,37 @@ def mobilenet_v2(normalisation="minus_one_to_one", padding="keras", batch_norm_e
     backbone = keras.models.clone_model(standard, clone_function=adapted)
     features = keras.layers.GlobalAveragePooling2D(name="pooling")(backbone.output)
     return keras.Model(backbone.input, features, name="mobilenet_v2")
+
+
+def mobilenet(normalisation="minus_one_to_one", padding="symmetric", batch_norm_epsilon=1e-3, noise=0.0):
+    """MobileNet (Howard et al. 2017) from pixels to pooled features; see `mobilenet_v2` for arguments and result.
+
+    `keras.applications.MobileNet` cannot be had with the padding of Keras 2.1, (1, 1) before every 3x3 convolution, which
+    idealo's weights were trained with: it pads (0, 1) before those of stride 2.
+    """
+    if padding not in ("keras", "symmetric"):
+        raise ValueError(f"unknown padding {padding!r}")
+    pixels = keras.Input((PATCH_SIZE, PATCH_SIZE, 3), name="pixels")
+    x = noisy(normalisation_layer(normalisation)(pixels), normalisation, noise)
+
+    def padded(x, stride, name):
+        before = 0 if stride == 2 and padding == "keras" else 1
+        return keras.layers.ZeroPadding2D(((before, 1), (before, 1)), name=name)(x)
+
+    def normalised(x, name):
+        x = keras.layers.BatchNormalization(epsilon=batch_norm_epsilon, name=f"{name}_bn")(x)
+        return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+    x = padded(x, 2, "conv1_pad")
+    x = normalised(keras.layers.Conv2D(32, 3, strides=2, use_bias=False, name="conv1")(x), "conv1")
+    filters = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+    for number, (width, stride) in enumerate(zip(filters, (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)), start=1):
+        x = padded(x, stride, f"conv_pad_{number}")
+        name = f"conv_dw_{number}"
+        x = normalised(keras.layers.DepthwiseConv2D(3, strides=stride, use_bias=False, name=name)(x), name)
+        name = f"conv_pw_{number}"
+        x = normalised(keras.layers.Conv2D(width, 1, use_bias=False, name=name)(x), name)
+    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D(name="pooling")(x), name="mobilenet")
 
 
 def build_backbone(backbone, noise=0.0):
@@ -122,6 +158,17 @@ def regression_head(backbone, dropout=0.75, l2=0.0):
     return keras.Model(backbone.input, score, name="regression")
 
 
+def histogram_head(backbone, dropout=0.75):
+    """Dropout, Dense(10, softmax) "histogram" on a backbone, as in NIMA (Talebi, Milanfar 2018).
+
+    Returns:
+        A flat `keras.Model`: (N, 224, 224, 3) pixels -> (N, 10) shares of the votes 1-10.
+    """
+    x = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
+    histogram = keras.layers.Dense(10, activation="softmax", name="histogram")(x)
+    return keras.Model(backbone.input, histogram, name="histogram")
+
+
 def build_from_card(card):
     """The network that a card describes, with untrained weights; see weights/README.md for the keys.
 
@@ -129,10 +176,12 @@ def build_from_card(card):
         ValueError: if the card names a backbone, head, padding or normalisation that is not known here.
     """
     backbone, head = card["backbone"], card["head"]
-    if backbone["backbone"] != "mobilenet_v2" or head["kind"] != "regression":
+    backbones = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
+    heads = {"regression": regression_head, "histogram": histogram_head}
+    if backbone["backbone"] not in backbones or head["kind"] not in heads:
         raise ValueError(f"unknown network: {head['kind']} on {backbone['backbone']}")
-    facts = ("normalisation", "padding", "batch_norm_epsilon", "noise")
-    return regression_head(mobilenet_v2(**{fact: backbone[fact] for fact in facts}), head["dropout"])
+    facts = {fact: backbone[fact] for fact in ("normalisation", "padding", "batch_norm_epsilon", "noise")}
+    return heads[head["kind"]](backbones[backbone["backbone"]](**facts), head["dropout"])
 
 
 # --- torchvision's weights -------------------------------------------------------------------------------------------
@@ -257,9 +306,7 @@ def load_torchvision(model, tensors):
     features = [name for name in tensors if name.startswith("features.") and name.endswith(".weight")]
     layers = [layer for layer in model.layers if layer.weights]
     if len(features) != len(layers):
-        raise WeightsError(
-            f"not torchvision's MobileNetV2: {len(features)} layers with weights instead of {len(layers)}"
-        )
+        raise WeightsError(f"not torchvision's MobileNetV2: {len(features)} layers with weights instead of {len(layers)}")
     for layer, name in zip(layers, features):
         prefix = name.removesuffix("weight")
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -281,15 +328,50 @@ def _transposed(value, axes):
 
 
 def load_weights(model, file):
-    """Load `.weights.h5`, all of it or nothing.
+    """Load weights, all of them or nothing: `.weights.h5` of Keras 3, `.hdf5` or `.h5` of Keras 2.
 
     Raises:
         WeightsError: if the file is missing, broken, or of another model.
     """
     before = model.get_weights()
     try:
-        model.load_weights(file)
+        if str(file).endswith(".weights.h5"):
+            model.load_weights(file)
+        else:
+            load_keras2(model, file)
     except Exception as error:  # h5py and Keras raise whatever a foreign file makes them stumble over
         model.set_weights(before)
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{file}: not the weights of this model ({reason})") from None
+
+
+def load_keras2(model, file):
+    """Load a whole Keras 2 model or its weights (HDF5, Keras 2.1 to 2.15); nothing in the file is executed.
+
+    Layers are matched by name; those that the user named, or Keras numbered (`dense_1`), in their order.
+
+    Raises:
+        WeightsError: naming the layer and shapes that do not fit, or the tensors for which there is no layer.
+        OSError: if it is no HDF5 file.
+    """
+    with h5py.File(Path(file), "r") as opened:
+        root = opened.get("model_weights", opened)
+        if "layer_names" not in root.attrs:
+            raise WeightsError("no weights of Keras 2")
+        stored = {}
+        for name in root.attrs["layer_names"]:
+            name = name.decode() if isinstance(name, bytes) else name
+            tensors = [np.asarray(root[name][weight]) for weight in root[name].attrs["weight_names"]]
+            if tensors:
+                stored[name] = tensors
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(stored) != len(layers):
+        raise WeightsError(f"{len(stored)} layers with weights in the file, {len(layers)} in the model")
+    named = {layer.name for layer in layers}
+    unnamed = iter([name for name in stored if name not in named])
+    for layer in layers:
+        source = layer.name if layer.name in stored else next(unnamed)
+        expected, found = ([tuple(w.shape) for w in weights] for weights in (layer.weights, stored[source]))
+        if expected != found:
+            raise WeightsError(f"layer {source} of the file has {found} where layer {layer.name} needs {expected}")
+        layer.set_weights(stored[source])

@@ -4,10 +4,17 @@ Images are decoded by `iqa.images`, the same code that scores them later, in thr
 while it decodes.
 """
 
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import keras
 import numpy as np
+from tqdm import tqdm
 
-from iqa.images import centre_patch, random_patches, read_image
+from iqa.files import written_whole
+from iqa.images import ImageError, random_patches, read_image
 
 
 class Ladders(keras.utils.PyDataset):
@@ -24,7 +31,7 @@ class Ladders(keras.utils.PyDataset):
         seed: an integer.
 
     Yields:
-        (pixels, mos): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).
+        (pixels, labels): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).
     """
 
     def __init__(self, ladders, batch_size, patch_size, seed=0, **kwargs):
@@ -40,29 +47,101 @@ class Ladders(keras.utils.PyDataset):
     def __getitem__(self, index):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.ladders))
         chosen = order[index * self.ladders_a_batch : (index + 1) * self.ladders_a_batch]
-        pixels, mos = [], []
+        pixels, images = [], []
         for position, number in enumerate(chosen, start=index * self.ladders_a_batch):
             rng = np.random.default_rng((self.seed, self.epoch, position))
             ladder = self.ladders[number]
             pixels += random_patches([read_image(image.path) for image in ladder], self.patch_size, rng)
-            mos += [[image.mos] for image in ladder]
-        return np.stack(pixels), np.array(mos, np.float32)
+            images += ladder
+        return np.stack(pixels), labels_of(images)
 
     def on_epoch_end(self):
         self.epoch += 1
 
 
-class CentrePatches(keras.utils.PyDataset):
-    """Batches for evaluation: the centre patch of each image, in the order given; see `Ladders` for the arguments."""
+class Photographs(keras.utils.PyDataset):
+    """Batches of single images for training, cut and mirrored at random; order and places as in `Ladders`.
 
-    def __init__(self, images, batch_size, patch_size, **kwargs):
+    Args:
+        images: `LabelledImage` or `RatedImage` with paths.
+        batch_size: images a batch; the last of an epoch is smaller.
+        cut: function (pixels, rng) -> uint8 (size, size, 3).
+        seed: an integer.
+
+    Yields:
+        (pixels, labels): uint8 (N, size, size, 3) and float32 (N, 1) or (N, 10).
+    """
+
+    def __init__(self, images, batch_size, cut, seed=0, **kwargs):
         super().__init__(**{"workers": 2, "max_queue_size": 8, **kwargs})
-        self.images, self.batch_size, self.patch_size = images, batch_size, patch_size
+        self.images, self.batch_size, self.cut, self.seed = images, batch_size, cut, seed
+        self.epoch = 0
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, index):
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
+        chosen = range(index * self.batch_size, min((index + 1) * self.batch_size, len(order)))
+        images = [self.images[order[position]] for position in chosen]
+        rngs = (np.random.default_rng((self.seed, self.epoch, position)) for position in chosen)
+        return np.stack([self.cut(read_image(i.path), rng) for i, rng in zip(images, rngs)]), labels_of(images)
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+
+class Evaluation(keras.utils.PyDataset):
+    """Batches of all images, in the order given and cut by `cut(pixels)`; see `Photographs`."""
+
+    def __init__(self, images, batch_size, cut, **kwargs):
+        super().__init__(**{"workers": 2, "max_queue_size": 8, **kwargs})
+        self.images, self.batch_size, self.cut = images, batch_size, cut
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)
 
     def __getitem__(self, index):
         images = self.images[index * self.batch_size : (index + 1) * self.batch_size]
-        pixels = np.stack([centre_patch(read_image(image.path), self.patch_size) for image in images])
-        return pixels, np.array([[image.mos] for image in images], np.float32)
+        return np.stack([self.cut(read_image(image.path)) for image in images]), labels_of(images)
+
+
+def labels_of(images):
+    """The labels of images as a network's output: float32 (N, 1) of scores or (N, 10) of histograms."""
+    return np.array([image.label for image in images], np.float32).reshape(len(images), -1)
+
+
+def usable(images, smallest=1, memory=None):
+    """Decode every image once, in threads, and sort out those that cannot be trained on.
+
+    Args:
+        images: with paths, or with None where no file was found.
+        smallest: pixels that the shorter side must have.
+        memory: a JSON file that remembers the verdict on each file, by its size and time of change.
+
+    Returns:
+        (good, refused): a list of images, and a list of (name, reason).
+    """
+    known = json.loads(Path(memory).read_text()) if memory and Path(memory).exists() else {}
+
+    def verdict(image):
+        if image.path is None:
+            return None, "there is no such file"
+        state = image.path.stat()
+        stamp = [str(image.path), state.st_size, state.st_mtime_ns]
+        entry = known.get(image.name)
+        if not entry or entry["stamp"] != stamp:
+            try:
+                entry = {"stamp": stamp, "side": min(read_image(image.path).shape[:2]), "reason": None}
+            except ImageError as error:
+                entry = {"stamp": stamp, "side": 0, "reason": str(error)}
+        small = f"{entry['side']} pixels in a side are fewer than the {smallest} needed"
+        return entry, entry["reason"] or (small if entry["side"] < smallest else None)
+
+    with ThreadPoolExecutor() as pool:
+        verdicts = list(tqdm(pool.map(verdict, images), total=len(images), unit="image", file=sys.stderr))
+    if memory:
+        with written_whole(memory) as file:
+            file.write(json.dumps({i.name: entry for i, (entry, _) in zip(images, verdicts) if entry}).encode())
+    good = [image for image, (_, reason) in zip(images, verdicts) if reason is None]
+    return good, [(image.name, reason) for image, (_, reason) in zip(images, verdicts) if reason]

@@ -69,7 +69,7 @@ def contact_sheet(rows, columns, path):
     _save(figure, path)
 
 
-def distortion_curves(series, path, ylabel="score (TID2013 scale, 0-9)"):
+def distortion_curves(series, path, ylabel):
     """Scores over the steps of each ladder.
 
     Args:
@@ -103,9 +103,7 @@ def training_curve(log, path):
             if row["learning_rate"] != previous:
                 previous = row["learning_rate"]
                 panel.axvline(row["epoch"] - 0.5, color="0.8", linewidth=1)
-                panel.annotate(
-                    f" {previous:g}", (row["epoch"] - 0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=8
-                )
+                panel.annotate(f" {previous:g}", (row["epoch"] - 0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=8)
     panels[0].legend()
     panels[1].set_xlabel("epoch (learning rate at the foot)")
     _save(figure, path)
@@ -116,3 +114,24 @@ def show(path):
     import webbrowser
 
     webbrowser.open(path.resolve().as_uri())
+
+
+def opinion_distributions(true, predicted, path, title=""):
+    """Two panels, truth and prediction overlaid: the mean scores, and the standard deviations, over all images.
+
+    Args:
+        true, predicted: float (2, N), means 1-10 and standard deviations.
+        path: file to write.
+    """
+    figure = _figure(10, 4.5)
+    panels = figure.subplots(1, 2)
+    ranges = ((1, 10), (0, max(2.5, true[1].max(), predicted[1].max())))
+    names = ("mean score (1-10)", "standard deviation of the scores")
+    for panel, people, model, limits, name in zip(panels, true, predicted, ranges, names):
+        bins = np.linspace(*limits, 101)
+        panel.hist(people, bins, color="0.75", label="people")
+        panel.hist(model, bins, histtype="step", color="black", linewidth=1.5, label="model")
+        panel.set(xlabel=name, ylabel="images", xlim=limits)
+        panel.legend()
+    figure.suptitle(title)
+    _save(figure, path)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import io
 
 from iqa.files import written_whole
+from iqa.scores import normalise
 
 
 class PredictionsError(ValueError):
@@ -23,8 +24,8 @@ class Predictions:
     """Labels and predictions of one set.
 
     Attributes:
-        labels: float64, TID2013: (N,) mean opinion scores.
-        predictions: float32, TID2013: (N,).
+        labels: float64, mean opinion scores (N,) or histograms (N, 10).
+        predictions: float32, the same.
         filenames: N names; an undecodable byte stands as `\\xNN`. Empty in files of the original.
         skipped: (name, reason) of the images left out.
         provenance: model, weights, geometry, versions, time; empty in files of the original.
@@ -42,15 +43,25 @@ def printable(name):
     return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def write_regression(path, predictions):
-    """Write TID2013 predictions: `labels` (1, N), `predictions` (N, 1, 1)."""
-    scores = np.asarray(predictions.predictions, np.float32)
+def write_predictions(path, predictions):
+    """Write `labels` (1, N) and `predictions` (N, 1, 1) of scores, or (N, 11) and (N, 1, 10) of histograms.
+
+    The first column of the labels of histograms is the image's id, or its row number where the id is no number.
+    """
+    labels = np.asarray(predictions.labels, np.float64)
+    outputs = np.asarray(predictions.predictions, np.float32)
+    if labels.ndim == 2:
+        stems = [Path(name).stem for name in predictions.filenames]
+        ids = [float(stem) if stem.isdecimal() else row for row, stem in enumerate(stems)]
+        labels = np.column_stack([ids, labels]) if len(ids) else np.empty((0, 11))
+    else:
+        labels, outputs = labels[None, :], outputs[:, None]
     with written_whole(path) as file:
         io.savemat(
             file,
             {
-                "labels": np.asarray(predictions.labels, np.float64)[None, :],
-                "predictions": scores[:, None, None],
+                "labels": labels,
+                "predictions": outputs[:, None, :],
                 "filenames": _cell([[name] for name in predictions.filenames])[:, 0],
                 "skipped": _cell(predictions.skipped),
                 "provenance": predictions.provenance or {"model": ""},
@@ -66,11 +77,18 @@ def _cell(rows):
     return cell
 
 
-def read_regression(path):
-    """Read TID2013 predictions, ours or the original's.
+def read_predictions(path, bins=1):
+    """Read predictions, ours or the original's.
+
+    Args:
+        path: a `.mat`.
+        bins: 1 for the scores of TID2013, 10 for the histograms of AVA.
+
+    Returns:
+        `Predictions`, labels and predictions (N,) or (N, 10), the histograms of the labels normalised.
 
     Raises:
-        PredictionsError: if it is no such file, lacks a variable, or labels and predictions differ in number.
+        PredictionsError: if it is no such file, lacks a variable, or holds something of another shape.
     """
     content = _load(path)
     for name in ("labels", "predictions"):
@@ -78,14 +96,22 @@ def read_regression(path):
             raise PredictionsError(f"{path}: it has no variable {name!r}")
         if not np.issubdtype(content[name].dtype, np.number):
             raise PredictionsError(f"{path}: its {name!r} are not numbers")
-    labels, predictions = content["labels"], content["predictions"]
-    if labels.size != predictions.size or 1 not in labels.shape:
-        raise PredictionsError(f"{path}: labels {labels.shape} and predictions {predictions.shape} are not of TID2013")
+    labels, outputs = content["labels"], content["predictions"]
+    count = len(outputs)
+    expected = [(1, count), (count, 1)] if bins == 1 else [(count, bins + 1)]
+    if labels.shape not in expected or outputs.shape != (count, 1, bins):
+        kind = "scores" if bins == 1 else "histograms"
+        raise PredictionsError(f"{path}: labels {labels.shape} and predictions {outputs.shape} are no {kind}")
+    labels = labels.astype(np.float64)
+    try:
+        labels = labels.ravel() if bins == 1 else normalise(labels[:, 1:])
+    except ValueError as error:
+        raise PredictionsError(f"{path}: {error}") from None
     skipped = content.get("skipped", np.empty((0, 2), object)).reshape(-1, 2)
     provenance = content.get("provenance", np.empty(0))
     return Predictions(
-        labels.astype(np.float64).ravel(),
-        predictions.ravel(),
+        labels,
+        outputs.reshape(labels.shape),
         [_text(name) for name in content.get("filenames", np.empty(0)).ravel()],
         [(_text(name), _text(reason)) for name, reason in skipped],
         {name: _text(provenance[name].item()) for name in provenance.dtype.names or ()},
@@ -110,8 +136,8 @@ def _text(cell):
 class Journal:
     """Results written one at a time beside the file that they will become; a killed run finds them again.
 
-    A line an image, JSON: `name`, and `score` or `reason`. The first line says what the run is of (`head`): a journal
-    of another run is started anew. A last line torn by the kill is dropped.
+    A line an image, JSON: `name`, and `output` (a list of numbers) or `reason`. The first line says what the run is of
+    (`head`): a journal of another run is started anew. A last line torn by the kill is dropped.
     """
 
     def __init__(self, path, head):

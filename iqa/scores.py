@@ -74,9 +74,7 @@ def maximum_entropy_histogram(mos, values):
     """
     values = np.asarray(values, np.float64)
     if not values.min() < mos < values.max():
-        raise ValueError(
-            f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose"
-        )
+        raise ValueError(f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose")
 
     def excess(rate):
         return special.softmax(rate * values) @ values - mos

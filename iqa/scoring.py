@@ -1,7 +1,7 @@
 """Image -> score, with the weights and the facts on their card.
 
     scorer = Scorer("tid2013_regression")
-    scorer.score("photo.jpg")                       # a mean opinion score
+    scorer.score("photo.jpg").score                 # a mean opinion score
 
 Keras is imported when the first model is loaded, so that asking for `--help` does not wait for it.
 """
@@ -10,10 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from iqa.images import CROPS, ImageError, read_image
+from iqa.images import CROPS, ImageError, read_image, resize
+from iqa.scores import mean, std
 
 
 class CardError(ValueError):
@@ -39,13 +41,58 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class Score(NamedTuple):
+    """An opinion-score distribution: mean (1-10), standard deviation, and the shares of the votes 1-10, float32 (10,)."""
+
+    mean: float
+    std: float
+    histogram: np.ndarray
+
+
 @dataclass(frozen=True)
 class Scored:
-    """A score (in the model's scale), the features behind it (float32, (n,)), or the reason why there is neither."""
+    """What a model says of an image, or the reason why it says nothing.
 
-    score: float | None = None
+    Attributes:
+        output: float32 (1,), a score, or (10,), a histogram of votes.
+        features: float32 (n,), what the head saw: the pooled features, or the dense layer of that name.
+        error: one line.
+    """
+
+    output: np.ndarray | None = None
     features: np.ndarray | None = None
     error: str | None = None
+
+    @property
+    def score(self):
+        """The (mean) score, a float."""
+        return float(self.output[0]) if len(self.output) == 1 else self.distribution.mean
+
+    @property
+    def distribution(self):
+        """The `Score` of a histogram."""
+        histogram = self.output.astype(np.float64)
+        return Score(float(mean(histogram)), float(std(histogram)), self.output)
+
+
+def keras2_card(head, geometry, backbone="mobilenet_v2", normalisation="imagenet", padding="keras"):
+    """The facts of weights that come without a card, as the projects of Keras 2's time saved them.
+
+    Args:
+        head: "histogram" or "regression".
+        geometry: "resize" (nearest neighbour, to 224x224) or "patch".
+    """
+    return {
+        "backbone": {
+            "backbone": backbone,
+            "normalisation": normalisation,
+            "padding": padding,
+            "batch_norm_epsilon": 1e-3,
+            "noise": 0.0,
+        },
+        "head": {"kind": head, "dropout": 0.75},
+        "geometry": {"kind": geometry, "size": 224, "interpolation": "nearest"},
+    }
 
 
 class Scorer:
@@ -53,29 +100,30 @@ class Scorer:
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` with its card beside it.
-        crop: where the model looks: "centre", "left_top", or "grid" (the mean over patches that cover the image).
+        crop: where a model of patches looks: "centre", "left_top", or "grid" (the mean over patches that cover the
+            image). A model of whole images has no choice.
+        head: "regression" or "histogram": the kind of model that the caller can use.
+        cardless: the facts of an `.hdf5` or `.h5` file of Keras 2, which has no card; see `keras2_card`.
 
     Raises:
-        CardError: if there is no such file, the card is missing or broken, or its sha256 is another file's.
+        CardError: if there is no such file, the card is missing or broken, its sha256 is another file's, or the model is
+            of another kind.
         WeightsError: if the weights do not fit the network on the card.
     """
 
-    def __init__(self, weights, crop="centre"):
-        path = Path(weights) if str(weights).endswith(".h5") else shipped_weights(weights)
-        card_path = card_of(path)
-        for needed in (path, card_path):
-            if not needed.is_file():
-                raise CardError(f"{needed}: there is no such file")
-        try:
-            self.card = json.loads(card_path.read_text(encoding="utf-8"))
-            self.size, expected, head = self.card["geometry"]["size"], self.card["sha256"], self.card["head"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise CardError(f"{card_path}: not a card ({type(error).__name__}: {error})") from None
-        if head["kind"] != "regression":
-            raise CardError(f"{card_path}: the weights of a {head['kind']} model, and a regression model is needed")
+    def __init__(self, weights, crop="centre", head="regression", cardless=None):
+        is_file = Path(weights).suffix in (".h5", ".hdf5")
+        path = Path(weights) if is_file else shipped_weights(weights)
+        if not path.is_file():
+            raise CardError(f"{path}: there is no such file")
+        has_card = path.name.endswith(".weights.h5") or card_of(path).is_file()
+        self.card = cardless if cardless and not has_card else read_card(card_of(path))
+        if self.card["head"]["kind"] != head:
+            kind = self.card["head"]["kind"]
+            raise CardError(f"{card_of(path)}: the weights of a {kind} model, and a {head} model is needed")
         self.sha256 = sha256(path)
-        if self.sha256 != expected:
-            raise CardError(f"{path}: not the weights that {card_path.name} describes (sha256 {self.sha256[:12]}...)")
+        if self.sha256 != self.card.get("sha256", self.sha256):
+            raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
 
         import keras
 
@@ -83,25 +131,33 @@ class Scorer:
 
         model = build_from_card(self.card)
         load_weights(model, path)
-        self.weights, self.crop = path, crop
-        self._model = keras.Model(model.input, [model.output, model.get_layer("features").output])
+        self.weights, self.size = path, self.card["geometry"]["size"]
+        self.crop = crop if self.card["geometry"].get("kind", "patch") == "patch" else None
+        # What the last dense layer sees: after dropout, which does nothing here.
+        self._model = keras.Model(model.input, [model.output, model.layers[-1].input])
+
+    @property
+    def geometry(self):
+        """What the network sees of an image, in words."""
+        if self.crop:
+            return f"{self.crop} patch of {self.size}x{self.size}"
+        return f"whole image, {self.card['geometry']['interpolation']}, to {self.size}x{self.size}"
 
     def score(self, image):
-        """The score of an image (a path, a PIL image, or uint8 RGB (H, W, 3)); see `read_image` for the errors."""
-        return self.score_with_features(image).score
+        """What the model says of an image (a path, a PIL image, or uint8 RGB (H, W, 3)), as a `Scored`.
 
-    def features(self, image):
-        """The features behind the score, float32 (n,), the mean over the patches."""
-        return self.score_with_features(image).features
-
-    def score_with_features(self, image):
-        """Both, as a `Scored`."""
+        Raises:
+            ImageError: if the image cannot be read or is too small.
+        """
         ((_, scored),) = self._score_batch([(None, self.patches(image))])
         return scored
 
     def patches(self, image):
         """What the network sees of an image, uint8 (N, size, size, 3)."""
-        return CROPS[self.crop](read_image(image), self.size)
+        pixels = read_image(image)
+        if self.crop:
+            return CROPS[self.crop](pixels, self.size)
+        return resize(pixels, self.size, self.card["geometry"]["interpolation"])[None]
 
     def score_all(self, images, batch_size=1):
         """Score many, in their order; an image that cannot be scored does not stop the others.
@@ -122,16 +178,28 @@ class Scorer:
 
     def _score_batch(self, waiting):
         patches = [entry for _, entry in waiting if not isinstance(entry, Scored)]
-        scores, features = self._outputs(np.concatenate(patches)) if patches else ([], [])
+        # `predict_on_batch` runs the same compiled function as `predict`, without building a data set around each call.
+        outputs = self._model.predict_on_batch(np.concatenate(patches)) if patches else ([], [])
         start = 0
         for image, entry in waiting:
             if not isinstance(entry, Scored):
-                stop = start + len(entry)
-                entry = Scored(float(np.mean(scores[start:stop])), np.mean(features[start:stop], axis=0))
-                start = stop
+                rows = slice(start, start + len(entry))
+                entry = Scored(*(np.mean(np.asarray(output)[rows], axis=0) for output in outputs))
+                start = rows.stop
             yield image, entry
 
-    def _outputs(self, patches):
-        # `predict_on_batch` runs the same compiled function as `predict`, without building a data set around each call.
-        scores, features = self._model.predict_on_batch(patches)
-        return np.asarray(scores)[:, 0], np.asarray(features)
+
+def read_card(path):
+    """The card at a path.
+
+    Raises:
+        CardError: if it is missing, no JSON, or lacks what a model is built from.
+    """
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["geometry"]["size"], card["sha256"], card["head"]["kind"], card["backbone"]["backbone"]
+    except FileNotFoundError:
+        raise CardError(f"{path}: there is no such file") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CardError(f"{path}: not a card ({type(error).__name__}: {error})") from None
+    return card

@@ -112,9 +112,7 @@ class Session:
         # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
         # used for is in the script.
         self.set_frozen(self.phases[-1]["frozen"])
-        self.model.compile(
-            keras.optimizers.Adam(self.phases[-1]["learning_rate"]), loss=self.loss, metrics=self.metrics
-        )
+        self.model.compile(keras.optimizers.Adam(self.phases[-1]["learning_rate"]), loss=self.loss, metrics=self.metrics)
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.load_weights(self.run / state["checkpoint"])
         for layer, generator in zip(_random_layers(self.model), state["generators"]):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from iqa import datasets
@@ -61,3 +62,80 @@ def test_the_typical_score_is_the_mean_over_scenes(labels):
     rows = [f"{r + level / 10} i{r:02d}_07_{level}.bmp" for r in (1, 3) for level in range(1, 6)]
     typical = datasets.typical_mos(datasets.read_mos(labels("\n".join(rows))))
     assert typical[7].tolist() == pytest.approx([2.1, 2.2, 2.3, 2.4, 2.5])
+
+
+# --- ratings --------------------------------------------------------------------------------------------------------
+
+
+def test_idealos_labels_are_read_as_histograms(shared):
+    images = datasets.read_ratings(shared / "ava/ava_labels_test.json")
+    assert len(images) == 25551
+    assert images[0].name == "231893"
+    assert images[0].histogram[4] == pytest.approx(76 / 223)
+
+
+def test_ava_txt_is_read_by_its_columns(tmp_path):
+    path = tmp_path / "AVA.txt"
+    path.write_text("1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396\n2 953958 10 7 15 26 26 21 10 8 1 2 15 21 1396\n")
+    images = datasets.read_ratings(path)
+    assert [image.name for image in images] == ["953619", "953958"]
+    assert images[1].histogram[0] == pytest.approx(10 / 126)
+
+
+@pytest.mark.parametrize("heading", ["", "path,score\n"])
+def test_a_csv_of_scores_gives_histograms_with_their_mean(tmp_path, heading):
+    path = tmp_path / "own.csv"
+    path.write_text(f"{heading}a.jpg,5.5\nholiday/b.jpg,4.2\n")
+    images = datasets.read_ratings(path)
+    assert [image.name for image in images] == ["a.jpg", "holiday/b.jpg"]
+    assert [image.mean for image in images] == pytest.approx([5.5, 4.2], abs=0.05)
+
+
+def test_a_csv_of_votes_gives_their_shares(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("path,1,2,3,4,5,6,7,8,9,10\na.jpg,0,0,0,0,1,3,0,0,0,0\n")
+    assert datasets.read_ratings(path)[0].histogram[4:6] == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    "name, text, reason",
+    [
+        ("x.json", "{}", "not a list"),
+        ("x.json", "[", "not JSON"),
+        ("x.json", "[]", "no ratings"),
+        ("x.json", '[{"image_id": "1"}]', "entry 1"),
+        ("x.json", '[{"image_id": "1", "label": [0,0,0,0,0,0,0,0,0,0]}]', "entry 1: a histogram needs"),
+        ("x.json", '[{"image_id": "1", "label": [1,2]}]', "2 votes instead of 10"),
+        ("x.txt", "1 2 3\n", "line 1: 3 columns"),
+        ("x.csv", "a.jpg,5\na.jpg,6\n", "line 2: a.jpg stands twice"),
+        ("x.csv", "a.jpg,11\n", "line 1: a score of 11"),
+        ("x.csv", "a.jpg,4\nb.jpg,many\n", "line 2"),
+        ("x.xlsx", "", "ratings are"),
+    ],
+)
+def test_bad_ratings_are_refused_by_file_entry_and_reason(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LabelError, match=reason) as error:
+        datasets.read_ratings(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_ratings_are_located_by_name_or_by_id(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("953619.jpg", "sub/b.png", "953619.json"):
+        (tmp_path / name).touch()
+    images = [datasets.RatedImage(name, (0.1,) * 10) for name in ("953619", "sub/b.png", "1")]
+    located = datasets.locate_ratings(images, tmp_path)
+    assert [image.path and image.path.name for image in located] == ["953619.jpg", "b.png", None]
+
+
+def test_an_image_in_both_splits_is_refused():
+    one = [datasets.RatedImage("7", (0.1,) * 10)]
+    datasets.check_apart(one, [datasets.RatedImage("8", (0.1,) * 10)])
+    with pytest.raises(LabelError, match="1 images stand in both splits: 7"):
+        datasets.check_apart(one, one)
+
+
+def test_rare_opinions_are_repeated():
+    low, middle = (datasets.RatedImage(name, tuple(np.eye(10)[bin])) for name, bin in (("low", 2), ("middle", 4)))
+    assert [image.name for image in datasets.oversample([low, middle], times=3)] == ["low"] * 3 + ["middle"]

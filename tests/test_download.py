@@ -98,5 +98,27 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_others_are_fetched(ser
 
 def test_every_file_of_the_manifest_has_a_source_and_a_whole_hash():
     manifest = download.read_manifest()
-    assert len(manifest) == 1026
-    assert all(len(digest) == 64 and download.url_of(path).startswith("https://") for path, digest in manifest.items())
+    assert len(manifest) == 1030
+    assert all(download.url_of(path).startswith("https://") for path in manifest)
+    unknown = [path for path, digest in manifest.items() if digest == download.UNKNOWN]
+    assert unknown == ["ava_labels_train.json", "idealo/weights_mobilenet_technical_0.11.hdf5"]
+    assert all(len(digest) == 64 for path, digest in manifest.items() if path not in unknown)
+
+
+def test_a_file_whose_hash_nobody_knows_is_kept_and_its_hash_is_shown(server, tmp_path, capsys):
+    download.fetch(f"{server.url}/file", tmp_path / "file", download.UNKNOWN)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert DIGEST in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_that_keeps_what_came(server, tmp_path, monkeypatch):
+    def full(source, target):
+        target.write(source.read(1000))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(download.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        download.fetch(f"{server.url}/file", tmp_path / "file", DIGEST)
+    monkeypatch.undo()
+    download.fetch(f"{server.url}/file", tmp_path / "file", DIGEST)
+    assert server.starts == [0, 1000]

@@ -93,3 +93,97 @@ def test_losses_are_saved_and_loaded_with_a_model(tmp_path):
     model.compile("sgd", losses.LadderLoss(weight=3.0), metrics=[losses.LCC()])
     model.save(tmp_path / "m.keras")
     assert keras.models.load_model(tmp_path / "m.keras").loss.weight == 3.0
+
+
+# --- histograms -----------------------------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(7)
+TRUE, PREDICTED = (RNG.dirichlet(np.full(10, 0.7), 12) for _ in range(2))
+VALUES = np.arange(1, 11)
+
+
+def tensors(*arrays):
+    return [ops.convert_to_tensor(np.asarray(array, np.float32)) for array in arrays]
+
+
+def moments(histograms, order):
+    means = histograms @ VALUES
+    return np.sum(histograms * (VALUES - means[:, None]) ** order, axis=1)
+
+
+def rms(difference):
+    return np.sqrt(np.mean(difference**2))
+
+
+def twins():
+    cdf = np.cumsum(TRUE, 1) - np.cumsum(PREDICTED, 1)
+    emd, emd_l1 = np.mean(np.sqrt(np.mean(cdf**2, 1))), np.mean(np.abs(cdf))
+    first = rms(TRUE @ VALUES - PREDICTED @ VALUES)
+    second, third = (rms(moments(TRUE, n) - moments(PREDICTED, n)) for n in (2, 3))
+    r = np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1]
+    weights = 0.01 + (VALUES - (TRUE @ VALUES)[:, None]) ** 2
+    chi = np.mean(np.sum(weights * (TRUE - PREDICTED) ** 2 / np.where(TRUE < 1e-7, 1, TRUE), 1))
+    means = TRUE @ VALUES, PREDICTED @ VALUES
+    return {
+        losses.emd: emd,
+        losses.emd_l1: emd_l1,
+        losses.first_moment: first,
+        losses.second_moment: second,
+        losses.third_moment: third,
+        losses.emd_and_moments: 50 * emd + 2 * first + second,
+        losses.emd_l1_and_moments: 50 * emd_l1 + 2 * first + second,
+        losses.emd_moments_and_pearson: 50 * emd + 2 * first + second + 5 * (1 - r**2),
+        losses.emd_l1_moments_and_pearson: 50 * emd_l1 + 2 * first + second + 5 * (1 - r**2),
+        losses.chi_square: chi,
+        losses.chi_square_and_moments: 4 * chi + np.sqrt(first) + np.sqrt(second),
+        losses.pearson_loss: 1 - r**2,
+        losses.accuracy: np.mean(1 - np.abs(means[1] - means[0]) / means[0]),
+        losses.binary_accuracy: np.mean(np.floor(means[0] / 5) == np.floor(means[1] / 5)),
+    }
+
+
+@pytest.mark.parametrize("loss, expected", twins().items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_losses_and_metrics_of_histograms_are_their_numpy_twins(loss, expected):
+    assert float(loss(*tensors(TRUE, PREDICTED))) == pytest.approx(expected, rel=1e-4)
+
+
+def test_emd_l1_is_scipys_wasserstein_distance_over_the_number_of_bins():
+    from scipy.stats import wasserstein_distance
+
+    expected = [wasserstein_distance(VALUES, VALUES, t, p) / 10 for t, p in zip(TRUE, PREDICTED)]
+    assert float(losses.emd_l1(*tensors(TRUE, PREDICTED))) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_distance_of_a_distribution_from_itself_is_zero_and_from_its_shift_by_a_bin_a_tenth():
+    histogram = np.eye(10)[3:4]
+    assert float(losses.emd_l1(*tensors(histogram, histogram))) == 0
+    assert float(losses.emd(*tensors(histogram, histogram))) == pytest.approx(0, abs=1e-5)
+    assert float(losses.emd_l1(*tensors(histogram, np.eye(10)[4:5]))) == pytest.approx(0.1)
+
+
+DEGENERATE = {
+    "one-hot": np.eye(10)[[0, 5, 9]],
+    "uniform": np.full((3, 10), 0.1),
+    "zero in a bin": np.tile([0.5, 0, 0.5, 0, 0, 0, 0, 0, 0, 0], (3, 1)),
+}
+
+
+@pytest.mark.parametrize("loss", [loss for loss in twins() if "accuracy" not in loss.__name__], ids=lambda x: x.__name__)
+@pytest.mark.parametrize("true", DEGENERATE)
+@pytest.mark.parametrize("predicted", [*DEGENERATE, "equal"])
+def test_gradients_of_histogram_losses_are_finite_on_degenerate_histograms(loss, true, predicted):
+    import tensorflow as tf
+
+    y_true = tf.constant(DEGENERATE[true], tf.float32)
+    y_pred = tf.Variable(DEGENERATE[true if predicted == "equal" else predicted], dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        value = loss(y_true, y_pred)
+    gradient = tape.gradient(value, y_pred)
+    assert np.isfinite(float(value))
+    assert gradient is None or np.isfinite(gradient.numpy()).all()
+
+
+def test_lcc_of_histograms_is_that_of_their_means():
+    metric = losses.LCC()
+    metric.update_state(*tensors(TRUE, PREDICTED))
+    assert float(metric.result()) == pytest.approx(np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1], abs=1e-4)

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iqa import metrics
-from iqa.predictions import read_regression
+from iqa.predictions import read_predictions
 
 
 def test_the_originals_predictions_give_its_published_figures(shared):
-    predictions = read_regression(shared / "golden/tid_wtf_regression.mat")
+    predictions = read_predictions(shared / "golden/tid_wtf_regression.mat")
     result = metrics.agreement(predictions.labels, predictions.predictions)
     assert result.n == 360
     assert result.lcc[0] == pytest.approx(0.9205231, abs=1e-6)
@@ -68,3 +68,37 @@ def test_rank_correlation_equals_pearson_of_the_ranks(pairs):
 
 def test_ordered_share_counts_falling_pairs():
     assert metrics.ordered_share([[3, 2, 1], [1, 2, 0]]) == 0.75
+
+
+def test_the_originals_histograms_give_its_published_figures(shared):
+    predictions = read_predictions(shared / "golden/wtf_patches.mat", bins=10)
+    result = metrics.distribution_agreement(predictions.labels, predictions.predictions)
+    published = np.zeros((10, 10), int)
+    published[2, 1:5] = [6, 52, 49, 2]
+    published[3, 1:7] = [27, 455, 2594, 1500, 114, 2]
+    published[4, :7] = [1, 11, 210, 3989, 10702, 3381, 181]
+    published[5, 2:8] = [2, 57, 810, 1114, 141, 2]
+    published[6, 4:7] = [6, 15, 5]
+    assert result.n == 25428
+    np.testing.assert_array_equal(result.confusion_matrix.sum(axis=1), published.sum(axis=1))
+    assert np.abs(result.confusion_matrix - published).max() <= 4
+    assert result.binary_accuracy == pytest.approx(0.7684442, abs=2e-4)
+    assert result.accuracy == pytest.approx(0.9112602801, abs=1e-6)
+    assert result.score_difference_std == pytest.approx(0.3711319099, abs=1e-6)
+    assert result.lcc[0] == pytest.approx(0.58826608574, abs=1e-6)
+    assert result.srcc[0] == pytest.approx(0.57858829755, abs=2e-6)
+    assert result.lcc_std[0] == pytest.approx(0.21782951625, abs=1e-6)
+    assert result.srcc_std[0] == pytest.approx(0.21209535803, abs=2e-6)
+    assert result.emd_l1 == pytest.approx(0.05074453307, abs=1e-6)
+
+
+def test_perfect_histograms_are_perfect():
+    histograms = np.random.default_rng(0).dirichlet(np.ones(10), 5)
+    result = metrics.distribution_agreement(histograms, histograms)
+    assert (result.emd_l1, result.binary_accuracy, result.rmse) == (0, 1, 0)
+    assert result.as_json()["lcc_std"] == pytest.approx(1)
+
+
+def test_histograms_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="instead of"):
+        metrics.distribution_agreement(np.ones((3, 9)), np.ones((3, 9)))

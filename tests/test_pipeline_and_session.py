@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.datasets import LabelledImage
-from iqa.images import read_image
+from iqa.datasets import LabelledImage, RatedImage
+from iqa.images import centre_patch, random_patch, read_image
 from iqa.losses import LCC, LadderLoss
-from iqa.pipeline import CentrePatches, Ladders
+from iqa.pipeline import Evaluation, Ladders, Photographs, usable
 from iqa.scoring import sha256
 from iqa.session import Phase, Session, parse_schedule
 
 SIZE = 8
+
+
+def centre(pixels):
+    return centre_patch(pixels, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +66,36 @@ def test_batches_depend_on_seed_and_epoch_alone(ladders):
 
 def test_evaluation_sees_all_centres_in_order(ladders):
     images = [image for ladder in ladders for image in ladder][:7]
-    data = CentrePatches(images, 3, SIZE)
+    data = Evaluation(images, 3, centre)
     pixels = np.concatenate([data[i][0] for i in range(len(data))])
     assert len(pixels) == 7
     np.testing.assert_array_equal(pixels[6], read_image(images[6].path)[2:10, 3:11])
+
+
+def test_photographs_are_all_seen_once_an_epoch_with_their_labels(ladders):
+    images = [image for ladder in ladders for image in ladder]
+    data = Photographs(images, 7, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
+    batches = [data[index] for index in range(len(data))]
+    assert [len(pixels) for pixels, _ in batches] == [7, 7, 7, 7, 2]
+    labels = np.concatenate([labels for _, labels in batches])
+    assert (labels.shape, labels.dtype) == ((30, 1), np.float32)
+    assert sorted(labels[:, 0]) == sorted(image.mos for image in images)
+    data.epoch = 1
+    assert not np.array_equal(data[0][1], batches[0][1])
+
+
+def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkeypatch):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    votes = (0.1,) * 10
+    good = RatedImage("good", votes, ladders[0][0].path)
+    images = [good, RatedImage("bad", votes, tmp_path / "bad.png"), RatedImage("missing", votes)]
+    memory = tmp_path / "memory.json"
+    for _ in range(2):
+        kept, refused = usable(images, memory=memory)
+        assert kept == [good]
+        assert [name for name, _ in refused] == ["bad", "missing"]
+        monkeypatch.setattr("iqa.pipeline.read_image", None)  # the second time nothing is decoded
+    assert "13 needed" in usable([good], smallest=13, memory=memory)[1][0][1]
 
 
 def network():
@@ -85,7 +115,7 @@ def session(ladders, run):
     return Session(
         network(),
         Ladders(ladders, 10, SIZE, seed=2, workers=1),
-        CentrePatches(validation, 10, SIZE, workers=1),
+        Evaluation(validation, 10, centre, workers=1),
         LadderLoss(),
         ["mse", LCC()],
         run=run,

@@ -5,7 +5,7 @@ import pytest
 from scipy import io
 
 from iqa.files import written_whole
-from iqa.predictions import Journal, Predictions, PredictionsError, printable, read_regression, write_regression
+from iqa.predictions import Journal, Predictions, PredictionsError, printable, read_predictions, write_predictions
 
 EXAMPLE = Predictions(
     np.array([1.0, 2.5]),
@@ -17,8 +17,8 @@ EXAMPLE = Predictions(
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    write_regression(tmp_path / "p.mat", EXAMPLE)
-    read = read_regression(tmp_path / "p.mat")
+    write_predictions(tmp_path / "p.mat", EXAMPLE)
+    read = read_predictions(tmp_path / "p.mat")
     np.testing.assert_array_equal(read.labels, EXAMPLE.labels)
     np.testing.assert_array_equal(read.predictions, EXAMPLE.predictions)
     assert read.filenames == ["i01_01_1.bmp", "naïve \\xff.png"]
@@ -27,35 +27,54 @@ def test_what_is_written_is_read_again(tmp_path):
 
 
 def test_old_readers_find_the_names_shapes_and_types_of_the_original(tmp_path):
-    write_regression(tmp_path / "p.mat", EXAMPLE)
+    write_predictions(tmp_path / "p.mat", EXAMPLE)
     content = io.loadmat(tmp_path / "p.mat")
     assert (content["labels"].shape, content["labels"].dtype) == ((1, 2), np.float64)
     assert (content["predictions"].shape, content["predictions"].dtype) == ((2, 1, 1), np.float32)
 
 
+def test_histograms_are_written_with_the_image_id_or_row_in_the_first_column(tmp_path):
+    votes = np.full((2, 10), 0.1)
+    example = Predictions(votes, votes.astype(np.float32), ["953619.jpg", "photo.jpg"])
+    write_predictions(tmp_path / "p.mat", example)
+    content = io.loadmat(tmp_path / "p.mat")
+    assert (content["labels"].shape, content["labels"].dtype) == ((2, 11), np.float64)
+    assert (content["predictions"].shape, content["predictions"].dtype) == ((2, 1, 10), np.float32)
+    assert content["labels"][:, 0].tolist() == [953619, 1]
+    read = read_predictions(tmp_path / "p.mat", bins=10)
+    np.testing.assert_allclose(read.labels, votes)
+    assert read.predictions.shape == (2, 10)
+
+
+def test_scores_are_not_mistaken_for_histograms(tmp_path):
+    write_predictions(tmp_path / "p.mat", EXAMPLE)
+    with pytest.raises(PredictionsError, match="are no histograms"):
+        read_predictions(tmp_path / "p.mat", bins=10)
+
+
 def test_a_set_without_skipped_images_can_be_written(tmp_path):
-    write_regression(tmp_path / "p.mat", Predictions(np.ones(1), np.ones(1), ["a"]))
-    assert read_regression(tmp_path / "p.mat").skipped == []
+    write_predictions(tmp_path / "p.mat", Predictions(np.ones(1), np.ones(1), ["a"]))
+    assert read_predictions(tmp_path / "p.mat").skipped == []
 
 
 def test_a_file_without_the_variables_is_refused_by_name(tmp_path):
     io.savemat(tmp_path / "p.mat", {"labels": np.ones((1, 2))})
     with pytest.raises(PredictionsError, match=r"p\.mat: it has no variable 'predictions'"):
-        read_regression(tmp_path / "p.mat")
+        read_predictions(tmp_path / "p.mat")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a mat file", b"MATLAB 5.0 MAT-file" + bytes(200)])
 def test_a_broken_file_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "p.mat").write_bytes(content)
     with pytest.raises(PredictionsError) as error:
-        read_regression(tmp_path / "p.mat")
+        read_predictions(tmp_path / "p.mat")
     assert "p.mat" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_histograms_are_not_mistaken_for_scores(tmp_path):
     io.savemat(tmp_path / "p.mat", {"labels": np.ones((3, 11)), "predictions": np.ones((3, 1, 10))})
-    with pytest.raises(PredictionsError, match="not of TID2013"):
-        read_regression(tmp_path / "p.mat")
+    with pytest.raises(PredictionsError, match="are no scores"):
+        read_predictions(tmp_path / "p.mat")
 
 
 def test_undecodable_bytes_are_shown_as_escapes():
@@ -64,14 +83,14 @@ def test_undecodable_bytes_are_shown_as_escapes():
 
 def test_a_journal_remembers_across_a_kill_and_drops_a_torn_line(tmp_path):
     journal = Journal(tmp_path / "j", {"run": 1})
-    journal.add("a", score=1.5)
+    journal.add("a", output=[1.5])
     journal.add("b", reason="broken")
     journal.close(finished=False)
     with open(tmp_path / "j", "a") as file:
-        file.write('{"name": "c", "sco')
+        file.write('{"name": "c", "out')
     again = Journal(tmp_path / "j", {"run": 1})
-    assert again.done == {"a": {"score": 1.5}, "b": {"reason": "broken"}}
-    again.add("c", score=2.0)
+    assert again.done == {"a": {"output": [1.5]}, "b": {"reason": "broken"}}
+    again.add("c", output=[2.0])
     again.close(finished=False)
     last = Journal(tmp_path / "j", {"run": 1})
     assert set(last.done) == {"a", "b", "c"}
@@ -81,7 +100,7 @@ def test_a_journal_remembers_across_a_kill_and_drops_a_torn_line(tmp_path):
 
 def test_the_journal_of_another_run_is_not_continued(tmp_path):
     journal = Journal(tmp_path / "j", {"run": 1})
-    journal.add("a", score=1.5)
+    journal.add("a", output=[1.5])
     journal.close(finished=False)
     other = Journal(tmp_path / "j", {"run": 2})
     assert other.done == {}

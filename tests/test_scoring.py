@@ -24,29 +24,30 @@ def copied(weights, tmp_path):
 
 
 def test_saved_and_reloaded_weights_give_bit_equal_scores(weights, photograph):
-    assert Scorer(weights).score(photograph) == Scorer(weights).score(photograph)
+    assert Scorer(weights).score(photograph).score == Scorer(weights).score(photograph).score
 
 
 def test_a_score_is_the_models_own_output_for_the_centre_patch(weights, scorer, photograph):
     model = build_from_card(scorer.card)
     load_weights(model, weights)
     expected = model.predict(photograph[None, 16:240, 16:240], verbose=0)[0, 0]
-    assert scorer.score(photograph) == pytest.approx(float(expected), abs=1e-6)
+    assert scorer.score(photograph).score == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_paths_pil_images_and_arrays_score_alike(scorer, photograph, save):
-    expected = scorer.score(photograph)
-    assert scorer.score(save("p.png", photograph)) == scorer.score(Image.fromarray(photograph)) == expected
+    expected = scorer.score(photograph).score
+    others = save("p.png", photograph), Image.fromarray(photograph)
+    assert [scorer.score(image).score for image in others] == [expected, expected]
 
 
 def test_the_grid_is_the_mean_over_its_patches(weights, scorer, photograph):
     corners = [photograph[top : top + 224, left : left + 224] for top in (0, 32) for left in (0, 32)]
-    expected = np.mean([scorer.score(np.ascontiguousarray(corner)) for corner in corners])
-    assert Scorer(weights, crop="grid").score(photograph) == pytest.approx(expected, abs=1e-5)
+    expected = np.mean([scorer.score(np.ascontiguousarray(corner)).score for corner in corners])
+    assert Scorer(weights, crop="grid").score(photograph).score == pytest.approx(expected, abs=1e-5)
 
 
 def test_features_are_the_thousand_before_the_score(scorer, photograph):
-    features = scorer.features(photograph)
+    features = scorer.score(photograph).features
     assert (features.shape, features.dtype) == ((1000,), np.float32)
     assert np.abs(features).max() <= 1
 
@@ -109,3 +110,109 @@ def test_a_card_of_another_kind_of_head_is_refused(copied):
 def test_cards_stand_beside_their_weights():
     assert card_of("a/b.weights.h5").name == "b.json"
     assert scoring.shipped_weights("x").name == "x.weights.h5"
+
+
+@pytest.fixture(scope="module")
+def histogram_weights(tmp_path_factory):
+    import keras
+
+    from iqa.models import build_backbone, histogram_head
+    from iqa.session import save_with_card
+
+    keras.utils.set_random_seed(1)
+    backbone, facts = build_backbone("none")
+    path = tmp_path_factory.mktemp("histogram") / "h.weights.h5"
+    geometry = {"kind": "resize", "size": 224, "interpolation": "bilinear"}
+    card = {"backbone": facts, "head": {"kind": "histogram", "dropout": 0.75}, "geometry": geometry}
+    save_with_card(histogram_head(backbone), path, card)
+    return path
+
+
+def test_a_histogram_model_says_mean_deviation_and_shares(histogram_weights, photograph):
+    scored = Scorer(histogram_weights, head="histogram").score(photograph)
+    mean, std, histogram = scored.distribution
+    assert (histogram.shape, histogram.dtype) == ((10,), np.float32)
+    assert histogram.sum() == pytest.approx(1, abs=1e-6)
+    assert mean == scored.score == pytest.approx(histogram @ np.arange(1, 11), abs=1e-5)
+    assert std == pytest.approx(np.sqrt(histogram @ (np.arange(1, 11) - mean) ** 2), abs=1e-5)
+    assert scored.features.shape == (1280,)
+
+
+def test_a_model_of_whole_images_sees_all_of_a_picture_of_any_size(histogram_weights, photograph):
+    scorer = Scorer(histogram_weights, head="histogram")
+    small = np.ascontiguousarray(photograph[:100, :30])
+    expected = np.asarray(Image.fromarray(small).resize((224, 224), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(scorer.patches(small)[0], expected)
+
+
+def test_a_histogram_model_does_not_pass_for_a_regression_model(histogram_weights):
+    with pytest.raises(CardError, match="a regression model is needed"):
+        Scorer(histogram_weights)
+
+
+# --- weights of Keras 2 ---------------------------------------------------------------------------------------------
+
+
+def keras2_model(kind):
+    """The original's networks as its users built and saved them."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(2)
+    top = tf_keras.applications.MobileNetV2((224, 224, 3), pooling="avg", weights=None, include_top=True)
+    x = tf_keras.layers.Dropout(0.75)(top.layers[-2].output)
+    if kind == "histogram":
+        x = tf_keras.layers.Dense(10, activation="softmax")(x)
+    else:
+        x = tf_keras.layers.Dense(1000, activation="tanh")(x)
+        x = tf_keras.layers.Dense(1, activation="linear")(x)
+    model = tf_keras.Model(top.input, x)
+    rng = np.random.default_rng(3)
+    for weight in model.weights:  # statistics as after training, or batch normalisation would do nothing
+        if "moving" in weight.name:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", [True, False], ids=["model", "weights"])
+@pytest.mark.parametrize("kind, geometry", [("histogram", "resize"), ("regression", "patch")])
+def test_old_weight_files_score_as_they_did_in_keras_2(tmp_path, photograph, kind, geometry, whole):
+    model = keras2_model(kind)
+    path = tmp_path / "weights-01-0.79.hdf5"
+    (model.save if whole else model.save_weights)(path)
+    if geometry == "resize":
+        pixels = np.asarray(Image.fromarray(photograph).resize((224, 224), Image.Resampling.NEAREST))
+    else:
+        pixels = photograph[16:240, 16:240]
+    normalised = (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    expected = model.predict(normalised[None].astype(np.float32), verbose=0)[0]
+    output = Scorer(path, head=kind, cardless=scoring.keras2_card(kind, geometry)).score(photograph).output
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_old_file_that_does_not_fit_says_where_and_loads_nothing(tmp_path):
+    keras2_model("regression").save(tmp_path / "r.hdf5")
+    with pytest.raises(WeightsError, match="106 layers with weights in the file, 105 in the model"):
+        Scorer(tmp_path / "r.hdf5", head="histogram", cardless=scoring.keras2_card("histogram", "resize"))
+    import tf_keras
+
+    base = keras2_model("histogram")
+    wrong = tf_keras.Model(base.input, tf_keras.layers.Dense(7)(base.layers[-3].output))
+    wrong.save(tmp_path / "w.hdf5")
+    with pytest.raises(WeightsError, match=r"\(1280, 7\).* where layer histogram needs .*\(1280, 10\)"):
+        Scorer(tmp_path / "w.hdf5", head="histogram", cardless=scoring.keras2_card("histogram", "resize"))
+
+
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
+    (tmp_path / "x.hdf5").write_bytes(b"no hdf5")
+    with pytest.raises(WeightsError, match=r"x\.hdf5"):
+        Scorer(tmp_path / "x.hdf5", head="histogram", cardless=scoring.keras2_card("histogram", "resize"))
+
+
+def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):
+    from idealo_comparison.infer import infer, load
+
+    model = load(shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5")
+    assert infer(shared / "idealo/42039.jpg", model).mean == pytest.approx(5.228229, abs=1e-3)
+    assert infer(shared / "idealo/42044.jpg", model).mean == pytest.approx(5.795005, abs=1e-3)

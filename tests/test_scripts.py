@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqa.predictions import read_regression
+from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_patches, plot_vanilla
+from idealo_comparison import infer as idealo_infer
+from idealo_comparison import infer_technical as idealo_technical
+from idealo_comparison import test_distortions as idealo_distortions
+from iqa.datasets import locate_ratings, read_ratings
+from iqa.predictions import read_predictions
 from TID2013_regression import (
     infer_regression,
     make_images,
@@ -127,14 +132,12 @@ def labelled(tmp_path, photograph):
 
 def labelled_run(command, weights, folder, out, *options):
     labels = folder / "mos_with_names.txt"
-    return command(
-        infer_regression, "--labels", labels, "--images", folder, "--out", out, "--weights", weights, *options
-    )
+    return command(infer_regression, "--labels", labels, "--images", folder, "--out", out, "--weights", weights, *options)
 
 
 def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(command, weights, labelled, tmp_path):
     code, out, _ = labelled_run(command, weights, labelled, tmp_path / "p.mat")
-    read = read_regression(tmp_path / "p.mat")
+    read = read_predictions(tmp_path / "p.mat")
     assert code == 1
     assert "3 images scored, 3 skipped" in out
     assert read.filenames == ["I01_01_1.BMP", "I01_01_5.BMP", "I02_01_1.BMP"]
@@ -173,7 +176,7 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
     monkeypatch.setattr(type(scorer), "score_all", counting)
     labelled_run(command, weights, labelled, tmp_path / "broken.mat")
     assert len(scored) == len(set(scored)) == 5
-    whole, broken = (read_regression(tmp_path / name) for name in ("whole.mat", "broken.mat"))
+    whole, broken = (read_predictions(tmp_path / name) for name in ("whole.mat", "broken.mat"))
     np.testing.assert_array_equal(whole.predictions, broken.predictions)
     assert (whole.filenames, whole.skipped) == (broken.filenames, broken.skipped)
 
@@ -352,13 +355,108 @@ def test_a_folder_of_one_scene_is_compared_with_its_shortest_name(command, weigh
     assert rows[0].endswith("cos: 0.000000")
 
 
-def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(
-    command, weights, tmp_path, save, photograph
-):
+def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(command, weights, tmp_path, save, photograph):
     save("p.png", photograph)
     (tmp_path / "list.txt").write_text("p.png\n")
-    code, out, _ = command(
-        test_distortions, "--photos", tmp_path, "--list", tmp_path / "list.txt", "--weights", weights
-    )
+    code, out, _ = command(test_distortions, "--photos", tmp_path, "--list", tmp_path / "list.txt", "--weights", weights)
     assert code == 0
     assert [line.split("  ")[0] for line in out.splitlines()] == ["JPEG", "blur", "white noise", "JPEG2000", "mean"]
+
+
+# --- AVA and idealo -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_ava(tmp_path_factory):
+    """Eight pictures with ratings in a CSV, six to train on, two to test on; one of each is missing."""
+    from PIL import Image
+
+    folder, rng = tmp_path_factory.mktemp("ava"), np.random.default_rng(0)
+    for number in range(8):
+        small = rng.integers(0, 255, (4, 5, 3)).astype(np.uint8)
+        Image.fromarray(small).resize((280, 230)).save(folder / f"{number}.jpg")
+    (folder / "train.csv").write_text("path,score\n" + "".join(f"{n}.jpg,{4 + n % 10 / 4}\n" for n in (0, 1, 2, 3, 4, 5, 90)))
+    (folder / "test.csv").write_text("6.jpg,5.5\n7.jpg,6.5\n91.jpg,5\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "train, infer, plot, features",
+    [(ava_vanilla, infer_vanilla, plot_vanilla, 1280), (ava_patches, infer_patches, plot_patches, 1280)],
+    ids=["vanilla", "patches"],
+)
+def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
+    command, tiny_ava, tmp_path, monkeypatch, train, infer, plot, features
+):
+    run = tmp_path / "run"
+    session, out, err = command(
+        train, "--images", tiny_ava, "--train-labels", tiny_ava / "train.csv", "--test-labels", tiny_ava / "test.csv",
+        "--backbone", "none", "--batch-size", 3, "--run", run, "--schedule", "1@1e-3:frozen"
+    )  # fmt: skip
+    assert len(session.log) == 1
+    assert "6 images to train on, 2 to test on" in out
+    assert "90.jpg: there is no such file" in err
+    mat = tmp_path / "p.mat"
+    code, out, _ = command(
+        infer, "--labels", tiny_ava / "test.csv", "--images", tiny_ava, "--out", mat, "--weights", run / "best.weights.h5"
+    )
+    assert code == 1
+    assert "2 images scored, 1 skipped" in out
+    code, out, _ = command(plot, mat, "--json", tmp_path / "m.json", "--figure", tmp_path / "f.png")
+    assert code == 0
+    starts = ["Got labels: 2", "accuracy:", "Binary accuracy:", "standard deviation of score differences:", "LCC: (",
+              "SRCC: SpearmanrResult(", "LCC (std dev): (", "SRCC (std dev): SpearmanrResult(", "EMD L1: "]  # fmt: skip
+    lines = [line for line in out.splitlines() if not line.lstrip().startswith("[")]
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+    assert set(json.loads((tmp_path / "m.json").read_text())) == {
+        "n", "confusion_matrix", "accuracy", "binary_accuracy", "score_difference_std", "lcc", "srcc", "lcc_std",
+        "srcc_std", "emd_l1", "krcc", "rmse"
+    }  # fmt: skip
+    model = infer.load(run / "best.weights.h5")
+    mean, _, histogram = infer.infer(tiny_ava / "6.jpg", model)
+    assert histogram.shape == (10,) and 1 <= mean <= 10
+    assert infer.features(tiny_ava / "6.jpg", model).shape == (features,)
+    code, out, _ = command(infer, tiny_ava / "6.jpg", "--weights", run / "best.weights.h5", "--json")
+    assert sorted(json.loads(out)) == ["histogram", "mean", "path", "std"]
+
+
+def test_training_refuses_an_image_in_both_splits(command, tiny_ava, tmp_path):
+    labels = tiny_ava / "train.csv"
+    code, _, err = command(
+        ava_vanilla, "--images", tiny_ava, "--train-labels", labels, "--test-labels", labels, "--run", tmp_path
+    )
+    assert code == 2
+    assert err.splitlines()[-1].endswith("7 images stand in both splits: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg ...")
+
+
+@pytest.mark.parametrize("script", [idealo_infer, idealo_technical, infer_vanilla, infer_patches], ids=lambda s: s.__name__)
+def test_missing_weights_are_one_line_that_says_where_to_get_them(command, tmp_path, script):
+    code, out, err = command(script, "--weights", tmp_path / "missing.hdf5")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "there is no such file; " in line
+
+
+def test_a_models_opinion_becomes_labels_to_train_on(command, shared, tiny_ava, tmp_path):
+    weights = shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5"
+    code, out, _ = command(idealo_infer, "--labels-out", tmp_path / "l.json", tiny_ava, "--weights", weights)
+    assert code == 0
+    assert "8 images labelled" in out
+    located = locate_ratings(read_ratings(tmp_path / "l.json"), tiny_ava)
+    assert [image.path.name for image in located] == [f"{n}.jpg" for n in range(8)]
+    model = idealo_infer.load(weights)
+    assert located[3].mean == pytest.approx(idealo_infer.infer(tiny_ava / "3.jpg", model).mean, abs=1e-5)
+
+
+def test_idealos_curve_is_printed(command, shared, save, photograph):
+    weights = shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5"
+    code, out, _ = command(idealo_distortions, save("p.png", photograph), "--weights", weights)
+    assert code == 0
+    assert sum(line.startswith("file:") for line in out.splitlines()) == 21
+
+
+def test_plots_do_not_import_keras(shared):
+    file = shared / "golden/wtf_patches.mat"
+    result = python("-X", "importtime", ROOT / "AVA/plot_patches.py", file)
+    assert result.returncode == 0
+    assert "keras" not in result.stderr and "tensorflow" not in result.stderr

@@ -1,0 +1,32 @@
+"""Train the AVA patches model: votes on a photograph, 1-10, from 224x224 pixels of it at their own size.
+
+    python AVA/ava_patches.py --images data/ava --schedule "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
+    python3 -i AVA/ava_patches.py --images data/ava                   # then session.fit(1e-3, epochs=1, frozen=True)
+
+The network sees a random patch of the full image, mirrored or not, and is tested on the centre. To the loss of the vanilla
+model comes the correlation of the means in the batch. Images smaller than the patch are named and left out.
+"""
+
+from iqa.aesthetics import train
+from iqa.command_line import run
+from iqa.images import centre_patch, random_patch
+
+SIZE = 224
+
+GEOMETRY = {"kind": "patch", "size": SIZE, "training": "random patch, mirrored or not"}
+
+
+def cut(pixels, rng):
+    return random_patch(pixels, SIZE, rng)
+
+
+def cut_to_score(pixels):
+    return centre_patch(pixels, SIZE)
+
+
+def main():
+    return train(__doc__, "runs/ava_patches", "emd_moments_and_pearson", cut, cut_to_score, GEOMETRY, smallest=SIZE)
+
+
+if __name__ == "__main__":
+    session = run(main)

@@ -1,0 +1,41 @@
+"""Train the AVA vanilla model: votes on a photograph, 1-10, from the whole of it.
+
+    python AVA/ava_vanilla.py --images data/ava --schedule "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
+    python3 -i AVA/ava_vanilla.py --images data/ava                   # then session.fit(1e-3, epochs=1, frozen=True)
+    python AVA/ava_vanilla.py --images my_pictures --train-labels train.csv --test-labels test.csv --schedule "4@1e-4"
+
+Images are resized to 256x256; the network sees a random 224x224 crop, mirrored or not (NIMA: Talebi, Milanfar 2018). The
+schedule above is the original's: one epoch with the backbone frozen, then falling rates.
+"""
+
+from iqa.aesthetics import train
+from iqa.command_line import run
+from iqa.images import random_patch, resize
+
+SIZE, RESIZED = 224, 256
+
+# Averaging, where the original took the nearest pixel: that made scores jump from one crop to the next.
+INTERPOLATION = "bilinear"
+
+GEOMETRY = {
+    "kind": "resize",
+    "size": SIZE,
+    "interpolation": INTERPOLATION,
+    "training": f"whole image to {RESIZED}x{RESIZED}, random crop, mirrored or not",
+}
+
+
+def cut(pixels, rng):
+    return random_patch(resize(pixels, RESIZED, INTERPOLATION), SIZE, rng)
+
+
+def cut_to_score(pixels):
+    return resize(pixels, SIZE, INTERPOLATION)
+
+
+def main():
+    return train(__doc__, "runs/ava_vanilla", "emd_and_moments", cut, cut_to_score, GEOMETRY)
+
+
+if __name__ == "__main__":
+    session = run(main)

@@ -1,0 +1,63 @@
+"""Score images with the AVA patches model: 224x224 pixels at their own size, from the centre of the image.
+
+    python AVA/infer_patches.py photo.jpg holiday/
+    python AVA/infer_patches.py photo.jpg --crop grid
+    python AVA/infer_patches.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_patches.mat
+
+From another project:
+
+    from AVA.infer_patches import infer
+    mean, std, histogram = infer("photo.jpg")
+"""
+
+from functools import cache
+
+from iqa.command_line import infer_images, infer_parser, run
+from iqa.datasets import locate_ratings, read_ratings
+from iqa.images import CROPS
+from iqa.scoring import Scorer, keras2_card
+
+WEIGHTS = "ava_patches"
+HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
+
+
+@cache
+def load(weights=WEIGHTS, crop="centre"):
+    """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
+    return Scorer(weights, crop, "histogram", keras2_card("histogram", "patch"))
+
+
+def infer(image, model=None, crop="centre"):
+    """How beautiful people would find an image, judged by patches of it.
+
+    Args:
+        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
+        model: a `Scorer` of `load`, or None for the weights that ship.
+        crop: "centre", "left_top" or "grid", for the weights that ship; a model given has its own.
+
+    Returns:
+        `iqa.scoring.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+
+    Raises:
+        ImageError: if the image cannot be read or is too small.
+    """
+    return (model or load(crop=crop)).score(image).distribution
+
+
+def features(image, model=None, crop="centre"):
+    """The pooled features, float32 (1280,); see `infer`."""
+    return (model or load(crop=crop)).score(image).features
+
+
+def main():
+    parser = infer_parser(__doc__, WEIGHTS, CROPS)
+    arguments = parser.parse_args()
+
+    def read_labelled():
+        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
+
+    return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.crop), read_labelled, HINT)
+
+
+if __name__ == "__main__":
+    run(main)

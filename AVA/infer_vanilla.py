@@ -1,0 +1,60 @@
+"""Score images with the AVA vanilla model: the whole image, resized to 224x224.
+
+    python AVA/infer_vanilla.py photo.jpg holiday/
+    python AVA/infer_vanilla.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_vanilla.mat
+
+From another project:
+
+    from AVA.infer_vanilla import infer
+    mean, std, histogram = infer("photo.jpg")
+"""
+
+from functools import cache
+
+from iqa.command_line import infer_images, infer_parser, run
+from iqa.datasets import locate_ratings, read_ratings
+from iqa.scoring import Scorer, keras2_card
+
+WEIGHTS = "ava_vanilla"
+HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
+
+
+@cache
+def load(weights=WEIGHTS):
+    """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
+    return Scorer(weights, head="histogram", cardless=keras2_card("histogram", "resize"))
+
+
+def infer(image, model=None):
+    """How beautiful people would find an image.
+
+    Args:
+        image: a path, a PIL image, or a uint8 array (H, W, 3).
+        model: a `Scorer` of `load`, or None for the weights that ship.
+
+    Returns:
+        `iqa.scoring.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+
+    Raises:
+        ImageError: if the image cannot be read.
+    """
+    return (model or load()).score(image).distribution
+
+
+def features(image, model=None):
+    """The pooled features, float32 (1280,); see `infer`."""
+    return (model or load()).score(image).features
+
+
+def main():
+    parser = infer_parser(__doc__, WEIGHTS)
+    arguments = parser.parse_args()
+
+    def read_labelled():
+        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
+
+    return infer_images(parser, arguments, lambda: load(arguments.weights), read_labelled, HINT)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,18 @@
+"""Print how well the vanilla model's predictions agree with people's votes, in the words of the original's tables.
+
+python AVA/plot_vanilla.py
+python AVA/plot_vanilla.py FILE.mat --json metrics.json --figure figure.png
+"""
+
+from pathlib import Path
+
+from iqa.aesthetics import plot
+from iqa.command_line import run
+
+
+def main():
+    return plot(__doc__, Path(__file__).with_name("wtf_vanilla.mat"))
+
+
+if __name__ == "__main__":
+    run(main)

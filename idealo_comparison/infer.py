@@ -1,0 +1,67 @@
+"""Score images with idealo's aesthetic model, a MobileNet trained on AVA, as idealo ran it.
+
+    python data/download.py idealo
+    python idealo_comparison/infer.py photo.jpg holiday/
+    python idealo_comparison/infer.py --labels data/ava_labels_test.json --images data/ava --out idealo.mat
+    python idealo_comparison/infer.py --labels-out labels.json holiday/
+
+Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
+before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.
+With --labels-out the histograms are written as labels in AVA's form, to train on like a data set.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from iqa.command_line import infer_images, infer_parser, quiet_start, run, write_labels
+from iqa.datasets import locate_ratings, read_ratings
+from iqa.scoring import CardError, Scorer, keras2_card
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
+HINT = "get it with: python data/download.py idealo"
+FACTS = keras2_card("histogram", "resize", "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
+
+
+@cache
+def load(weights=WEIGHTS):
+    """The model of `infer`, read once a process, from idealo's `.hdf5`."""
+    return Scorer(weights, head="histogram", cardless=FACTS)
+
+
+def infer(image, model=None):
+    """idealo's opinion of an image (a path, a PIL image, or uint8 RGB (H, W, 3)): `Score(mean, std, histogram)`, 1-10."""
+    return (model or load()).score(image).distribution
+
+
+def features(image, model=None):
+    """The pooled features, float32 (1024,); see `infer`."""
+    return (model or load()).score(image).features
+
+
+def command(description, weights):
+    """The command line of idealo's models; returns the exit code."""
+    parser = infer_parser(description, weights)
+    parser.add_argument("--labels-out", type=Path, help="write labels in AVA's form for one folder of images")
+    arguments = parser.parse_args()
+    if arguments.labels_out:
+        if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
+            parser.error("--labels-out takes one folder of images")
+        try:
+            with quiet_start():
+                scorer = load(arguments.weights)
+            return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments.batch_size)
+        except (OSError, ValueError) as error:
+            parser.error(f"{error}; {HINT}" if isinstance(error, CardError) else str(error))
+
+    def read_labelled():
+        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
+
+    return infer_images(parser, arguments, lambda: load(arguments.weights), read_labelled, HINT)
+
+
+def main():
+    return command(__doc__, WEIGHTS)
+
+
+if __name__ == "__main__":
+    run(main)
