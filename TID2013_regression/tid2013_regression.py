@@ -33,11 +33,13 @@ def parse_arguments():
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
     # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
     parser.add_argument("--repeats", type=int, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
+    parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
     parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
     parser.add_argument("--weights", type=Path, help="weights of this model to start from")
     parser.add_argument("--batch-size", type=int, default=30, help="images, in whole ladders of 5 (default: 30)")
     parser.add_argument("--run", type=Path, default=Path("runs/tid2013"), help="folder of the log and the checkpoints")
     parser.add_argument("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4"; without it only a session is opened')
+    parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's weights, to average them")
     parser.add_argument("--resume", action="store_true", help="go on from the last epoch in --run")
     parser.add_argument("--seed", type=int, default=0)
     return parser, parser.parse_args()
@@ -86,9 +88,10 @@ def main():
             model,
             Ladders(tid * arguments.repeats + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
             Evaluation(validation, arguments.batch_size, lambda pixels: centre_patch(pixels, PATCH_SIZE)),
-            loss=LadderLoss(),
+            loss=LadderLoss(weight=arguments.ranking),
             metrics=["mse", LCC()],
             run=arguments.run,
+            keep_epochs=arguments.keep_epochs,
             card={
                 "backbone": facts,
                 "head": {"kind": "regression", "dropout": DROPOUT},
@@ -99,6 +102,7 @@ def main():
                     "scenes": sorted({image.reference for image in train}),
                     "checkpoint chosen by": sorted({image.reference for image in validation}),
                     "repeats": arguments.repeats,
+                    "ranking": arguments.ranking,
                     "ladders of photographs": len(photographs),
                     "seed": arguments.seed,
                 },

@@ -145,15 +145,14 @@ def build_backbone(backbone, noise=0.0):
     return model, {"backbone": "mobilenet_v2", "backbone_weights": source, "noise": noise, **convention}
 
 
-def regression_head(backbone, dropout=0.75, l2=0.0):
+def regression_head(backbone, dropout=0.75):
     """Dropout, Dense(1000, tanh) "features", Dense(1, linear) "score" on a backbone, as the original had it.
 
     Returns:
         A flat `keras.Model`: (N, 224, 224, 3) pixels -> (N, 1) mean opinion scores.
     """
-    regularizer = keras.regularizers.L2(l2) if l2 else None
     x = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
-    x = keras.layers.Dense(1000, activation="tanh", kernel_regularizer=regularizer, name="features")(x)
+    x = keras.layers.Dense(1000, activation="tanh", name="features")(x)
     score = keras.layers.Dense(1, activation="linear", name="score")(x)
     return keras.Model(backbone.input, score, name="regression")
 

@@ -3,8 +3,6 @@
 Series differ in line style and marker as well as in colour, so that a print in grey can be read.
 """
 
-import csv
-
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -84,28 +82,6 @@ def distortion_curves(series, path, ylabel):
         axis.set_title(name, fontsize=10)
         axis.grid(axis="y", color="0.9")
     axes[0].set_ylabel(ylabel)
-    _save(figure, path)
-
-
-def training_curve(log, path):
-    """Loss and correlation over the epochs of a run folder's `log.csv`, the learning rates marked."""
-    with open(log, newline="") as lines:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
-    figure = _figure(8, 4.5)
-    panels = figure.subplots(2, 1, sharex=True)
-    epochs = [row["epoch"] for row in rows]
-    for panel, name in zip(panels, ("loss", "lcc")):
-        panel.plot(epochs, [row[name] for row in rows], "--", color="tab:orange", marker="s", label="training")
-        panel.plot(epochs, [row[f"val_{name}"] for row in rows], "-", color="tab:blue", marker="o", label="validation")
-        panel.set_ylabel(name)
-        previous = None
-        for row in rows:
-            if row["learning_rate"] != previous:
-                previous = row["learning_rate"]
-                panel.axvline(row["epoch"] - 0.5, color="0.8", linewidth=1)
-                panel.annotate(f" {previous:g}", (row["epoch"] - 0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=8)
-    panels[0].legend()
-    panels[1].set_xlabel("epoch (learning rate at the foot)")
     _save(figure, path)
 
 

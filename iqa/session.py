@@ -64,13 +64,17 @@ class Session:
         card: what the card of the weights says beyond how they were trained and their sha256.
         monitor: the figure of `test_data`, higher is better, by which `best.weights.h5` is chosen.
         head: name of the head's first layer.
+        keep_epochs: keep the checkpoint of every epoch, not of the last alone.
     """
 
-    def __init__(self, model, train_data, test_data, loss, metrics, run, card, monitor="val_lcc", head="dropout"):
+    def __init__(
+        self, model, train_data, test_data, loss, metrics, run, card, monitor="val_lcc", head="dropout", keep_epochs=False
+    ):
         self.model, self.train_data, self.test_data = model, train_data, test_data
         self.loss, self.metrics, self.monitor, self.head = loss, metrics, monitor, head
         self.run, self.card = Path(run), card
         self.run.mkdir(parents=True, exist_ok=True)
+        self.keep_epochs = keep_epochs
         self.phases, self.log = [], []
 
     def fit(self, learning_rate, epochs, frozen=False):
@@ -159,9 +163,10 @@ class Session:
         if row.get(self.monitor, -float("inf")) > best:
             trained = {"phases": self.phases, self.monitor: row[self.monitor], "utc": _now()}
             save_with_card(self.model, self.run / "best.weights.h5", self.card | {"training": trained})
-        for older in self.run.glob("epoch-*.weights.h5"):
-            if older.name != checkpoint:
-                older.unlink()
+        if not self.keep_epochs:
+            for older in self.run.glob("epoch-*.weights.h5"):
+                if older.name != checkpoint:
+                    older.unlink()
 
 
 class _EpochKeeper(keras.callbacks.Callback):

@@ -15,6 +15,7 @@ from idealo_comparison import test_distortions as idealo_distortions
 from iqa.datasets import locate_ratings, read_ratings
 from iqa.predictions import read_predictions
 from TID2013_regression import (
+    average_weights,
     infer_regression,
     make_images,
     make_labels,
@@ -363,6 +364,29 @@ def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(comma
     assert [line.split("  ")[0] for line in out.splitlines()] == ["JPEG", "blur", "white noise", "JPEG2000", "mean"]
 
 
+def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, photograph):
+    import shutil
+
+    from iqa.models import build_from_card, load_weights
+    from iqa.scoring import card_of, read_card
+    from iqa.session import save_with_card
+
+    card = read_card(card_of(weights)) | {"training": {}}
+    model = build_from_card(card)
+    load_weights(model, weights)
+    save_with_card(model, tmp_path / "best.weights.h5", card)
+    shutil.copy(tmp_path / "best.weights.h5", tmp_path / "epoch-001.weights.h5")
+    first = model.get_weights()
+    model.set_weights([weight + 2 for weight in first])
+    save_with_card(model, tmp_path / "epoch-002.weights.h5", card)
+    epochs = [tmp_path / f"epoch-00{n}.weights.h5" for n in (1, 2)]
+    code, _, _ = command(average_weights, *epochs, "--out", tmp_path / "mean.weights.h5")
+    assert code == 0
+    load_weights(model, tmp_path / "mean.weights.h5")
+    assert all(np.allclose(mean, weight + 1, atol=1e-5) for mean, weight in zip(model.get_weights(), first))
+    assert isinstance(infer_regression.infer(photograph, infer_regression.load(tmp_path / "mean.weights.h5")), float)
+
+
 # --- AVA and idealo -------------------------------------------------------------------------------------------------
 
 
@@ -375,7 +399,9 @@ def tiny_ava(tmp_path_factory):
     for number in range(8):
         small = rng.integers(0, 255, (4, 5, 3)).astype(np.uint8)
         Image.fromarray(small).resize((280, 230)).save(folder / f"{number}.jpg")
-    (folder / "train.csv").write_text("path,score\n" + "".join(f"{n}.jpg,{4 + n % 10 / 4}\n" for n in (0, 1, 2, 3, 4, 5, 90)))
+    (folder / "train.csv").write_text(
+        "path,score\n" + "".join(f"{n}.jpg,{4 + n % 10 / 4}\n" for n in (0, 1, 2, 3, 4, 5, 90))
+    )
     (folder / "test.csv").write_text("6.jpg,5.5\n7.jpg,6.5\n91.jpg,5\n")
     return folder
 
