@@ -216,3 +216,14 @@ def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):
     model = load(shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5")
     assert infer(shared / "idealo/42039.jpg", model).mean == pytest.approx(5.228229, abs=1e-3)
     assert infer(shared / "idealo/42044.jpg", model).mean == pytest.approx(5.795005, abs=1e-3)
+
+
+def test_shipped_weights_fit_their_card_and_see_a_photograph_get_worse():
+    from iqa.distortions import everyday_ladders
+    from iqa.images import read_image, sample_photograph
+
+    scorer = Scorer("tid2013_regression", crop="grid")
+    assert scorer.card["figures"]
+    for steps in everyday_ladders(read_image(sample_photograph())).values():
+        scores = [scorer.score(image).score for _, image in steps]
+        assert 0 < scores[-1] < scores[len(scores) // 2] < scores[0] < 9
