@@ -16,6 +16,7 @@ https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) by
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """
 
+import http.client
 import shutil
 import sys
 import urllib.error
@@ -112,7 +113,7 @@ def main():
         try:
             fetch(url_of(path), target, digest)
             fetched += 1
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             failed += 1
             print(f"{path}: {error} ({url_of(path)})", file=sys.stderr)
     print(f"{len(files)} files: {len(files) - fetched - failed} were there, {fetched} fetched, {failed} failed")

@@ -209,12 +209,13 @@ def score_labelled(scorer, images, missing, out, batch_size):
     journal = Journal(Path(out).with_name(Path(out).name + ".journal"), head)
     try:
         entries = {image.name: {"reason": missing} for image in images if image.path is None} | journal.done
-        waiting = {image.path: image.name for image in images if image.name not in entries}
+        waiting = [image for image in images if image.name not in entries]
         with tqdm(total=len(images), initial=len(images) - len(waiting), unit="image", file=sys.stderr) as bar:
-            for path, result in scorer.score_all(waiting, batch_size):
+            results = scorer.score_all([image.path for image in waiting], batch_size)
+            for image, (_, result) in zip(waiting, results):
                 entry = {"reason": result.error} if result.error else {"output": result.output.tolist()}
-                entries[waiting[path]] = entry
-                journal.add(waiting[path], **entry)
+                entries[image.name] = entry
+                journal.add(image.name, **entry)
                 bar.update()
         scored = [(image, entries[image.name]["output"]) for image in images if "output" in entries[image.name]]
         skipped = [

@@ -12,7 +12,8 @@ from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_pat
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.datasets import locate_ratings, read_ratings
+from iqa.command_line import score_labelled
+from iqa.datasets import LabelledImage, locate_ratings, read_ratings
 from iqa.predictions import read_predictions
 from TID2013_regression import (
     average_weights,
@@ -444,6 +445,13 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     assert infer.features(tiny_ava / "6.jpg", model).shape == (features,)
     code, out, _ = command(infer, tiny_ava / "6.jpg", "--weights", run / "best.weights.h5", "--json")
     assert sorted(json.loads(out)) == ["histogram", "mean", "path", "std"]
+
+
+def test_two_labels_of_one_file_are_both_scored(weights, labelled, tmp_path):
+    # AVA's ids and a CSV's paths can name the same file: "7" and "7.jpg".
+    images = [LabelledImage("i01", 1, level, 5.0, labelled / "I01_01_1.BMP") for level in (1, 2)]
+    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat", 1) == 0
+    assert len(read_predictions(tmp_path / "p.mat").predictions) == 2
 
 
 def test_training_refuses_an_image_in_both_splits(command, tiny_ava, tmp_path):
