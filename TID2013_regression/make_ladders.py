@@ -90,7 +90,7 @@ def main():
     arguments = parser.parse_args()
     try:
         train, _ = split_by_reference(read_mos(arguments.mos), HELD_OUT)
-        excluded = set(arguments.exclude.read_text().split()) if arguments.exclude else set()
+        excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
     except (OSError, ValueError) as error:
         parser.error(str(error))
     photos = [path for path in list_images(arguments.photos) if path.name not in excluded]

@@ -49,7 +49,7 @@ def main():
         with quiet_start():
             scorer = load(arguments.weights, arguments.crop)
         if arguments.photos:
-            print_shares(scorer, arguments.photos, arguments.list.read_text().split())
+            print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
             return 0
         print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
     except (OSError, ValueError) as error:

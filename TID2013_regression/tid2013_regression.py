@@ -110,7 +110,8 @@ def main():
         )
         if arguments.resume and not session.resume():
             print(f"nothing to resume in {arguments.run}: a new run", file=sys.stderr)
-        session.run_schedule(phases)
+        if phases:
+            session.run_schedule(phases)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return session

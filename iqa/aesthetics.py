@@ -100,7 +100,8 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         )
         if arguments.resume and not session.resume():
             print(f"nothing to resume in {arguments.run}: a new run", file=sys.stderr)
-        session.run_schedule(phases)
+        if phases:
+            session.run_schedule(phases)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return session

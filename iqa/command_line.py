@@ -156,6 +156,8 @@ def infer_images(parser, arguments, load, read_labelled, hint=""):
         if images is None:
             return print_scores(scorer, arguments.images, arguments.json, arguments.batch_size)
         return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments.batch_size)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         parser.error(str(error))
 
@@ -205,7 +207,12 @@ def score_labelled(scorer, images, missing, out, batch_size):
     """
     from tqdm import tqdm
 
-    head = {"weights": scorer.sha256, "geometry": scorer.geometry, "images": [image.name for image in images]}
+    # Of the files themselves too: TID2013 and its re-made images have the same names.
+    head = {
+        "weights": scorer.sha256,
+        "geometry": scorer.geometry,
+        "images": [[image.name, *_stamp(image.path)] for image in images],
+    }
     journal = Journal(Path(out).with_name(Path(out).name + ".journal"), head)
     try:
         entries = {image.name: {"reason": missing} for image in images if image.path is None} | journal.done
@@ -239,6 +246,13 @@ def score_labelled(scorer, images, missing, out, batch_size):
         print(f"{printable(name)}: {reason}", file=sys.stderr)
     print(f"{out}: {len(scored)} images scored, {len(skipped)} skipped")
     return 1 if skipped else 0
+
+
+def _stamp(path):
+    """What tells one file from another of its name: where it is, its size and time of change; nothing for no file."""
+    if path is None or not path.exists():
+        return [printable(path)]
+    return [printable(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def write_labels(scorer, folder, out, batch_size):

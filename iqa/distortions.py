@@ -423,7 +423,7 @@ _TABLE = (
     ("JPEG2000 transmission errors", jpeg2000_transmission_errors, (35.2, 31.6, 28.9, 25.6, 22.2), "PSNR, dB"),
     ("non-eccentricity pattern", non_eccentricity_pattern, (35, 51, 116, 167, 261), "fragments"),
     ("local block-wise distortion", local_blockwise, (32, 16, 8, 4, 2), "blocks"),
-    ("mean shift", mean_shift, (6, 9.8, 20, 29.2, 40), "grey levels"),
+    ("mean shift", mean_shift, (6, 10, 20, 30, 40), "grey levels"),
     ("contrast change", contrast_change, (0.9, 1.2, 0.75, 1.44, 0.5), "factor"),
     ("change of colour saturation", saturation_change, (0.6, 0.45, 0.3, 0.15, 0.0), "factor"),
     ("multiplicative Gaussian noise", multiplicative_noise, (0.05, 0.07, 0.1, 0.14, 0.2), "sigma, share of the value"),

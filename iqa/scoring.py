@@ -17,6 +17,8 @@ import numpy as np
 from iqa.images import CROPS, ImageError, read_image, resize
 from iqa.scores import mean, std
 
+STEP = 32  # patches that go through the network at once, at most
+
 
 class CardError(ValueError):
     """Weights that must not be used: no card, an unreadable one, or another file than the card describes."""
@@ -129,7 +131,10 @@ class Scorer:
 
         from iqa.models import build_from_card, load_weights
 
-        model = build_from_card(self.card)
+        try:
+            model = build_from_card(self.card)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CardError(f"{card_of(path)}: not a card ({type(error).__name__}: {error})") from None
         load_weights(model, path)
         self.weights, self.size = path, self.card["geometry"]["size"]
         self.crop = crop if self.card["geometry"].get("kind", "patch") == "patch" else None
@@ -178,8 +183,7 @@ class Scorer:
 
     def _score_batch(self, waiting):
         patches = [entry for _, entry in waiting if not isinstance(entry, Scored)]
-        # `predict_on_batch` runs the same compiled function as `predict`, without building a data set around each call.
-        outputs = self._model.predict_on_batch(np.concatenate(patches)) if patches else ([], [])
+        outputs = self._outputs(np.concatenate(patches)) if patches else ([], [])
         start = 0
         for image, entry in waiting:
             if not isinstance(entry, Scored):
@@ -187,6 +191,12 @@ class Scorer:
                 entry = Scored(*(np.mean(np.asarray(output)[rows], axis=0) for output in outputs))
                 start = rows.stop
             yield image, entry
+
+    def _outputs(self, patches):
+        # In steps: the activations of a patch take 15 MB, and the grid of a large photograph has hundreds of patches.
+        # `predict_on_batch` runs the same compiled function as `predict`, without building a data set around each call.
+        steps = [self._model.predict_on_batch(patches[i : i + STEP]) for i in range(0, len(patches), STEP)]
+        return [np.concatenate([np.asarray(output) for output in outputs]) for outputs in zip(*steps)]
 
 
 def read_card(path):

@@ -12,6 +12,7 @@ weights alone) with its card `best.json`, ready for the infer scripts.
 import csv
 import io
 import json
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -78,7 +79,13 @@ class Session:
         self.phases, self.log = [], []
 
     def fit(self, learning_rate, epochs, frozen=False):
-        """Train a new phase; the optimizer starts anew, as after a `compile` by hand."""
+        """Train a new phase; the optimizer starts anew, as after a `compile` by hand.
+
+        Raises:
+            ValueError: if the run folder holds another run, or the loss is no longer finite.
+        """
+        if not self.log and (self.run / "session.json").exists():
+            raise ValueError(f"{self.run} holds a run: go on with it (--resume) or choose another folder (--run)")
         self.set_frozen(frozen)
         self.model.compile(keras.optimizers.Adam(learning_rate), loss=self.loss, metrics=self.metrics)
         self.phases.append({"learning_rate": learning_rate, "epochs": epochs, "frozen": frozen, "done": 0})
@@ -139,6 +146,10 @@ class Session:
         )
 
     def _keep(self, logs, seconds):
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(
+                f"the loss of epoch {len(self.log) + 1} is {logs['loss']}; {self.run} holds the epoch before it"
+            )
         phase = self.phases[-1]
         phase["done"] += 1
         row = {"epoch": len(self.log) + 1, "phase": len(self.phases), "learning_rate": phase["learning_rate"]}
@@ -150,6 +161,9 @@ class Session:
         checkpoint = f"epoch-{row['epoch']:03d}.weights.h5"
         with temporary_beside(self.run / checkpoint) as file:
             self.model.save_weights(file)
+        if row.get(self.monitor, -float("inf")) > best:
+            trained = {"phases": self.phases, self.monitor: row[self.monitor], "utc": _now()}
+            save_with_card(self.model, self.run / "best.weights.h5", self.card | {"training": trained})
         generators = [layer.seed_generator.state.numpy().tolist() for layer in _random_layers(self.model)]
         state = {"phases": self.phases, "log": self.log, "checkpoint": checkpoint, "generators": generators}
         with written_whole(self.run / "session.json") as file:
@@ -160,9 +174,6 @@ class Session:
             writer.writeheader()
             writer.writerows(self.log)
             file.write(text.getvalue().encode())
-        if row.get(self.monitor, -float("inf")) > best:
-            trained = {"phases": self.phases, self.monitor: row[self.monitor], "utc": _now()}
-            save_with_card(self.model, self.run / "best.weights.h5", self.card | {"training": trained})
         if not self.keep_epochs:
             for older in self.run.glob("epoch-*.weights.h5"):
                 if older.name != checkpoint:

@@ -38,8 +38,12 @@ def save(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """Weights of the regression model as they are before training, and their card."""
+def weights(photograph, tmp_path_factory):
+    """Weights of an untrained regression model that tells pictures apart, and their card.
+
+    Batch normalisation takes its statistics from patches of the photograph: with those that it is born with, the features
+    of random weights vanish, every picture scores 0, and no test of what is scored could fail.
+    """
     import keras
 
     from iqa.models import build_backbone, regression_head
@@ -47,9 +51,15 @@ def weights(tmp_path_factory):
 
     keras.utils.set_random_seed(0)
     backbone, facts = build_backbone("none", noise=0.003)
+    model = regression_head(backbone, 0.25)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    patches = [np.roll(photograph, shift, axis=(0, 1))[:224, :224] for shift in range(0, 256, 32)]
+    model([np.stack(patches).astype(np.float32)], training=True)
     path = tmp_path_factory.mktemp("weights") / "untrained.weights.h5"
     card = {"backbone": facts, "head": {"kind": "regression", "dropout": 0.25}, "geometry": {"size": 224}}
-    save_with_card(regression_head(backbone, 0.25), path, card)
+    save_with_card(model, path, card)
     return path
 
 

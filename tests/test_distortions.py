@@ -215,6 +215,12 @@ def test_15_blocks_become_fewer_and_stronger(photograph):
     assert strengths == sorted(strengths)
 
 
+def test_16_shifts_by_the_grey_levels_of_the_published_description():
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    shifts = [abs(int(d.distort(grey, 16, level)[0, 0, 0]) - 128) for level in LEVELS]
+    assert shifts == [6, 10, 20, 30, 40]
+
+
 def test_16_all_pixels_move_alike_and_the_seed_says_which_way():
     grey = np.full((64, 64, 3), 128, np.uint8)
     assert {int(d.distort(grey, 16, 3, seed=seed)[0, 0, 0]) for seed in range(8)} == {108, 148}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -46,13 +47,16 @@ def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders):
 
 
 def test_an_epoch_shows_every_ladder_once_and_the_next_in_another_order(ladders):
-    data = Ladders(ladders, batch_size=10, patch_size=12, seed=1)
-    first = np.concatenate([data[i][0] for i in range(len(data))])
+    marked = [[replace(image, mos=image.mos + number / 100) for image in ladder] for number, ladder in enumerate(ladders)]
+    data = Ladders(marked, batch_size=10, patch_size=SIZE, seed=1)
+
+    def seen():
+        return np.concatenate([data[index][1] for index in range(len(data))])[::5, 0].tolist()
+
+    first = seen()
     data.on_epoch_end()
-    second = np.concatenate([data[i][0] for i in range(len(data))])
-    assert not np.array_equal(first, second)
-    # 12 rows of 14 pixels leave room to move sideways, so ladders are told apart by their darkest pixel rows' ranges.
-    assert len(first) == len(second) == 30
+    assert sorted(first) == sorted(seen()) == pytest.approx([6 + number / 100 for number in range(6)])
+    assert first != seen()
 
 
 def test_batches_depend_on_seed_and_epoch_alone(ladders):
@@ -197,3 +201,42 @@ def test_a_folder_without_a_run_cannot_be_resumed_and_another_schedule_is_refuse
     fresh.fit(1e-3, epochs=1)
     with pytest.raises(ValueError, match="another schedule"):
         fresh.run_schedule([Phase(1e-4, 1)])
+
+
+def test_a_run_that_is_there_is_not_overwritten_by_a_new_one(ladders, tmp_path):
+    session(ladders, tmp_path).fit(1e-3, epochs=1)
+    before = (tmp_path / "session.json").read_text()
+    with pytest.raises(ValueError, match="holds a run"):
+        session(ladders, tmp_path).fit(1e-3, epochs=1)
+    assert (tmp_path / "session.json").read_text() == before
+
+
+def test_an_epoch_whose_loss_is_not_finite_is_not_kept_and_ends_the_schedule(ladders, tmp_path, monkeypatch):
+    trained = session(ladders, tmp_path)
+    keep = Session._keep
+
+    def spoiled(self, logs, seconds):
+        keep(self, logs | ({"loss": float("nan")} if len(self.log) == 1 else {}), seconds)
+
+    monkeypatch.setattr(Session, "_keep", spoiled)
+    with pytest.raises(ValueError, match="loss of epoch 2 is nan"):
+        trained.run_schedule(parse_schedule("2@1e-3,2@1e-4"))
+    state = json.loads((tmp_path / "session.json").read_text())
+    assert [row["epoch"] for row in state["log"]] == [1]
+    assert len(state["phases"]) == 1
+    assert (tmp_path / "epoch-001.weights.h5").exists()
+
+
+def test_a_kill_before_the_epoch_is_noted_leaves_the_best_to_be_written_again(ladders, tmp_path, monkeypatch):
+    trained = session(ladders, tmp_path)
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("iqa.session.save_with_card", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        trained.fit(1e-3, epochs=1)
+    monkeypatch.undo()
+    assert not (tmp_path / "session.json").exists()
+    session(ladders, tmp_path).fit(1e-3, epochs=1)
+    assert (tmp_path / "best.weights.h5").exists()

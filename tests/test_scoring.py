@@ -23,8 +23,36 @@ def copied(weights, tmp_path):
     return tmp_path / weights.name
 
 
-def test_saved_and_reloaded_weights_give_bit_equal_scores(weights, photograph):
-    assert Scorer(weights).score(photograph).score == Scorer(weights).score(photograph).score
+def test_saved_and_reloaded_weights_give_bit_equal_scores(scorer, photograph, tmp_path):
+    from iqa.session import save_with_card
+
+    model = build_from_card(scorer.card)
+    load_weights(model, scorer.weights)
+    model.set_weights([weight * np.float32(1.01) for weight in model.get_weights()])
+    save_with_card(model, tmp_path / "again.weights.h5", scorer.card)
+    before = model.predict_on_batch(photograph[None, 16:240, 16:240])[0, 0]
+    assert Scorer(tmp_path / "again.weights.h5").score(photograph).output[0] == before
+
+
+def test_the_model_of_these_tests_tells_pictures_and_patches_apart(scorer, photograph):
+    corners = [photograph[top : top + 224, left : left + 224] for top in (0, 32) for left in (0, 32)]
+    assert np.ptp([scorer.score(np.ascontiguousarray(corner)).score for corner in corners]) > 0.01
+    rolled = [np.roll(photograph, 40 * n, axis=1) for n in range(4)]
+    assert np.ptp([scorer.score(image).score for image in rolled]) > 0.01
+
+
+def test_the_grid_of_a_large_picture_goes_through_in_steps(weights, photograph, monkeypatch):
+    whole = Scorer(weights, crop="grid").score(photograph).score
+    monkeypatch.setattr(scoring, "STEP", 3)
+    assert Scorer(weights, crop="grid").score(photograph).score == pytest.approx(whole, abs=1e-5)
+
+
+def test_a_card_that_lacks_a_fact_of_the_network_is_refused(copied):
+    card = json.loads(card_of(copied).read_text())
+    del card["head"]["dropout"]
+    card_of(copied).write_text(json.dumps(card))
+    with pytest.raises(CardError, match="not a card"):
+        Scorer(copied)
 
 
 def test_a_score_is_the_models_own_output_for_the_centre_patch(weights, scorer, photograph):

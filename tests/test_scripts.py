@@ -15,6 +15,7 @@ from idealo_comparison import test_distortions as idealo_distortions
 from iqa.command_line import score_labelled
 from iqa.datasets import LabelledImage, locate_ratings, read_ratings
 from iqa.predictions import read_predictions
+from iqa.scoring import Scored
 from TID2013_regression import (
     average_weights,
     infer_regression,
@@ -181,6 +182,41 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
     whole, broken = (read_predictions(tmp_path / name) for name in ("whole.mat", "broken.mat"))
     np.testing.assert_array_equal(whole.predictions, broken.predictions)
     assert (whole.filenames, whole.skipped) == (broken.filenames, broken.skipped)
+
+
+def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, labelled, tmp_path, photograph):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(labelled, other)
+    images = [LabelledImage("i01", 1, level, 5.0, labelled / f"I01_01_{level}.BMP") for level in (1, 5)]
+    moved = [LabelledImage("i01", 1, level, 5.0, other / f"I01_01_{level}.BMP") for level in (1, 5)]
+
+    class Killed:
+        sha256, geometry = infer_regression.load(weights).sha256, infer_regression.load(weights).geometry
+
+        def score_all(self, paths, batch_size):
+            yield paths[0], Scored(np.array([99.0], np.float32))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_labelled(Killed(), images, "missing", tmp_path / "p.mat", 1)
+    score_labelled(infer_regression.load(weights), moved, "missing", tmp_path / "p.mat", 1)
+    assert read_predictions(tmp_path / "p.mat").predictions.max() < 99
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(weights, labelled):
+    script = ROOT / "TID2013_regression/infer_regression.py"
+    images = [labelled / "I01_01_1.BMP"] * 300
+    process = subprocess.Popen(
+        [sys.executable, script, "--weights", weights, *images],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
 
 
 def test_a_labelled_run_of_nothing_is_an_error_of_usage(command, weights, labelled, tmp_path):
