@@ -93,7 +93,11 @@ def main():
         excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    photos = [path for path in list_images(arguments.photos) if path.name not in excluded]
+    photos = list_images(arguments.photos)
+    absent = excluded - {path.name for path in photos}
+    if absent:  # a held-out photograph that is misspelt would be trained on
+        parser.error(f"{arguments.photos} holds no {', '.join(sorted(absent)[:5])}, which {arguments.exclude} excludes")
+    photos = [path for path in photos if path.name not in excluded]
     if not photos:
         parser.error(f"{arguments.photos} holds no photographs")
 

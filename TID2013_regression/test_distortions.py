@@ -51,10 +51,9 @@ def main():
         if arguments.photos:
             print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
             return 0
-        print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
+        return print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    return 0
 
 
 if __name__ == "__main__":

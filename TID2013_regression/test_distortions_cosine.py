@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scipy.spatial.distance import cosine
 
-from iqa.command_line import parser_of, printable, quiet_start, run, scene_series
+from iqa.command_line import parser_of, quiet_start, run, scene_series, score_steps
 from iqa.images import CROPS
 from TID2013_regression.infer_regression import WEIGHTS, load
 
@@ -26,21 +26,22 @@ def main():
     try:
         with quiet_start():
             scorer = load(arguments.weights, arguments.crop)
-        curves = {}
+        curves, refused = {}, 0
         for title, steps in scene_series(arguments.scene).items():
             print(f"{title}:")
-            results = [scorer.score(image) for _, image in steps]
-            distances = [float(cosine(results[0].features, result.features)) for result in results]
-            for (label, _), result, distance in zip(steps, results, distances):
-                print(f"file:{printable(label)}, score:{result.score:.6f}, cos: {distance:.6f}")
-            curves[title] = ([printable(label) for label, _ in steps], distances)
+            scored, bad = score_steps(scorer, steps)
+            refused += bad
+            distances = [float(cosine(scored[0][1].features, result.features)) for _, result in scored]
+            for (label, result), distance in zip(scored, distances):
+                print(f"file:{label}, score:{result.score:.6f}, cos: {distance:.6f}")
+            curves[title] = ([label for label, _ in scored], distances)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if arguments.figure:
         from iqa.plots import distortion_curves
 
         distortion_curves(curves, arguments.figure, ylabel="cosine distance of the features (0-2)")
-    return 0
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ def main():
     try:
         with quiet_start():
             scorer = load(arguments.weights)
-        print_curves(scene_series(arguments.scene), scorer, arguments.figure, "mean score (1-10)")
+        return print_curves(scene_series(arguments.scene), scorer, arguments.figure, "mean score (1-10)")
     except CardError as error:
         parser.error(f"{error}; {HINT}")
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    return 0
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ def parser_of(description):
 def run(main):
     """Call `main` and leave with the exit code that it returns; what it returns otherwise is given back.
 
-    `python3 -i` turns every `sys.exit` into a traceback and a prompt; whoever mistyped an option wants neither.
+    What the file system or a file's content refuses ends in one line and exit code 2. `python3 -i` turns every `sys.exit`
+    into a traceback and a prompt: whoever mistyped an option wants neither, so the process ends; after a success the
+    prompt comes as asked for.
     """
     try:
         result = main()
@@ -52,11 +54,16 @@ def run(main):
     except BrokenPipeError:  # the reader of our rows, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except (OSError, ValueError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        code = 2
     sys.stdout.flush()
     sys.stderr.flush()
-    if sys.flags.interactive:
+    if not sys.flags.interactive:
+        sys.exit(code)
+    if code:
         os._exit(code if isinstance(code, int) else 1)
-    sys.exit(code)
+    return None
 
 
 @contextmanager
@@ -319,20 +326,40 @@ def scene_series(named):
 def print_curves(series, scorer, figure, scale):
     """Print the score of every picture of `scene_series`, a row each, and draw them if a figure is wanted.
 
+    Returns the exit code: 1 if a picture could not be scored.
+
     Args:
         series: see `scene_series`.
         scorer: `iqa.scoring.Scorer`.
         figure: file to write, or None.
         scale: name of the figure's vertical axis.
     """
-    curves = {}
+    curves, refused = {}, 0
     for title, steps in series.items():
         print(f"{title}:")
-        scores = [scorer.score(image).score for _, image in steps]
-        for (label, _), score in zip(steps, scores):
-            print(f"file:{printable(label)}, score:{score:.6f}")
-        curves[title] = ([printable(label) for label, _ in steps], scores)
+        scored, bad = score_steps(scorer, steps)
+        refused += bad
+        for label, result in scored:
+            print(f"file:{label}, score:{result.score:.6f}")
+        curves[title] = ([label for label, _ in scored], [result.score for _, result in scored])
     if figure:
         from iqa.plots import distortion_curves
 
         distortion_curves(curves, figure, scale)
+    return 1 if refused else 0
+
+
+def score_steps(scorer, steps):
+    """Score the pictures of a series; one that cannot be scored is named on stderr and left out.
+
+    Returns:
+        (scored, refused): a list of (printable label, `Scored`), and how many were left out.
+    """
+    scored, refused = [], 0
+    for (label, _), (_, result) in zip(steps, scorer.score_all([image for _, image in steps])):
+        if result.error:
+            refused += 1
+            _print_error(label, result.error, as_json=False)
+        else:
+            scored.append((printable(label), result))
+    return scored, refused

@@ -75,13 +75,14 @@ def read_image(image):
 def _to_rgb(image):
     image.seek(0) if getattr(image, "is_animated", False) else image.load()
     image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ImageError("floating point pixels, whose range nobody can tell")
     if image.mode.startswith("I"):
-        # `convert` clips 16-bit grey to white. Only the 16-bit modes tell their range; "I" is what 16-bit PNG was.
-        grey = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.clip(np.rint(grey / 257), 0, 255).astype(np.uint8))
-    elif image.mode == "F":
+        # `convert` clips 16-bit grey to white. Mode "I" is what older files of 16 bits come as; more bits have no range.
         grey = np.asarray(image)
-        image = Image.fromarray(np.clip(np.rint(np.nan_to_num(grey)), 0, 255).astype(np.uint8))
+        if grey.size and (grey.min() < 0 or grey.max() > 65535):
+            raise ImageError("pixels of more than 16 bits, whose range nobody can tell")
+        image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

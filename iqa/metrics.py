@@ -128,7 +128,7 @@ def correlations(true, predicted):
 
 
 def _correlation(function, true, predicted):
-    if np.ptp(true) == 0 or np.ptp(predicted) == 0:
+    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(predicted) == 0:
         return float("nan"), float("nan")
     result = function(true, predicted)
     return float(result.statistic), float(result.pvalue)

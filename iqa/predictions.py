@@ -52,8 +52,10 @@ def write_predictions(path, predictions):
     outputs = np.asarray(predictions.predictions, np.float32)
     if labels.ndim == 2:
         stems = [Path(name).stem for name in predictions.filenames]
+        if len(stems) != len(labels) or len(outputs) != len(labels):
+            raise ValueError(f"{len(labels)} labels, {len(outputs)} predictions, {len(stems)} file names")
         ids = [float(stem) if stem.isdecimal() else row for row, stem in enumerate(stems)]
-        labels = np.column_stack([ids, labels]) if len(ids) else np.empty((0, 11))
+        labels = np.column_stack([ids, labels])
     else:
         labels, outputs = labels[None, :], outputs[:, None]
     with written_whole(path) as file:

@@ -104,14 +104,16 @@ class Session:
     def set_frozen(self, frozen):
         """Freeze or unfreeze the backbone.
 
-        Batch normalisation stays as the backbone was trained, always: the statistics of a few ladders of a few scenes
-        are worse than those of ImageNet, and a step takes half the time.
+        Batch normalisation stays as the backbone was trained: the statistics of a few ladders of a few scenes are worse
+        than those of ImageNet, and a step takes half the time. A backbone of random weights (`--backbone none`) has none
+        to keep, and nothing normalises it but training.
         """
+        pretrained = self.card.get("backbone", {}).get("backbone_weights") != "none"
         names = [layer.name for layer in self.model.layers]
         head = names.index(self.head)
         for number, layer in enumerate(self.model.layers):
-            normalises = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = not normalises and (number >= head or not frozen)
+            kept = pretrained and isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = not kept and (number >= head or not frozen)
 
     def resume(self):
         """Go back to the last checkpoint of the run folder; returns False if there is none."""

@@ -53,6 +53,12 @@ def test_sixteen_bit_grey_tiff_of_either_byte_order_is_scaled(tmp_path, save, gr
     close(read_image(path), np.stack([grey] * 3, -1))
 
 
+@pytest.mark.parametrize("array", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)])
+def test_pixels_of_unknown_range_are_refused_not_scored_as_black_or_white(save, array):
+    with pytest.raises(ImageError, match="whose range nobody can tell"):
+        read_image(save("p.tif", Image.fromarray(array)))
+
+
 def test_a_palette_becomes_its_colours(save, colour):
     palette = colour.quantize(64)
     close(read_image(save("p.png", palette)), np.asarray(palette.convert("RGB")))

@@ -146,6 +146,14 @@ def test_a_frozen_phase_moves_the_head_alone_and_normalisation_never_moves(ladde
     assert all(map(np.array_equal, before["norm"], trained.model.get_layer("norm").get_weights()))
 
 
+def test_batch_normalisation_of_random_weights_is_trained(ladders, tmp_path):
+    trained = session(ladders, tmp_path)
+    trained.card = {"head": {"kind": "regression"}, "backbone": {"backbone_weights": "none"}}
+    before = trained.model.get_layer("norm").get_weights()
+    trained.fit(1e-2, epochs=1)
+    assert not np.array_equal(before[2], trained.model.get_layer("norm").get_weights()[2])
+
+
 def test_a_run_folder_holds_a_row_an_epoch_the_last_epoch_and_the_best_with_its_card(ladders, tmp_path):
     trained = session(ladders, tmp_path)
     trained.run_schedule(parse_schedule("1@1e-2:frozen,2@1e-3"))

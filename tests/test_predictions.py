@@ -46,6 +46,12 @@ def test_histograms_are_written_with_the_image_id_or_row_in_the_first_column(tmp
     assert read.predictions.shape == (2, 10)
 
 
+def test_histograms_without_a_file_name_each_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="0 file names"):
+        write_predictions(tmp_path / "p.mat", Predictions(np.full((2, 10), 0.1), np.full((2, 10), 0.1)))
+    assert not (tmp_path / "p.mat").exists()
+
+
 def test_scores_are_not_mistaken_for_histograms(tmp_path):
     write_predictions(tmp_path / "p.mat", EXAMPLE)
     with pytest.raises(PredictionsError, match="are no histograms"):

@@ -393,6 +393,32 @@ def test_a_folder_of_one_scene_is_compared_with_its_shortest_name(command, weigh
     assert rows[0].endswith("cos: 0.000000")
 
 
+@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
+def test_a_bad_file_in_a_scene_is_named_and_the_others_are_scored(command, weights, tmp_path, save, photograph, script):
+    scene = tmp_path / "scene"
+    scene.mkdir()
+    save("scene/a.png", photograph)
+    save("scene/a80.png", photograph)
+    (scene / "a40.png").write_bytes(b"")
+    code, out, err = command(script, scene, "--weights", weights)
+    assert code == 1
+    assert [line.split(",")[0] for line in out.splitlines()[1:]] == ["file:a.png", "file:a80.png"]
+    assert err.splitlines() == ["a40.png: the file is empty"]
+
+
+def test_a_figure_of_an_unknown_kind_is_one_line_and_exit_code_2(shared, tmp_path):
+    script = ROOT / "TID2013_regression/plot_regression.py"
+    result = python(script, shared / "golden/tid_wtf_regression.mat", "--figure", tmp_path / "f.xyz")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1 and "xyz" in result.stderr
+
+
+def test_the_prompt_comes_after_a_success_under_python_i(shared):
+    script = ROOT / "TID2013_regression/plot_regression.py"
+    result = python("-i", script, shared / "golden/tid_wtf_regression.mat", input="print('prompt')\n")
+    assert "prompt" in result.stdout
+
+
 def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(command, weights, tmp_path, save, photograph):
     save("p.png", photograph)
     (tmp_path / "list.txt").write_text("p.png\n")
