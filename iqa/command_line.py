@@ -237,9 +237,11 @@ def score_labelled(scorer, images, missing, out, batch_size):
             for image in images
             if "reason" in entries[image.name]
         ]
+        shape = (len(scored), *np.shape(images[0].label))
         predictions = Predictions(
-            np.array([image.label for image, _ in scored]),
-            np.array([output if len(output) > 1 else output[0] for _, output in scored], np.float32),
+            # In the shape of the labels, (N,) or (N, 10), even if nothing could be scored.
+            np.array([image.label for image, _ in scored]).reshape(shape),
+            np.array([output for _, output in scored], np.float32).reshape(shape),
             [image.path.name for image, _ in scored],
             skipped,
             provenance(scorer),

@@ -13,7 +13,7 @@ from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
 from iqa.command_line import score_labelled
-from iqa.datasets import LabelledImage, locate_ratings, read_ratings
+from iqa.datasets import LabelledImage, RatedImage, locate_ratings, read_ratings
 from iqa.predictions import read_predictions
 from iqa.scoring import Scored
 from TID2013_regression import (
@@ -507,6 +507,15 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     assert infer.features(tiny_ava / "6.jpg", model).shape == (features,)
     code, out, _ = command(infer, tiny_ava / "6.jpg", "--weights", run / "best.weights.h5", "--json")
     assert sorted(json.loads(out)) == ["histogram", "mean", "path", "std"]
+
+
+def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histograms(weights, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    images = [RatedImage("a", (0.1,) * 10, tmp_path / "a.jpg")]
+    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat", 1) == 1
+    read = read_predictions(tmp_path / "p.mat", bins=10)
+    assert read.labels.shape == (0, 10)
+    assert read.skipped == [("a.jpg", "the file is empty")]
 
 
 def test_two_labels_of_one_file_are_both_scored(weights, labelled, tmp_path):
