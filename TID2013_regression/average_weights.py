@@ -18,23 +18,20 @@ def main():
     parser.add_argument("epochs", nargs="+", type=Path, help="weights of one run")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
     arguments = parser.parse_args()
-    try:
-        card = read_card(card_of(arguments.epochs[0].with_name("best.weights.h5")))
-        with quiet_start():
-            from iqa.models import build_from_card, load_weights
-            from iqa.session import save_with_card
+    card = read_card(card_of(arguments.epochs[0].with_name("best.weights.h5")))
+    with quiet_start():
+        from iqa.models import build_from_card, load_weights
+        from iqa.session import save_with_card
 
-            model = build_from_card(card)
-        mean = [np.zeros(weight.shape) for weight in model.get_weights()]
-        for epoch in arguments.epochs:
-            load_weights(model, epoch)
-            mean = [total + weight / len(arguments.epochs) for total, weight in zip(mean, model.get_weights())]
-        model.set_weights(mean)
-        card["training"]["averaged"] = [epoch.name for epoch in arguments.epochs]
-        card.pop("figures", None)
-        save_with_card(model, arguments.out, card)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+        model = build_from_card(card)
+    mean = [np.zeros(weight.shape) for weight in model.get_weights()]
+    for epoch in arguments.epochs:
+        load_weights(model, epoch)
+        mean = [total + weight / len(arguments.epochs) for total, weight in zip(mean, model.get_weights())]
+    model.set_weights(mean)
+    card["training"]["averaged"] = [epoch.name for epoch in arguments.epochs]
+    card.pop("figures", None)
+    save_with_card(model, arguments.out, card)
     print(f"{arguments.out}: the mean of {len(arguments.epochs)} epochs")
     return 0
 

@@ -29,6 +29,7 @@ from iqa.images import ImageError, read_image
 HEIGHT, WIDTH = 384, 512
 LEVELS = (1, 2, 3, 4, 5)
 CROPS = Path(__file__).with_name("reference_crops.json")
+MOS = Path(__file__).resolve().parent.parent / "data/tid2013" / LABELS_NAME  # where data/download.py puts it
 
 
 def read_reference(folder, number, crops):
@@ -39,7 +40,10 @@ def read_reference(folder, number, crops):
     image = read_image(file)
     height, width = image.shape[:2]
     crop = crops.get(f"I{number:02d}", {"top": (height - HEIGHT) // 2, "left": (width - WIDTH) // 2})
-    return image[crop["top"] : crop["top"] + HEIGHT, crop["left"] : crop["left"] + WIDTH]
+    reference = image[max(crop["top"], 0) :, max(crop["left"], 0) :][:HEIGHT, :WIDTH]
+    if reference.shape != (HEIGHT, WIDTH, 3):
+        raise ImageError(f"{file}: {width}x{height} pixels do not hold the {WIDTH}x{HEIGHT} of the reference")
+    return reference
 
 
 def make_ladder(task, folder, crops, out, suffix, seed):
@@ -81,7 +85,7 @@ def main():
     parser = parser_of(__doc__)
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
-    parser.add_argument("--mos", type=Path, help=f"published scores (default: {LABELS_NAME} in --references)")
+    parser.add_argument("--mos", type=Path, default=MOS, help="published scores (default: data/tid2013)")
     parser.add_argument("--crops", type=Path, default=CROPS, help="where the references lie in the Kodak images")
     parser.add_argument("--psnr", type=Path, help="published PSNR (reference,distortion,level,psnr_db) to compare with")
     parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
@@ -89,13 +93,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
-    try:
-        crops = json.loads(arguments.crops.read_text())
-        labels = read_mos(arguments.mos or arguments.references / LABELS_NAME)
-        numbers = [n for n in range(1, 25) if read_reference(arguments.references, n, crops) is not None]
-        published = read_published(arguments.psnr, numbers) if arguments.psnr else None
-    except (OSError, ValueError, ImageError) as error:
-        parser.error(str(error))
+    crops = json.loads(arguments.crops.read_text())
+    labels = read_mos(arguments.mos)
+    numbers = [n for n in range(1, 25) if read_reference(arguments.references, n, crops) is not None]
+    published = read_published(arguments.psnr, numbers) if arguments.psnr else None
     if not numbers:
         parser.error(f"{arguments.references} holds none of kodim01.png ... kodim24.png")
     absent = sorted(set(range(1, 25)) - set(numbers))

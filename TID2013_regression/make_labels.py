@@ -48,19 +48,16 @@ def main():
     arguments = parser.parse_args()
     if (arguments.kind == "normal") != bool(arguments.std):
         parser.error("--std goes with --kind normal, and is needed there")
-    try:
-        images = read_mos(arguments.mos)
-        mos = np.array([image.mos for image in images])
-        deviation = None
-        if arguments.std:
-            deviation = np.array([float(line) for line in arguments.std.read_text().split()])
-            if len(deviation) != len(mos):
-                parser.error(f"{arguments.std} has {len(deviation)} deviations for {len(mos)} scores")
-            if arguments.deviation == "relative":
-                deviation = deviation * mos
-        labels = histograms(mos, arguments.kind, arguments.bins, deviation)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    images = read_mos(arguments.mos)
+    mos = np.array([image.mos for image in images])
+    deviation = None
+    if arguments.std:
+        deviation = np.array([float(line) for line in arguments.std.read_text().split()])
+        if len(deviation) != len(mos):
+            parser.error(f"{arguments.std} has {len(deviation)} deviations for {len(mos)} scores")
+        if arguments.deviation == "relative":
+            deviation = deviation * mos
+    labels = histograms(mos, arguments.kind, arguments.bins, deviation)
     rows = [{"image_id": image.name, "label": label.tolist()} for image, label in zip(images, labels)]
     with written_whole(arguments.out) as file:
         file.write(json.dumps(rows).encode())

@@ -88,11 +88,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
-    try:
-        train, _ = split_by_reference(read_mos(arguments.mos), HELD_OUT)
-        excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    train, _ = split_by_reference(read_mos(arguments.mos), HELD_OUT)
+    excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
     photos = list_images(arguments.photos)
     absent = excluded - {path.name for path in photos}
     if absent:  # a held-out photograph that is misspelt would be trained on

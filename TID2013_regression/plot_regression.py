@@ -90,11 +90,8 @@ def main():
     parser.add_argument("--card", type=Path, help="note LCC and SRCC on the card of the weights that predicted")
     parser.add_argument("--distortions", action="store_true", help="print LCC and SRCC of each distortion as well")
     arguments = parser.parse_args()
-    try:
-        predictions = read_predictions(arguments.file)
-        result = agreement(predictions.labels, predictions.predictions)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    predictions = read_predictions(arguments.file)
+    result = agreement(predictions.labels, predictions.predictions)
     tables = by_distortion(predictions)
     if arguments.distortion is not None:
         if arguments.distortion not in tables:
@@ -112,10 +109,7 @@ def main():
         with written_whole(arguments.json) as file:
             file.write(json.dumps(result.as_json(), indent=1).encode())
     if arguments.card:
-        try:
-            note_figures(arguments.card, predictions, result)
-        except (OSError, ValueError) as error:
-            parser.error(str(error))
+        note_figures(arguments.card, predictions, result)
     if arguments.figure or arguments.show:
         from iqa.plots import predictions_against_truth, show
 

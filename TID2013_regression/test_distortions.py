@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import parser_of, print_curves, quiet_start, run, scene_series
+from iqa.command_line import load_quietly, print_curves, run, scene_parser, scene_series
 from iqa.distortions import everyday_ladders
 from iqa.images import CROPS, read_image
 from iqa.metrics import ordered_share
@@ -35,25 +35,17 @@ def print_shares(scorer, folder, names):
 
 
 def main():
-    parser = parser_of(__doc__)
-    parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a .weights.h5 with its card (default: what ships)")
-    parser.add_argument("--crop", choices=CROPS, default="centre")
-    parser.add_argument("--figure", type=Path, help="write the curves here")
+    parser = scene_parser(__doc__, WEIGHTS, CROPS)
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
     parser.add_argument("--list", type=Path, help="file of their names, one a line")
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
-    try:
-        with quiet_start():
-            scorer = load(arguments.weights, arguments.crop)
-        if arguments.photos:
-            print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
-            return 0
-        return print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    scorer = load_quietly(lambda: load(arguments.weights, arguments.crop))
+    if arguments.photos:
+        print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
+        return 0
+    return print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
 
 
 if __name__ == "__main__":

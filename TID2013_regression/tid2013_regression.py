@@ -12,8 +12,8 @@ the photographs of make_ladders.py, without which it has too few scenes to learn
 import sys
 from pathlib import Path
 
-from iqa.command_line import parser_of, quiet_start, run
-from iqa.datasets import LABELS_NAME, ladders, locate, read_mos, split_by_reference
+from iqa.command_line import positive, quiet_start, run, train_parser
+from iqa.datasets import LABELS_NAME, LabelError, ladders, locate, read_mos, split_by_reference
 from iqa.images import centre_patch
 
 TEST = ("i01", "i02", "i03")
@@ -26,22 +26,13 @@ DROPOUT = 0.25
 
 
 def parse_arguments():
-    parser = parser_of(__doc__)
-    parser.add_argument("--images", required=True, type=Path, help="folder of TID2013's images")
+    parser = train_parser(__doc__, "runs/tid2013", batch_size=30)  # six ladders of five levels
     parser.add_argument("--train-labels", type=Path, help=f"default: {LABELS_NAME} in --images")
     parser.add_argument("--test-labels", type=Path, help="labels to choose checkpoints by (default: references 4-6)")
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
     # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
-    parser.add_argument("--repeats", type=int, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
+    parser.add_argument("--repeats", type=positive, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
     parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
-    parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
-    parser.add_argument("--weights", type=Path, help="weights of this model to start from")
-    parser.add_argument("--batch-size", type=int, default=30, help="images, in whole ladders of 5 (default: 30)")
-    parser.add_argument("--run", type=Path, default=Path("runs/tid2013"), help="folder of the log and the checkpoints")
-    parser.add_argument("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4"; without it only a session is opened')
-    parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's weights, to average them")
-    parser.add_argument("--resume", action="store_true", help="go on from the last epoch in --run")
-    parser.add_argument("--seed", type=int, default=0)
     return parser, parser.parse_args()
 
 
@@ -68,52 +59,49 @@ def main():
         from iqa.session import Session, parse_schedule
 
         keras.utils.set_random_seed(arguments.seed)
-    try:
-        phases = parse_schedule(arguments.schedule) if arguments.schedule else []
-        images = [image for ladder in read_ladders(arguments.images, arguments.train_labels) for image in ladder]
-        known, _ = split_by_reference(images, TEST)
-        train, validation = split_by_reference(known, VALIDATION)
-        if arguments.test_labels:
-            validation = [image for image in locate(read_mos(arguments.test_labels), arguments.images) if image.path]
-        photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
-        backbone, facts = build_backbone(arguments.backbone, NOISE)
-        model = regression_head(backbone, DROPOUT)
-        if arguments.weights:
-            load_weights(model, arguments.weights)
-        if not train or not validation:
-            parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
-        tid, _ = ladders(train)
-        print(f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on")
-        session = Session(
-            model,
-            Ladders(tid * arguments.repeats + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
-            Evaluation(validation, arguments.batch_size, lambda pixels: centre_patch(pixels, PATCH_SIZE)),
-            loss=LadderLoss(weight=arguments.ranking),
-            metrics=["mse", LCC()],
-            run=arguments.run,
-            keep_epochs=arguments.keep_epochs,
-            card={
-                "backbone": facts,
-                "head": {"kind": "regression", "dropout": DROPOUT},
-                "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"},
-                "scale": {"lowest": 0, "highest": 9, "meaning": "TID2013 mean opinion score, higher is better"},
-                "trained_on": {
-                    "images": len(train),
-                    "scenes": sorted({image.reference for image in train}),
-                    "checkpoint chosen by": sorted({image.reference for image in validation}),
-                    "repeats": arguments.repeats,
-                    "ranking": arguments.ranking,
-                    "ladders of photographs": len(photographs),
-                    "seed": arguments.seed,
-                },
+    phases = parse_schedule(arguments.schedule) if arguments.schedule else []
+    images = [image for ladder in read_ladders(arguments.images, arguments.train_labels) for image in ladder]
+    known, _ = split_by_reference(images, TEST)
+    train, validation = split_by_reference(known, VALIDATION)
+    if arguments.test_labels:
+        validation = [image for image in locate(read_mos(arguments.test_labels), arguments.images) if image.path]
+    both = {image.reference for image in train} & {image.reference for image in validation}
+    if both:
+        raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
+    photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
+    backbone, facts = build_backbone(arguments.backbone, NOISE)
+    model = regression_head(backbone, DROPOUT)
+    if arguments.weights:
+        load_weights(model, arguments.weights)
+    if not train or not validation:
+        parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
+    tid, _ = ladders(train)
+    print(f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on")
+    session = Session(
+        model,
+        Ladders(tid * arguments.repeats + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
+        Evaluation(validation, arguments.batch_size, lambda pixels: centre_patch(pixels, PATCH_SIZE)),
+        loss=LadderLoss(weight=arguments.ranking),
+        metrics=["mse", LCC()],
+        run=arguments.run,
+        keep_epochs=arguments.keep_epochs,
+        card={
+            "backbone": facts,
+            "head": {"kind": "regression", "dropout": DROPOUT},
+            "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"},
+            "scale": {"lowest": 0, "highest": 9, "meaning": "TID2013 mean opinion score, higher is better"},
+            "trained_on": {
+                "images": len(train),
+                "scenes": sorted({image.reference for image in train}),
+                "checkpoint chosen by": sorted({image.reference for image in validation}),
+                "repeats": arguments.repeats,
+                "ranking": arguments.ranking,
+                "ladders of photographs": len(photographs),
+                "seed": arguments.seed,
             },
-        )
-        if arguments.resume and not session.resume():
-            print(f"nothing to resume in {arguments.run}: a new run", file=sys.stderr)
-        if phases:
-            session.run_schedule(phases)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+        },
+    )
+    session.begin(phases, arguments.resume)
     return session
 
 

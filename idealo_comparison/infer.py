@@ -13,9 +13,9 @@ With --labels-out the histograms are written as labels in AVA's form, to train o
 from functools import cache
 from pathlib import Path
 
-from iqa.command_line import infer_images, infer_parser, quiet_start, run, write_labels
+from iqa.command_line import infer_images, infer_parser, load_quietly, run, write_labels
 from iqa.datasets import locate_ratings, read_ratings
-from iqa.scoring import CardError, Scorer, keras2_card
+from iqa.scoring import Scorer, keras2_card
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
 HINT = "get it with: python data/download.py idealo"
@@ -46,12 +46,8 @@ def command(description, weights):
     if arguments.labels_out:
         if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
             parser.error("--labels-out takes one folder of images")
-        try:
-            with quiet_start():
-                scorer = load(arguments.weights)
-            return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments.batch_size)
-        except (OSError, ValueError) as error:
-            parser.error(f"{error}; {HINT}" if isinstance(error, CardError) else str(error))
+        scorer = load_quietly(lambda: load(arguments.weights), HINT)
+        return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments.batch_size)
 
     def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)

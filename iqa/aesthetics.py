@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from iqa import scores
-from iqa.command_line import parser_of, quiet_start
+from iqa.command_line import parser_of, quiet_start, train_parser
 from iqa.datasets import check_apart, locate_ratings, oversample, read_ratings
 from iqa.files import written_whole
 from iqa.metrics import distribution_agreement
@@ -29,20 +29,12 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         geometry: that part of the card.
         smallest: pixels that the shorter side of an image must have.
     """
-    parser = parser_of(description)
-    parser.add_argument("--images", required=True, type=Path, help="folder of the images")
+    parser = train_parser(description, run, batch_size=16)
     parser.add_argument(
         "--train-labels", type=Path, default=Path("data/ava_labels_train.json"), help=".json, AVA.txt, .csv"
     )
     parser.add_argument("--test-labels", type=Path, default=Path("data/ava_labels_test.json"), help="the same")
-    parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
-    parser.add_argument("--weights", type=Path, help="weights of this model to start from")
-    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
-    parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
-    parser.add_argument("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4"; without it only a session is opened')
-    parser.add_argument("--resume", action="store_true", help="go on from the last epoch in --run")
-    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         import keras
@@ -53,57 +45,50 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         from iqa.session import Session, parse_schedule
 
         keras.utils.set_random_seed(arguments.seed)
-    try:
-        phases = parse_schedule(arguments.schedule) if arguments.schedule else []
-        training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
-        check_apart(training, testing)
-        training, testing = (
-            _usable(images, arguments.images, arguments.run / f"{split}_images.json", smallest)
-            for images, split in ((training, "train"), (testing, "test"))
-        )
-        if not training or not testing:
-            parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")
-        with quiet_start():
-            backbone, facts = build_backbone(arguments.backbone, NOISE)
-        model = histogram_head(backbone, DROPOUT)
-        if arguments.weights:
-            load_weights(model, arguments.weights)
-        print(f"{len(training)} images to train on, {len(testing)} to test on")
-        session = Session(
-            model,
-            Photographs(
-                oversample(training) if arguments.oversample else training, arguments.batch_size, cut, arguments.seed
-            ),
-            Evaluation(testing, arguments.batch_size, cut_to_score),
-            loss=getattr(losses, loss),
-            metrics=[
-                losses.emd,
-                losses.accuracy,
-                losses.binary_accuracy,
-                losses.first_moment,
-                losses.second_moment,
-                losses.LCC(),
-            ],
-            run=arguments.run,
-            card={
-                "backbone": facts,
-                "head": {"kind": "histogram", "dropout": DROPOUT},
-                "geometry": geometry,
-                "scale": {"lowest": 1, "highest": 10, "meaning": "mean of the votes 1-10, higher is better"},
-                "trained_on": {
-                    "images": len(training),
-                    "labels": arguments.train_labels.name,
-                    "oversampled": arguments.oversample,
-                    "seed": arguments.seed,
-                },
+    phases = parse_schedule(arguments.schedule) if arguments.schedule else []
+    training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
+    check_apart(training, testing)
+    training, testing = (
+        _usable(images, arguments.images, arguments.run / f"{split}_images.json", smallest)
+        for images, split in ((training, "train"), (testing, "test"))
+    )
+    if not training or not testing:
+        parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")
+    with quiet_start():
+        backbone, facts = build_backbone(arguments.backbone, NOISE)
+    model = histogram_head(backbone, DROPOUT)
+    if arguments.weights:
+        load_weights(model, arguments.weights)
+    print(f"{len(training)} images to train on, {len(testing)} to test on")
+    session = Session(
+        model,
+        Photographs(oversample(training) if arguments.oversample else training, arguments.batch_size, cut, arguments.seed),
+        Evaluation(testing, arguments.batch_size, cut_to_score),
+        loss=getattr(losses, loss),
+        metrics=[
+            losses.emd,
+            losses.accuracy,
+            losses.binary_accuracy,
+            losses.first_moment,
+            losses.second_moment,
+            losses.LCC(),
+        ],
+        run=arguments.run,
+        keep_epochs=arguments.keep_epochs,
+        card={
+            "backbone": facts,
+            "head": {"kind": "histogram", "dropout": DROPOUT},
+            "geometry": geometry,
+            "scale": {"lowest": 1, "highest": 10, "meaning": "mean of the votes 1-10, higher is better"},
+            "trained_on": {
+                "images": len(training),
+                "labels": arguments.train_labels.name,
+                "oversampled": arguments.oversample,
+                "seed": arguments.seed,
             },
-        )
-        if arguments.resume and not session.resume():
-            print(f"nothing to resume in {arguments.run}: a new run", file=sys.stderr)
-        if phases:
-            session.run_schedule(phases)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+        },
+    )
+    session.begin(phases, arguments.resume)
     return session
 
 
@@ -131,11 +116,8 @@ def plot(description, predictions):
     parser.add_argument("--figure", type=Path, help="write the distributions of means and standard deviations here")
     parser.add_argument("--show", action="store_true", help="open the figure")
     arguments = parser.parse_args()
-    try:
-        read = read_predictions(arguments.file, bins=10)
-        result = distribution_agreement(read.labels, read.predictions)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    read = read_predictions(arguments.file, bins=10)
+    result = distribution_agreement(read.labels, read.predictions)
     print(f"Got labels: {result.n}")
     print(result.confusion_matrix)
     print(f"accuracy:{result.accuracy}")

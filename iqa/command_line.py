@@ -112,6 +112,48 @@ def expand(named):
     return images, errors
 
 
+def train_parser(description, run, batch_size):
+    """The parser with the options that all train scripts share; `run` and `batch_size` are their defaults."""
+    parser = parser_of(description)
+    parser.add_argument("--images", required=True, type=Path, help="folder of the images")
+    parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
+    parser.add_argument("--weights", type=Path, help="weights of this model to start from")
+    parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images a step (default: {batch_size})")
+    parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
+    parser.add_argument("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4"; without it only a session is opened')
+    parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's weights, to average them")
+    parser.add_argument("--resume", action="store_true", help="go on from the last epoch in --run")
+    parser.add_argument("--seed", type=natural, default=0)
+    return parser
+
+
+def natural(text):
+    """An integer of 0 or more, for `argparse`."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def positive(text):
+    """An integer of 1 or more, for `argparse`."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def scene_parser(description, weights, crops=()):
+    """The parser of the experiments that degrade a picture step by step; see `infer_parser` for the arguments."""
+    parser = parser_of(description)
+    parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
+    parser.add_argument("--weights", type=Path, default=Path(weights), help="default: those of the infer script")
+    if crops:
+        parser.add_argument("--crop", choices=crops, default="centre", help="which patches are seen (default: centre)")
+    parser.add_argument("--figure", type=Path, help="write the curves here")
+    return parser
+
+
 def infer_parser(description, weights, crops=(), batch_size=1):
     """The parser that all infer scripts share.
 
@@ -129,7 +171,7 @@ def infer_parser(description, weights, crops=(), batch_size=1):
     )
     if crops:
         parser.add_argument("--crop", choices=crops, default="centre", help="which patches are seen (default: centre)")
-    parser.add_argument("--batch-size", type=int, default=batch_size, help=f"images a step (default: {batch_size})")
+    parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images a step (default: {batch_size})")
     parser.add_argument("--labels", type=Path, help="labels of a labelled set")
     parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
     parser.add_argument("--out", type=Path, help=".mat to write the predictions of the labelled set to")
@@ -149,24 +191,26 @@ def infer_images(parser, arguments, load, read_labelled, hint=""):
     labelled = (arguments.labels, arguments.folder, arguments.out)
     if any(labelled) and (not all(labelled) or arguments.images):
         parser.error("a labelled run takes --labels, --images and --out, and no other images")
-    if arguments.batch_size < 1:
-        parser.error("--batch-size must be 1 or more")
+    images = read_labelled() if arguments.labels else None
+    if images is not None and not any(image.path for image in images):
+        parser.error(f"{arguments.folder} holds none of the {len(images)} images of {arguments.labels}")
+    scorer = load_quietly(load, hint)
+    if images is None:
+        return print_scores(scorer, arguments.images, arguments.json, arguments.batch_size)
+    return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments.batch_size)
+
+
+def load_quietly(load, hint=""):
+    """Call `load` without TensorFlow's greetings; `hint` tells where weights that are missing are to be had.
+
+    Raises:
+        CardError: as `load`.
+    """
     try:
-        images = read_labelled() if arguments.labels else None
-        if images is not None and not any(image.path for image in images):
-            parser.error(f"{arguments.folder} holds none of the {len(images)} images of {arguments.labels}")
-        try:
-            with quiet_start():
-                scorer = load()
-        except CardError as error:
-            parser.error(f"{error}; {hint}" if hint and "no such file" in str(error) else str(error))
-        if images is None:
-            return print_scores(scorer, arguments.images, arguments.json, arguments.batch_size)
-        return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments.batch_size)
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+        with quiet_start():
+            return load()
+    except CardError as error:
+        raise CardError(f"{error}; {hint}" if hint and "no such file" in str(error) else str(error)) from None
 
 
 def print_scores(scorer, named, as_json, batch_size):

@@ -21,6 +21,18 @@ LABELS_NAME = "mos_with_names.txt"
 _NAME = re.compile(r"(?P<reference>.+)_(?P<distortion>\d+)_(?P<level>\d+)", re.IGNORECASE)
 
 
+# Files that may lie beside images under their names.
+LABEL_SUFFIXES = (".json", ".txt", ".csv")
+
+
+def _joined(reference, distortion, level):
+    return f"{reference.lower()}_{int(distortion):02d}_{int(level)}"
+
+
+def _name(match):
+    return _joined(match["reference"], match["distortion"], match["level"])
+
+
 class LabelError(ValueError):
     """A label file that cannot be read; the message names file, line and reason."""
 
@@ -37,7 +49,7 @@ class LabelledImage:
 
     @property
     def name(self):
-        return f"{self.reference}_{self.distortion:02d}_{self.level}"
+        return _joined(self.reference, self.distortion, self.level)
 
     @property
     def label(self):
@@ -81,7 +93,11 @@ def locate(images, folder):
     Returns:
         The images in their order, with the path of each that was found.
     """
-    files = {path.stem.lower(): path for path in sorted(Path(folder).rglob("*")) if _NAME.fullmatch(path.stem)}
+    files = {}
+    for path in sorted(Path(folder).rglob("*")):
+        match = _NAME.fullmatch(path.stem)
+        if match and path.is_file() and path.suffix.lower() not in LABEL_SUFFIXES:
+            files.setdefault(_name(match), path)
     return [replace(image, path=files.get(image.name)) for image in images]
 
 
@@ -237,7 +253,7 @@ def locate_ratings(images, folder):
         The images in their order, with the path of each that was found.
     """
     folder = Path(folder)
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() not in (".json", ".txt", ".csv")}
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() not in LABEL_SUFFIXES}
     located = []
     for image in images:
         exact = folder / image.name

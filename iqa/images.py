@@ -1,7 +1,9 @@
 """Any image file -> RGB uint8, and the geometries that cut or resize it to what a network sees.
 
-pixels = read_image("photo.jpg")            # (H, W, 3) uint8
-patch = centre_patch(pixels, 224)           # (224, 224, 3) uint8
+    pixels = read_image("photo.jpg")            # (H, W, 3) uint8
+    patch = centre_patch(pixels, 224)           # (224, 224, 3) uint8
+
+All images are read here, for training and for scoring alike.
 """
 
 import warnings

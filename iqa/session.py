@@ -14,6 +14,7 @@ import io
 import json
 import math
 import re
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,6 +91,13 @@ class Session:
         self.model.compile(keras.optimizers.Adam(learning_rate), loss=self.loss, metrics=self.metrics)
         self.phases.append({"learning_rate": learning_rate, "epochs": epochs, "frozen": frozen, "done": 0})
         self._train()
+
+    def begin(self, phases, resume):
+        """Go back to the run in the folder if `resume`, and run the phases if there are any; a script's last step."""
+        if resume and not self.resume():
+            print(f"nothing to resume in {self.run}: a new run", file=sys.stderr)
+        if phases:
+            self.run_schedule(phases)
 
     def run_schedule(self, phases):
         """Run the phases of a schedule that this run has not done yet."""

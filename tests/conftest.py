@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iqa.command_line import run
 from iqa.images import read_image, sample_photograph
 
 
@@ -71,7 +72,7 @@ def command(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", [f"{module.__name__}.py", *map(str, arguments)])
         capsys.readouterr()
         try:
-            code = module.main()
+            code = run(module.main)  # what is no exit code, a training session, is given back
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()

@@ -44,6 +44,18 @@ def test_files_are_found_whatever_their_case_suffix_and_folder(labels, tmp_path)
     ]
 
 
+def test_names_are_matched_by_their_numbers_and_label_files_and_folders_are_no_images(labels, tmp_path):
+    (tmp_path / "i01_01_2").mkdir()
+    for name in ("a_1_1.png", "i01_01_1.bmp", "i01_01_1.csv"):
+        (tmp_path / name).touch()
+    images = datasets.read_mos(labels("5 a_01_1.png\n5 i01_01_1.bmp\n5 i01_01_2.bmp\n"))
+    assert [image.path and image.path.name for image in datasets.locate(images, tmp_path)] == [
+        "a_1_1.png",
+        "i01_01_1.bmp",
+        None,
+    ]
+
+
 def test_the_published_file_splits_into_360_and_2640_images_that_share_no_scene(shared):
     images = datasets.read_mos(shared / "tid2013/mos_with_names.txt")
     train, test = datasets.split_by_reference(images)

@@ -25,6 +25,7 @@ from TID2013_regression import (
     plot_regression,
     test_distortions,
     test_distortions_cosine,
+    tid2013_regression,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,8 +167,7 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
             yield result
 
     monkeypatch.setattr(type(scorer), "score_all", killed_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        labelled_run(command, weights, labelled, tmp_path / "broken.mat")
+    assert labelled_run(command, weights, labelled, tmp_path / "broken.mat")[0] == 130
     monkeypatch.undo()
     assert not (tmp_path / "broken.mat").exists()
 
@@ -332,7 +332,8 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
 
     monkeypatch.setattr(make_images, "DISTORTIONS", {n: distortions.DISTORTIONS[n] for n in (1, 10, 16)})
     out = tmp_path / "out"
-    code, printed, err = command(make_images, "--references", kodak, "--out", out, "--workers", 1)
+    mos = kodak / "mos_with_names.txt"
+    code, printed, err = command(make_images, "--references", kodak, "--mos", mos, "--out", out, "--workers", 1)
     assert code == 0
     assert "not there: kodim01.png, kodim03.png" in err
     assert "15 images of 1 references" in printed
@@ -340,6 +341,28 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
     labels = (out / "mos_with_names.txt").read_text().splitlines()
     assert labels[0] == "5.00000 i02_01_1.png"
     assert len(labels) == 120
+
+
+def test_a_reference_that_is_too_small_is_refused_by_name(command, kodak, save, photograph):
+    save("kodak/kodim05.png", photograph)
+    mos = kodak / "mos_with_names.txt"
+    code, _, err = command(make_images, "--references", kodak, "--mos", mos, "--out", kodak / "out")
+    assert code == 2
+    assert "kodim05.png: 256x256 pixels do not hold the 512x384" in err
+
+
+def test_training_refuses_to_choose_by_a_scene_that_it_learns_from(command, labelled, tmp_path):
+    rows = [f"5 i{scene:02d}_01_{level}.bmp\n" for scene in (4, 7) for level in range(1, 6)]
+    (labelled / "all.txt").write_text("".join(rows))
+    for row in rows:
+        (labelled / row.split()[1]).touch()
+    (labelled / "seven.txt").write_text(rows[5])
+    code, _, err = command(
+        tid2013_regression, "--images", labelled, "--train-labels", labelled / "all.txt", "--backbone", "none",
+        "--test-labels", labelled / "seven.txt", "--run", tmp_path / "run"
+    )  # fmt: skip
+    assert code == 2
+    assert "scenes to train on and to choose by: i07" in err
 
 
 def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command, kodak, tmp_path, photograph, save):
@@ -404,6 +427,15 @@ def test_a_bad_file_in_a_scene_is_named_and_the_others_are_scored(command, weigh
     assert code == 1
     assert [line.split(",")[0] for line in out.splitlines()[1:]] == ["file:a.png", "file:a80.png"]
     assert err.splitlines() == ["a40.png: the file is empty"]
+
+
+def test_no_distance_is_measured_from_a_picture_that_is_distorted(command, weights, tmp_path, save, photograph):
+    (tmp_path / "scene").mkdir()
+    save("scene/a80.png", photograph)
+    (tmp_path / "scene/a.png").write_bytes(b"")
+    code, out, err = command(test_distortions_cosine, tmp_path / "scene", "--weights", weights)
+    assert (code, "cos" in out) == (2, False)
+    assert "a.png: without the undistorted picture" in err
 
 
 def test_a_figure_of_an_unknown_kind_is_one_line_and_exit_code_2(shared, tmp_path):
