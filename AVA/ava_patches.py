@@ -1,7 +1,7 @@
 """Train the AVA patches model: votes on a photograph, 1-10, from 224x224 pixels of it at their own size.
 
-    python AVA/ava_patches.py --images data/ava --schedule "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
-    python3 -i AVA/ava_patches.py --images data/ava                   # then session.fit(1e-3, epochs=1, frozen=True)
+    python AVA/ava_patches.py --images data/ava --schedule original
+    python3 -i AVA/ava_patches.py --images data/ava                   # a prompt: pretrain(), then fit(1e-4, 4)
 
 The network sees a random patch of the full image, mirrored or not, and is tested on the centre. To the loss of the vanilla
 model comes the correlation of the means in the batch. Images smaller than the patch are named and left out.
@@ -30,3 +30,4 @@ def main():
 
 if __name__ == "__main__":
     session = run(main)
+    globals().update(session.commands() if session else {})

@@ -1,7 +1,7 @@
 """Train the AVA vanilla model: votes on a photograph, 1-10, from the whole of it.
 
-    python AVA/ava_vanilla.py --images data/ava --schedule "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
-    python3 -i AVA/ava_vanilla.py --images data/ava                   # then session.fit(1e-3, epochs=1, frozen=True)
+    python AVA/ava_vanilla.py --images data/ava --schedule original
+    python3 -i AVA/ava_vanilla.py --images data/ava                   # a prompt: pretrain(), then fit(1e-4, 4)
     python AVA/ava_vanilla.py --images my_pictures --train-labels train.csv --test-labels test.csv --schedule "4@1e-4"
 
 Images are resized to 256x256; the network sees a random 224x224 crop, mirrored or not (NIMA: Talebi, Milanfar 2018). The
@@ -39,3 +39,4 @@ def main():
 
 if __name__ == "__main__":
     session = run(main)
+    globals().update(session.commands() if session else {})

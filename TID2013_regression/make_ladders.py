@@ -4,9 +4,9 @@
         --out data/ladders --exclude TID2013_regression/ladder_photographs.txt
 
 A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random between level
-0.5 and level 5. Its labels are what TID2013 gave that distortion on average (over its training scenes, references 7
-to 25), interpolated between the levels. Written are `PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step
-1-5) and a `mos_with_names.txt` in TID2013's form, so that training reads them like TID2013 itself.
+0.5 and level 5 (or --levels). Its labels are what TID2013 gave that distortion on average (over its training scenes,
+references 7 to 25), interpolated between the levels. Written are `PHOTO-N_DD_S.png` (ladder N of the photograph,
+distortion, step 1-5) and a `mos_with_names.txt` in TID2013's form, so that training reads them like TID2013 itself.
 """
 
 import sys
@@ -39,15 +39,15 @@ UNEVEN = (14, 15, 17)
 HELD_OUT = tuple(f"i{number:02d}" for number in range(1, 7))  # test and validation scenes give no labels
 
 
-def draw_levels(distortion, rng):
+def draw_levels(distortion, rng, weakest, strongest):
     """Four rising levels, one from each quarter of the range."""
     if distortion in UNEVEN:
         return np.sort(rng.choice(np.arange(1, 6), 4, replace=False)).astype(float)
-    edges = np.array([0.5, 1.6, 2.8, 3.9, 5.0])
+    edges = np.linspace(weakest, strongest, 5)
     return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
 
 
-def make_ladder(task, out, typical, seed):
+def make_ladder(task, out, typical, seed, levels):
     """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
     path, serial, distortion = task
     rng = np.random.default_rng((seed, *path.name.encode(), serial))
@@ -62,7 +62,7 @@ def make_ladder(task, out, typical, seed):
         untouched = random_patch(image, SIZE, rng)
     except ImageError as error:
         return f"{path}: {error}"
-    levels = draw_levels(distortion, rng)
+    levels = draw_levels(distortion, rng, *levels)
     noise = rng.integers(2**32)
     steps = [untouched] + [distort(untouched, distortion, level, seed=noise) for level in levels]
     scores = [UNTOUCHED_MOS, *np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])]
@@ -85,6 +85,9 @@ def main():
     parser.add_argument(
         "--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="only these (default: all 24)"
     )
+    parser.add_argument(
+        "--levels", type=float, nargs=2, default=(0.5, 5), metavar=("WEAKEST", "STRONGEST"), help="default: 0.5 5"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
@@ -105,7 +108,7 @@ def main():
         for path in photos
         for serial in range(arguments.per_photo)
     ]
-    make = partial(make_ladder, out=arguments.out, typical=typical_mos(train), seed=arguments.seed)
+    make = partial(make_ladder, out=arguments.out, typical=typical_mos(train), seed=arguments.seed, levels=arguments.levels)
     lines, refused = [], []
     with ProcessPoolExecutor(arguments.workers) as pool:
         for result in tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr):

@@ -2,7 +2,7 @@
 
     python TID2013_regression/tid2013_regression.py --images data/tid2013_remade --ladders data/ladders \\
         --run runs/tid2013 --schedule "1@1e-3:frozen,5@1e-4,2@3e-5,2@1e-5"
-    python3 -i TID2013_regression/tid2013_regression.py --images data/tid2013      # then session.fit(1e-3, epochs=1)
+    python3 -i TID2013_regression/tid2013_regression.py --images data/tid2013      # a prompt: pretrain(), fit(1e-4, 2)
 
 --images is TID2013 itself or what make_images.py re-made, with its mos_with_names.txt. References 1-3 are the test
 scenes of the original and are left alone here; 4-6 choose the checkpoint; the network learns from the others, and from
@@ -12,14 +12,20 @@ the photographs of make_ladders.py, without which it has too few scenes to learn
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from iqa.command_line import positive, quiet_start, run, train_parser
 from iqa.datasets import LABELS_NAME, LabelError, ladders, locate, read_mos, split_by_reference
-from iqa.images import centre_patch
+from iqa.images import centre_patch, random_patch
 
 TEST = ("i01", "i02", "i03")
 VALIDATION = ("i04", "i05", "i06")
 
 NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the original's 0.3 %
+
+# "Pretrain it for 3-4 epochs with high learning rate 10-3, or 10-4, then 200-300 epochs with lr=10-5 or lower" (the
+# original's README).
+ORIGINAL_SCHEDULE = "4@1e-3:frozen,250@1e-5"
 
 # The original dropped 0.75 of the features. Dropped anew for each step of a ladder, they make its order a lottery.
 DROPOUT = 0.25
@@ -33,7 +39,16 @@ def parse_arguments():
     # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
     parser.add_argument("--repeats", type=positive, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
     parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
+    parser.add_argument("--patches", type=positive, default=1, help="of each picture, judged by their mean (default: 1)")
     return parser, parser.parse_args()
+
+
+def cut_to_validate(pixels, patches, size):
+    """The centre patch, or several that lie at random but always in the same places: (patches, size, size, 3)."""
+    if patches == 1:
+        return centre_patch(pixels, size)[None]
+    rng = np.random.default_rng(0)
+    return np.stack([random_patch(pixels, size, rng) for _ in range(patches)])
 
 
 def read_ladders(folder, labels=None):
@@ -51,15 +66,14 @@ def read_ladders(folder, labels=None):
 def main():
     parser, arguments = parse_arguments()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        import keras
-
         from iqa.losses import LCC, LadderLoss
         from iqa.models import PATCH_SIZE, build_backbone, load_weights, regression_head
         from iqa.pipeline import Evaluation, Ladders
-        from iqa.session import Session, parse_schedule
+        from iqa.replicas import prepare
+        from iqa.session import Session, open_prompt, parse_schedule
 
-        keras.utils.set_random_seed(arguments.seed)
-    phases = parse_schedule(arguments.schedule) if arguments.schedule else []
+        strategy = prepare(arguments)
+    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     images = [image for ladder in read_ladders(arguments.images, arguments.train_labels) for image in ladder]
     known, _ = split_by_reference(images, TEST)
     train, validation = split_by_reference(known, VALIDATION)
@@ -69,22 +83,36 @@ def main():
     if both:
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
-    backbone, facts = build_backbone(arguments.backbone, NOISE)
-    model = regression_head(backbone, DROPOUT)
+    with strategy.scope():
+        backbone, facts = build_backbone(arguments.backbone, NOISE)
+        model = regression_head(backbone, DROPOUT)
     if arguments.weights:
         load_weights(model, arguments.weights)
     if not train or not validation:
         parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
     tid, _ = ladders(train)
     print(f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on")
+    data = Ladders(
+        tid * arguments.repeats + photographs,
+        arguments.batch_size,
+        PATCH_SIZE,
+        seed=arguments.seed,
+        patches=arguments.patches,
+    )
+
+    def cut(pixels):
+        return cut_to_validate(pixels, arguments.patches, PATCH_SIZE)
+
     session = Session(
         model,
-        Ladders(tid * arguments.repeats + photographs, arguments.batch_size, PATCH_SIZE, seed=arguments.seed),
-        Evaluation(validation, arguments.batch_size, lambda pixels: centre_patch(pixels, PATCH_SIZE)),
-        loss=LadderLoss(weight=arguments.ranking),
-        metrics=["mse", LCC()],
+        data,
+        Evaluation(validation, max(1, arguments.batch_size // arguments.patches), cut),
+        loss=LadderLoss(weight=arguments.ranking, patches=arguments.patches),
+        metrics=["mse", LCC(patches=arguments.patches)],
         run=arguments.run,
+        cut=cut,
         keep_epochs=arguments.keep_epochs,
+        seed=arguments.seed,
         card={
             "backbone": facts,
             "head": {"kind": "regression", "dropout": DROPOUT},
@@ -96,14 +124,22 @@ def main():
                 "checkpoint chosen by": sorted({image.reference for image in validation}),
                 "repeats": arguments.repeats,
                 "ranking": arguments.ranking,
+                "patches": arguments.patches,
                 "ladders of photographs": len(photographs),
                 "seed": arguments.seed,
             },
         },
     )
     session.begin(phases, arguments.resume)
+    open_prompt(
+        session,
+        f"MobileNetV2 ({facts['backbone_weights']}), regression of the mean opinion score 0-9",
+        f"training on {len(data.ladders)} ladders of {len(data.ladders[0])} images in {len(data)} steps, "
+        f"testing on {len(validation)} images of {', '.join(sorted({image.reference for image in validation}))}",
+    )
     return session
 
 
 if __name__ == "__main__":
     session = run(main)
+    globals().update(session.commands() if session else {})

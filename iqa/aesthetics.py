@@ -16,6 +16,9 @@ from iqa.predictions import read_predictions
 # 0.75 as in NIMA. The noise is the original's 0.3 %, a share of the range of the pixels.
 DROPOUT, NOISE = 0.75, 0.003
 
+# "1 epoch pretrain (base model frozen), 4 epochs 1e-4, 12 epochs 5e-6, 1 epoch 5e-7" (the original's README).
+ORIGINAL_SCHEDULE = "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
+
 
 def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     """Train one of the AVA models as its command line says, and return the `Session`.
@@ -37,32 +40,34 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
     arguments = parser.parse_args()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        import keras
-
         from iqa import losses
         from iqa.models import build_backbone, histogram_head, load_weights
         from iqa.pipeline import Evaluation, Photographs
-        from iqa.session import Session, parse_schedule
+        from iqa.replicas import prepare
+        from iqa.session import Session, open_prompt, parse_schedule
 
-        keras.utils.set_random_seed(arguments.seed)
-    phases = parse_schedule(arguments.schedule) if arguments.schedule else []
+        strategy = prepare(arguments)
+    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
     check_apart(training, testing)
-    training, testing = (
+    (training, unusable), (testing, untestable) = (
         _usable(images, arguments.images, arguments.run / f"{split}_images.json", smallest)
         for images, split in ((training, "train"), (testing, "test"))
     )
     if not training or not testing:
         parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")
-    with quiet_start():
+    with quiet_start(), strategy.scope():
         backbone, facts = build_backbone(arguments.backbone, NOISE)
-    model = histogram_head(backbone, DROPOUT)
+        model = histogram_head(backbone, DROPOUT)
     if arguments.weights:
         load_weights(model, arguments.weights)
     print(f"{len(training)} images to train on, {len(testing)} to test on")
+    data = Photographs(
+        oversample(training) if arguments.oversample else training, arguments.batch_size, cut, arguments.seed
+    )
     session = Session(
         model,
-        Photographs(oversample(training) if arguments.oversample else training, arguments.batch_size, cut, arguments.seed),
+        data,
         Evaluation(testing, arguments.batch_size, cut_to_score),
         loss=getattr(losses, loss),
         metrics=[
@@ -74,7 +79,9 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
             losses.LCC(),
         ],
         run=arguments.run,
+        cut=cut_to_score,
         keep_epochs=arguments.keep_epochs,
+        seed=arguments.seed,
         card={
             "backbone": facts,
             "head": {"kind": "histogram", "dropout": DROPOUT},
@@ -89,10 +96,17 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         },
     )
     session.begin(phases, arguments.resume)
+    open_prompt(
+        session,
+        f"MobileNetV2 ({facts['backbone_weights']}), histogram of the votes 1-10",
+        f"training on {len(data.images)} images in {len(data)} steps ({unusable} unusable), "
+        f"testing on {len(testing)} ({untestable} unusable)",
+    )
     return session
 
 
 def _usable(images, folder, memory, smallest):
+    """The images that can be used, and how many cannot: those are named on stderr."""
     from iqa.pipeline import usable
 
     good, refused = usable(locate_ratings(images, folder), smallest, memory)
@@ -100,7 +114,7 @@ def _usable(images, folder, memory, smallest):
         print(f"{name}: {reason}", file=sys.stderr)
     if refused:
         print(f"{len(refused)} of {len(images)} images cannot be used", file=sys.stderr)
-    return good
+    return good, len(refused)
 
 
 def plot(description, predictions):

@@ -282,10 +282,15 @@ def non_eccentricity_pattern(image, patches, rng):
 
 
 def local_blockwise(image, blocks, rng):
-    """`blocks` squares of 32x32 pixels on 512x384 shifted in intensity: the fewer there are, the stronger each is."""
-    size, power = 32, 150.0  # mean squared shift over the whole image, the same at every level
+    """`blocks` squares of 32x32 pixels on 512x384 shifted in intensity: the fewer there are, the stronger each is.
+
+    The published error is the same at every level and grows with the picture's own contrast: on four references of
+    luma variance 1180-4260 its mean square is 6.4-7 % of that variance.
+    """
+    size, share = 32, 0.067  # of the variance, as a mean square over the whole image
     rows, columns = image.shape[0] // size, image.shape[1] // size
     count = max(1, round(blocks * image.shape[0] * image.shape[1] / (512 * 384)))
+    power = share * np.var(image @ LUMA)
     shift = np.sqrt(power * image.shape[0] * image.shape[1] / (count * size * size))
     result = image.astype(np.float64)
     for place in rng.permutation(rows * columns)[:count]:
@@ -343,7 +348,13 @@ def colour_quantization(image, colours, rng):
 
 
 def chromatic_aberration(image, psnr, rng):
-    """Red and blue planes displaced in opposite directions, green left in place, as far as a luma PSNR tells."""
+    """Red and blue planes displaced in opposite directions, green left in place, as far as a luma PSNR tells.
+
+    A fixed displacement was not TID2013's: level 1 has the same published PSNR on smooth and on busy references, and
+    people liked the busy ones best (the rank correlation of level 4's scores with the PSNR that a displacement of 4 pixels
+    leaves is -0.92 over references 4-24), because there a smaller displacement was enough. Smooth pictures meet the limit
+    of 40 pixels before the PSNR of level 5.
+    """
     angle = rng.uniform(0, 2 * np.pi)
     planes = image.astype(np.float64)
 

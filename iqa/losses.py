@@ -37,23 +37,27 @@ def mse_and_pearson(y_true, y_pred):
 class LadderLoss(keras.losses.Loss):
     """`mse_and_pearson`, and a penalty on every pair of one ladder that is ranked wrongly or too close to call.
 
-    A batch holds whole ladders, `steps` consecutive images of one scene each. For two of them whose labels differ,
+    A batch holds whole ladders, `steps` consecutive pictures of one scene each, each picture by `patches` consecutive
+    patches, whose mean prediction is what counts, as it does when a picture is scored on a grid: a patch that the damage
+    has spared need not be scored low for the picture's sake. For two pictures of a ladder whose labels differ,
     with d the difference of their predictions in the direction of the labels, the penalty is the logistic loss of
     ranking by pairs (Burges et al., "Learning to rank using gradient descent", ICML 2005): T log(1 + exp(-d / T)).
 
     Args:
-        steps: images a ladder.
+        steps: pictures a ladder.
         weight: of the ranking term.
         temperature: T, in units of the score: how far apart two images should be for the penalty to fade.
+        patches: of each picture.
     """
 
-    def __init__(self, steps=5, weight=2.0, temperature=0.15, name="ladder_loss", **kwargs):
+    def __init__(self, steps=5, weight=2.0, temperature=0.15, patches=1, name="ladder_loss", **kwargs):
         super().__init__(name=name, reduction="mean", **kwargs)
-        self.steps, self.weight, self.temperature = steps, weight, temperature
+        self.steps, self.weight, self.temperature, self.patches = steps, weight, temperature, patches
 
     def call(self, y_true, y_pred):
+        y_true, y_pred = (picture_means(ops.cast(y, y_pred.dtype), self.patches) for y in (y_true, y_pred))
         whole = ops.shape(y_pred)[0] // self.steps * self.steps  # what is left over at the end has no pairs
-        true, predicted = (ops.reshape(ops.cast(y[:whole], y_pred.dtype), (-1, self.steps)) for y in (y_true, y_pred))
+        true, predicted = (ops.reshape(y[:whole], (-1, self.steps)) for y in (y_true, y_pred))
         direction = ops.sign(true[:, :, None] - true[:, None, :])
         difference = direction * (predicted[:, :, None] - predicted[:, None, :])
         pairs = ops.abs(direction)
@@ -62,30 +66,41 @@ class LadderLoss(keras.losses.Loss):
         return mse_and_pearson(y_true, y_pred) + self.weight * ranking
 
     def get_config(self):
-        own = {"steps": self.steps, "weight": self.weight, "temperature": self.temperature}
+        own = {"steps": self.steps, "weight": self.weight, "temperature": self.temperature, "patches": self.patches}
         return {"name": self.name, **own}
 
 
 @keras.saving.register_keras_serializable("iqa")
 class LCC(keras.metrics.Metric):
-    """Pearson's linear correlation coefficient over the whole epoch, which is not the mean of that of its batches."""
+    """Pearson's linear correlation coefficient over the whole epoch, which is not the mean of that of its batches.
 
-    def __init__(self, name="lcc", **kwargs):
+    With `patches` above 1 it is that of pictures, each scored by the mean over so many consecutive patches.
+    """
+
+    def __init__(self, name="lcc", patches=1, **kwargs):
         super().__init__(name=name, **kwargs)
+        self.patches = patches
         # Sums of 1, t, p, t^2, p^2, tp, of scores less 5: r does not change, and the float32 sums over an epoch of
         # 250,000 images stay small enough to lose nothing that shows in three digits.
         self.sums = self.add_weight(shape=(6,), initializer="zeros", name="sums")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        t = scores_of(ops.cast(y_true, self.dtype)) - 5
-        p = scores_of(ops.cast(y_pred, self.dtype)) - 5
+        t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] - 5 for y in (y_true, y_pred))
         terms = (ops.ones_like(t), t, p, t * t, p * p, t * p)
         self.sums.assign(self.sums + ops.stack([ops.sum(term) for term in terms]))
+
+    def get_config(self):
+        return {"name": self.name, "patches": self.patches}
 
     def result(self):
         _, t, p, tt, pp, tp = ops.unstack(self.sums / ops.maximum(self.sums[0], 1))
         variances = ops.maximum(tt - t * t, 0) * ops.maximum(pp - p * p, 0)
         return (tp - t * p) / ops.sqrt(variances + EPSILON**2)
+
+
+def picture_means(scores, patches):
+    """Scores (N * patches,) or (N * patches, 1) -> the mean over each picture's consecutive patches, (N, 1)."""
+    return ops.mean(ops.reshape(scores, (-1, patches)), axis=1, keepdims=True)
 
 
 # --- histograms: (N, 10) of shares that add to 1, bin i worth the score i -------------------------------------------

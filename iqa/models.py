@@ -153,7 +153,7 @@ def regression_head(backbone, dropout=0.75):
     """
     x = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
     x = keras.layers.Dense(1000, activation="tanh", name="features")(x)
-    score = keras.layers.Dense(1, activation="linear", name="score")(x)
+    score = keras.layers.Dense(1, activation="linear", dtype="float32", name="score")(x)
     return keras.Model(backbone.input, score, name="regression")
 
 
@@ -164,7 +164,7 @@ def histogram_head(backbone, dropout=0.75):
         A flat `keras.Model`: (N, 224, 224, 3) pixels -> (N, 10) shares of the votes 1-10.
     """
     x = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
-    histogram = keras.layers.Dense(10, activation="softmax", name="histogram")(x)
+    histogram = keras.layers.Dense(10, activation="softmax", dtype="float32", name="histogram")(x)
     return keras.Model(backbone.input, histogram, name="histogram")
 
 

@@ -1,10 +1,14 @@
 """Labels + geometry -> training batches, as `keras.utils.PyDataset`, which every backend of Keras can fit on.
 
 Images are decoded by `iqa.images`, the same code that scores them later, in threads: Pillow lets go of Python's lock
-while it decodes.
+while it decodes. The threads are ours and work on the images of one batch; Keras's own, which work on a batch each
+(`workers=2`), live on when a `fit` is interrupted.
 """
 
+import functools
+import itertools
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +19,11 @@ from tqdm import tqdm
 
 from iqa.files import written_whole
 from iqa.images import ImageError, random_patches, read_image
+
+
+@functools.cache
+def _threads():
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
 
 class Ladders(keras.utils.PyDataset):
@@ -29,15 +38,16 @@ class Ladders(keras.utils.PyDataset):
         batch_size: images a batch; rounded down to whole ladders, at least one.
         patch_size: pixels in a side.
         seed: an integer.
+        patches: of each picture, one after the other in the batch and with the same label.
 
     Yields:
         (pixels, labels): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).
     """
 
-    def __init__(self, ladders, batch_size, patch_size, seed=0, **kwargs):
-        super().__init__(**{"workers": 2, "max_queue_size": 8, **kwargs})
-        self.ladders, self.patch_size, self.seed = ladders, patch_size, seed
-        self.ladders_a_batch = max(1, batch_size // len(ladders[0]))
+    def __init__(self, ladders, batch_size, patch_size, seed=0, patches=1, **kwargs):
+        super().__init__(**kwargs)
+        self.ladders, self.patch_size, self.seed, self.patches = ladders, patch_size, seed, patches
+        self.ladders_a_batch = max(1, batch_size // (len(ladders[0]) * patches))
         self.epoch = 0
 
     def __len__(self):
@@ -47,12 +57,15 @@ class Ladders(keras.utils.PyDataset):
     def __getitem__(self, index):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.ladders))
         chosen = order[index * self.ladders_a_batch : (index + 1) * self.ladders_a_batch]
+        decoded = _threads().map(lambda image: read_image(image.path), [i for n in chosen for i in self.ladders[n]])
         pixels, images = [], []
         for position, number in enumerate(chosen, start=index * self.ladders_a_batch):
             rng = np.random.default_rng((self.seed, self.epoch, position))
             ladder = self.ladders[number]
-            pixels += random_patches([read_image(image.path) for image in ladder], self.patch_size, rng)
-            images += ladder
+            pictures = list(itertools.islice(decoded, len(ladder)))
+            cuts = [random_patches(pictures, self.patch_size, rng) for _ in range(self.patches)]
+            pixels += [cut[level] for level in range(len(ladder)) for cut in cuts]
+            images += [image for image in ladder for _ in cuts]
         return np.stack(pixels), labels_of(images)
 
     def on_epoch_end(self):
@@ -73,7 +86,7 @@ class Photographs(keras.utils.PyDataset):
     """
 
     def __init__(self, images, batch_size, cut, seed=0, **kwargs):
-        super().__init__(**{"workers": 2, "max_queue_size": 8, **kwargs})
+        super().__init__(**kwargs)
         self.images, self.batch_size, self.cut, self.seed = images, batch_size, cut, seed
         self.epoch = 0
 
@@ -84,18 +97,22 @@ class Photographs(keras.utils.PyDataset):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
         chosen = range(index * self.batch_size, min((index + 1) * self.batch_size, len(order)))
         images = [self.images[order[position]] for position in chosen]
-        rngs = (np.random.default_rng((self.seed, self.epoch, position)) for position in chosen)
-        return np.stack([self.cut(read_image(i.path), rng) for i, rng in zip(images, rngs)]), labels_of(images)
+        rngs = [np.random.default_rng((self.seed, self.epoch, position)) for position in chosen]
+        cuts = _threads().map(lambda image, rng: self.cut(read_image(image.path), rng), images, rngs)
+        return np.stack(list(cuts)), labels_of(images)
 
     def on_epoch_end(self):
         self.epoch += 1
 
 
 class Evaluation(keras.utils.PyDataset):
-    """Batches of all images, in the order given and cut by `cut(pixels)`; see `Photographs`."""
+    """Batches of all images, in the order given and cut by `cut(pixels)`; see `Photographs`.
+
+    Where `cut` gives several patches of a picture, (K, size, size, 3), they come one after the other with the same label.
+    """
 
     def __init__(self, images, batch_size, cut, **kwargs):
-        super().__init__(**{"workers": 2, "max_queue_size": 8, **kwargs})
+        super().__init__(**kwargs)
         self.images, self.batch_size, self.cut = images, batch_size, cut
 
     def __len__(self):
@@ -103,7 +120,9 @@ class Evaluation(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         images = self.images[index * self.batch_size : (index + 1) * self.batch_size]
-        return np.stack([self.cut(read_image(image.path)) for image in images]), labels_of(images)
+        cuts = np.stack(list(_threads().map(lambda image: self.cut(read_image(image.path)), images)))
+        patches = cuts.shape[1] if cuts.ndim == 5 else 1
+        return cuts.reshape(-1, *cuts.shape[-3:]), np.repeat(labels_of(images), patches, axis=0)
 
 
 def labels_of(images):

@@ -85,6 +85,39 @@ def distortion_curves(series, path, ylabel):
     _save(figure, path)
 
 
+def training_curves(log, path):
+    """Two panels over the epochs of a run: the loss, and the linear correlation; a line where the learning rate changes.
+
+    Args:
+        log: rows of `Session.log`: dicts with `epoch`, `phase`, `learning_rate`, and figures by name, `val_` on test data.
+        path: file to write.
+    """
+    figure = _figure(9, 6.5)
+    panels = figure.subplots(2, 1, sharex=True)
+    for panel, name, label in zip(panels, ("loss", "lcc"), ("loss", "LCC")):
+        for (key, title), (colour, line, marker) in zip(((name, "training"), (f"val_{name}", "test")), STYLES):
+            points = [(row["epoch"], row[key]) for row in log if key in row]
+            if points:
+                panel.plot(*zip(*points), line, color=colour, marker=marker, markersize=4, label=title)
+        panel.set_ylabel(label)
+        panel.grid(axis="y", color="0.9")
+        if panel.lines:
+            panel.legend()
+        phase = None
+        for row in log:
+            if row["phase"] != phase:
+                panel.axvline(row["epoch"] - 0.5, color="0.6", linewidth=0.8)
+                if panel is panels[0]:
+                    panel.text(
+                        row["epoch"] - 0.45, 1.01, f"{row['learning_rate']:g}", transform=panel.get_xaxis_transform()
+                    )
+            phase = row["phase"]
+    panels[0].set_title("learning rate:", loc="left", x=-0.12, fontsize=9)
+    panels[1].set_xlabel("epoch")
+    panels[1].xaxis.get_major_locator().set_params(integer=True)
+    _save(figure, path)
+
+
 def show(path):
     """Open a figure in the viewer that the system has for its kind."""
     import webbrowser

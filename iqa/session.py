@@ -1,58 +1,88 @@
-"""A training session: phases of falling learning rate, a checkpoint and a line of log after each epoch, resumable.
+"""A training session at a prompt or by a schedule: phases of falling learning rate that can be stopped at any moment.
 
     session = Session(model, train_data, test_data, LadderLoss(), ["mse", LCC()], run="runs/first", card={...})
-    session.fit(1e-3, epochs=1, frozen=True)     # from a prompt, or ...
-    session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4"))
+    session.fit(1e-4, epochs=2)                  # from a prompt, or ...
+    session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
 
-A run folder holds `session.json` (what was done, from which a killed run goes on), `log.csv` (a row an epoch),
-`epoch-NNN.weights.h5` (the last epoch: weights and optimizer) and `best.weights.h5` (the epoch with the best `monitor`,
-weights alone) with its card `best.json`, ready for the infer scripts.
+What `model.fit` is given by hand is recorded too: the session stands between the call and Keras. `iqa.run_folder` tells
+what a run leaves behind. Keras's `BackupAndRestore` and `ModelCheckpoint` are not used: they know nothing of phases, nor
+of the state of the random generators, without which a resumed run is another run, and they write their files in place.
 """
 
-import csv
-import io
+import functools
+import importlib.util
 import json
 import math
 import re
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
 
 from iqa.files import temporary_beside, written_whole
-from iqa.scoring import card_of, sha256
+from iqa.images import ImageError, read_image
+from iqa.interrupts import Interrupt, Interrupted
+from iqa.models import WeightsError, load_weights
+from iqa.replicas import over_replicas, strategy_of
+from iqa.run_folder import RunFolder, now
+from iqa.run_tables import epoch_table, phase_table, welcome
+from iqa.scoring import Scored, card_of, sha256
 
-_PHASE = re.compile(r"(?P<epochs>\d+)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
+_PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
+
+# A phase until the plateau ends when so many epochs in a row brought nothing better, and after the limit in any case.
+PATIENCE, LONGEST = 2, 100
 
 
 @dataclass(frozen=True)
 class Phase:
-    """So many epochs at one learning rate, with the backbone frozen or not."""
+    """So many epochs at one learning rate, with the backbone frozen or not; `plateau`: at most so many, see `PATIENCE`."""
 
     learning_rate: float
     epochs: int
     frozen: bool = False
+    plateau: bool = False
+
+    def __str__(self):
+        epochs = "until-plateau" if self.plateau else self.epochs
+        return f"{epochs}@{self.learning_rate:g}{':frozen' if self.frozen else ''}"
 
 
-def parse_schedule(text):
-    """ "1@1e-3:frozen,4@1e-4" -> a list of `Phase`.
+def parse_schedule(text, original=None):
+    """ "1@1e-3:frozen,4@1e-4,until-plateau@1e-5" -> a list of `Phase`; "original" stands for the text `original`.
 
     >>> parse_schedule("1@1e-3:frozen,4@1e-4")[1]
-    Phase(learning_rate=0.0001, epochs=4, frozen=False)
+    Phase(learning_rate=0.0001, epochs=4, frozen=False, plateau=False)
 
     Raises:
-        ValueError: naming the part that is not EPOCHS@RATE or EPOCHS@RATE:frozen.
+        ValueError: naming the part that is neither EPOCHS@RATE nor until-plateau@RATE, with or without :frozen.
     """
     phases = []
-    for part in text.split(","):
+    for part in (original if original and text == "original" else text).split(","):
         match = _PHASE.fullmatch(part.strip())
         if not match or float(match["rate"]) <= 0:
-            raise ValueError(f"a schedule is EPOCHS@RATE[:frozen], ... and not {part.strip()!r}")
-        phases.append(Phase(float(match["rate"]), int(match["epochs"]), bool(match["frozen"])))
+            raise ValueError(f"a schedule is EPOCHS@RATE[:frozen], until-plateau@RATE, ... and not {part.strip()!r}")
+        plateau = not match["epochs"].isdigit()
+        epochs = LONGEST if plateau else int(match["epochs"])
+        phases.append(Phase(float(match["rate"]), epochs, bool(match["frozen"]), plateau))
     return phases
+
+
+def _guarded(method):
+    """A command of the prompt: Ctrl-C within it waits for a safe point and ends in one line."""
+
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        with self.interrupt:
+            try:
+                return method(self, *args, **kwargs)
+            except Interrupted:
+                print("stopped")
+                return None
+
+    return guarded
 
 
 class Session:
@@ -62,54 +92,418 @@ class Session:
         model: a flat model of `iqa.models`; layers from `head` on are trained in frozen phases too.
         train_data, test_data: `keras.utils.PyDataset`; `train_data` draws an epoch by its attribute `epoch`.
         loss, metrics: as for `compile`.
-        run: folder for the log and the checkpoints, made if it is not there.
+        run: folder for the log and the checkpoints, made if it is not there; see `iqa.run_folder`.
         card: what the card of the weights says beyond how they were trained and their sha256.
-        monitor: the figure of `test_data`, higher is better, by which `best.weights.h5` is chosen.
+        cut: function (pixels) -> what the model sees of a picture, one patch or several; for `predict`.
+        monitor: the figure of `test_data`, higher is better, by which the best epoch is chosen.
         head: name of the head's first layer.
-        keep_epochs: keep the checkpoint of every epoch, not of the last alone.
+        keep_epochs: keep the checkpoints of all epochs, not of the best and the last alone.
+        seed: noted in the run folder.
     """
 
     def __init__(
-        self, model, train_data, test_data, loss, metrics, run, card, monitor="val_lcc", head="dropout", keep_epochs=False
+        self,
+        model,
+        train_data,
+        test_data,
+        loss,
+        metrics,
+        run,
+        card,
+        cut=None,
+        monitor="val_lcc",
+        head="dropout",
+        keep_epochs=False,
+        seed=None,
     ):
         self.model, self.train_data, self.test_data = model, train_data, test_data
         self.loss, self.metrics, self.monitor, self.head = loss, metrics, monitor, head
-        self.run, self.card = Path(run), card
-        self.run.mkdir(parents=True, exist_ok=True)
-        self.keep_epochs = keep_epochs
-        self.phases, self.log = [], []
+        self.card, self.cut, self.seed = card, cut, seed
+        self.folder = RunFolder(run, keep_epochs)
+        self.interrupt = Interrupt()
+        self.past, self.log = [], []  # the phases as dicts, and a row an epoch
+        self._begin = self._best = None  # file of the weights before the last phase; {epoch, checkpoint} of the best
+        self._checkpoint = None  # the file of the last commit
+        self._drawn = 0  # epochs that were begun: each has its own order of the data
+        self._figures = None  # of the weights as they are on the test data, if they are known
+        self._recorder = None
+        # By hand, `model.fit` is what the users of Keras know; recorded all the same.
+        model.fit, model.evaluate = self._fit_by_hand, self._evaluate_by_hand
+        self._compile(keras.optimizers.Adam(1e-3))
 
-    def fit(self, learning_rate, epochs, frozen=False):
-        """Train a new phase; the optimizer starts anew, as after a `compile` by hand.
+    # --- the commands of the prompt ----------------------------------------------------------------------------------
+
+    def commands(self):
+        """The names that a prompt offers: the commands below and the plain Keras objects."""
+        names = ("pretrain", "fit", "freeze", "unfreeze", "evaluate", "predict", "save", "load", "undo", "phases", "curve")
+        objects = {"model": self.model, "train_data": self.train_data, "test_data": self.test_data}
+        return {name: getattr(self, name) for name in names} | objects | {"session": self}
+
+    def pretrain(self, epochs=1, learning_rate=1e-3):
+        """Train the head alone, with the backbone frozen."""
+        self._phase(Phase(learning_rate, epochs, frozen=True))
+
+    def fit(self, learning_rate, epochs=1, frozen=False):
+        """Train a new phase, all layers unless `frozen`; the optimizer starts anew, as after a `compile` by hand.
 
         Raises:
-            ValueError: if the run folder holds another run, or the loss is no longer finite.
+            ValueError: if the run folder holds another run.
         """
-        if not self.log and (self.run / "session.json").exists():
-            raise ValueError(f"{self.run} holds a run: go on with it (--resume) or choose another folder (--run)")
-        self.set_frozen(frozen)
-        self.model.compile(keras.optimizers.Adam(learning_rate), loss=self.loss, metrics=self.metrics)
-        self.phases.append({"learning_rate": learning_rate, "epochs": epochs, "frozen": frozen, "done": 0})
-        self._train()
+        self._phase(Phase(learning_rate, epochs, frozen))
+
+    @_guarded
+    def freeze(self):
+        """Freeze the backbone for what `model.fit` trains by hand, at the same learning rate."""
+        self._set_frozen(True)
+        self._compile(self._same_optimizer())
+
+    @_guarded
+    def unfreeze(self):
+        """The opposite of `freeze`."""
+        self._set_frozen(False)
+        self._compile(self._same_optimizer())
+
+    @_guarded
+    def evaluate(self):
+        """The loss and the metrics on the test data, {name: value}."""
+        self._figures = None
+        return self._evaluated()
+
+    @_guarded
+    def predict(self, path):
+        """The score of a picture, as the model stands: a float, or a `Score` of mean, deviation and histogram."""
+        try:
+            patches = self.cut(read_image(path))
+        except ImageError as error:
+            print(f"{path}: {error}")
+            return None
+        patches = patches if patches.ndim == 4 else patches[None]
+        scored = Scored(keras.ops.convert_to_numpy(self.model.predict_on_batch(patches)).mean(axis=0))
+        return scored.score if len(scored.output) == 1 else scored.distribution
+
+    @_guarded
+    def save(self, name):
+        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
+        path = self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
+        save_with_card(self.model, path, self.card | {"training": {"phases": self.past, "utc": now()}})
+        print(f"saved {path}")
+
+    @_guarded
+    def load(self, name):
+        """Load weights by a name given to `save`, or from a path; the optimizer starts anew."""
+        saved = self.folder.path / f"{name}.weights.h5"
+        path = saved if saved.exists() else Path(name)
+        try:
+            load_weights(_bare(self.model), path)
+        except WeightsError as error:
+            print(error)
+            return
+        self._compile(self._same_optimizer())
+        self._figures = None
+        if self.log:
+            self._commit(f"{self._place()}-step-loaded")
+        print(f"loaded {path}")
+
+    @_guarded
+    def undo(self):
+        """Go back to the weights before the last phase; once, not phase by phase."""
+        if not self._begin:
+            print("nothing to undo")
+            return
+        load_weights(_bare(self.model), self.folder.path / self._begin)
+        self._compile(self._same_optimizer())
+        self.past[-1]["status"] = "undone"
+        self._figures, self._begin = self.past[-1]["before"], None
+        self._commit(f"phase-{len(self.past):02d}-undone")
+        print(f"phase {len(self.past)} is undone: the weights are those before it")
+
+    @_guarded
+    def phases(self):
+        """Print what was done: a row a phase."""
+        print(phase_table(self.past))
+
+    @_guarded
+    def curve(self, file=None):
+        """Loss and LCC over all epochs: printed, or drawn into a file."""
+        if file is None:
+            print(epoch_table(self.log, self.past, self.monitor))
+            return
+        from iqa.plots import training_curves
+
+        training_curves(self.log, file)
+        print(f"wrote {file}")
+
+    # --- schedules and resuming --------------------------------------------------------------------------------------
 
     def begin(self, phases, resume):
-        """Go back to the run in the folder if `resume`, and run the phases if there are any; a script's last step."""
-        if resume and not self.resume():
-            print(f"nothing to resume in {self.run}: a new run", file=sys.stderr)
-        if phases:
-            self.run_schedule(phases)
+        """Go back to the run in the folder if `resume`, and run the phases if there are any; a script's last step.
+
+        Raises:
+            KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
+        """
+        if not resume:
+            self._refuse_another_run()
+        elif not self.resume():
+            print(f"nothing to resume in {self.folder.path}: a new run", file=sys.stderr)
+        self.folder.note_start(self.seed)
+        if phases and not self.run_schedule(phases):
+            raise KeyboardInterrupt
 
     def run_schedule(self, phases):
-        """Run the phases of a schedule that this run has not done yet."""
-        done = [Phase(p["learning_rate"], p["epochs"], p["frozen"]) for p in self.phases]
-        if done != phases[: len(done)]:
-            raise ValueError("this run was begun with another schedule")
-        if self.phases and self.phases[-1]["done"] < self.phases[-1]["epochs"]:
-            self._train()
-        for phase in phases[len(done) :]:
-            self.fit(phase.learning_rate, phase.epochs, phase.frozen)
+        """Run the phases of a schedule that this run has not done yet; returns False if Ctrl-C stopped it.
 
-    def set_frozen(self, frozen):
+        Raises:
+            ValueError: if the run was begun with another schedule, or the loss is no longer finite.
+        """
+        done = [p["asked"] for p in self.past if p["status"] != "undone"]
+        if done != [str(phase) for phase in phases[: len(done)]]:
+            raise ValueError("this run was begun with another schedule")
+        with self.interrupt:
+            for number, phase in enumerate(phases):
+                if number >= len(done):
+                    self._phase(phase)
+                elif number == len(done) - 1 and self.past[-1]["status"] == "interrupted":
+                    self._train()
+                if self.past[-1]["status"] == "not finite":
+                    raise ValueError(
+                        f"the loss of phase {len(self.past)} was not finite: {self.folder.path} ends before it"
+                    )
+                if self.interrupt.asked:
+                    return False
+        return True
+
+    def resume(self):
+        """Go back to the last checkpoint of the run folder; returns False if there is none."""
+        if not self.folder.holds_a_run:
+            return False
+        state = self.folder.read()
+        self.past, self.log, self._checkpoint = state["phases"], state["log"], state["checkpoint"]
+        self._begin, self._best, self._drawn, self._figures = (state[k] for k in ("begin", "best", "drawn", "figures"))
+        for layer, trainable in zip(self.model.layers, state["trainable"]):
+            layer.trainable = trainable
+        # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
+        # used for is in the script.
+        self._compile(keras.optimizers.deserialize(state["optimizer"]))
+        self.model.load_weights(self.folder.path / state["checkpoint"])
+        for layer, generator in zip(_random_layers(self.model), state["generators"]):
+            layer.seed_generator.state.assign(generator)
+        return True
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def _phase(self, phase):
+        with self.interrupt:
+            self._set_frozen(phase.frozen)
+            self._compile(keras.optimizers.Adam(phase.learning_rate))
+            self._new_phase(phase)
+            self._train()
+
+    def _new_phase(self, phase, by_hand=False):
+        if not self.log and not self.past:
+            self._refuse_another_run()
+        try:
+            before = self._evaluated()
+        except Interrupted:
+            before = None
+        number = len(self.past) + 1
+        self._begin = self.folder.write_weights(
+            f"phase-{number:02d}-begin", lambda file: _bare(self.model).save_weights(file)
+        )
+        self.past.append(
+            {
+                "asked": "by hand" if by_hand else str(phase),
+                "learning_rate": phase.learning_rate,
+                "frozen": phase.frozen,
+                "epochs": phase.epochs,
+                "plateau": phase.plateau,
+                "done": 0,
+                "steps": 0,
+                "seconds": 0.0,
+                "before": before,
+                "after": None,
+                "status": "interrupted",  # until it is done
+            }
+        )
+
+    def _train(self, **by_hand):
+        """Train what is left of the last phase; what `model.fit` takes can be given `by_hand`."""
+        phase = self.past[-1]
+        frozen = ", backbone frozen" if phase["frozen"] else ""
+        epochs = "until the plateau" if phase["plateau"] else f"epochs {phase['epochs']}"
+        print(f"phase {len(self.past)}: learning rate {phase['learning_rate']:g}, {epochs}{frozen}", flush=True)
+        phase["status"] = "interrupted"
+        recorder = self._recorder = _Recorder(self)
+        callbacks = [*(by_hand.pop("callbacks", None) or []), recorder, keras.callbacks.TerminateOnNaN(raise_error=True)]
+        events = self._events()
+        settings = {
+            "x": self.train_data,
+            "validation_data": self.test_data,
+            "shuffle": False,  # the data set shuffles by its own seed; Keras would do it again by the global one
+            "verbose": 1 if sys.stdout.isatty() else 2,
+        }
+        self.model.optimizer.build(self.model.trainable_variables)  # one that was compiled by hand
+        began = time.monotonic()
+        try:
+            self.interrupt.check()
+            type(self.model).fit(
+                self.model,
+                **settings | by_hand,
+                initial_epoch=len(self.log),
+                epochs=len(self.log) + phase["epochs"] - phase["done"],
+                callbacks=[*callbacks, *events],
+            )
+        except Interrupted:
+            self._close(events, recorder)
+            phase["seconds"] += time.monotonic() - began
+            self._stopped(recorder)
+        except RuntimeError:
+            self._close(events, recorder)
+            if recorder.loss is None or math.isfinite(recorder.loss):
+                raise  # not by TerminateOnNaN
+            phase["seconds"] += time.monotonic() - began
+            self._not_finite(recorder)
+        else:
+            phase["seconds"] += time.monotonic() - began
+            self._commit(self._checkpoint)
+        finally:
+            self._recorder = None
+
+    def _events(self):
+        # TensorFlow writes its events with TensorBoard's code, which `pip install .[tensorboard]` brings.
+        if keras.backend.backend() != "tensorflow" or not importlib.util.find_spec("tensorboard"):
+            return []
+        return [keras.callbacks.TensorBoard(self.folder.path / "events", write_graph=False)]
+
+    def _close(self, events, recorder):
+        # What Keras does at the end of a `fit`, and not if it ends by an exception.
+        print()  # the progress bar's line
+        for callback in events if recorder.began else []:
+            if recorder.validating:
+                callback.on_test_end({})
+            callback.on_train_end()
+
+    def _epoch_done(self, logs, seconds):
+        phase = self.past[-1]
+        phase["done"] += 1
+        row = {"epoch": len(self.log) + 1, "phase": len(self.past), "learning_rate": phase["learning_rate"]}
+        row |= {name: float(value) for name, value in logs.items()} | {"seconds": round(seconds, 1)}
+        self.log.append(row)
+        self._figures = {name[4:]: value for name, value in row.items() if name.startswith("val_")} or None
+        phase["after"] = self._figures
+        if phase["plateau"] and self._on_plateau():
+            phase["epochs"] = phase["done"]
+            self.model.stop_training = True
+        name = self._place()
+        if self.monitor in row:
+            name += f"-{self.monitor.removeprefix('val_')}-{row[self.monitor]:.4f}"
+        best = max((r[self.monitor] for r in self.log[:-1] if self.monitor in r), default=-math.inf)
+        if row.get(self.monitor, -math.inf) > best:
+            self._best = {"epoch": row["epoch"], "checkpoint": f"{name}.weights.h5"}
+            trained = {"phases": self.past, self.monitor: row[self.monitor], "utc": now()}
+            save_with_card(self.model, self.folder.path / "best.weights.h5", self.card | {"training": trained})
+        if phase["done"] == phase["epochs"]:
+            phase["status"] = "done"
+        self._commit(name)
+
+    def _on_plateau(self):
+        # From the log rather than by Keras's EarlyStopping, whose count would begin anew in a resumed run.
+        figures = [row.get(self.monitor, -math.inf) for row in self.log if row["phase"] == len(self.past)]
+        return len(figures) - 1 - figures.index(max(figures)) >= PATIENCE
+
+    def _place(self):
+        return f"phase-{len(self.past):02d}-epoch-{len(self.log):03d}"
+
+    def _stopped(self, recorder):
+        """Ctrl-C: the weights of the last step go to a checkpoint, and a line says where it was."""
+        epoch = len(self.log) + 1
+        if recorder.validating:  # all steps of the epoch are done; what was seen of the test data is no figure
+            self._epoch_done(recorder.logs, time.monotonic() - recorder.started)
+            where = f"in the validation of epoch {epoch}"
+        elif recorder.step:
+            self.past[-1]["after"] = self._figures = None
+            self._commit(f"phase-{len(self.past):02d}-epoch-{epoch:03d}-step-{recorder.step:05d}")
+            where = f"in epoch {epoch} after step {recorder.step} of {recorder.params['steps']}"
+        else:
+            self._commit(f"{self._place()}-step-00000")
+            where = f"before the first step of epoch {epoch}"
+        print(f"stopped {where}; checkpoint {self.folder.path / self._checkpoint}")
+
+    def _not_finite(self, recorder):
+        """The loss is NaN or infinite: back to the last checkpoint of this phase, or to the weights before it."""
+        phase, epoch = self.past[-1], len(self.log) + 1
+        last = self._checkpoint if phase["done"] else self._begin
+        load_weights(_bare(self.model), self.folder.path / last)
+        self._compile(self._same_optimizer())
+        phase["status"] = "not finite"
+        self._commit(f"{self._place()}-step-restored")
+        print(f"the loss is {recorder.loss} in epoch {epoch} after step {recorder.step}: back to the weights of {last}")
+
+    def _commit(self, checkpoint):
+        """Write a checkpoint of that name (unless it is the last one's) and make it the state of the run."""
+        if checkpoint != self._checkpoint:
+            self._checkpoint = self.folder.write_weights(checkpoint.removesuffix(".weights.h5"), self.model.save_weights)
+        self.folder.commit(
+            {
+                "phases": self.past,
+                "log": self.log,
+                "checkpoint": self._checkpoint,
+                "begin": self._begin,
+                "best": self._best,
+                "figures": self._figures,
+                "drawn": self._drawn,
+                "optimizer": keras.optimizers.serialize(self.model.optimizer),
+                "trainable": [layer.trainable for layer in self.model.layers],
+                "generators": [layer.seed_generator.state.numpy().tolist() for layer in _random_layers(self.model)],
+            }
+        )
+
+    def _refuse_another_run(self):
+        if self.folder.holds_a_run:
+            raise ValueError(f"{self.folder.path} holds a run: go on with it (--resume) or choose another folder (--run)")
+
+    # --- Keras by hand -----------------------------------------------------------------------------------------------
+
+    def _fit_by_hand(self, x=None, *args, epochs=1, initial_epoch=0, **kwargs):
+        """`model.fit`, recorded: the same arguments, but that the epochs are counted over the whole run."""
+        head = self._head_at()
+        frozen = not any(layer.trainable and layer.trainable_weights for layer in self.model.layers[:head])
+        if x is not self.train_data:
+            kwargs = {"validation_data": None, "shuffle": True} | kwargs
+        elif "validation_data" not in kwargs:
+            kwargs["validation_data"] = None  # as Keras does: no validation unless asked for
+        if args:
+            kwargs |= dict(zip(("y", "batch_size"), args))
+        with self.interrupt:
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            self._new_phase(Phase(rate, epochs - initial_epoch, frozen), by_hand=True)
+            self._train(x=self.train_data if x is None else x, **kwargs)
+        return self.model.history
+
+    def _evaluate_by_hand(self, *args, **kwargs):
+        if self._recorder:  # the validation within a `fit`
+            return type(self.model).evaluate(self.model, *args, **kwargs)
+        with self.interrupt:
+            kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _Stopper(self.interrupt)]
+            try:
+                return type(self.model).evaluate(self.model, *args, **kwargs)
+            except Interrupted:
+                print("stopped")
+                return None
+
+    def _evaluated(self):
+        """The figures of the weights as they are on the test data, computed if they are not known."""
+        if self._figures is None:
+            print(f"evaluating on {len(self.test_data)} batches of test data", flush=True)
+            figures = type(self.model).evaluate(
+                self.model, self.test_data, verbose=0, return_dict=True, callbacks=[_Stopper(self.interrupt)]
+            )
+            self._figures = {name: float(value) for name, value in figures.items()}
+        return self._figures
+
+    def _head_at(self):
+        return [layer.name for layer in self.model.layers].index(self.head)
+
+    def _set_frozen(self, frozen):
         """Freeze or unfreeze the backbone.
 
         Batch normalisation stays as the backbone was trained: the statistics of a few ladders of a few scenes are worse
@@ -117,105 +511,100 @@ class Session:
         to keep, and nothing normalises it but training.
         """
         pretrained = self.card.get("backbone", {}).get("backbone_weights") != "none"
-        names = [layer.name for layer in self.model.layers]
-        head = names.index(self.head)
+        head = self._head_at()
         for number, layer in enumerate(self.model.layers):
             kept = pretrained and isinstance(layer, keras.layers.BatchNormalization)
             layer.trainable = not kept and (number >= head or not frozen)
 
-    def resume(self):
-        """Go back to the last checkpoint of the run folder; returns False if there is none."""
-        state_file = self.run / "session.json"
-        if not state_file.exists():
-            return False
-        state = json.loads(state_file.read_text())
-        self.phases, self.log = state["phases"], state["log"]
-        # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
-        # used for is in the script.
-        self.set_frozen(self.phases[-1]["frozen"])
-        self.model.compile(keras.optimizers.Adam(self.phases[-1]["learning_rate"]), loss=self.loss, metrics=self.metrics)
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(self.run / state["checkpoint"])
-        for layer, generator in zip(_random_layers(self.model), state["generators"]):
-            layer.seed_generator.state.assign(generator)
-        return True
+    def _same_optimizer(self):
+        return keras.optimizers.Adam(float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
 
-    def _train(self):
-        phase = self.phases[-1]
-        self.model.optimizer.build(self.model.trainable_variables)
-        print(f"phase {len(self.phases)}: learning rate {phase['learning_rate']:g}, epochs {phase['epochs']}", end="")
-        print(", backbone frozen" if phase["frozen"] else "", flush=True)
-        self.model.fit(
-            self.train_data,
-            validation_data=self.test_data,
-            initial_epoch=phase["done"],
-            epochs=phase["epochs"],
-            shuffle=False,  # the data set shuffles by its own seed; Keras would do it again by the global one
-            callbacks=[_EpochKeeper(self), keras.callbacks.TerminateOnNaN()],
-            verbose=2,
-        )
-
-    def _keep(self, logs, seconds):
-        if not math.isfinite(logs["loss"]):
-            raise ValueError(
-                f"the loss of epoch {len(self.log) + 1} is {logs['loss']}; {self.run} holds the epoch before it"
-            )
-        phase = self.phases[-1]
-        phase["done"] += 1
-        row = {"epoch": len(self.log) + 1, "phase": len(self.phases), "learning_rate": phase["learning_rate"]}
-        row |= {name: float(value) for name, value in logs.items()} | {"seconds": round(seconds, 1)}
-        best = max((r[self.monitor] for r in self.log if self.monitor in r), default=-float("inf"))
-        self.log.append(row)
-        # The checkpoint has the epoch in its name and session.json names the checkpoint, so that the rename of
-        # session.json is the one moment at which the epoch becomes part of the run.
-        checkpoint = f"epoch-{row['epoch']:03d}.weights.h5"
-        with temporary_beside(self.run / checkpoint) as file:
-            self.model.save_weights(file)
-        if row.get(self.monitor, -float("inf")) > best:
-            trained = {"phases": self.phases, self.monitor: row[self.monitor], "utc": _now()}
-            save_with_card(self.model, self.run / "best.weights.h5", self.card | {"training": trained})
-        generators = [layer.seed_generator.state.numpy().tolist() for layer in _random_layers(self.model)]
-        state = {"phases": self.phases, "log": self.log, "checkpoint": checkpoint, "generators": generators}
-        with written_whole(self.run / "session.json") as file:
-            file.write(json.dumps(state, indent=1).encode())
-        with written_whole(self.run / "log.csv") as file:
-            text = io.StringIO(newline="")
-            writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.log)
-            file.write(text.getvalue().encode())
-        if not self.keep_epochs:
-            for older in self.run.glob("epoch-*.weights.h5"):
-                if older.name != checkpoint:
-                    older.unlink()
+    def _compile(self, optimizer):
+        with strategy_of(self.model).scope():
+            # Metrics and optimizers belong to the strategy in whose scope they were made.
+            optimizer = type(optimizer).from_config(optimizer.get_config())
+            metrics = [type(m).from_config(m.get_config()) if isinstance(m, keras.Metric) else m for m in self.metrics]
+            self.model.compile(optimizer, loss=over_replicas(self.loss, self.model), metrics=metrics)
+            # Interrupted while Keras traces the first step, an optimizer without its variables stays broken.
+            optimizer.build(self.model.trainable_variables)
 
 
-class _EpochKeeper(keras.callbacks.Callback):
-    def __init__(self, session):
+class _Stopper(keras.callbacks.Callback):
+    """Stops an evaluation at the next step after Ctrl-C."""
+
+    def __init__(self, interrupt):
         super().__init__()
-        self.session = session
+        self.interrupt = interrupt
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.interrupt.check()
+
+
+class _Recorder(_Stopper):
+    """Knows how far a `fit` has come, and tells the session of every epoch."""
+
+    def __init__(self, session):
+        super().__init__(session.interrupt)
+        self.session, self.began, self.step, self.validating = session, False, 0, False
+        self.loss, self.logs = None, {}
+
+    def on_train_begin(self, logs=None):
+        self.began = True
 
     def on_epoch_begin(self, epoch, logs=None):
         # Set, not counted: Keras calls a data set's `on_epoch_end` once more than there are epochs in a `fit`.
-        self.session.train_data.epoch = len(self.session.log)
-        self.started = time.monotonic()
+        self.session.train_data.epoch = self.session._drawn
+        self.session._drawn += 1
+        self.started, self.step, self.validating = time.monotonic(), 0, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self.session.past[-1]["steps"] += 1
+        self.logs, self.loss = logs, logs["loss"]
+        if math.isfinite(self.loss):
+            self.interrupt.check()
+
+    def on_test_begin(self, logs=None):
+        self.validating = True
 
     def on_epoch_end(self, epoch, logs=None):
-        self.session._keep(logs or {}, time.monotonic() - self.started)
+        self.session._epoch_done(logs, time.monotonic() - self.started)
+        self.validating, self.step = False, 0
+        self.interrupt.check()
 
 
 def _random_layers(model):
     return [layer for layer in model.layers if hasattr(layer, "seed_generator")]
 
 
+def _bare(model):
+    """The model without its optimizer, whose state would be saved with it (three times the size)."""
+    return keras.Model(model.inputs, model.outputs, name=model.name)
+
+
 def save_with_card(model, path, card):
-    """Save the weights of a model alone, without its optimizer's state (three times the size), and their card."""
-    bare = keras.Model(model.inputs, model.outputs, name=model.name)
-    with temporary_beside(path) as file:
-        bare.save_weights(file)
-    with written_whole(card_of(path)) as file:
+    """Save the weights of a model alone and their card."""
+    with temporary_beside(path, durable=True) as file:
+        _bare(model).save_weights(file)
+    with written_whole(card_of(path), durable=True) as file:
         file.write(json.dumps(card | {"sha256": sha256(path)}, indent=1).encode())
 
 
-def _now():
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def open_prompt(session, *facts):
+    """Under `python3 -i`: the first screen, and Ctrl-C at the prompt as one line.
+
+    Args:
+        facts: lines about the model and the data.
+    """
+    if not sys.flags.interactive:
+        return
+    print(welcome(session, facts))
+    shown = sys.excepthook
+
+    def hook(kind, error, trace):
+        if issubclass(kind, KeyboardInterrupt):
+            print("KeyboardInterrupt", file=sys.stderr)
+        else:
+            shown(kind, error, trace)
+
+    sys.excepthook = hook

@@ -1,0 +1,74 @@
+"""Training on several GPUs (`--strategy mirrored`), in 16 bits, from a seed: what must be said before a model is built."""
+
+import contextlib
+
+import keras
+
+
+def prepare(arguments):
+    """Seed, precision and strategy as the arguments of `iqa.command_line.train_parser` say; returns the strategy."""
+    keras.utils.set_random_seed(arguments.seed)
+    strategy = open_strategy(arguments.strategy)
+    if arguments.mixed_precision:
+        keras.mixed_precision.set_global_policy("mixed_float16" if _on_gpu() else "mixed_bfloat16")
+    return strategy
+
+
+def _on_gpu():
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    return any("cpu" not in device for device in keras.distribution.list_devices())
+
+
+def open_strategy(name):
+    """The `tf.distribute` strategy of `--strategy`: "mirrored" on all GPUs of the machine (else on all logical CPUs).
+
+    Returns:
+        An object whose `scope()` models are built in; for None one that does nothing.
+
+    Raises:
+        ValueError: for another backend than TensorFlow.
+    """
+    if name is None:
+        return _NoStrategy()
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError("--strategy mirrored needs KERAS_BACKEND=tensorflow")
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+class _NoStrategy:
+    num_replicas_in_sync = 1
+
+    def scope(self):
+        return contextlib.nullcontext()
+
+
+def strategy_of(model):
+    """The strategy that a model was built in; see `open_strategy`."""
+    return getattr(model, "distribute_strategy", None) or _NoStrategy()
+
+
+def over_replicas(loss, model):
+    """The loss of the whole batch on every replica, each of which sees a part of it.
+
+    Correlation, moments and ranking are not means over images: those of the parts do not make that of the whole. Keras
+    adds up losses and gradients of the replicas; it divides a loss a row by their number, but not one that is a single
+    number already, as all of `iqa.losses` are.
+    """
+    replicas = strategy_of(model).num_replicas_in_sync
+    if replicas == 1:
+        return loss
+    import tensorflow as tf
+
+    def whole(y_true, y_pred):
+        context = tf.distribute.get_replica_context()
+        if context is None:  # Keras tries the loss out on symbols, outside the replicas
+            return loss(y_true, y_pred) / replicas
+        return loss(*(context.all_gather(tf.convert_to_tensor(y), axis=0) for y in (y_true, y_pred))) / replicas
+
+    return whole

@@ -1,0 +1,94 @@
+"""Batches of tiny pictures."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_training import SIZE, centre, make_ladders
+
+from iqa.datasets import RatedImage
+from iqa.images import random_patch, read_image
+from iqa.pipeline import Evaluation, Ladders, Photographs, usable
+
+
+@pytest.fixture(scope="module")
+def ladders(tmp_path_factory):
+    return make_ladders(tmp_path_factory.mktemp("ladders"))
+
+
+def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders):
+    pixels, mos = Ladders(ladders, batch_size=12, patch_size=SIZE, seed=1)[0]
+    assert (pixels.shape, pixels.dtype) == ((10, SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(mos[:, 0], [6, 5, 4, 3, 2] * 2)
+    steps = np.diff(pixels.reshape(2, 5, -1).astype(int), axis=1)
+    assert (steps == 30).all()
+
+
+def test_an_epoch_shows_every_ladder_once_and_the_next_in_another_order(ladders):
+    marked = [[replace(image, mos=image.mos + number / 100) for image in ladder] for number, ladder in enumerate(ladders)]
+    data = Ladders(marked, batch_size=10, patch_size=SIZE, seed=1)
+
+    def seen():
+        return np.concatenate([data[index][1] for index in range(len(data))])[::5, 0].tolist()
+
+    first = seen()
+    data.on_epoch_end()
+    assert sorted(first) == sorted(seen()) == pytest.approx([6 + number / 100 for number in range(6)])
+    assert first != seen()
+
+
+def test_batches_depend_on_seed_and_epoch_alone(ladders):
+    one, two = (Ladders(ladders, 10, SIZE, seed=3) for _ in range(2))
+    two[2]
+    np.testing.assert_array_equal(one[1][0], two[1][0])
+    one.epoch = two.epoch = 4
+    np.testing.assert_array_equal(one[0][0], two[0][0])
+    assert not np.array_equal(one[0][0], Ladders(ladders, 10, SIZE, seed=4)[0][0])
+
+
+def test_evaluation_sees_all_centres_in_order(ladders):
+    images = [image for ladder in ladders for image in ladder][:7]
+    data = Evaluation(images, 3, centre)
+    pixels = np.concatenate([data[i][0] for i in range(len(data))])
+    assert len(pixels) == 7
+    np.testing.assert_array_equal(pixels[6], read_image(images[6].path)[2:10, 3:11])
+
+
+def test_photographs_are_all_seen_once_an_epoch_with_their_labels(ladders):
+    images = [image for ladder in ladders for image in ladder]
+    data = Photographs(images, 7, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
+    batches = [data[index] for index in range(len(data))]
+    assert [len(pixels) for pixels, _ in batches] == [7, 7, 7, 7, 2]
+    labels = np.concatenate([labels for _, labels in batches])
+    assert (labels.shape, labels.dtype) == ((30, 1), np.float32)
+    assert sorted(labels[:, 0]) == sorted(image.mos for image in images)
+    data.epoch = 1
+    assert not np.array_equal(data[0][1], batches[0][1])
+
+
+def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkeypatch):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    votes = (0.1,) * 10
+    good = RatedImage("good", votes, ladders[0][0].path)
+    images = [good, RatedImage("bad", votes, tmp_path / "bad.png"), RatedImage("missing", votes)]
+    memory = tmp_path / "memory.json"
+    for _ in range(2):
+        kept, refused = usable(images, memory=memory)
+        assert kept == [good]
+        assert [name for name, _ in refused] == ["bad", "missing"]
+        monkeypatch.setattr("iqa.pipeline.read_image", None)  # the second time nothing is decoded
+    assert "13 needed" in usable([good], smallest=13, memory=memory)[1][0][1]
+
+
+def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(ladders):
+    pixels, mos = Ladders(ladders, batch_size=30, patch_size=SIZE, seed=1, patches=3)[0]
+    assert pixels.shape == (30, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(mos[:, 0], np.repeat([6, 5, 4, 3, 2] * 2, 3))
+    by_picture = pixels.reshape(2, 5, 3, -1).astype(int)
+    assert (np.diff(by_picture, axis=1) == 30).all()  # each patch lies at the same place in all levels
+    assert (by_picture[:, :, 0] != by_picture[:, :, 1]).any()
+
+    images = ladders[0][:2]
+    pixels, mos = Evaluation(images, 2, lambda picture: np.stack([centre(picture), centre(picture)[::-1]]))[0]
+    np.testing.assert_array_equal(mos[:, 0], [6, 6, 5, 5])
+    np.testing.assert_array_equal(pixels[1], pixels[0][::-1])
