@@ -7,7 +7,8 @@
 
 Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
 before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.
-With --labels-out the histograms are written as labels in AVA's form, to train on like a data set.
+With --labels-out the histograms are written as labels in AVA's form, to train on like a data set. Sampling by nearest
+neighbour makes its opinion jump: --mean-opinion takes the mean over the mirror image and small shifts.
 """
 
 from functools import cache
@@ -23,9 +24,9 @@ FACTS = keras2_card("histogram", "resize", "mobilenet", normalisation="minus_one
 
 
 @cache
-def load(weights=WEIGHTS):
-    """The model of `infer`, read once a process, from idealo's `.hdf5`."""
-    return Scorer(weights, head="histogram", cardless=FACTS)
+def load(weights=WEIGHTS, mean_opinion=False):
+    """The model of `infer`, read once a process, from idealo's `.hdf5`; `mean_opinion`: of six views, see `Scorer`."""
+    return Scorer(weights, head="histogram", cardless=FACTS, mean_opinion=mean_opinion)
 
 
 def infer(image, model=None):
@@ -42,17 +43,22 @@ def command(description, weights):
     """The command line of idealo's models; returns the exit code."""
     parser = infer_parser(description, weights)
     parser.add_argument("--labels-out", type=Path, help="write labels in AVA's form for one folder of images")
+    parser.add_argument("--mean-opinion", action="store_true", help="mean over the mirror image and small shifts")
     arguments = parser.parse_args()
+
+    def load_chosen():
+        return load(arguments.weights, arguments.mean_opinion)
+
     if arguments.labels_out:
         if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
             parser.error("--labels-out takes one folder of images")
-        scorer = load_quietly(lambda: load(arguments.weights), HINT)
+        scorer = load_quietly(load_chosen, HINT)
         return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments.batch_size)
 
     def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
-    return infer_images(parser, arguments, lambda: load(arguments.weights), read_labelled, HINT)
+    return infer_images(parser, arguments, load_chosen, read_labelled, HINT)
 
 
 def main():

@@ -37,6 +37,7 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         "--train-labels", type=Path, default=Path("data/ava_labels_train.json"), help=".json, AVA.txt, .csv"
     )
     parser.add_argument("--test-labels", type=Path, default=Path("data/ava_labels_test.json"), help="the same")
+    parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
     parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
     arguments = parser.parse_args()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
@@ -51,8 +52,11 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
     check_apart(training, testing)
     (training, unusable), (testing, untestable) = (
-        _usable(images, arguments.images, arguments.run / f"{split}_images.json", smallest)
-        for images, split in ((training, "train"), (testing, "test"))
+        _usable(images, folder, arguments.run / f"{split}_images.json", smallest)
+        for images, folder, split in (
+            (training, arguments.images, "train"),
+            (testing, arguments.test_images or arguments.images, "test"),
+        )
     )
     if not training or not testing:
         parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")

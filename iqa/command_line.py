@@ -19,6 +19,7 @@ import numpy as np
 from iqa.distortions import everyday_ladders
 from iqa.files import written_whole
 from iqa.images import ImageError, list_images, read_image, sample_photograph
+from iqa.percentiles import percentile
 from iqa.predictions import Journal, Predictions, printable, write_predictions
 from iqa.scoring import CardError
 
@@ -232,12 +233,14 @@ def print_scores(scorer, named, as_json, batch_size):
         scored += 1
         values = {"mean": result.score}
         if len(result.output) > 1:
-            values |= {"std": result.distribution.std, "histogram": result.output.tolist()}
+            histogram = result.output.tolist()
+            values |= {"std": result.distribution.std, "percentile": percentile(result.score), "histogram": histogram}
         if as_json:
             print(json.dumps({"path": printable(path), **values}), flush=True)
         else:
-            numbers = (f"{value:.4f}" for name, value in values.items() if name != "histogram")
-            print(printable(path), *numbers, sep="\t", flush=True)
+            words = [f"{value:.4f}" for name, value in values.items() if name in ("mean", "std")]
+            words += [f"{values['percentile']:.0f} % of AVA score lower"] if "percentile" in values else []
+            print(printable(path), *words, sep="\t", flush=True)
     if errors and not scored and not any(Path(path).exists() for path in named):
         return 2
     return 1 if errors else 0

@@ -164,6 +164,16 @@ def resize(image, size, interpolation="bilinear"):
     return np.asarray(Image.fromarray(image).resize((size, size), INTERPOLATIONS[interpolation]))
 
 
+def views(image):
+    """Six views that mean the same to people: a picture and its mirror image, whole and with 1 or 3 rows and columns less.
+
+    Returns:
+        A list of uint8 arrays (H, W, 3).
+    """
+    shortened = [image[less:, less:] for less in (0, 1, 3) if less < min(image.shape[:2])]
+    return [side for view in shortened for side in (view, view[:, ::-1])]
+
+
 #: `--crop` of the patch models -> function (image, size) -> patches (N, size, size, 3).
 CROPS = {
     "centre": lambda image, size: centre_patch(image, size)[None],

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iqa.images import CROPS, ImageError, read_image, resize
+from iqa.images import CROPS, ImageError, read_image, resize, views
 from iqa.scores import mean, std
 
 STEP = 32  # patches that go through the network at once, at most
@@ -105,6 +105,7 @@ class Scorer:
         crop: where a model of patches looks: "centre", "left_top", or "grid" (the mean over patches that cover the
             image). A model of whole images has no choice.
         head: "regression" or "histogram": the kind of model that the caller can use.
+        mean_opinion: score a whole image as the mean over `iqa.images.views`, which steadies a model whose opinion jumps.
         cardless: the facts of an `.hdf5` or `.h5` file of Keras 2, which has no card; see `keras2_card`.
 
     Raises:
@@ -113,7 +114,7 @@ class Scorer:
         WeightsError: if the weights do not fit the network on the card.
     """
 
-    def __init__(self, weights, crop="centre", head="regression", cardless=None):
+    def __init__(self, weights, crop="centre", head="regression", cardless=None, mean_opinion=False):
         is_file = Path(weights).suffix in (".h5", ".hdf5")
         path = Path(weights) if is_file else shipped_weights(weights)
         if not path.is_file():
@@ -137,6 +138,7 @@ class Scorer:
             raise CardError(f"{card_of(path)}: not a card ({type(error).__name__}: {error})") from None
         load_weights(model, path)
         self.weights, self.size = path, self.card["geometry"]["size"]
+        self.mean_opinion = mean_opinion
         self.crop = crop if self.card["geometry"].get("kind", "patch") == "patch" else None
         # What the last dense layer sees: after dropout, which does nothing here.
         self._model = keras.Model(model.input, [model.output, model.layers[-1].input])
@@ -146,7 +148,8 @@ class Scorer:
         """What the network sees of an image, in words."""
         if self.crop:
             return f"{self.crop} patch of {self.size}x{self.size}"
-        return f"whole image, {self.card['geometry']['interpolation']}, to {self.size}x{self.size}"
+        views = ", mean opinion" if self.mean_opinion else ""
+        return f"whole image, {self.card['geometry']['interpolation']}, to {self.size}x{self.size}{views}"
 
     def score(self, image):
         """What the model says of an image (a path, a PIL image, or uint8 RGB (H, W, 3)), as a `Scored`.
@@ -162,7 +165,8 @@ class Scorer:
         pixels = read_image(image)
         if self.crop:
             return CROPS[self.crop](pixels, self.size)
-        return resize(pixels, self.size, self.card["geometry"]["interpolation"])[None]
+        seen = views(pixels) if self.mean_opinion else [pixels]
+        return np.stack([resize(view, self.size, self.card["geometry"]["interpolation"]) for view in seen])
 
     def score_all(self, images, batch_size=1):
         """Score many, in their order; an image that cannot be scored does not stop the others.

@@ -538,7 +538,7 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     assert histogram.shape == (10,) and 1 <= mean <= 10
     assert infer.features(tiny_ava / "6.jpg", model).shape == (features,)
     code, out, _ = command(infer, tiny_ava / "6.jpg", "--weights", run / "best.weights.h5", "--json")
-    assert sorted(json.loads(out)) == ["histogram", "mean", "path", "std"]
+    assert sorted(json.loads(out)) == ["histogram", "mean", "path", "percentile", "std"]
 
 
 def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histograms(weights, tmp_path):

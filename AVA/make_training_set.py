@@ -1,0 +1,155 @@
+"""Widen a folder of photographs before a teacher labels them: crops, light, colour, blur, noise, compression.
+
+    python AVA/make_training_set.py --photos data/photos --out data/distilled
+    for split in train choose test; do
+        python idealo_comparison/infer.py --mean-opinion --batch-size 8 data/distilled/$split \\
+            --labels-out data/distilled/$split.json
+    done
+
+The teacher labels what the student will see, so every variant is a picture of its own. Written are `SCENE-N.jpg`, N from 0,
+the photograph as it is, in three folders by scene: `test` (held_out_scenes.txt: for the figures on the card, as they are),
+`choose` (choosing_scenes.txt: for choosing epochs by) and `train`, all others.
+"""
+
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+from tqdm import tqdm
+
+from iqa.command_line import natural, parser_of, run
+from iqa.files import written_whole
+from iqa.images import ImageError, list_images, read_image
+
+HERE = Path(__file__).resolve().parent
+LISTS = {"test": HERE / "held_out_scenes.txt", "choose": HERE / "choosing_scenes.txt"}
+
+# A variant is saved once more as JPEG. At 95 that can hardly be seen, and it is what the teacher labels.
+QUALITY = 95
+
+SMALLEST = 230  # pixels in a side of what is cropped, so that a patch of 224 still fits
+
+
+def crop(image, rng):
+    """A part of the picture, 60-95 % of each side: another composition."""
+    sides = [max(min(SMALLEST, side), round(side * rng.uniform(0.6, 0.95))) for side in image.size]
+    left, top = (int(rng.integers(side - part + 1)) for side, part in zip(image.size, sides))
+    return image.crop((left, top, left + sides[0], top + sides[1]))
+
+
+def stretch(image, rng):
+    """Another aspect ratio, up to 1.35 times wider or narrower."""
+    width = round(image.width * np.exp(rng.uniform(-0.3, 0.3)))
+    return image.resize(
+        (max(SMALLEST, width) if image.width >= SMALLEST else width, image.height), Image.Resampling.BICUBIC
+    )
+
+
+def expose(image, rng):
+    """Brighter or darker by up to 1.2 stops, in linear light."""
+    linear = (np.asarray(image) / 255.0) ** 2.2 * 2 ** rng.uniform(-1.2, 1.2)
+    return Image.fromarray(np.rint(255 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.uint8))
+
+
+def contrast(image, rng):
+    return ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 1.6))
+
+
+def saturate(image, rng):
+    return ImageEnhance.Color(image).enhance(rng.uniform(0.3, 1.9))
+
+
+def white_balance(image, rng):
+    """Warmer or colder, greener or more magenta."""
+    gains = np.exp(rng.uniform(-0.2, 0.2, 3))
+    return Image.fromarray(np.clip(np.rint(np.asarray(image) * (gains / gains.mean())), 0, 255).astype(np.uint8))
+
+
+def blur(image, rng):
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3.0) * max(image.size) / 500))
+
+
+def noise(image, rng):
+    grain = rng.normal(0, rng.uniform(4, 30), (image.height, image.width, 3))
+    return Image.fromarray(np.clip(np.rint(np.asarray(image) + grain), 0, 255).astype(np.uint8))
+
+
+def compress(image, rng):
+    from io import BytesIO
+
+    stream = BytesIO()
+    image.save(stream, "jpeg", quality=int(rng.integers(10, 60)))
+    return Image.open(stream).convert("RGB")
+
+
+def black_and_white(image, rng):
+    return image.convert("L").convert("RGB")
+
+
+LIGHT = (expose, contrast, saturate, white_balance)
+DAMAGE = (blur, noise, compress)
+
+
+def vary(image, rng):
+    """One variant: most are cropped or stretched, most have other light and colour, one in three is damaged."""
+    steps = [step for step, chance in ((crop, 0.7), (stretch, 0.3)) if rng.random() < chance]
+    steps += list(rng.choice(np.array(LIGHT), size=rng.integers(0, 3), replace=False))
+    steps += [black_and_white] if rng.random() < 0.1 else []
+    steps += [rng.choice(np.array(DAMAGE))] if rng.random() < 0.35 else []
+    for step in steps:
+        image = step(image, rng)
+    return image
+
+
+def make_variants(task, longest, seed):
+    """Write a photograph and its variants; returns how many, or the reason why the photograph cannot be used."""
+    path, folder, variants = task
+    try:
+        image = Image.fromarray(read_image(path))
+    except ImageError as error:
+        return f"{path}: {error}"
+    shutil.copyfile(path, folder / f"{path.stem}-0{path.suffix.lower()}")
+    image.thumbnail((longest, longest))
+    for number in range(1, variants + 1):
+        rng = np.random.default_rng((seed, *path.name.encode(), number))
+        with written_whole(folder / f"{path.stem}-{number}.jpg") as file:
+            vary(image, rng).save(file, "jpeg", quality=QUALITY)
+    return 1 + variants
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--photos", required=True, type=Path, help="folder of photographs, one of each scene")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--variants", type=natural, default=7, help="of each photograph to train on (default: 7)")
+    parser.add_argument("--longest", type=int, default=800, help="longer side of a variant at most (default: 800)")
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    arguments = parser.parse_args()
+    photos = list_images(arguments.photos)
+    kept = {split: set(file.read_text().split("\n")) - {""} for split, file in LISTS.items()}
+    absent = set().union(*kept.values()) - {path.name for path in photos}
+    if absent:  # a held-out scene that is misspelt would be trained on
+        parser.error(f"{arguments.photos} holds no {', '.join(sorted(absent)[:5])}, which is to be kept apart")
+    tasks = []
+    for path in photos:
+        split = next((split for split, names in kept.items() if path.name in names), "train")
+        (arguments.out / split).mkdir(parents=True, exist_ok=True)
+        tasks.append((path, arguments.out / split, arguments.variants if split == "train" else 0))
+    make = partial(make_variants, longest=arguments.longest, seed=arguments.seed)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="photo", file=sys.stderr))
+    refused = [result for result in results if isinstance(result, str)]
+    for reason in refused:
+        print(f"left out: {reason}", file=sys.stderr)
+    made = sum(result for result in results if not isinstance(result, str))
+    print(f"{made} images of {len(photos) - len(refused)} photographs in {arguments.out}, {len(refused)} left out")
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    run(main)

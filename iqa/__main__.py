@@ -1,0 +1,59 @@
+"""Both answers for a picture: how beautiful it is, and how good technically.
+
+    python -m iqa photo.jpg holiday/
+
+Beauty is what the vanilla model of AVA says, a mean of votes 1-10, with the share of AVA's photographs that score lower.
+Technical quality is TID2013's scale, 0-9, from a grid of patches that covers the picture; it needs 224 pixels in a side.
+"""
+
+import json
+import sys
+
+from iqa.command_line import expand, load_quietly, parser_of, run
+from iqa.percentiles import percentile
+from iqa.predictions import printable
+from iqa.scoring import Scorer
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: path, beauty, technical, or error")
+    arguments = parser.parse_args()
+    images, errors = expand(arguments.images)
+    beauty, technical = load_quietly(
+        lambda: (Scorer("ava_vanilla", head="histogram"), Scorer("tid2013_regression", crop="grid"))
+    )
+    failed = len(errors)
+    for path, reason in errors:
+        print(f"{printable(path)}: {reason}", file=sys.stderr)
+    for path, beautiful in beauty.score_all(images):
+        ((_, good),) = technical.score_all([path])
+        row, reasons = {"path": printable(path)}, {beautiful.error, good.error} - {None}
+        if not beautiful.error:
+            score = beautiful.distribution
+            row["beauty"] = {"mean": score.mean, "std": score.std, "percentile": percentile(score.mean)}
+        if not good.error:
+            row["technical"] = {"mean": good.score}
+        for reason in reasons:
+            print(f"{printable(path)}: {reason}", file=sys.stderr)
+        failed += bool(reasons)
+        print(json.dumps(row | ({"error": "; ".join(reasons)} if reasons else {})) if arguments.json else _in_words(row))
+    if not any(True for path in images if path.exists()):
+        return 2
+    return 1 if failed else 0
+
+
+def _in_words(row):
+    words = [f"{row['path']}:"]
+    if "beauty" in row:
+        beauty = row["beauty"]
+        share = f"higher than {beauty['percentile']:.0f} % of AVA's photographs"
+        words.append(f"beauty {beauty['mean']:.2f} of 10 (votes scatter by {beauty['std']:.2f}; {share})")
+    if "technical" in row:
+        words.append(f"technical quality {row['technical']['mean']:.2f} of 9")
+    return "  ".join(words) if len(words) > 1 else f"{words[0]} no score"
+
+
+if __name__ == "__main__":
+    run(main)
