@@ -1,6 +1,6 @@
 """Average the weights of several epochs, which generalises better than any one of them (Izmailov et al., UAI 2018).
 
-    python TID2013_regression/average_weights.py runs/tid2013/epoch-00[2-5].weights.h5 --out averaged.weights.h5
+    python TID2013_regression/average_weights.py runs/tid2013/*-epoch-00[2-5]-*.weights.h5 --out averaged.weights.h5
 
 The epochs are those that training kept with --keep-epochs; the card of their run (best.json) tells the network.
 """

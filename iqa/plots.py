@@ -67,6 +67,26 @@ def contact_sheet(rows, columns, path):
     _save(figure, path)
 
 
+def ranked_pictures(groups, path, columns=6):
+    """Pictures with a caption each, group by group.
+
+    Args:
+        groups: {heading: [(uint8 RGB array, caption), ...]}.
+        path: file to write.
+    """
+    rows = {name: -(-len(pictures) // columns) for name, pictures in groups.items()}
+    figure = _figure(2.2 * columns, 2.3 * sum(rows.values()) + 0.4 * len(groups))
+    for part, (name, pictures) in zip(np.atleast_1d(figure.subfigures(len(groups), 1)), groups.items()):
+        part.suptitle(name)
+        cells = part.subplots(rows[name], columns, squeeze=False).ravel()
+        for cell in cells:
+            cell.axis("off")
+        for cell, (picture, caption) in zip(cells, pictures):
+            cell.imshow(picture)
+            cell.set_title(caption, fontsize=8)
+    _save(figure, path)
+
+
 def distortion_curves(series, path, ylabel):
     """Scores over the steps of each ladder.
 
