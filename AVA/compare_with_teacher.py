@@ -26,6 +26,14 @@ from iqa.scoring import card_of
 
 RESAMPLES = 2000
 
+#: What a card must say of weights that learnt from another model's opinions.
+DISTILLED = {
+    "teacher": "idealo's MobileNet, Apache-2.0; its published LCC on AVA is 0.626",
+    "AVA": "never seen, neither its photographs nor its votes",
+    "to fine-tune with AVA": "python AVA/ava_{name}.py --images data/ava --weights weights/ava_{name}.weights.h5"
+    ' --schedule "2@1e-4,4@5e-6"',
+}
+
 #: {name: [(label, function of pixels)]}: how pictures are degraded, from weak to strong.
 LADDERS = {
     "blur": [(f"sigma {s}", lambda p, s=s: DISTORTIONS[8].apply(p, s, None)) for s in (1, 2, 4)],
@@ -101,7 +109,7 @@ def main():
             f"  EMD L1 {found['emd_l1']:.4f}"
         )
         if arguments.card and name in ("vanilla", "patches"):
-            note_on_card(card_of(scorer.weights), found)
+            note_on_card(card_of(scorer.weights), found, name)
 
     print("steadiness: rms difference of a score to that of ...")
     mirrored, shorter = [p[:, ::-1] for p in pictures], [p[1:, 1:] for p in pictures]
@@ -138,9 +146,10 @@ def main():
     return 0
 
 
-def note_on_card(path, found):
-    """Write the agreement into a card, beside what stands there."""
+def note_on_card(path, found, name):
+    """Write the agreement and where it comes from into a card, beside what stands there."""
     card = json.loads(path.read_text(encoding="utf-8"))
+    card["distilled"] = {key: text.format(name=name) for key, text in DISTILLED.items()}
     card["figures"] = card.get("figures", {}) | {"agreement with the teacher's mean opinion, scenes held out": found}
     with written_whole(path) as file:
         file.write(json.dumps(card, indent=1).encode())

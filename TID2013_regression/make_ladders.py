@@ -47,7 +47,7 @@ def draw_levels(distortion, rng, weakest, strongest):
     return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
 
 
-def make_ladder(task, out, typical, seed, levels):
+def make_ladder(task, out, typical, seed, levels, smallest_scale):
     """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
     path, serial, distortion = task
     rng = np.random.default_rng((seed, *path.name.encode(), serial))
@@ -55,7 +55,7 @@ def make_ladder(task, out, typical, seed, levels):
         image = read_image(path)
         smallest = SIZE / min(image.shape[:2])
         # Made smaller, a photograph loses the traces of the camera's own JPEG: more of the ladders start clean.
-        scale = max(smallest, rng.choice([1.0, rng.uniform(0.5, 1.0)]))
+        scale = max(smallest, rng.choice([1.0, rng.uniform(smallest_scale, 1.0)]))
         if scale < 1:
             size = [max(SIZE, round(length * scale)) for length in (image.shape[1], image.shape[0])]
             image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
@@ -88,6 +88,9 @@ def main():
     parser.add_argument(
         "--levels", type=float, nargs=2, default=(0.5, 5), metavar=("WEAKEST", "STRONGEST"), help="default: 0.5 5"
     )
+    parser.add_argument(
+        "--smallest-scale", type=float, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
@@ -108,7 +111,14 @@ def main():
         for path in photos
         for serial in range(arguments.per_photo)
     ]
-    make = partial(make_ladder, out=arguments.out, typical=typical_mos(train), seed=arguments.seed, levels=arguments.levels)
+    make = partial(
+        make_ladder,
+        out=arguments.out,
+        typical=typical_mos(train),
+        seed=arguments.seed,
+        levels=arguments.levels,
+        smallest_scale=arguments.smallest_scale,
+    )
     lines, refused = [], []
     with ProcessPoolExecutor(arguments.workers) as pool:
         for result in tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr):

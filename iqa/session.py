@@ -200,7 +200,7 @@ class Session:
             return
         self._compile(self._same_optimizer())
         self._figures = None
-        if self.log:
+        if self.past:
             self._commit(f"{self._place()}-step-loaded")
         print(f"loaded {path}")
 
@@ -299,7 +299,9 @@ class Session:
             self._train()
 
     def _new_phase(self, phase, by_hand=False):
-        if not self.log and not self.past:
+        if phase.epochs < 1:
+            raise ValueError(f"{phase.epochs} epochs are none")
+        if not self.past:
             self._refuse_another_run()
         try:
             before = self._evaluated()
