@@ -14,12 +14,17 @@
 import csv
 import io
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from iqa.files import remove_leftovers, temporary_beside, written_whole
+
+# Checkpoints; whatever else lies in the folder is the user's.
+_CHECKPOINT = re.compile(r"phase-\d{2,}-(begin|undone|epoch-\d{3,}.*)\.weights\.h5")
+_OWN = ("phases", "run", "best", "log", "events")
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-quality-assessment")
 
@@ -44,6 +49,11 @@ class RunFolder:
     def holds_a_run(self):
         return (self.path / "phases.json").exists()
 
+    def is_own(self, path):
+        """Whether weights saved at `path` would be mistaken for the run's own files, or lie over them."""
+        name = path.name.removesuffix(".weights.h5")
+        return path.parent == self.path and (name in _OWN or bool(_CHECKPOINT.fullmatch(path.name)))
+
     def read(self):
         """The state of the last `commit`; what a kill left behind is tidied up.
 
@@ -56,6 +66,7 @@ class RunFolder:
             state["phases"], state["log"], state["checkpoint"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: not the state of a run ({type(error).__name__}: {error})") from None
+        self.keep_all = self.keep_all or state.get("keep_all", False)
         remove_leftovers(self.path)
         self._write_log(state["log"])
         self._prune(state)
@@ -98,7 +109,9 @@ class RunFolder:
 
     def _prune(self, state):
         named = {state["checkpoint"], state.get("begin"), (state.get("best") or {}).get("checkpoint")}
-        for file in self.path.glob("phase-*.weights.h5"):
+        for file in self.path.iterdir():
+            if not _CHECKPOINT.fullmatch(file.name):
+                continue
             superseded = file.name.endswith(("-begin.weights.h5", "-undone.weights.h5")) or "-step-" in file.name
             if file.name not in named and (superseded or not self.keep_all):
                 file.unlink()

@@ -1,5 +1,7 @@
 """What the prompt of a training session prints: the first screen, and tables of phases and epochs."""
 
+import math
+
 HELP = """pretrain(epochs=1, learning_rate=1e-3)   train the head, backbone frozen
 fit(learning_rate, epochs=1)             train all layers; Ctrl-C stops after the step, go on with another fit
 evaluate()  predict("photo.jpg")         figures on the test data; the score of a picture
@@ -52,11 +54,11 @@ def phase_table(phases):
 
 def epoch_table(log, phases, monitor):
     """A row an epoch: loss and the monitored figure, with a bar between the worst and the best of the run."""
-    figures = [row[monitor] for row in log if monitor in row]
+    figures = [row[monitor] for row in log if math.isfinite(row.get(monitor, math.nan))]
     low, high = (min(figures), max(figures)) if figures else (0, 0)
     rows = [["epoch", "phase", "rate", "loss", "val_loss", monitor, ""]]
     for row in log:
-        share = (row[monitor] - low) / (high - low) if monitor in row and high > low else 0
+        share = (row[monitor] - low) / (high - low) if row.get(monitor) in figures and high > low else 0
         undone = " (undone)" if phases[row["phase"] - 1]["status"] == "undone" else ""
         cells = [f"{row[name]:.4f}" if name in row else "-" for name in ("loss", "val_loss", monitor)]
         bar = "#" * round(1 + 29 * share) + undone

@@ -11,6 +11,7 @@ of the state of the random generators, without which a resumed run is another ru
 
 import functools
 import importlib.util
+import inspect
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from iqa.files import temporary_beside, written_whole
 from iqa.images import ImageError, read_image
@@ -28,7 +30,7 @@ from iqa.models import WeightsError, load_weights
 from iqa.replicas import over_replicas, strategy_of
 from iqa.run_folder import RunFolder, now
 from iqa.run_tables import epoch_table, phase_table, welcome
-from iqa.scoring import Scored, card_of, sha256
+from iqa.scoring import CardError, Scored, card_of, read_card, sha256
 
 _PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
 
@@ -62,7 +64,7 @@ def parse_schedule(text, original=None):
     phases = []
     for part in (original if original and text == "original" else text).split(","):
         match = _PHASE.fullmatch(part.strip())
-        if not match or float(match["rate"]) <= 0:
+        if not match or float(match["rate"]) <= 0 or match["epochs"] == "0":
             raise ValueError(f"a schedule is EPOCHS@RATE[:frozen], until-plateau@RATE, ... and not {part.strip()!r}")
         plateau = not match["epochs"].isdigit()
         epochs = LONGEST if plateau else int(match["epochs"])
@@ -126,9 +128,10 @@ class Session:
         self._checkpoint = None  # the file of the last commit
         self._drawn = 0  # epochs that were begun: each has its own order of the data
         self._figures = None  # of the weights as they are on the test data, if they are known
+        self._begin_before = None  # what `_begin` was before the last phase
         self._recorder = None
         # By hand, `model.fit` is what the users of Keras know; recorded all the same.
-        model.fit, model.evaluate = self._fit_by_hand, self._evaluate_by_hand
+        model.compile, model.fit, model.evaluate = self._compile_by_hand, self._fit_by_hand, self._evaluate_by_hand
         self._compile(keras.optimizers.Adam(1e-3))
 
     # --- the commands of the prompt ----------------------------------------------------------------------------------
@@ -153,15 +156,17 @@ class Session:
 
     @_guarded
     def freeze(self):
-        """Freeze the backbone for what `model.fit` trains by hand, at the same learning rate."""
+        """Freeze the backbone for what `model.fit` trains by hand; compiled again, with the session's loss."""
         self._set_frozen(True)
         self._compile(self._same_optimizer())
+        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
 
     @_guarded
     def unfreeze(self):
         """The opposite of `freeze`."""
         self._set_frozen(False)
         self._compile(self._same_optimizer())
+        print("all layers are trained by model.fit")
 
     @_guarded
     def evaluate(self):
@@ -184,14 +189,17 @@ class Session:
     @_guarded
     def save(self, name):
         """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
-        path = self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
+        path = self._named(name)
+        if self.folder.is_own(path):
+            print(f"{path.name} is a name of the run's own files: choose another")
+            return
         save_with_card(self.model, path, self.card | {"training": {"phases": self.past, "utc": now()}})
         print(f"saved {path}")
 
     @_guarded
     def load(self, name):
         """Load weights by a name given to `save`, or from a path; the optimizer starts anew."""
-        saved = self.folder.path / f"{name}.weights.h5"
+        saved = self._named(name)
         path = saved if saved.exists() else Path(name)
         try:
             load_weights(_bare(self.model), path)
@@ -203,6 +211,9 @@ class Session:
         if self.past:
             self._commit(f"{self._place()}-step-loaded")
         print(f"loaded {path}")
+
+    def _named(self, name):
+        return self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
 
     @_guarded
     def undo(self):
@@ -216,6 +227,8 @@ class Session:
         self._figures, self._begin = self.past[-1]["before"], None
         self._commit(f"phase-{len(self.past):02d}-undone")
         print(f"phase {len(self.past)} is undone: the weights are those before it")
+        if self._best and self.log[self._best["epoch"] - 1]["phase"] == len(self.past):
+            print(f"best.weights.h5 stays that of epoch {self._best['epoch']}, which is undone")
 
     @_guarded
     def phases(self):
@@ -246,7 +259,7 @@ class Session:
         elif not self.resume():
             print(f"nothing to resume in {self.folder.path}: a new run", file=sys.stderr)
         self.folder.note_start(self.seed)
-        if phases and not self.run_schedule(phases):
+        if phases and not self.run_schedule(phases) and not sys.flags.interactive:
             raise KeyboardInterrupt
 
     def run_schedule(self, phases):
@@ -255,14 +268,15 @@ class Session:
         Raises:
             ValueError: if the run was begun with another schedule, or the loss is no longer finite.
         """
-        done = [p["asked"] for p in self.past if p["status"] != "undone"]
+        kept = [phase for phase in self.past if phase["status"] != "undone"]
+        done = [phase["asked"] for phase in kept]
         if done != [str(phase) for phase in phases[: len(done)]]:
             raise ValueError("this run was begun with another schedule")
         with self.interrupt:
             for number, phase in enumerate(phases):
                 if number >= len(done):
                     self._phase(phase)
-                elif number == len(done) - 1 and self.past[-1]["status"] == "interrupted":
+                elif number == len(done) - 1 and kept[-1] is self.past[-1] and kept[-1]["status"] == "interrupted":
                     self._train()
                 if self.past[-1]["status"] == "not finite":
                     raise ValueError(
@@ -279,11 +293,17 @@ class Session:
         state = self.folder.read()
         self.past, self.log, self._checkpoint = state["phases"], state["log"], state["checkpoint"]
         self._begin, self._best, self._drawn, self._figures = (state[k] for k in ("begin", "best", "drawn", "figures"))
+        self._repair_best()
         for layer, trainable in zip(self.model.layers, state["trainable"]):
             layer.trainable = trainable
         # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
         # used for is in the script.
-        self._compile(keras.optimizers.deserialize(state["optimizer"]))
+        try:
+            optimizer = keras.optimizers.deserialize(state["optimizer"])
+        except (TypeError, ValueError):  # one that was written at the prompt
+            optimizer = keras.optimizers.Adam(self.past[-1]["learning_rate"])
+            print("the optimizer of this run is not known here: Adam takes its place", file=sys.stderr)
+        self._compile(getattr(optimizer, "inner_optimizer", optimizer))
         self.model.load_weights(self.folder.path / state["checkpoint"])
         for layer, generator in zip(_random_layers(self.model), state["generators"]):
             layer.seed_generator.state.assign(generator)
@@ -308,6 +328,7 @@ class Session:
         except Interrupted:
             before = None
         number = len(self.past) + 1
+        self._begin_before = self._begin
         self._begin = self.folder.write_weights(
             f"phase-{number:02d}-begin", lambda file: _bare(self.model).save_weights(file)
         )
@@ -335,7 +356,10 @@ class Session:
         print(f"phase {len(self.past)}: learning rate {phase['learning_rate']:g}, {epochs}{frozen}", flush=True)
         phase["status"] = "interrupted"
         recorder = self._recorder = _Recorder(self)
-        callbacks = [*(by_hand.pop("callbacks", None) or []), recorder, keras.callbacks.TerminateOnNaN(raise_error=True)]
+        recorder.comparable = by_hand.get("validation_data", self.test_data) is self.test_data
+        recorder.comparable &= not by_hand.get("validation_steps")
+        own = keras.tree.flatten(by_hand.pop("callbacks", None) or [])
+        callbacks = [*own, recorder, keras.callbacks.TerminateOnNaN(raise_error=True)]
         events = self._events()
         settings = {
             "x": self.train_data,
@@ -343,8 +367,9 @@ class Session:
             "shuffle": False,  # the data set shuffles by its own seed; Keras would do it again by the global one
             "verbose": 1 if sys.stdout.isatty() else 2,
         }
-        self.model.optimizer.build(self.model.trainable_variables)  # one that was compiled by hand
-        began = time.monotonic()
+        if not self.model.optimizer.built:  # one that was compiled by hand
+            with strategy_of(self.model).scope():
+                self.model.optimizer.build(self.model.trainable_variables)
         try:
             self.interrupt.check()
             type(self.model).fit(
@@ -356,17 +381,23 @@ class Session:
             )
         except Interrupted:
             self._close(events, recorder)
-            phase["seconds"] += time.monotonic() - began
             self._stopped(recorder)
         except RuntimeError:
             self._close(events, recorder)
-            if recorder.loss is None or math.isfinite(recorder.loss):
-                raise  # not by TerminateOnNaN
-            phase["seconds"] += time.monotonic() - began
+            if recorder.loss is None or math.isfinite(recorder.loss):  # not by TerminateOnNaN
+                self._failed(recorder)
+                raise
             self._not_finite(recorder)
+        except BaseException:
+            self._close(events, recorder)
+            self._failed(recorder)
+            raise
         else:
-            phase["seconds"] += time.monotonic() - began
-            self._commit(self._checkpoint)
+            phase["status"] = "done"
+            # Callbacks given by hand can change the weights at the end, EarlyStopping for one.
+            if own:
+                self._figures = None
+            self._commit(f"{self._place()}-step-end" if own else self._checkpoint)
         finally:
             self._recorder = None
 
@@ -388,24 +419,43 @@ class Session:
         phase = self.past[-1]
         phase["done"] += 1
         row = {"epoch": len(self.log) + 1, "phase": len(self.past), "learning_rate": phase["learning_rate"]}
-        row |= {name: float(value) for name, value in logs.items()} | {"seconds": round(seconds, 1)}
+        row |= {name: float(value) for name, value in logs.items() if np.ndim(value) == 0} | {"seconds": round(seconds, 1)}
         self.log.append(row)
-        self._figures = {name[4:]: value for name, value in row.items() if name.startswith("val_")} or None
-        phase["after"] = self._figures
+        phase["seconds"] += seconds
+        phase["after"] = {name[4:]: value for name, value in row.items() if name.startswith("val_")} or None
+        # What is validated by hand on other data can neither be the best nor the figure to go on from.
+        comparable = self._recorder is None or self._recorder.comparable
+        self._figures = phase["after"] if comparable else None
         if phase["plateau"] and self._on_plateau():
             phase["epochs"] = phase["done"]
             self.model.stop_training = True
         name = self._place()
         if self.monitor in row:
             name += f"-{self.monitor.removeprefix('val_')}-{row[self.monitor]:.4f}"
-        best = max((r[self.monitor] for r in self.log[:-1] if self.monitor in r), default=-math.inf)
-        if row.get(self.monitor, -math.inf) > best:
-            self._best = {"epoch": row["epoch"], "checkpoint": f"{name}.weights.h5"}
-            trained = {"phases": self.past, self.monitor: row[self.monitor], "utc": now()}
-            save_with_card(self.model, self.folder.path / "best.weights.h5", self.card | {"training": trained})
         if phase["done"] == phase["epochs"]:
             phase["status"] = "done"
+        better = comparable and row.get(self.monitor, -math.inf) > (self._best or {}).get(self.monitor, -math.inf)
+        if better:
+            self._best = {"epoch": row["epoch"], "checkpoint": f"{name}.weights.h5", self.monitor: row[self.monitor]}
         self._commit(name)
+        if better:
+            self._write_best()
+
+    def _write_best(self):
+        trained = {"phases": self.past, **self._best, "utc": now()}
+        save_with_card(self.model, self.folder.path / "best.weights.h5", self.card | {"training": trained})
+
+    def _repair_best(self):
+        """Write `best` again if a kill came between the commit and it."""
+        card = self.folder.path / "best.json"
+        try:
+            written = read_card(card)["training"]["epoch"] if self._best else None
+            whole = read_card(card)["sha256"] == sha256(card.with_name("best.weights.h5")) if self._best else True
+        except (CardError, KeyError, OSError):
+            written, whole = -1, False
+        if self._best and (written != self._best["epoch"] or not whole):
+            load_weights(_bare(self.model), self.folder.path / self._best["checkpoint"])
+            self._write_best()
 
     def _on_plateau(self):
         # From the log rather than by Keras's EarlyStopping, whose count would begin anew in a resumed run.
@@ -418,11 +468,16 @@ class Session:
     def _stopped(self, recorder):
         """Ctrl-C: the weights of the last step go to a checkpoint, and a line says where it was."""
         epoch = len(self.log) + 1
+        if not _is_finite(self.model):
+            recorder.loss = math.nan
+            self._not_finite(recorder)
+            return
         if recorder.validating:  # all steps of the epoch are done; what was seen of the test data is no figure
             self._epoch_done(recorder.logs, time.monotonic() - recorder.started)
             where = f"in the validation of epoch {epoch}"
         elif recorder.step:
             self.past[-1]["after"] = self._figures = None
+            self.past[-1]["seconds"] += time.monotonic() - recorder.started
             self._commit(f"phase-{len(self.past):02d}-epoch-{epoch:03d}-step-{recorder.step:05d}")
             where = f"in epoch {epoch} after step {recorder.step} of {recorder.params['steps']}"
         else:
@@ -430,13 +485,25 @@ class Session:
             where = f"before the first step of epoch {epoch}"
         print(f"stopped {where}; checkpoint {self.folder.path / self._checkpoint}")
 
+    def _failed(self, recorder):
+        """An error in the middle of a `fit`: what was trained is kept; a phase in which nothing was is none."""
+        phase = self.past[-1]
+        if phase["steps"]:
+            self._figures = None
+            if _is_finite(self.model):
+                self._commit(f"phase-{len(self.past):02d}-epoch-{len(self.log) + 1:03d}-step-{recorder.step:05d}")
+        elif phase["done"] == 0:
+            self.past.pop()
+            self._begin = self._begin_before
+
     def _not_finite(self, recorder):
         """The loss is NaN or infinite: back to the last checkpoint of this phase, or to the weights before it."""
         phase, epoch = self.past[-1], len(self.log) + 1
-        last = self._checkpoint if phase["done"] else self._begin
+        of_this_phase = (self._checkpoint or "").startswith(f"phase-{len(self.past):02d}-")
+        last = self._checkpoint if of_this_phase else self._begin
         load_weights(_bare(self.model), self.folder.path / last)
         self._compile(self._same_optimizer())
-        phase["status"] = "not finite"
+        phase["status"], self._figures = "not finite", None
         self._commit(f"{self._place()}-step-restored")
         print(f"the loss is {recorder.loss} in epoch {epoch} after step {recorder.step}: back to the weights of {last}")
 
@@ -453,6 +520,7 @@ class Session:
                 "best": self._best,
                 "figures": self._figures,
                 "drawn": self._drawn,
+                "keep_all": self.folder.keep_all,
                 "optimizer": keras.optimizers.serialize(self.model.optimizer),
                 "trainable": [layer.trainable for layer in self.model.layers],
                 "generators": [layer.seed_generator.state.numpy().tolist() for layer in _random_layers(self.model)],
@@ -465,20 +533,21 @@ class Session:
 
     # --- Keras by hand -----------------------------------------------------------------------------------------------
 
-    def _fit_by_hand(self, x=None, *args, epochs=1, initial_epoch=0, **kwargs):
+    def _fit_by_hand(self, *args, **kwargs):
         """`model.fit`, recorded: the same arguments, but that the epochs are counted over the whole run."""
-        head = self._head_at()
-        frozen = not any(layer.trainable and layer.trainable_weights for layer in self.model.layers[:head])
-        if x is not self.train_data:
-            kwargs = {"validation_data": None, "shuffle": True} | kwargs
-        elif "validation_data" not in kwargs:
-            kwargs["validation_data"] = None  # as Keras does: no validation unless asked for
-        if args:
-            kwargs |= dict(zip(("y", "batch_size"), args))
+        given = inspect.signature(type(self.model).fit).bind(self.model, *args, **kwargs).arguments
+        given.pop("self")
+        epochs = given.pop("epochs", 1) - given.pop("initial_epoch", 0)
+        given.setdefault("validation_data", None)  # as Keras does: no validation unless asked for
+        if given.get("x") is not self.train_data:
+            given.setdefault("shuffle", True)
+        frozen = not any(layer.trainable and layer.trainable_weights for layer in self.model.layers[: self._head_at()])
+        self.model.history = keras.callbacks.History()
         with self.interrupt:
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            self._new_phase(Phase(rate, epochs - initial_epoch, frozen), by_hand=True)
-            self._train(x=self.train_data if x is None else x, **kwargs)
+            self._figures = None  # the weights may have been changed by hand too
+            self._new_phase(Phase(rate, epochs, frozen), by_hand=True)
+            self._train(**given)
         return self.model.history
 
     def _evaluate_by_hand(self, *args, **kwargs):
@@ -519,16 +588,29 @@ class Session:
             layer.trainable = not kept and (number >= head or not frozen)
 
     def _same_optimizer(self):
-        return keras.optimizers.Adam(float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
+        """The optimizer that the model was compiled with, without what it has gathered (`_compile` makes it anew)."""
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)
+
+    def _compile_by_hand(self, optimizer="rmsprop", loss=None, **kwargs):
+        """`model.compile`, in the scope of the strategy."""
+        with strategy_of(self.model).scope():
+            optimizer = keras.optimizers.get(optimizer)
+            optimizer = type(optimizer).from_config(optimizer.get_config())
+            type(self.model).compile(self.model, optimizer, loss, **kwargs)
+        self._figures = None  # by another loss
 
     def _compile(self, optimizer):
+        """Compile with the session's own loss and metrics."""
         with strategy_of(self.model).scope():
             # Metrics and optimizers belong to the strategy in whose scope they were made.
             optimizer = type(optimizer).from_config(optimizer.get_config())
             metrics = [type(m).from_config(m.get_config()) if isinstance(m, keras.Metric) else m for m in self.metrics]
-            self.model.compile(optimizer, loss=over_replicas(self.loss, self.model), metrics=metrics)
-            # Interrupted while Keras traces the first step, an optimizer without its variables stays broken.
-            optimizer.build(self.model.trainable_variables)
+            type(self.model).compile(self.model, optimizer, loss=over_replicas(self.loss, self.model), metrics=metrics)
+            # Interrupted while Keras traces the first step, an optimizer without its variables stays broken. The model's
+            # own is not ours in 16 bits, where Keras wraps it to scale the loss.
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
 
 
 class _Stopper(keras.callbacks.Callback):
@@ -548,7 +630,7 @@ class _Recorder(_Stopper):
     def __init__(self, session):
         super().__init__(session.interrupt)
         self.session, self.began, self.step, self.validating = session, False, 0, False
-        self.loss, self.logs = None, {}
+        self.loss, self.logs, self.comparable = None, {}, True
 
     def on_train_begin(self, logs=None):
         self.began = True
@@ -570,9 +652,17 @@ class _Recorder(_Stopper):
         self.validating = True
 
     def on_epoch_end(self, epoch, logs=None):
+        # The loss of the last step was that of the weights before it.
+        if not _is_finite(self.model):
+            self.loss = math.nan
+            raise RuntimeError("the weights are not finite")
         self.session._epoch_done(logs, time.monotonic() - self.started)
         self.validating, self.step = False, 0
         self.interrupt.check()
+
+
+def _is_finite(model):
+    return all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 def _random_layers(model):

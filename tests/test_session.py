@@ -17,10 +17,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tiny_training import SIZE, make_ladders, network, tiny_session
+from tiny_training import SIZE, centre, make_ladders, network, tiny_session
 
 from iqa.files import remove_leftovers
-from iqa.pipeline import Ladders
+from iqa.pipeline import Evaluation, Ladders
 from iqa.run_folder import RunFolder
 from iqa.scoring import sha256
 from iqa.session import PATIENCE, Phase, Session, parse_schedule
@@ -172,6 +172,41 @@ def test_what_is_trained_by_hand_with_keras_is_recorded_like_any_phase(ladders, 
     assert_equal_weights(resumed.model.get_weights(), model.get_weights())
 
 
+def test_by_hand_keras_takes_what_it_always_takes(ladders, tmp_path):
+    trained = tiny_session(ladders, tmp_path)
+    names = trained.commands()
+    model, train_data, test_data = (names[name] for name in ("model", "train_data", "test_data"))
+    model.fit(train_data, None, None, 2)  # epochs by position
+    assert trained.past[0]["done"] == 2
+    model.compile("sgd", "mse")
+    pixels, labels = train_data[0]
+    model.fit(pixels, labels, 5, epochs=3, initial_epoch=1, verbose=0)
+    assert (trained.past[1]["done"], trained.past[1]["steps"]) == (2, 4)
+    with pytest.raises(TypeError):
+        model.fit(train_data, validation_dat=test_data)
+    with pytest.raises(ValueError):
+        model.fit(train_data, validation_data=(pixels, labels[:3]))
+    assert len(trained.past) == 2 or trained.past[2]["steps"]  # what trained nothing is no phase
+    stopping = keras.callbacks.EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)
+    model.fit(train_data, epochs=9, callbacks=stopping)
+    assert trained.past[-1]["status"] == "done"
+    resumed = tiny_session(ladders, tmp_path)
+    resumed.resume()
+    assert_equal_weights(resumed.model.get_weights(), model.get_weights())
+
+
+def test_figures_on_other_data_make_no_best_epoch(ladders, tmp_path):
+    trained = tiny_session(ladders, tmp_path)
+    trained.fit(1e-3)
+    best = state_of(tmp_path)["best"]
+    other = Evaluation([image for ladder in ladders[2:] for image in ladder], 10, centre)
+    done = Session._epoch_done
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_epoch_done", lambda s, logs, t: done(s, logs | {"val_lcc": 2.0}, t))
+        trained.model.fit(trained.train_data, validation_data=other)
+    assert state_of(tmp_path)["best"] == best
+
+
 def test_undo_goes_back_to_the_weights_before_the_last_phase_once_and_after_a_resume_too(ladders, tmp_path, capsys):
     trained = tiny_session(ladders, tmp_path)
     trained.fit(1e-2, epochs=1)
@@ -206,6 +241,20 @@ def test_weights_are_saved_with_a_card_and_loaded_by_name_or_path_and_bad_ones_r
     trained.load(tmp_path / "bad.weights.h5")
     assert "bad.weights.h5: not the weights of this model" in capsys.readouterr().out
     assert_equal_weights(trained.model.get_weights(), good)
+
+
+@pytest.mark.parametrize("name", ["best", "phases", "run", "phase-01-begin", "best.weights.h5"])
+def test_weights_are_not_saved_over_the_runs_own_files(ladders, tmp_path, capsys, name):
+    trained = tiny_session(ladders, tmp_path)
+    trained.begin([Phase(1e-3, 1)], resume=False)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    trained.save(name)
+    assert "choose another" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    trained.save("phase-1-good")
+    trained.fit(1e-3)
+    trained.load("phase-1-good.weights.h5")
+    assert "loaded" in capsys.readouterr().out
 
 
 def test_evaluate_and_predict_tell_the_figures_and_the_score(ladders, tmp_path, capsys):
@@ -266,6 +315,28 @@ def test_every_checkpoint_stays_if_asked_for(ladders, tmp_path):
     assert len(list(tmp_path.glob("phase-01-epoch-00?-lcc-*.weights.h5"))) == 3
 
 
+def test_kept_epochs_stay_when_the_run_is_resumed_without_asking_again(ladders, tmp_path):
+    tiny_session(ladders, tmp_path, keep_epochs=True).run_schedule(parse_schedule("3@1e-3"))
+    tiny_session(ladders, tmp_path).resume()
+    assert len(list(tmp_path.glob("phase-01-epoch-00?-lcc-*.weights.h5"))) == 3
+
+
+def test_a_kill_between_the_commit_and_the_best_epochs_files_is_made_up_for(ladders, tmp_path, monkeypatch):
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("iqa.session.save_with_card", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            tiny_session(ladders, tmp_path).fit(1e-3)
+    resumed = tiny_session(ladders, tmp_path)
+    resumed.resume()
+    assert_sound(tmp_path)
+    best = network()
+    best.load_weights(tmp_path / "best.weights.h5")
+    assert_equal_weights(best.get_weights(), resumed.model.get_weights())
+
+
 def test_a_run_that_is_there_is_not_overwritten_by_a_new_one(ladders, tmp_path):
     tiny_session(ladders, tmp_path).fit(1e-3, epochs=1)
     before = (tmp_path / "phases.json").read_text()
@@ -323,6 +394,7 @@ def test_a_run_killed_in_an_epoch_and_resumed_ends_with_the_weights_of_an_uninte
             return drawn(self, index)
 
         patch.setattr(Ladders, "__getitem__", killing)
+        patch.setattr(Session, "_failed", lambda *_: None)  # a process that is killed writes nothing more
         with pytest.raises(Exception, match="killed"):  # TensorFlow wraps it
             broken.run_schedule(phases)
 
@@ -332,6 +404,27 @@ def test_a_run_killed_in_an_epoch_and_resumed_ends_with_the_weights_of_an_uninte
     resumed.run_schedule(phases)
     assert [row["loss"] for row in resumed.log] == pytest.approx([row["loss"] for row in whole.log], abs=1e-6)
     assert_equal_weights(resumed.model.get_weights(), whole.model.get_weights(), atol=1e-6)
+
+
+def test_an_error_in_the_middle_keeps_what_was_trained(ladders, tmp_path, monkeypatch):
+    trained = tiny_session(ladders, tmp_path)
+    trained.fit(1e-3)
+    with monkeypatch.context() as patch:
+        drawn = Ladders.__getitem__
+
+        def failing(self, index):
+            if self.epoch == 2 and index == 2:
+                raise RuntimeError("unreadable")
+            return drawn(self, index)
+
+        patch.setattr(Ladders, "__getitem__", failing)
+        with pytest.raises(Exception, match="unreadable"):
+            trained.fit(1e-3, epochs=5)
+    assert trained.past[1]["done"] == 1
+    assert_sound(tmp_path)
+    resumed = tiny_session(ladders, tmp_path)
+    resumed.resume()
+    assert_equal_weights(resumed.model.get_weights(), trained.model.get_weights())
 
 
 def test_a_run_interrupted_at_the_end_of_an_epoch_and_resumed_is_the_uninterrupted_one(ladders, tmp_path, monkeypatch):
@@ -446,7 +539,7 @@ def test_a_killed_run_loses_at_most_one_epoch(tmp_path):
         process = run_tiny(tmp_path, tmp_path / "run", schedule, *(["resume"] if kill else []))
         while "Epoch" not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(1, 8))
         process.kill()
         process.communicate()
         if (tmp_path / "run/phases.json").exists():
@@ -567,6 +660,23 @@ def test_a_loss_that_is_not_finite_stops_the_phase_and_restores_the_last_good_we
     assert_sound(tmp_path)
 
 
+def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_kept(ladders, tmp_path, capsys):
+    trained = tiny_session(ladders, tmp_path)
+    trained.fit(1e-3)
+    good = weights_of(trained)
+
+    class Spoiling(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.get_layer("score").bias.assign([np.nan])
+
+    trained.model.fit(trained.train_data, callbacks=[Spoiling()])
+    assert "back to the weights of" in capsys.readouterr().out
+    assert trained.past[1]["status"] == "not finite"
+    assert_equal_weights(trained.model.get_weights(), good)
+    trained.curve()
+
+
 # --- several devices, 16 bits ----------------------------------------------------------------------------------------
 
 
@@ -589,13 +699,30 @@ for name in (None, "mirrored"):
     session.fit(1e-2, epochs=3)
     session.undo()
     session.fit(1e-3, epochs=1)
-    losses.append([(row["loss"], row["val_loss"], row["val_lcc"]) for row in session.log])
+    session.model.compile("sgd", "mse")
+    session.model.fit(session.train_data, validation_data=session.test_data)
+    losses.append([(row["loss"], row["val_loss"], row.get("val_lcc", 0)) for row in session.log])
     print(strategy.num_replicas_in_sync, losses[-1])
 assert strategy.num_replicas_in_sync == 2
 assert abs(tf.constant(losses[0]) - tf.constant(losses[1])).numpy().max() < 1e-4
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+
+
+def test_the_scale_of_the_loss_in_float16_is_resumed(ladders, tmp_path):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        trained = tiny_session(ladders, tmp_path)
+        trained.fit(1e-3, epochs=2)
+        resumed = tiny_session(ladders, tmp_path)
+        resumed.resume()
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    ours, theirs = ([v.numpy() for v in session.model.optimizer.variables] for session in (trained, resumed))
+    assert_equal_weights(ours, theirs)
+    assert int(trained.model.optimizer.step_counter) > 0
 
 
 def test_sixteen_bits_train_and_leave_weights_of_thirty_two(ladders, tmp_path):
