@@ -132,7 +132,7 @@ def training_curves(log, path):
                         row["epoch"] - 0.45, 1.01, f"{row['learning_rate']:g}", transform=panel.get_xaxis_transform()
                     )
             phase = row["phase"]
-    panels[0].set_title("learning rate:", loc="left", x=-0.12, fontsize=9)
+    panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
     panels[1].set_xlabel("epoch")
     panels[1].xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)

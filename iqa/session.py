@@ -421,7 +421,7 @@ class Session:
         row = {"epoch": len(self.log) + 1, "phase": len(self.past), "learning_rate": phase["learning_rate"]}
         row |= {name: float(value) for name, value in logs.items() if np.ndim(value) == 0} | {"seconds": round(seconds, 1)}
         self.log.append(row)
-        phase["seconds"] += seconds
+        phase["seconds"] = round(phase["seconds"] + seconds, 1)
         phase["after"] = {name[4:]: value for name, value in row.items() if name.startswith("val_")} or None
         # What is validated by hand on other data can neither be the best nor the figure to go on from.
         comparable = self._recorder is None or self._recorder.comparable
@@ -477,7 +477,7 @@ class Session:
             where = f"in the validation of epoch {epoch}"
         elif recorder.step:
             self.past[-1]["after"] = self._figures = None
-            self.past[-1]["seconds"] += time.monotonic() - recorder.started
+            self.past[-1]["seconds"] = round(self.past[-1]["seconds"] + time.monotonic() - recorder.started, 1)
             self._commit(f"phase-{len(self.past):02d}-epoch-{epoch:03d}-step-{recorder.step:05d}")
             where = f"in epoch {epoch} after step {recorder.step} of {recorder.params['steps']}"
         else:

@@ -597,3 +597,23 @@ def test_plots_do_not_import_keras(shared):
     result = python("-X", "importtime", ROOT / "AVA/plot_patches.py", file)
     assert result.returncode == 0
     assert "keras" not in result.stderr and "tensorflow" not in result.stderr
+
+
+def test_both_answers_for_a_picture(command, photograph, save, tmp_path):
+    import iqa.__main__ as both
+
+    good, small = save("good.png", photograph), save("small.png", photograph[:100])
+    code, out, err = command(both, good, small, "--json")
+    assert code == 1
+    first, second = map(json.loads, out.splitlines())
+    beauty = infer_vanilla.infer(good)
+    assert first["beauty"]["mean"] == pytest.approx(beauty.mean, abs=1e-5)
+    assert first["technical"]["mean"] == pytest.approx(infer_regression.infer(good, crop="grid"), abs=1e-5)
+    assert 0 < first["beauty"]["percentile"] < 100
+    assert "technical" not in second and "fewer than the 224x224" in second["error"]
+    assert "small.png: 256x100 pixels" in err
+    code, out, _ = command(both, good)
+    assert code == 0
+    assert f"beauty {beauty.mean:.2f} of 10" in out and "% of AVA's photographs" in out and "technical quality" in out
+    code, out, err = command(both, tmp_path / "missing.png")
+    assert (code, err.count("missing.png: there is no such file")) == (2, 1)
