@@ -551,10 +551,11 @@ class Session:
         return self.model.history
 
     def _evaluate_by_hand(self, *args, **kwargs):
-        if self._recorder:  # the validation within a `fit`
+        callbacks = kwargs.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):  # the validation within a `fit`
             return type(self.model).evaluate(self.model, *args, **kwargs)
         with self.interrupt:
-            kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _Stopper(self.interrupt)]
+            kwargs["callbacks"] = [*keras.tree.flatten(callbacks or []), _Stopper(self.interrupt)]
             try:
                 return type(self.model).evaluate(self.model, *args, **kwargs)
             except Interrupted:
