@@ -22,6 +22,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 from iqa.command_line import natural, parser_of, run
+from iqa.distortions import additive_gaussian_noise, decode, encode_jpeg, to_uint8
 from iqa.files import written_whole
 from iqa.images import ImageError, list_images, read_image
 
@@ -52,7 +53,7 @@ def stretch(image, rng):
 def exposed(pixels, stops):
     """A picture (uint8 RGB) as if exposed longer by so many stops, in linear light: each doubles it."""
     linear = (pixels / 255.0) ** 2.2 * 2**stops
-    return np.rint(255 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+    return to_uint8(255 * np.clip(linear, 0, 1) ** (1 / 2.2))
 
 
 def expose(image, rng):
@@ -71,7 +72,7 @@ def saturate(image, rng):
 def white_balance(image, rng):
     """Warmer or colder, greener or more magenta."""
     gains = np.exp(rng.uniform(-0.2, 0.2, 3))
-    return Image.fromarray(np.clip(np.rint(np.asarray(image) * (gains / gains.mean())), 0, 255).astype(np.uint8))
+    return Image.fromarray(to_uint8(np.asarray(image) * (gains / gains.mean())))
 
 
 def blur(image, rng):
@@ -79,16 +80,11 @@ def blur(image, rng):
 
 
 def noise(image, rng):
-    grain = rng.normal(0, rng.uniform(4, 30), (image.height, image.width, 3))
-    return Image.fromarray(np.clip(np.rint(np.asarray(image) + grain), 0, 255).astype(np.uint8))
+    return Image.fromarray(additive_gaussian_noise(np.asarray(image), rng.uniform(4, 30), rng))
 
 
 def compress(image, rng):
-    from io import BytesIO
-
-    stream = BytesIO()
-    image.save(stream, "jpeg", quality=int(rng.integers(10, 60)))
-    return Image.open(stream).convert("RGB")
+    return Image.fromarray(decode(encode_jpeg(np.asarray(image), quality=int(rng.integers(10, 60)))))
 
 
 def black_and_white(image, rng):

@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from iqa.files import written_whole
 from iqa.images import ImageError, list_images, read_image, sample_photograph
 from iqa.percentiles import percentile
 from iqa.predictions import Journal, Predictions, printable, write_predictions
+from iqa.run_folder import now
 from iqa.scoring import CardError
 
 
@@ -348,7 +348,7 @@ def provenance(scorer):
         "geometry": scorer.geometry,
         "runtime": f"keras on {keras.backend.backend()}",
         "versions": ", ".join(f"{name} {version(name)}" for name in packages),
-        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "utc": now(),
     }
 
 

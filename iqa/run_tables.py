@@ -34,9 +34,7 @@ def phase_table(phases):
     rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status", *names]]
     for number, phase in enumerate(phases, start=1):
         minutes, seconds = divmod(round(phase["seconds"]), 60)
-        figures = (
-            ["-" if not p or n not in p else f"{p[n]:.4f}" for p in (phase["before"], phase["after"])] for n in names
-        )
+        figures = ([_figure(phase[when], name) for when in ("before", "after")] for name in names)
         rows.append(
             [
                 str(number),

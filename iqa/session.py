@@ -397,7 +397,7 @@ class Session:
             # Callbacks given by hand can change the weights at the end, EarlyStopping for one.
             if own:
                 self._figures = None
-            self._commit(f"{self._place()}-step-end" if own else self._checkpoint)
+            self._commit(f"{self._place()}-step-end" if own else None)
         finally:
             self._recorder = None
 
@@ -447,13 +447,15 @@ class Session:
 
     def _repair_best(self):
         """Write `best` again if a kill came between the commit and it."""
-        card = self.folder.path / "best.json"
+        if not self._best:
+            return
+        weights = self.folder.path / "best.weights.h5"
         try:
-            written = read_card(card)["training"]["epoch"] if self._best else None
-            whole = read_card(card)["sha256"] == sha256(card.with_name("best.weights.h5")) if self._best else True
+            card = read_card(card_of(weights))
+            whole = card["training"]["epoch"] == self._best["epoch"] and card["sha256"] == sha256(weights)
         except (CardError, KeyError, OSError):
-            written, whole = -1, False
-        if self._best and (written != self._best["epoch"] or not whole):
+            whole = False
+        if not whole:
             load_weights(_bare(self.model), self.folder.path / self._best["checkpoint"])
             self._write_best()
 
@@ -507,10 +509,10 @@ class Session:
         self._commit(f"{self._place()}-step-restored")
         print(f"the loss is {recorder.loss} in epoch {epoch} after step {recorder.step}: back to the weights of {last}")
 
-    def _commit(self, checkpoint):
-        """Write a checkpoint of that name (unless it is the last one's) and make it the state of the run."""
-        if checkpoint != self._checkpoint:
-            self._checkpoint = self.folder.write_weights(checkpoint.removesuffix(".weights.h5"), self.model.save_weights)
+    def _commit(self, name=None):
+        """Write a checkpoint of that name, none if the last one still holds, and make it the state of the run."""
+        if name:
+            self._checkpoint = self.folder.write_weights(name, self.model.save_weights)
         self.folder.commit(
             {
                 "phases": self.past,
