@@ -17,12 +17,12 @@ from scipy import stats
 from AVA import infer_patches, infer_vanilla
 from AVA.make_training_set import exposed
 from idealo_comparison import infer as idealo
+from iqa.cards import card_of
 from iqa.command_line import load_quietly, parser_of, run
 from iqa.distortions import DISTORTIONS
 from iqa.files import written_whole
 from iqa.images import list_images, read_image
 from iqa.metrics import distribution_agreement
-from iqa.scoring import card_of
 
 RESAMPLES = 2000
 

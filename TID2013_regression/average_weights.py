@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.cards import card_of, read_card
 from iqa.command_line import parser_of, quiet_start, run
-from iqa.scoring import card_of, read_card
 
 
 def main():

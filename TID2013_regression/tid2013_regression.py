@@ -67,7 +67,7 @@ def main():
     parser, arguments = parse_arguments()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         from iqa.losses import LCC, LadderLoss
-        from iqa.models import PATCH_SIZE, build_backbone, load_weights, regression_head
+        from iqa.models import PATCH_SIZE, network_to_train, regression_head
         from iqa.pipeline import Evaluation, Ladders
         from iqa.replicas import prepare
         from iqa.session import Session, open_prompt, parse_schedule
@@ -84,10 +84,7 @@ def main():
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
     with strategy.scope():
-        backbone, facts = build_backbone(arguments.backbone, NOISE)
-        model = regression_head(backbone, DROPOUT)
-    if arguments.weights:
-        load_weights(model, arguments.weights)
+        model, facts = network_to_train(regression_head, arguments.backbone, NOISE, DROPOUT, arguments.weights)
     if not train or not validation:
         parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
     tid, _ = ladders(train)

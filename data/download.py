@@ -23,8 +23,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from iqa.cards import sha256
 from iqa.command_line import parser_of, run
-from iqa.scoring import sha256
 
 MANIFEST = Path(__file__).with_name("files.sha256")
 

@@ -39,10 +39,17 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     parser.add_argument("--test-labels", type=Path, default=Path("data/ava_labels_test.json"), help="the same")
     parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
     parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
+    parser.add_argument(
+        "--steady",
+        type=float,
+        metavar="WEIGHT",
+        help="see pictures beside their mirror images, punish the difference",
+    )
     arguments = parser.parse_args()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         from iqa import losses
-        from iqa.models import build_backbone, histogram_head, load_weights
+        from iqa.models import histogram_head, network_to_train
         from iqa.pipeline import Evaluation, Photographs
         from iqa.replicas import prepare
         from iqa.session import Session, open_prompt, parse_schedule
@@ -61,19 +68,21 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     if not training or not testing:
         parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")
     with quiet_start(), strategy.scope():
-        backbone, facts = build_backbone(arguments.backbone, NOISE)
-        model = histogram_head(backbone, DROPOUT)
-    if arguments.weights:
-        load_weights(model, arguments.weights)
+        model, facts = network_to_train(histogram_head, arguments.backbone, NOISE, arguments.dropout, arguments.weights)
     print(f"{len(training)} images to train on, {len(testing)} to test on")
     data = Photographs(
-        oversample(training) if arguments.oversample else training, arguments.batch_size, cut, arguments.seed
+        oversample(training) if arguments.oversample else training,
+        arguments.batch_size,
+        cut,
+        arguments.seed,
+        mirrored=bool(arguments.steady),
     )
+    loss = getattr(losses, loss)
     session = Session(
         model,
         data,
         Evaluation(testing, arguments.batch_size, cut_to_score),
-        loss=getattr(losses, loss),
+        loss=losses.Steady(loss, arguments.steady) if arguments.steady else loss,
         metrics=[
             losses.emd,
             losses.accuracy,
@@ -88,13 +97,14 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         seed=arguments.seed,
         card={
             "backbone": facts,
-            "head": {"kind": "histogram", "dropout": DROPOUT},
+            "head": {"kind": "histogram", "dropout": arguments.dropout},
             "geometry": geometry,
             "scale": {"lowest": 1, "highest": 10, "meaning": "mean of the votes 1-10, higher is better"},
             "trained_on": {
                 "images": len(training),
                 "labels": arguments.train_labels.name,
                 "oversampled": arguments.oversample,
+                "steady": arguments.steady,
                 "seed": arguments.seed,
             },
         },

@@ -199,6 +199,34 @@ def emd_l1_moments_and_pearson(y_true, y_pred):
 
 
 @keras.saving.register_keras_serializable("iqa")
+class Steady(keras.losses.Loss):
+    """A loss, and a penalty on the difference between the mean scores of a picture and of its mirror image.
+
+    A batch holds pairs, as `Photographs(mirrored=True)` yields them. The penalty is `weight` times the root mean square
+    difference within the pairs. What dropout takes away differs within a pair as well, so train with little of it.
+
+    Args:
+        loss: function (y_true, y_pred) of this module.
+        weight: of the penalty.
+    """
+
+    def __init__(self, loss=emd_and_moments, weight=10.0, name="steady", **kwargs):
+        super().__init__(name=name, reduction="sum", **kwargs)
+        self.loss, self.weight = loss, weight
+
+    def call(self, y_true, y_pred):
+        first, second = ops.unstack(ops.reshape(histogram_mean(y_pred), (-1, 2)), axis=1)
+        return self.loss(y_true, y_pred) + self.weight * _root(ops.mean((first - second) ** 2))
+
+    def get_config(self):
+        return {"name": self.name, "loss": keras.saving.serialize_keras_object(self.loss), "weight": self.weight}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config | {"loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
+@keras.saving.register_keras_serializable("iqa")
 def chi_square(y_true, y_pred):
     """Distance-weighted chi-square: mean over images of sum_i w_i (t_i - p_i)^2 / t_i, w_i = 0.01 + (i - mean of t)^2.
 

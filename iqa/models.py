@@ -15,6 +15,8 @@ import h5py
 import keras
 import numpy as np
 
+from iqa.cards import CardError, WeightsError, card_of, read_card
+
 PATCH_SIZE = 224
 
 #: Channel mean and deviation of ImageNet (pixels scaled to 0-1), with which torchvision's networks were trained.
@@ -25,10 +27,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # a wrong one raises no error: it only shifts every stride-2 convolution by a pixel and spoils the features.
 KERAS_CONVENTION = {"normalisation": "minus_one_to_one", "padding": "keras", "batch_norm_epsilon": 1e-3}
 TORCHVISION_CONVENTION = {"normalisation": "imagenet", "padding": "symmetric", "batch_norm_epsilon": 1e-5}
-
-
-class WeightsError(ValueError):
-    """A weight file that cannot be read, or that belongs to another network."""
 
 
 def normalisation_layer(normalisation):
@@ -168,19 +166,73 @@ def histogram_head(backbone, dropout=0.75):
     return keras.Model(backbone.input, histogram, name="histogram")
 
 
+def network_to_train(head, backbone, noise, dropout, weights=None):
+    """A network with the weights that a training begins with.
+
+    Args:
+        head: `regression_head` or `histogram_head`.
+        backbone, noise: see `build_backbone`.
+        dropout: before the head.
+        weights: a file of all the network's weights. If it has a card the backbone is built as that says, whatever
+            `backbone`: normalised or padded otherwise its weights would be worth little, and nothing would fail.
+
+    Returns:
+        (model, facts): a flat `keras.Model`, and what a card says of its backbone.
+
+    Raises:
+        CardError, WeightsError: if the weights are not this network's.
+    """
+    if weights and card_of(weights).is_file():
+        facts = read_card(card_of(weights))["backbone"] | {"noise": noise}
+        try:
+            model = head(_backbone_of(facts), dropout)
+        except (KeyError, ValueError) as error:
+            raise CardError(f"{card_of(weights)}: not a card ({type(error).__name__}: {error})") from None
+    else:
+        built, facts = build_backbone(backbone, noise)
+        model = head(built, dropout)
+    if weights:
+        load_weights(model, weights)
+    return model, facts
+
+
 def build_from_card(card):
     """The network that a card describes, with untrained weights; see weights/README.md for the keys.
 
     Raises:
         ValueError: if the card names a backbone, head, padding or normalisation that is not known here.
     """
-    backbone, head = card["backbone"], card["head"]
-    backbones = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
     heads = {"regression": regression_head, "histogram": histogram_head}
-    if backbone["backbone"] not in backbones or head["kind"] not in heads:
-        raise ValueError(f"unknown network: {head['kind']} on {backbone['backbone']}")
-    facts = {fact: backbone[fact] for fact in ("normalisation", "padding", "batch_norm_epsilon", "noise")}
-    return heads[head["kind"]](backbones[backbone["backbone"]](**facts), head["dropout"])
+    if card["head"]["kind"] not in heads:
+        raise ValueError(f"unknown head {card['head']['kind']}")
+    return heads[card["head"]["kind"]](_backbone_of(card["backbone"]), card["head"]["dropout"])
+
+
+def _backbone_of(facts):
+    backbones = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
+    if facts["backbone"] not in backbones:
+        raise ValueError(f"unknown backbone {facts['backbone']}")
+    return backbones[facts["backbone"]](
+        **{fact: facts[fact] for fact in ("normalisation", "padding", "batch_norm_epsilon", "noise")}
+    )
+
+
+def network_of(card, weights):
+    """The network of a card with its weights, made to score: pixels -> [output, features].
+
+    The features are what the last dense layer sees: the pooled features, or the dense layer of that name. (Dropout stands
+    between, which does nothing here.)
+
+    Raises:
+        CardError: if the card lacks what a network is built from.
+        WeightsError: if the weights do not fit the network.
+    """
+    try:
+        model = build_from_card(card)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CardError(f"{card_of(weights)}: not a card ({type(error).__name__}: {error})") from None
+    load_weights(model, weights)
+    return keras.Model(model.input, [model.output, model.layers[-1].input])
 
 
 # --- torchvision's weights -------------------------------------------------------------------------------------------

@@ -23,14 +23,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from iqa.cards import CardError, WeightsError, card_of, read_card, sha256
 from iqa.files import temporary_beside, written_whole
 from iqa.images import ImageError, read_image
 from iqa.interrupts import Interrupt, Interrupted
-from iqa.models import WeightsError, load_weights
+from iqa.models import load_weights
 from iqa.replicas import over_replicas, strategy_of
 from iqa.run_folder import RunFolder, now
 from iqa.run_tables import epoch_table, phase_table, welcome
-from iqa.scoring import CardError, Scored, card_of, read_card, sha256
+from iqa.scoring import Scored
 
 _PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
 

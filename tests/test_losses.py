@@ -187,3 +187,14 @@ def test_lcc_of_histograms_is_that_of_their_means():
     metric = losses.LCC()
     metric.update_state(*tensors(TRUE, PREDICTED))
     assert float(metric.result()) == pytest.approx(np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1], abs=1e-4)
+
+
+def test_steady_adds_the_difference_between_a_picture_and_its_mirror_image():
+    y_pred = np.zeros((4, 10), np.float32)
+    y_pred[[0, 1, 2, 3], [4, 5, 2, 2]] = 1  # scores 5 and 6, 3 and 3
+    y_true = np.full((4, 10), 0.1, np.float32)
+    loss = losses.Steady(losses.emd, weight=3.0)
+    expected = float(losses.emd(y_true, y_pred)) + 3 * np.sqrt(0.5)
+    assert float(loss(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert float(again(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from iqa import models
+from iqa.cards import WeightsError
 from iqa.images import list_images
-from iqa.models import WeightsError
 
 PTH = "imagenet/mobilenet_v2-b0353104.pth"
 

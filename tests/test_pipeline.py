@@ -92,3 +92,40 @@ def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(la
     pixels, mos = Evaluation(images, 2, lambda picture: np.stack([centre(picture), centre(picture)[::-1]]))[0]
     np.testing.assert_array_equal(mos[:, 0], [6, 6, 5, 5])
     np.testing.assert_array_equal(pixels[1], pixels[0][::-1])
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 2, 0], [0, 0, 1, 3]])
+def test_a_batch_is_the_same_in_whatever_order_batches_are_asked_for(ladders, order):
+    images = [image for ladder in ladders for image in ladder]
+
+    def data():
+        return Photographs(images, 8, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
+
+    alone = {index: data()[index] for index in set(order)}
+    together = data()
+    for index in order:
+        for one, other in zip(alone[index], together[index]):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_next_batch_is_decoded_ahead_but_only_if_batches_are_asked_for_in_order(ladders):
+    images = [image for ladder in ladders for image in ladder]
+    decoded = []
+    data = Evaluation(images, 5, lambda pixels: decoded.append(1) or centre(pixels))
+    for index in range(len(data)):
+        data[index]
+    assert len(decoded) == len(images)
+    decoded.clear()
+    for index in (4, 2, 5, 1):
+        data[index]
+    assert len(decoded) == 20
+
+
+def test_mirrored_batches_are_pairs_of_a_picture_and_its_mirror_image(ladders):
+    images = [image for ladder in ladders for image in ladder]
+    data = Photographs(images, 8, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1, mirrored=True)
+    pixels, labels = data[0]
+    assert len(pixels) == 8
+    np.testing.assert_array_equal(pixels[1::2], pixels[::2, :, ::-1])
+    np.testing.assert_array_equal(labels[1::2], labels[::2])
+    assert sum(len(data[index][1]) for index in range(len(data))) == 2 * len(images)

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from tiny_training import SIZE, centre, make_ladders, network, tiny_session
 
+from iqa.cards import sha256
 from iqa.files import remove_leftovers
 from iqa.pipeline import Evaluation, Ladders
 from iqa.run_folder import RunFolder
-from iqa.scoring import sha256
 from iqa.session import PATIENCE, Phase, Session, parse_schedule
 
 TINY = Path(__file__).with_name("tiny_training.py")
