@@ -12,28 +12,31 @@ From another project:
 
 from functools import cache
 
-from iqa.command_line import infer_images, infer_parser, run
+from iqa.cards import keras2_card
+from iqa.command_line import run
 from iqa.datasets import locate_ratings, read_ratings
 from iqa.images import CROPS
-from iqa.scoring import Scorer, keras2_card
+from iqa.inference import infer_images, infer_parser
+from iqa.scoring import Scorer
 
 WEIGHTS = "ava_patches"
 HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
 
 
 @cache
-def load(weights=WEIGHTS, crop="centre"):
+def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, crop, "histogram", keras2_card("histogram", "patch"))
+    return Scorer(weights, crop, "histogram", keras2_card("histogram", "patch"), runtime=runtime)
 
 
-def infer(image, model=None, crop="centre"):
+def infer(image, model=None, crop="centre", runtime="auto"):
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
         model: a `Scorer` of `load`, or None for the weights that ship.
         crop: "centre", "left_top" or "grid", for the weights that ship; a model given has its own.
+        runtime: what computes, one of `iqa.runtimes.RUNTIMES`; the same holds.
 
     Returns:
         `iqa.scoring.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
@@ -41,12 +44,12 @@ def infer(image, model=None, crop="centre"):
     Raises:
         ImageError: if the image cannot be read or is too small.
     """
-    return (model or load(crop=crop)).score(image).distribution
+    return (model or load(crop=crop, runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None, crop="centre"):
+def features(image, model=None, crop="centre", runtime="auto"):
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(crop=crop)).score(image).features
+    return (model or load(crop=crop, runtime=runtime)).score(image).features
 
 
 def main():
@@ -56,7 +59,10 @@ def main():
     def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
-    return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.crop), read_labelled, HINT)
+    def load_chosen():
+        return load(arguments.weights, arguments.crop, arguments.runtime)
+
+    return infer_images(parser, arguments, load_chosen, read_labelled, HINT)
 
 
 if __name__ == "__main__":

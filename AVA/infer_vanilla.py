@@ -11,26 +11,29 @@ From another project:
 
 from functools import cache
 
-from iqa.command_line import infer_images, infer_parser, run
+from iqa.cards import keras2_card
+from iqa.command_line import run
 from iqa.datasets import locate_ratings, read_ratings
-from iqa.scoring import Scorer, keras2_card
+from iqa.inference import infer_images, infer_parser
+from iqa.scoring import Scorer
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
 
 
 @cache
-def load(weights=WEIGHTS):
+def load(weights=WEIGHTS, runtime="auto"):
     """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, head="histogram", cardless=keras2_card("histogram", "resize"))
+    return Scorer(weights, head="histogram", cardless=keras2_card("histogram", "resize"), runtime=runtime)
 
 
-def infer(image, model=None):
+def infer(image, model=None, runtime="auto"):
     """How beautiful people would find an image.
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3).
         model: a `Scorer` of `load`, or None for the weights that ship.
+        runtime: what computes, one of `iqa.runtimes.RUNTIMES`, for the weights that ship; a model given has its own.
 
     Returns:
         `iqa.scoring.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
@@ -38,12 +41,12 @@ def infer(image, model=None):
     Raises:
         ImageError: if the image cannot be read.
     """
-    return (model or load()).score(image).distribution
+    return (model or load(runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None):
+def features(image, model=None, runtime="auto"):
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load()).score(image).features
+    return (model or load(runtime=runtime)).score(image).features
 
 
 def main():
@@ -53,7 +56,7 @@ def main():
     def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
-    return infer_images(parser, arguments, lambda: load(arguments.weights), read_labelled, HINT)
+    return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.runtime), read_labelled, HINT)
 
 
 if __name__ == "__main__":

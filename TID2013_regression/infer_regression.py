@@ -16,27 +16,30 @@ that cover all of it. An image smaller than that is refused.
 
 from functools import cache
 
-from iqa.command_line import infer_images, infer_parser, run
+from iqa.cards import keras2_card
+from iqa.command_line import run
 from iqa.datasets import locate, read_mos
 from iqa.images import CROPS
-from iqa.scoring import Scorer, keras2_card
+from iqa.inference import infer_images, infer_parser
+from iqa.scoring import Scorer
 
 WEIGHTS = "tid2013_regression"
 
 
 @cache
-def load(weights=WEIGHTS, crop="centre"):
+def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, crop, "regression", keras2_card("regression", "patch"))
+    return Scorer(weights, crop, "regression", keras2_card("regression", "patch"), runtime=runtime)
 
 
-def infer(image, model=None, crop="centre"):
+def infer(image, model=None, crop="centre", runtime="auto"):
     """The technical quality of an image.
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
         model: a `Scorer` of `load`, or None for the weights that ship.
         crop: "centre", "left_top" or "grid", for the weights that ship; a model given has its own.
+        runtime: what computes, one of `iqa.runtimes.RUNTIMES`; the same holds.
 
     Returns:
         A float on the scale of TID2013's mean opinion scores, 0-9.
@@ -44,12 +47,12 @@ def infer(image, model=None, crop="centre"):
     Raises:
         ImageError: if the image cannot be read or is too small.
     """
-    return (model or load(crop=crop)).score(image).score
+    return (model or load(crop=crop, runtime=runtime)).score(image).score
 
 
-def features(image, model=None, crop="centre"):
+def features(image, model=None, crop="centre", runtime="auto"):
     """The 1000 features (tanh, -1..1) before the score, float32 (1000,); see `infer`."""
-    return (model or load(crop=crop)).score(image).features
+    return (model or load(crop=crop, runtime=runtime)).score(image).features
 
 
 def main():
@@ -62,7 +65,10 @@ def main():
         images = [image for image in read_mos(arguments.labels) if not wanted or image.reference in wanted]
         return locate(images, arguments.folder)
 
-    return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.crop), read_labelled)
+    def load_chosen():
+        return load(arguments.weights, arguments.crop, arguments.runtime)
+
+    return infer_images(parser, arguments, load_chosen, read_labelled)
 
 
 if __name__ == "__main__":

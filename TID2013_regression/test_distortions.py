@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import load_quietly, print_curves, run, scene_parser, scene_series
+from iqa.command_line import load_quietly, run
 from iqa.distortions import everyday_ladders
+from iqa.experiments import print_curves, scene_parser, scene_series
 from iqa.images import CROPS, read_image
 from iqa.metrics import ordered_share
 from TID2013_regression.infer_regression import WEIGHTS, load

@@ -9,8 +9,10 @@ A row a picture: its score and the cosine distance of its features from those of
 
 from scipy.spatial.distance import cosine
 
-from iqa.command_line import load_quietly, printable, run, scene_parser, scene_series, score_steps
+from iqa.command_line import load_quietly, run
+from iqa.experiments import scene_parser, scene_series, score_steps
 from iqa.images import CROPS, ImageError
+from iqa.predictions import printable
 from TID2013_regression.infer_regression import WEIGHTS, load
 
 

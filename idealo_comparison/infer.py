@@ -14,9 +14,11 @@ neighbour makes its opinion jump: --mean-opinion takes the mean over the mirror 
 from functools import cache
 from pathlib import Path
 
-from iqa.command_line import infer_images, infer_parser, load_quietly, run, write_labels
+from iqa.cards import keras2_card
+from iqa.command_line import load_quietly, run
 from iqa.datasets import locate_ratings, read_ratings
-from iqa.scoring import Scorer, keras2_card
+from iqa.inference import infer_images, infer_parser, write_labels
+from iqa.scoring import Scorer
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
 HINT = "get it with: python data/download.py idealo"
@@ -24,19 +26,19 @@ FACTS = keras2_card("histogram", "resize", "mobilenet", normalisation="minus_one
 
 
 @cache
-def load(weights=WEIGHTS, mean_opinion=False):
+def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
     """The model of `infer`, read once a process, from idealo's `.hdf5`; `mean_opinion`: of six views, see `Scorer`."""
-    return Scorer(weights, head="histogram", cardless=FACTS, mean_opinion=mean_opinion)
+    return Scorer(weights, head="histogram", cardless=FACTS, mean_opinion=mean_opinion, runtime=runtime)
 
 
-def infer(image, model=None):
+def infer(image, model=None, runtime="auto"):
     """idealo's opinion of an image (a path, a PIL image, or uint8 RGB (H, W, 3)): `Score(mean, std, histogram)`, 1-10."""
-    return (model or load()).score(image).distribution
+    return (model or load(runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None):
+def features(image, model=None, runtime="auto"):
     """The pooled features, float32 (1024,); see `infer`."""
-    return (model or load()).score(image).features
+    return (model or load(runtime=runtime)).score(image).features
 
 
 def command(description, weights):
@@ -47,13 +49,13 @@ def command(description, weights):
     arguments = parser.parse_args()
 
     def load_chosen():
-        return load(arguments.weights, arguments.mean_opinion)
+        return load(arguments.weights, arguments.mean_opinion, arguments.runtime)
 
     if arguments.labels_out:
         if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
             parser.error("--labels-out takes one folder of images")
         scorer = load_quietly(load_chosen, HINT)
-        return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments.batch_size)
+        return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments)
 
     def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)

@@ -14,14 +14,14 @@ from iqa.command_line import run
 WEIGHTS = Path(aesthetic.WEIGHTS).with_name("weights_mobilenet_technical_0.11.hdf5")
 
 
-def infer(image, model=None):
+def infer(image, model=None, runtime="auto"):
     """The technical quality of an image, as idealo's model sees it: `Score(mean, std, histogram)`, 1-10."""
-    return aesthetic.infer(image, model or aesthetic.load(WEIGHTS))
+    return aesthetic.infer(image, model or aesthetic.load(WEIGHTS, runtime=runtime))
 
 
-def features(image, model=None):
+def features(image, model=None, runtime="auto"):
     """The pooled features, float32 (1024,)."""
-    return aesthetic.features(image, model or aesthetic.load(WEIGHTS))
+    return aesthetic.features(image, model or aesthetic.load(WEIGHTS, runtime=runtime))
 
 
 def main():

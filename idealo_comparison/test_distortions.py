@@ -8,7 +8,8 @@ A row a picture: its mean score, 1-10.
 """
 
 from idealo_comparison.infer import HINT, WEIGHTS, load
-from iqa.command_line import load_quietly, print_curves, run, scene_parser, scene_series
+from iqa.command_line import load_quietly, run
+from iqa.experiments import print_curves, scene_parser, scene_series
 
 
 def main():

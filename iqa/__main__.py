@@ -8,8 +8,11 @@ Technical quality is TID2013's scale, 0-9, from a grid of patches that covers th
 
 import json
 import sys
+from itertools import tee
 
-from iqa.command_line import expand, load_quietly, parser_of, run
+from iqa.command_line import load_quietly, parser_of, run
+from iqa.inference import processors
+from iqa.inputs import named_images
 from iqa.percentiles import percentile
 from iqa.predictions import printable
 from iqa.scoring import Scorer
@@ -20,15 +23,25 @@ def main():
     parser.add_argument("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: path, beauty, technical, or error")
     arguments = parser.parse_args()
-    images, errors = expand(arguments.images)
     beauty, technical = load_quietly(
         lambda: (Scorer("ava_vanilla", head="histogram"), Scorer("tid2013_regression", crop="grid"))
     )
-    failed = len(errors)
-    for path, reason in errors:
-        print(f"{printable(path)}: {reason}", file=sys.stderr)
-    for path, beautiful in beauty.score_all(images):
-        ((_, good),) = technical.score_all([path])
+    failed, exists = 0, False
+
+    def readable():
+        nonlocal failed, exists
+        for path, reason in named_images(arguments.images):
+            exists = exists or path.exists()
+            if reason is None:
+                yield path
+            else:
+                failed += 1
+                print(f"{printable(path)}: {reason}", file=sys.stderr)
+
+    workers = max(1, processors() // 2)  # half of them for each of the two models
+    first, second = tee(readable())
+    scored = zip(beauty.score_all(first, workers=workers), technical.score_all(second, workers=workers))
+    for (path, beautiful), (_, good) in scored:
         row, reasons = {"path": printable(path)}, {beautiful.error, good.error} - {None}
         if not beautiful.error:
             score = beautiful.distribution
@@ -39,7 +52,7 @@ def main():
             print(f"{printable(path)}: {reason}", file=sys.stderr)
         failed += bool(reasons)
         print(json.dumps(row | ({"error": "; ".join(reasons)} if reasons else {})) if arguments.json else _in_words(row))
-    if not any(True for path in images if path.exists()):
+    if not exists:
         return 2
     return 1 if failed else 0
 

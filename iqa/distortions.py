@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import fft, ndimage
 
 # --- colour ------------------------------------------------------------------------------------------------------
 
@@ -68,12 +68,12 @@ def block_dct(planes):
     height, width, channels = planes.shape
     padded = np.pad(planes, ((0, -height % BLOCK), (0, -width % BLOCK), (0, 0)), mode="edge")
     blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK, channels)
-    return fft.dctn(blocks, axes=(1, 3), norm="ortho")
+    return scipy.fft.dctn(blocks, axes=(1, 3), norm="ortho")
 
 
 def inverse_block_dct(coefficients, shape):
     """The inverse of `block_dct`, cut to `shape`."""
-    blocks = fft.idctn(coefficients, axes=(1, 3), norm="ortho")
+    blocks = scipy.fft.idctn(coefficients, axes=(1, 3), norm="ortho")
     rows, _, columns, _, channels = blocks.shape
     return blocks.reshape(rows * BLOCK, columns * BLOCK, channels)[: shape[0], : shape[1]]
 
@@ -107,17 +107,17 @@ def colour_noise(image, sigma, rng):
 
 def spatially_correlated_noise(image, sigma, rng):
     """White noise averaged over 3x3 pixels, brought back to the standard deviation `sigma`."""
-    noise = ndimage.uniform_filter(rng.normal(0, 1, image.shape), size=(3, 3, 1), mode="reflect")
+    noise = scipy.ndimage.uniform_filter(rng.normal(0, 1, image.shape), size=(3, 3, 1), mode="reflect")
     return to_uint8(image + scaled_to_rms(noise, sigma))
 
 
 def masked_noise(image, rms, rng):
     """Noise that hides in texture: its amplitude follows the local contrast, `rms` is that of the whole image."""
     luma = image @ LUMA
-    mean = ndimage.uniform_filter(luma, 8)
-    contrast = np.sqrt(np.maximum(ndimage.uniform_filter(luma**2, 8) - mean**2, 0))
+    mean = scipy.ndimage.uniform_filter(luma, 8)
+    contrast = np.sqrt(np.maximum(scipy.ndimage.uniform_filter(luma**2, 8) - mean**2, 0))
     # A window that straddles an edge has contrast but masks nothing on its flat side: the minimum leaves that out.
-    mask = ndimage.minimum_filter(contrast, 8) + 1
+    mask = scipy.ndimage.minimum_filter(contrast, 8) + 1
     return to_uint8(image + scaled_to_rms(rng.normal(0, 1, image.shape) * mask[..., None], rms))
 
 
@@ -145,7 +145,7 @@ def quantization_noise(image, step, rng):
 
 
 def gaussian_blur(image, sigma, rng):
-    return to_uint8(ndimage.gaussian_filter(image.astype(np.float64), (sigma, sigma, 0), mode="reflect"))
+    return to_uint8(scipy.ndimage.gaussian_filter(image.astype(np.float64), (sigma, sigma, 0), mode="reflect"))
 
 
 def denoising(image, sigma, rng):
@@ -360,8 +360,8 @@ def chromatic_aberration(image, psnr, rng):
 
     def displaced(distance):
         offset = distance * np.array([np.sin(angle), np.cos(angle)])
-        red = ndimage.shift(planes[..., 0], offset, order=1, mode="nearest")
-        blue = ndimage.shift(planes[..., 2], -offset, order=1, mode="nearest")
+        red = scipy.ndimage.shift(planes[..., 0], offset, order=1, mode="nearest")
+        blue = scipy.ndimage.shift(planes[..., 2], -offset, order=1, mode="nearest")
         return to_uint8(np.stack([red, planes[..., 1], blue], axis=-1))
 
     return at_psnr(image, displaced, psnr, weak=0.05, strong=40.0)

@@ -6,17 +6,31 @@
 All images are read here, for training and for scoring alike.
 """
 
+import functools
+import stat
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 #: What is looked for in a folder; a file named outright is read whatever its suffix.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 
+#: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that few have looked after.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
+
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning).
 MAX_PIXELS = 2 * 89_478_485
+
+#: A larger file is refused unread.
+MAX_BYTES = 2**30
+
+
+@functools.cache
+def _formats():
+    Image.init()  # a Pillow that was built without one of them has no entry for it
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 class ImageError(ValueError):
@@ -39,23 +53,49 @@ def read_image(image):
         ImageError: if there is no such file, or it is empty, broken, truncated, no image, or too large.
         TypeError, ValueError: if an array is not uint8 of shape (H, W, 3).
     """
+    return _checked(image) if isinstance(image, np.ndarray) else np.asarray(_read(image))
+
+
+def read_resized(image, size, interpolation="bilinear"):
+    """`resize(read_image(image), size, interpolation)`, sooner: a large JPEG is decoded at a half, a quarter or an eighth.
+
+    What is decoded keeps at least `REDUCED` times `size` pixels a side, and only averages are made smaller in two steps;
+    the nearest pixel of a reduced picture would be another one.
+    """
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8:
-            raise TypeError(f"an image array must be uint8, not {image.dtype}")
-        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"an image array must have the shape (H, W, 3), not {image.shape}")
-        return image
+        return resize(_checked(image), size, interpolation)
+    smallest = REDUCED * size if interpolation == "bilinear" else None
+    return np.asarray(_read(image, smallest).resize((size, size), INTERPOLATIONS[interpolation]))
+
+
+def _checked(pixels):
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"an image array must be uint8, not {pixels.dtype}")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(f"an image array must have the shape (H, W, 3), not {pixels.shape}")
+    return pixels
+
+
+def _read(image, smallest=None):
+    """A path or PIL image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side."""
     if isinstance(image, Image.Image):
         return _to_rgb(image)
     try:
-        if Path(image).stat().st_size == 0:
+        found = Path(image).stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ImageError("it is a pipe or a device, not an image")  # which to open could take for ever
+        if found.st_size == 0:
             raise ImageError("the file is empty")
+        if found.st_size > MAX_BYTES:
+            raise ImageError(f"{found.st_size} bytes are more than {MAX_BYTES}")
         # Pillow only warns of up to twice its limit of pixels; our own check below is the error.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(image) as opened:
+            with Image.open(image, formats=_formats()) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise ImageError(f"{opened.width}x{opened.height} pixels are more than {MAX_PIXELS}")
+                if smallest:
+                    opened.draft(None, (smallest, smallest))
                 return _to_rgb(opened)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
@@ -76,7 +116,8 @@ def read_image(image):
 
 def _to_rgb(image):
     image.seek(0) if getattr(image, "is_animated", False) else image.load()
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: `exif_transpose` copies in any case
+        image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ImageError("floating point pixels, whose range nobody can tell")
     if image.mode.startswith("I"):
@@ -89,11 +130,11 @@ def _to_rgb(image):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def list_images(folder):
-    """The image files below a folder, by suffix, sorted by path."""
+    """The image files below a folder, by suffix, sorted by path; see `iqa.inputs` for more than a folder."""
     return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
@@ -152,6 +193,10 @@ def grid_patches(image, size):
 def _grid(length, size):
     return np.rint(np.linspace(0, max(0, length - size), -(-length // size))).astype(int)
 
+
+#: A JPEG that is made smaller by decoding less of it keeps so many times the pixels a side that are wanted in the end. At
+#: 6 the scores of 72 pictures of 14 to 25 megapixels moved by 0.007 at most, at 4 by 0.013, at 2 by 0.047.
+REDUCED = 6
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,  # what Keras 2 did in `load_img(target_size=...)`

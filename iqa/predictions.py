@@ -1,15 +1,14 @@
-"""The `.mat` files of predictions: write, read, and go on with a run that was killed.
+"""The `.mat` files of predictions: write and read.
 
 MATLAB version 5, compressed, with the variables that readers of the original's files know, `labels` and
 `predictions`, and beside them `filenames`, `skipped` and `provenance`.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy import io
+import scipy
 
 from iqa.files import written_whole
 from iqa.scores import normalise
@@ -59,7 +58,7 @@ def write_predictions(path, predictions):
     else:
         labels, outputs = labels[None, :], outputs[:, None]
     with written_whole(path) as file:
-        io.savemat(
+        scipy.io.savemat(
             file,
             {
                 "labels": labels,
@@ -105,6 +104,8 @@ def read_predictions(path, bins=1):
         kind = "scores" if bins == 1 else "histograms"
         raise PredictionsError(f"{path}: labels {labels.shape} and predictions {outputs.shape} are no {kind}")
     labels = labels.astype(np.float64)
+    if count and np.isnan(labels if bins == 1 else labels[:, 1:]).all():
+        raise PredictionsError(f"{path}: predictions alone, of images without labels")
     try:
         labels = labels.ravel() if bins == 1 else normalise(labels[:, 1:])
     except ValueError as error:
@@ -122,7 +123,7 @@ def read_predictions(path, bins=1):
 
 def _load(path):
     try:
-        return io.loadmat(path)
+        return scipy.io.loadmat(path)
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None
     except Exception as error:  # a broken file raises whatever its bytes happen to mean
@@ -133,38 +134,3 @@ def _load(path):
 def _text(cell):
     """A MATLAB string, which comes as an array of none or one text."""
     return "".join(np.atleast_1d(cell).astype(str))
-
-
-class Journal:
-    """Results written one at a time beside the file that they will become; a killed run finds them again.
-
-    A line an image, JSON: `name`, and `output` (a list of numbers) or `reason`. The first line says what the run is of
-    (`head`): a journal of another run is started anew. A last line torn by the kill is dropped.
-    """
-
-    def __init__(self, path, head):
-        self.path = Path(path)
-        self.done = {}
-        head = json.dumps({"run": head}, sort_keys=True)
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
-        if lines and lines[0] == head:
-            for line in lines[1:]:
-                entry = json.loads(line)
-                self.done[entry.pop("name")] = entry
-        else:
-            lines = [head]
-        with written_whole(self.path) as file:
-            file.write("".join(f"{line}\n" for line in lines).encode())
-        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, open as long as the run
-
-    def add(self, name, **entry):
-        """Note a result under `name`, on disk before the next image is begun."""
-        self.done[name] = entry
-        self.file.write(json.dumps({"name": name, **entry}) + "\n")
-        self.file.flush()
-
-    def close(self, finished):
-        """Close; a finished run needs its journal no more."""
-        self.file.close()
-        if finished:
-            self.path.unlink()

@@ -4,7 +4,7 @@ A histogram is an array (..., bins) of shares; its bins have centres, by default
 """
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 
 def centres(bins, low=1.0, high=None):
@@ -59,7 +59,7 @@ def normal_histogram(mos, deviation, values):
     mos, deviation = (np.asarray(x, np.float64)[..., None] for x in (mos, deviation))
     if np.any(deviation <= 0):
         raise ValueError("a standard deviation must be above 0")
-    return normalise(np.diff(stats.norm.cdf(edges, mos, deviation), axis=-1))
+    return normalise(np.diff(scipy.stats.norm.cdf(edges, mos, deviation), axis=-1))
 
 
 def maximum_entropy_histogram(mos, values):
@@ -77,9 +77,9 @@ def maximum_entropy_histogram(mos, values):
         raise ValueError(f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose")
 
     def excess(rate):
-        return special.softmax(rate * values) @ values - mos
+        return scipy.special.softmax(rate * values) @ values - mos
 
     limit = 1.0
     while excess(-limit) > 0 or excess(limit) < 0:
         limit *= 2
-    return special.softmax(optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14) * values)
+    return scipy.special.softmax(scipy.optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14) * values)

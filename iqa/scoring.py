@@ -1,46 +1,20 @@
-"""Image -> score, with the weights and the facts on their card.
+"""Image -> score, with the weights and the facts on their card, on a chosen runtime.
 
-    scorer = Scorer("tid2013_regression")
-    scorer.score("photo.jpg").score                 # a mean opinion score
-
-Keras is imported when the first model is loaded, so that asking for `--help` does not wait for it.
+scorer = Scorer("tid2013_regression")
+scorer.score("photo.jpg").score                 # a mean opinion score
+for path, scored in scorer.score_all(paths, workers=2): ...
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
 
-from iqa.images import CROPS, ImageError, read_image, resize, views
+from iqa.cards import CardError, card_of, read_card, sha256, weights_file
+from iqa.images import CROPS, ImageError, read_image, read_resized, resize, views
+from iqa.runtimes import open_network
 from iqa.scores import mean, std
-
-STEP = 32  # patches that go through the network at once, at most
-
-
-class CardError(ValueError):
-    """Weights that must not be used: no card, an unreadable one, or another file than the card describes."""
-
-
-def shipped_weights(name):
-    """The path of shipped weights, in an installed wheel (`iqa/weights`) or in a checkout (`weights` beside `iqa`)."""
-    here = Path(__file__).resolve().parent
-    folder = here / "weights" if (here / "weights").is_dir() else here.parent / "weights"
-    return folder / f"{name}.weights.h5"
-
-
-def card_of(weights):
-    """The path of the card beside a weight file: NAME.weights.h5 -> NAME.json."""
-    weights = Path(weights)
-    return weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
-
-
-def sha256(path):
-    """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Score(NamedTuple):
@@ -77,24 +51,38 @@ class Scored:
         return Score(float(mean(histogram)), float(std(histogram)), self.output)
 
 
-def keras2_card(head, geometry, backbone="mobilenet_v2", normalisation="imagenet", padding="keras"):
-    """The facts of weights that come without a card, as the projects of Keras 2's time saved them.
+class Geometry:
+    """What a network sees of an image.
 
     Args:
-        head: "histogram" or "regression".
-        geometry: "resize" (nearest neighbour, to 224x224) or "patch".
+        card: of the weights.
+        crop: where a model of patches looks: "centre", "left_top", or "grid" (patches that cover the image). A model of
+            whole images has no choice.
+        mean_opinion: see a whole image in the views of `iqa.images.views`.
     """
-    return {
-        "backbone": {
-            "backbone": backbone,
-            "normalisation": normalisation,
-            "padding": padding,
-            "batch_norm_epsilon": 1e-3,
-            "noise": 0.0,
-        },
-        "head": {"kind": head, "dropout": 0.75},
-        "geometry": {"kind": geometry, "size": 224, "interpolation": "nearest"},
-    }
+
+    def __init__(self, card, crop="centre", mean_opinion=False):
+        self.size, self.mean_opinion = card["geometry"]["size"], mean_opinion
+        self.crop = crop if card["geometry"].get("kind", "patch") == "patch" else None
+        self.interpolation = card["geometry"].get("interpolation")
+
+    def __str__(self):
+        if self.crop:
+            return f"{self.crop} patch of {self.size}x{self.size}"
+        views = ", mean opinion" if self.mean_opinion else ""
+        return f"whole image, {self.interpolation}, to {self.size}x{self.size}{views}"
+
+    def patches(self, image):
+        """The patches that a network sees of an image (see `Scorer.score`), uint8 (N, size, size, 3).
+
+        Raises:
+            ImageError: if the image cannot be read or is too small.
+        """
+        if self.crop:
+            return CROPS[self.crop](read_image(image), self.size)
+        if self.mean_opinion:
+            return np.stack([resize(view, self.size, self.interpolation) for view in views(read_image(image))])
+        return read_resized(image, self.size, self.interpolation)[None]
 
 
 class Scorer:
@@ -102,23 +90,24 @@ class Scorer:
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` with its card beside it.
-        crop: where a model of patches looks: "centre", "left_top", or "grid" (the mean over patches that cover the
-            image). A model of whole images has no choice.
+        crop, mean_opinion: see `Geometry`; the score is the mean over the patches or views. `mean_opinion` steadies a
+            model whose opinion jumps.
         head: "regression" or "histogram": the kind of model that the caller can use.
-        mean_opinion: score a whole image as the mean over `iqa.images.views`, which steadies a model whose opinion jumps.
         cardless: the facts of an `.hdf5` or `.h5` file of Keras 2, which has no card; see `keras2_card`.
+        runtime: one of `iqa.runtimes.RUNTIMES`.
+        threads: that a compiled runtime may use; None for all processors.
 
     Raises:
         CardError: if there is no such file, the card is missing or broken, its sha256 is another file's, or the model is
             of another kind.
         WeightsError: if the weights do not fit the network on the card.
+        RuntimeUnavailable: if the runtime is not installed here, or does not agree with Keras.
     """
 
-    def __init__(self, weights, crop="centre", head="regression", cardless=None, mean_opinion=False):
-        is_file = Path(weights).suffix in (".h5", ".hdf5")
-        path = Path(weights) if is_file else shipped_weights(weights)
-        if not path.is_file():
-            raise CardError(f"{path}: there is no such file")
+    def __init__(
+        self, weights, crop="centre", head="regression", cardless=None, mean_opinion=False, runtime="auto", threads=None
+    ):
+        path = weights_file(weights)
         has_card = path.name.endswith(".weights.h5") or card_of(path).is_file()
         self.card = cardless if cardless and not has_card else read_card(card_of(path))
         if self.card["head"]["kind"] != head:
@@ -127,29 +116,18 @@ class Scorer:
         self.sha256 = sha256(path)
         if self.sha256 != self.card.get("sha256", self.sha256):
             raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
-
-        import keras
-
-        from iqa.models import build_from_card, load_weights
-
-        try:
-            model = build_from_card(self.card)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CardError(f"{card_of(path)}: not a card ({type(error).__name__}: {error})") from None
-        load_weights(model, path)
-        self.weights, self.size = path, self.card["geometry"]["size"]
-        self.mean_opinion = mean_opinion
-        self.crop = crop if self.card["geometry"].get("kind", "patch") == "patch" else None
-        # What the last dense layer sees: after dropout, which does nothing here.
-        self._model = keras.Model(model.input, [model.output, model.layers[-1].input])
-
-    @property
-    def geometry(self):
-        """What the network sees of an image, in words."""
-        if self.crop:
-            return f"{self.crop} patch of {self.size}x{self.size}"
-        views = ", mean opinion" if self.mean_opinion else ""
-        return f"whole image, {self.card['geometry']['interpolation']}, to {self.size}x{self.size}{views}"
+        self.bins = 10 if head == "histogram" else 1
+        self.weights, self.geometry = path, Geometry(self.card, crop, mean_opinion)
+        self.network = open_network(runtime, path, self.card, self.sha256, threads)
+        # With these a worker makes a scorer like this one: on the runtime that "auto" has chosen here, not chosen anew.
+        self.recipe = {
+            "weights": str(path.resolve()),
+            "crop": crop,
+            "head": head,
+            "cardless": cardless,
+            "mean_opinion": mean_opinion,
+            "runtime": self.network.name,
+        }
 
     def score(self, image):
         """What the model says of an image (a path, a PIL image, or uint8 RGB (H, W, 3)), as a `Scored`.
@@ -157,29 +135,53 @@ class Scorer:
         Raises:
             ImageError: if the image cannot be read or is too small.
         """
-        ((_, scored),) = self._score_batch([(None, self.patches(image))])
+        ((_, scored),) = self._score_batch([(None, self.geometry.patches(image))])
         return scored
 
-    def patches(self, image):
-        """What the network sees of an image, uint8 (N, size, size, 3)."""
-        pixels = read_image(image)
-        if self.crop:
-            return CROPS[self.crop](pixels, self.size)
-        seen = views(pixels) if self.mean_opinion else [pixels]
-        return np.stack([resize(view, self.size, self.card["geometry"]["interpolation"]) for view in seen])
-
-    def score_all(self, images, batch_size=1):
+    def score_all(self, images, batch_size=1, workers=0):
         """Score many, in their order; an image that cannot be scored does not stop the others.
 
+        Args:
+            images: as for `score`; with `workers` paths alone. Taken as they are needed, so they may be any number.
+            batch_size: images that go through Keras at once. Compiled runtimes take one patch after the other.
+            workers: processes that decode, and score on a compiled runtime, so that an image whose decoding crashes is
+                an error like others; 0 for none: all happens here. A single image is not worth a process. Or an
+                `iqa.workers.Workers` of this scorer's `recipe`, already at work.
+
         Yields:
-            (image, `Scored`) for each of `images`.
+            (image, `Scored`) for each of `images`; without features if it comes from a worker.
         """
+        images = iter(images)
+        first = list(islice(images, 2 if workers else 0))
+        if len(first) > 1 and isinstance(workers, int):
+            from iqa.workers import Workers
+
+            with Workers(self.recipe, workers) as pool:
+                yield from self._score_in_workers(chain(first, images), batch_size, pool)
+        elif len(first) > 1:
+            yield from self._score_in_workers(chain(first, images), batch_size, workers)
+        else:
+            yield from self._score_waiting(((image, self._seen(image)) for image in chain(first, images)), batch_size)
+
+    def _seen(self, image):
+        try:
+            return self.geometry.patches(image)
+        except ImageError as error:
+            return Scored(error=str(error))
+
+    def _score_in_workers(self, images, batch_size, pool):
+        answers = pool.map(images)
+        if self.network.name == "keras":
+            seen = ((image, Scored(error=error) if error else patches) for image, patches, error in answers)
+            yield from self._score_waiting(seen, batch_size)
+        else:
+            for image, output, error in answers:
+                yield image, Scored(error=error) if error else Scored(output)
+
+    def _score_waiting(self, images, batch_size):
         waiting = []
-        for image in images:
-            try:
-                waiting.append((image, self.patches(image)))
-            except ImageError as error:
-                waiting.append((image, Scored(error=str(error))))
+        for image, seen in images:
+            waiting.append((image, seen))
             if len(waiting) >= batch_size:
                 yield from self._score_batch(waiting)
                 waiting = []
@@ -187,33 +189,11 @@ class Scorer:
 
     def _score_batch(self, waiting):
         patches = [entry for _, entry in waiting if not isinstance(entry, Scored)]
-        outputs = self._outputs(np.concatenate(patches)) if patches else ([], [])
+        outputs = self.network(np.concatenate(patches)) if patches else ([], [])
         start = 0
         for image, entry in waiting:
             if not isinstance(entry, Scored):
                 rows = slice(start, start + len(entry))
-                entry = Scored(*(np.mean(np.asarray(output)[rows], axis=0) for output in outputs))
+                entry = Scored(*(np.mean(output[rows], axis=0) for output in outputs))
                 start = rows.stop
             yield image, entry
-
-    def _outputs(self, patches):
-        # In steps: the activations of a patch take 15 MB, and the grid of a large photograph has hundreds of patches.
-        # `predict_on_batch` runs the same compiled function as `predict`, without building a data set around each call.
-        steps = [self._model.predict_on_batch(patches[i : i + STEP]) for i in range(0, len(patches), STEP)]
-        return [np.concatenate([np.asarray(output) for output in outputs]) for outputs in zip(*steps)]
-
-
-def read_card(path):
-    """The card at a path.
-
-    Raises:
-        CardError: if it is missing, no JSON, or lacks what a model is built from.
-    """
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        card["geometry"]["size"], card["sha256"], card["head"]["kind"], card["backbone"]["backbone"]
-    except FileNotFoundError:
-        raise CardError(f"{path}: there is no such file") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CardError(f"{path}: not a card ({type(error).__name__}: {error})") from None
-    return card

@@ -11,6 +11,13 @@ from iqa.command_line import run
 from iqa.images import read_image, sample_photograph
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Networks that are written for the runtimes go to a folder of these tests, empty at their start."""
+    os.environ["IQA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return Path(os.environ["IQA_CACHE"])
+
+
 @pytest.fixture(scope="session")
 def photograph():
     """A 256x256 patch of matplotlib's sample photograph, uint8 RGB, with flat and textured parts."""

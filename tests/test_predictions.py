@@ -5,7 +5,7 @@ import pytest
 from scipy import io
 
 from iqa.files import written_whole
-from iqa.predictions import Journal, Predictions, PredictionsError, printable, read_predictions, write_predictions
+from iqa.predictions import Predictions, PredictionsError, printable, read_predictions, write_predictions
 
 EXAMPLE = Predictions(
     np.array([1.0, 2.5]),
@@ -85,32 +85,6 @@ def test_histograms_are_not_mistaken_for_scores(tmp_path):
 
 def test_undecodable_bytes_are_shown_as_escapes():
     assert printable(os.fsdecode(b"a\xffb")) == "a\\xffb"
-
-
-def test_a_journal_remembers_across_a_kill_and_drops_a_torn_line(tmp_path):
-    journal = Journal(tmp_path / "j", {"run": 1})
-    journal.add("a", output=[1.5])
-    journal.add("b", reason="broken")
-    journal.close(finished=False)
-    with open(tmp_path / "j", "a") as file:
-        file.write('{"name": "c", "out')
-    again = Journal(tmp_path / "j", {"run": 1})
-    assert again.done == {"a": {"output": [1.5]}, "b": {"reason": "broken"}}
-    again.add("c", output=[2.0])
-    again.close(finished=False)
-    last = Journal(tmp_path / "j", {"run": 1})
-    assert set(last.done) == {"a", "b", "c"}
-    last.close(finished=True)
-    assert not (tmp_path / "j").exists()
-
-
-def test_the_journal_of_another_run_is_not_continued(tmp_path):
-    journal = Journal(tmp_path / "j", {"run": 1})
-    journal.add("a", output=[1.5])
-    journal.close(finished=False)
-    other = Journal(tmp_path / "j", {"run": 2})
-    assert other.done == {}
-    other.close(finished=True)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa import scoring
+from iqa import runtimes
+from iqa.cards import CardError, WeightsError, card_of, keras2_card, sha256, shipped_weights
 from iqa.images import ImageError
-from iqa.models import WeightsError, build_from_card, load_weights
-from iqa.scoring import CardError, Scorer, card_of, sha256
+from iqa.models import build_from_card, load_weights
+from iqa.scoring import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def test_saved_and_reloaded_weights_give_bit_equal_scores(scorer, photograph, tm
     model.set_weights([weight * np.float32(1.01) for weight in model.get_weights()])
     save_with_card(model, tmp_path / "again.weights.h5", scorer.card)
     before = model.predict_on_batch(photograph[None, 16:240, 16:240])[0, 0]
-    assert Scorer(tmp_path / "again.weights.h5").score(photograph).output[0] == before
+    again = Scorer(tmp_path / "again.weights.h5", runtime="keras")
+    assert again.score(photograph).output[0] == before
 
 
 def test_the_model_of_these_tests_tells_pictures_and_patches_apart(scorer, photograph):
@@ -46,8 +48,8 @@ def test_the_model_of_these_tests_tells_pictures_and_patches_apart(scorer, photo
 
 def test_the_grid_of_a_large_picture_goes_through_in_steps(weights, photograph, monkeypatch):
     whole = Scorer(weights, crop="grid").score(photograph).score
-    monkeypatch.setattr(scoring, "STEP", 3)
-    assert Scorer(weights, crop="grid").score(photograph).score == pytest.approx(whole, abs=1e-5)
+    monkeypatch.setattr(runtimes, "STEP", 3)
+    assert Scorer(weights, crop="grid", runtime="keras").score(photograph).score == pytest.approx(whole, abs=1e-5)
 
 
 def test_a_card_that_lacks_a_fact_of_the_network_is_refused(copied):
@@ -62,7 +64,7 @@ def test_a_score_is_the_models_own_output_for_the_centre_patch(weights, scorer, 
     model = build_from_card(scorer.card)
     load_weights(model, weights)
     expected = model.predict(photograph[None, 16:240, 16:240], verbose=0)[0, 0]
-    assert scorer.score(photograph).score == pytest.approx(float(expected), abs=1e-6)
+    assert scorer.score(photograph).score == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_paths_pil_images_and_arrays_score_alike(scorer, photograph, save):
@@ -140,7 +142,7 @@ def test_a_card_of_another_kind_of_head_is_refused(copied):
 
 def test_cards_stand_beside_their_weights():
     assert card_of("a/b.weights.h5").name == "b.json"
-    assert scoring.shipped_weights("x").name == "x.weights.h5"
+    assert shipped_weights("x").name == "x.weights.h5"
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,7 @@ def test_a_model_of_whole_images_sees_all_of_a_picture_of_any_size(histogram_wei
     scorer = Scorer(histogram_weights, head="histogram")
     small = np.ascontiguousarray(photograph[:100, :30])
     expected = np.asarray(Image.fromarray(small).resize((224, 224), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(scorer.patches(small)[0], expected)
+    np.testing.assert_array_equal(scorer.geometry.patches(small)[0], expected)
 
 
 def test_a_histogram_model_does_not_pass_for_a_regression_model(histogram_weights):
@@ -217,7 +219,8 @@ def test_old_weight_files_score_as_they_did_in_keras_2(tmp_path, photograph, kin
         pixels = photograph[16:240, 16:240]
     normalised = (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     expected = model.predict(normalised[None].astype(np.float32), verbose=0)[0]
-    output = Scorer(path, head=kind, cardless=scoring.keras2_card(kind, geometry)).score(photograph).output
+    scorer = Scorer(path, head=kind, cardless=keras2_card(kind, geometry), runtime="keras")
+    output = scorer.score(photograph).output
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
@@ -225,20 +228,20 @@ def test_old_weight_files_score_as_they_did_in_keras_2(tmp_path, photograph, kin
 def test_an_old_file_that_does_not_fit_says_where_and_loads_nothing(tmp_path):
     keras2_model("regression").save(tmp_path / "r.hdf5")
     with pytest.raises(WeightsError, match="106 layers with weights in the file, 105 in the model"):
-        Scorer(tmp_path / "r.hdf5", head="histogram", cardless=scoring.keras2_card("histogram", "resize"))
+        Scorer(tmp_path / "r.hdf5", head="histogram", cardless=keras2_card("histogram", "resize"))
     import tf_keras
 
     base = keras2_model("histogram")
     wrong = tf_keras.Model(base.input, tf_keras.layers.Dense(7)(base.layers[-3].output))
     wrong.save(tmp_path / "w.hdf5")
     with pytest.raises(WeightsError, match=r"\(1280, 7\).* where layer histogram needs .*\(1280, 10\)"):
-        Scorer(tmp_path / "w.hdf5", head="histogram", cardless=scoring.keras2_card("histogram", "resize"))
+        Scorer(tmp_path / "w.hdf5", head="histogram", cardless=keras2_card("histogram", "resize"))
 
 
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
     (tmp_path / "x.hdf5").write_bytes(b"no hdf5")
     with pytest.raises(WeightsError, match=r"x\.hdf5"):
-        Scorer(tmp_path / "x.hdf5", head="histogram", cardless=scoring.keras2_card("histogram", "resize"))
+        Scorer(tmp_path / "x.hdf5", head="histogram", cardless=keras2_card("histogram", "resize"))
 
 
 def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):

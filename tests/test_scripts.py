@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_pat
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.command_line import score_labelled
 from iqa.datasets import LabelledImage, RatedImage, locate_ratings, read_ratings
+from iqa.inference import score_labelled
 from iqa.predictions import read_predictions
 from iqa.scoring import Scored
 from TID2013_regression import (
@@ -29,6 +30,8 @@ from TID2013_regression import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = Namespace(json=False, batch_size=1, workers=0)
+
 SCRIPTS = sorted(
     path.relative_to(ROOT)
     for folder in ("TID2013_regression", "AVA", "idealo_comparison", "data")
@@ -159,8 +162,8 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
     scorer = infer_regression.load(weights)
     score_all, scored = type(scorer).score_all, []
 
-    def killed_after_two(self, images, batch_size):
-        for number, result in enumerate(score_all(self, images, batch_size)):
+    def killed_after_two(self, images, *options):
+        for number, result in enumerate(score_all(self, images, *options)):
             if number == 2:
                 raise KeyboardInterrupt
             scored.append(result[0])
@@ -171,10 +174,10 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
     monkeypatch.undo()
     assert not (tmp_path / "broken.mat").exists()
 
-    def counting(self, images, batch_size):
-        images = list(images)
-        scored.extend(images)
-        return score_all(self, images, batch_size)
+    def counting(self, images, *options):
+        for result in score_all(self, images, *options):
+            scored.append(result[0])
+            yield result
 
     monkeypatch.setattr(type(scorer), "score_all", counting)
     labelled_run(command, weights, labelled, tmp_path / "broken.mat")
@@ -184,7 +187,7 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
     assert (whole.filenames, whole.skipped) == (broken.filenames, broken.skipped)
 
 
-def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, labelled, tmp_path, photograph):
+def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, labelled, tmp_path, monkeypatch):
     import shutil
 
     other = tmp_path / "other"
@@ -192,16 +195,16 @@ def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, label
     images = [LabelledImage("i01", 1, level, 5.0, labelled / f"I01_01_{level}.BMP") for level in (1, 5)]
     moved = [LabelledImage("i01", 1, level, 5.0, other / f"I01_01_{level}.BMP") for level in (1, 5)]
 
-    class Killed:
-        sha256, geometry = infer_regression.load(weights).sha256, infer_regression.load(weights).geometry
+    scorer = infer_regression.load(weights)
 
-        def score_all(self, paths, batch_size):
-            yield paths[0], Scored(np.array([99.0], np.float32))
-            raise KeyboardInterrupt
+    def killed_after_one(self, paths, *_):
+        yield next(paths), Scored(np.array([99.0], np.float32))
+        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        score_labelled(Killed(), images, "missing", tmp_path / "p.mat", 1)
-    score_labelled(infer_regression.load(weights), moved, "missing", tmp_path / "p.mat", 1)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(type(scorer), "score_all", killed_after_one)
+        score_labelled(scorer, images, "missing", tmp_path / "p.mat", OPTIONS)
+    score_labelled(scorer, moved, "missing", tmp_path / "p.mat", OPTIONS)
     assert read_predictions(tmp_path / "p.mat").predictions.max() < 99
 
 
@@ -273,7 +276,7 @@ def test_plot_refuses_a_file_without_the_variables_at_once(command, tmp_path):
 def test_figures_go_on_the_card_of_the_weights_that_predicted_and_on_no_other(command, weights, labelled, tmp_path):
     import shutil
 
-    from iqa.scoring import card_of
+    from iqa.cards import card_of
 
     card = tmp_path / "card.json"
     shutil.copy(card_of(weights), card)
@@ -462,8 +465,8 @@ def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(comma
 def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, photograph):
     import shutil
 
+    from iqa.cards import card_of, read_card
     from iqa.models import build_from_card, load_weights
-    from iqa.scoring import card_of, read_card
     from iqa.session import save_with_card
 
     card = read_card(card_of(weights)) | {"training": {}}
@@ -541,10 +544,10 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     assert sorted(json.loads(out)) == ["histogram", "mean", "path", "percentile", "std"]
 
 
-def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histograms(weights, tmp_path):
+def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histograms(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     images = [RatedImage("a", (0.1,) * 10, tmp_path / "a.jpg")]
-    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat", 1) == 1
+    assert score_labelled(infer_vanilla.load(), images, "missing", tmp_path / "p.mat", OPTIONS) == 1
     read = read_predictions(tmp_path / "p.mat", bins=10)
     assert read.labels.shape == (0, 10)
     assert read.skipped == [("a.jpg", "the file is empty")]
@@ -553,7 +556,7 @@ def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histogra
 def test_two_labels_of_one_file_are_both_scored(weights, labelled, tmp_path):
     # AVA's ids and a CSV's paths can name the same file: "7" and "7.jpg".
     images = [LabelledImage("i01", 1, level, 5.0, labelled / "I01_01_1.BMP") for level in (1, 2)]
-    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat", 1) == 0
+    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat", OPTIONS) == 0
     assert len(read_predictions(tmp_path / "p.mat").predictions) == 2
 
 

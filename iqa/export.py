@@ -1,0 +1,99 @@
+"""Write a model as a file for a runtime that needs no Keras.
+
+    python -m iqa.export ava_vanilla --format litert --out ava_vanilla.tflite
+    python -m iqa.export runs/first/best.weights.h5 --format onnx --input uint8 --out best.onnx
+
+The file takes pixels 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8: normalisation is inside, cutting or resizing a
+picture to that size is not; the card tells how that is done. It gives two arrays, the histogram (N, 10) or score (N, 1),
+and the features behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.xml, with a .bin beside it), saved_model
+(a folder).
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+#: --format -> (Keras's name of it, suffix, the module that Keras needs for it, the extra of this project that brings it).
+FORMATS = {
+    "litert": ("litert", ".tflite", "tensorflow", None),
+    "onnx": ("onnx", ".onnx", "tf2onnx", "onnx"),
+    "openvino": ("openvino", ".xml", "openvino", "openvino"),
+    "saved_model": ("tf_saved_model", "", "tensorflow", None),
+}
+
+INPUTS = ("float32", "uint8")
+
+
+class ExportError(ValueError):
+    """A model that cannot be written in the format asked for; the message says what is missing."""
+
+
+def export(network, file, format, input="float32"):
+    """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
+
+    Args:
+        network: a `keras.Model` of pixels 0-255 (N, H, W, 3), such as `iqa.models.network_of` makes.
+        file: where to; of the suffix in `FORMATS`.
+        format: a key of `FORMATS`.
+        input: the type of the pixels, "float32" or "uint8".
+
+    Raises:
+        ExportError: if the suffix is another format's, a package is missing, or Keras's backend cannot.
+    """
+    import keras
+
+    name, suffix, module, extra = FORMATS[format]
+    file = Path(file)
+    if file.suffix != suffix:
+        raise ExportError(f"{file}: a file of {format} is named {file.stem}{suffix}")
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"{format} is written with Keras on tensorflow, not on {keras.backend.backend()}")
+    if not importlib.util.find_spec(module):
+        raise ExportError(f"{format} needs {module}: pip install 'image-quality-assessment[{extra}]'")
+    pixels = keras.Input(network.input_shape[1:], dtype=input, name="pixels")
+    cast = pixels if input == "float32" else keras.ops.cast(pixels, "float32")
+    deployed = keras.Model(pixels, network(cast))
+    deployed(keras.ops.zeros((1, *network.input_shape[1:]), input))  # ONNX wants a model that was called
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converters' own, of NumPy and of Keras
+        deployed.export(str(Path(folder) / file.name), format=name, verbose=False)
+        if file.is_dir():
+            shutil.rmtree(file)
+        # The companions first (OpenVINO's .bin): whoever sees the file finds all of it.
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == file.name):
+            os.replace(part, file.with_name(part.name))
+
+
+def main():
+    from iqa.cards import card_of, read_card, weights_file
+    from iqa.command_line import parser_of, quiet_start
+
+    parser = parser_of(__doc__)
+    parser.add_argument("weights", metavar="NAME", help="shipped weights, or a .weights.h5 with its card")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--input", choices=INPUTS, default="float32", help="type of the pixels, 0-255 (default: float32)")
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args()
+    weights = weights_file(arguments.weights)
+    card = read_card(card_of(weights))
+    with quiet_start():
+        from iqa.models import network_of
+
+        network = network_of(card, weights)
+        export(network, arguments.out, arguments.format, arguments.input)
+    shapes = " and ".join(str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs)
+    size = network.input_shape[1]
+    print(f"{arguments.out}: {arguments.input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
+    print(f"geometry: {card['geometry']}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    from iqa.command_line import run
+
+    run(main)

@@ -1,0 +1,231 @@
+"""Processes that decode and score: as many at once as there are processors, and none whose crash takes the run down.
+
+    with Workers(scorer.recipe, 2) as workers:
+        for path, array, error in workers.map(paths): ...
+
+Decoders are C code that strangers' files are fed to. A worker that dies over an image, or takes too long, is replaced; the
+image is tried once more and then reported. Workers are interpreters of their own, started from scratch rather than forked:
+the threads of TensorFlow and of the runtimes do not survive a fork, and `multiprocessing` would run the caller's script
+again.
+
+The two speak in lines of JSON, an answer followed by the bytes of its array. Nothing is unpickled, so that a worker that a
+crafted file has taken over cannot do the same to its parent.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+#: Seconds that one image may take.
+PATIENCE = 300
+
+# How often an image is tried whose worker died: once may be the machine's fault, for want of memory perhaps.
+TRIES = 2
+
+# Images handed to a worker at once: each time that it and its parent wake one another costs as much as a tenth of an image.
+# Patches, which are large, are asked for one image at a time.
+CHUNK = 8
+
+# Chunks handed out ahead of the one that is waited for, for each worker: so that a slow one does not stop the others.
+AHEAD = 4
+
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.workers import serve; serve()"
+
+
+class WorkerError(RuntimeError):
+    """Workers that cannot be started."""
+
+
+class Workers:
+    """A pool of workers; a context manager.
+
+    Args:
+        recipe: keyword arguments of `Scorer`, as JSON can hold them. With the runtime "keras" the workers decode and cut
+            alone.
+        count: of processes.
+    """
+
+    def __init__(self, recipe, count):
+        self._recipe, self._count = recipe, count
+        self._chunk = 1 if recipe["runtime"] == "keras" else CHUNK
+        self._idle = queue.SimpleQueue()
+        self._all = [_Worker(recipe) for _ in range(count)]
+        for worker in self._all:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for worker in self._all:
+            worker.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._all:
+            worker.close()
+
+    def map(self, paths):
+        """Hand out paths as they are needed.
+
+        Yields:
+            (path, array, error) in the order of `paths`: float32 (1,) or (10,), the output; with the runtime "keras" uint8
+            (N, size, size, 3), the patches. Where `error`, a line, is not None, the array is.
+        """
+        paths, waiting = iter(paths), deque()
+        for number in itertools.count():
+            # One by one at first, for a row on the terminal as soon as it is known.
+            chunk = list(itertools.islice(paths, 1 if number < 2 * self._count else self._chunk))
+            if not chunk:
+                break
+            waiting.append((chunk, self._threads.submit(self._ask, chunk)))
+            if len(waiting) > AHEAD * self._count:
+                yield from self._answered(*waiting.popleft())
+        for chunk, answers in waiting:
+            yield from self._answered(chunk, answers)
+
+    def _answered(self, chunk, answers):
+        for path, answer in zip(chunk, answers.result()):
+            yield path, *answer
+
+    def _ask(self, paths):
+        """(array, error) for each of the paths, whatever happens to the workers."""
+        worker = self._idle.get()
+        try:
+            for _ in range(TRIES):
+                if worker.died and not self._over.is_set():
+                    self._all.remove(worker)
+                    worker.close()
+                    worker = _Worker(self._recipe)
+                    self._all.append(worker)
+                answers = worker.ask(paths)
+                if answers is not None:
+                    return answers
+                if len(paths) > 1:
+                    break
+            if not worker.ready:
+                raise WorkerError(f"a worker could not be started ({worker.cause})")
+        finally:
+            self._idle.put(worker)
+        if len(paths) > 1:  # one of them is to blame: which?
+            return [self._ask([path])[0] for path in paths]
+        return [(None, worker.cause)]
+
+    def _watch(self):
+        while not self._over.wait(1):
+            for worker in list(self._all):
+                if worker.since and time.monotonic() - worker.since > PATIENCE:
+                    worker.cause = f"it took longer than {PATIENCE} s"
+                    worker.kill()
+
+
+class _Worker:
+    """The parent's end of one process."""
+
+    def __init__(self, recipe):
+        # Out of the terminal's process group: Ctrl-C is for the parent, who then ends the workers.
+        apart = {"process_group": 0} if os.name == "posix" else {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(Path(__file__).resolve().parent.parent), json.dumps(recipe)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            **apart,
+        )
+        self.ready = self.died = False
+        self.since = self.cause = None
+
+    def ask(self, paths):
+        """(array, error) for each of the paths, or None if the worker died over one of them."""
+        try:
+            if not self.ready:
+                self.ready = self._process.stdout.readline() == b"ready\n"
+            self.since = time.monotonic()
+            self._process.stdin.write(json.dumps([os.path.abspath(path) for path in paths]).encode() + b"\n")
+            self._process.stdin.flush()
+            return [self._answer() for _ in paths]
+        except (OSError, EOFError, ValueError):  # a pipe closed at any of these steps
+            self.died = True
+            code = self._exit_code()
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            self.cause = self.cause or f"its decoder crashed ({how})"
+            return None
+        finally:
+            self.since = None
+
+    def _answer(self):
+        head = json.loads(self._process.stdout.readline())
+        self.since = time.monotonic()
+        if "error" in head:
+            return None, head["error"]
+        array = np.empty(head["shape"], head["dtype"])
+        if self._process.stdout.readinto(memoryview(array).cast("B")) != array.nbytes:
+            raise EOFError
+        return array, None
+
+    def _exit_code(self):
+        try:
+            return self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
+
+    def kill(self):
+        self._process.kill()
+
+    def close(self):
+        self._process.wait()
+        self._process.stdout.close()
+        with contextlib.suppress(OSError):  # what was written to it may not have gone out
+            self._process.stdin.close()
+
+
+# --- the worker's own side -------------------------------------------------------------------------------------------
+
+
+def serve():
+    """Answer the questions on stdin until it is closed; what the process of a worker does."""
+    from iqa.cards import card_of, read_card
+    from iqa.images import ImageError
+    from iqa.scoring import Geometry, Scorer
+
+    # The answers go out by a descriptor of their own: whatever prints to stdout must not garble them.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    recipe = json.loads(sys.argv[2])
+    if recipe["runtime"] == "keras":
+        card = recipe["cardless"] or read_card(card_of(recipe["weights"]))
+        answer_of = Geometry(card, recipe["crop"], recipe["mean_opinion"]).patches
+    else:
+        scorer = Scorer(**recipe, threads=1)
+
+        def answer_of(path):
+            return scorer.score(path).output
+
+    answers.write(b"ready\n")
+    answers.flush()
+    for line in sys.stdin.buffer:
+        for path in json.loads(line):
+            try:
+                array = np.ascontiguousarray(answer_of(path))
+                head, body = {"shape": array.shape, "dtype": array.dtype.str}, memoryview(array).cast("B")
+            except ImageError as error:
+                head, body = {"error": str(error)}, b""
+            except MemoryError:
+                head, body = {"error": "it needs more memory than there is"}, b""
+            answers.write(json.dumps(head).encode() + b"\n")
+            answers.write(body)
+        answers.flush()

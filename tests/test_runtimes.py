@@ -1,0 +1,173 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from iqa import export, runtimes
+from iqa.cards import card_of
+from iqa.images import sample_photograph
+from iqa.runtimes import FASTEST_FIRST, CompiledNetwork, RuntimeUnavailable, cache_folder
+from iqa.scoring import Scorer
+
+
+@pytest.fixture(scope="module")
+def by_keras(weights):
+    return Scorer(weights, runtime="keras")
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path, weights):
+    """A copy of what the cache holds of these weights, to be spoilt."""
+    (entry,) = cache_folder().glob(f"{Scorer(weights, runtime='litert').sha256[:16]}-*")
+    shutil.copytree(entry, tmp_path / "cache" / entry.name)
+    monkeypatch.setenv("IQA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("runtime", FASTEST_FIRST)
+def test_every_runtime_scores_as_keras_does(weights, by_keras, photograph, runtime):
+    scorer = Scorer(weights, runtime=runtime)
+    expected, found = by_keras.score(photograph), scorer.score(photograph)
+    assert scorer.network.description.startswith(f"{runtime} ")
+    np.testing.assert_allclose(found.output, expected.output, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.features, expected.features, rtol=0, atol=1e-4)
+
+
+def test_bfloat16_scores_nearly_as_keras_does_or_says_that_the_processor_cannot(photograph):
+    try:
+        scorer = Scorer("ava_vanilla", head="histogram", runtime="openvino-bf16")
+    except RuntimeUnavailable as error:
+        assert "bfloat16" in str(error)
+        pytest.skip(str(error))
+    expected = Scorer("ava_vanilla", head="histogram", runtime="keras").score(photograph).score
+    assert scorer.score(photograph).score == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "openvino"])
+def test_a_batch_gives_the_same_numbers_as_one_at_a_time(weights, photograph, runtime):
+    network = Scorer(weights, runtime=runtime).network
+    patches = np.stack([np.roll(photograph, 20 * n, axis=1)[:224, :224] for n in range(3)])
+    together = network(patches)
+    alone = [np.concatenate(parts) for parts in zip(*[network(patch[None]) for patch in patches])]
+    for a, b in zip(together, alone):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_auto_takes_the_first_that_agrees_with_keras(weights, monkeypatch):
+    class Disagrees(CompiledNetwork):
+        def __init__(self, name, *arguments):
+            if name == FASTEST_FIRST[0]:
+                raise RuntimeUnavailable("it differs")
+            super().__init__(name, *arguments)
+
+    assert Scorer(weights).network.name == FASTEST_FIRST[0]
+    monkeypatch.setattr(runtimes, "CompiledNetwork", Disagrees)
+    assert Scorer(weights).network.name == FASTEST_FIRST[1]
+
+
+def test_without_any_other_runtime_keras_scores_and_that_is_said(weights, monkeypatch):
+    monkeypatch.setattr(runtimes, "FASTEST_FIRST", ())
+    with pytest.warns(UserWarning, match="scoring with Keras, which is slow"):
+        assert Scorer(weights).network.name == "keras"
+
+
+def test_a_runtime_that_is_not_installed_is_refused_with_the_command_that_installs_it(weights, monkeypatch):
+    monkeypatch.setitem(runtimes._MODULES, "onnx", "no_such_module")
+    with pytest.raises(RuntimeUnavailable, match=r"pip install 'image-quality-assessment\[onnx\]'"):
+        Scorer(weights, runtime="onnx")
+
+
+def test_a_file_that_says_something_else_than_keras_did_is_not_used(weights, own_cache):
+    (probe,) = own_cache.glob("*/probe.npz")
+    with np.load(probe) as arrays:
+        np.savez(probe, patches=arrays["patches"], outputs=arrays["outputs"] + 0.01)
+    with pytest.raises(RuntimeUnavailable, match=r"litert differs from Keras by 0\.01"):
+        Scorer(weights, runtime="litert")
+
+
+@pytest.mark.parametrize("content", [b"", b"no network"])
+def test_a_damaged_file_is_not_used(weights, own_cache, content):
+    (file,) = own_cache.glob("*/network.tflite")
+    file.write_bytes(content)
+    with pytest.raises(RuntimeUnavailable, match="litert cannot open"):
+        Scorer(weights, runtime="litert")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn"])
+def test_a_damaged_probe_is_written_anew(weights, own_cache, content):
+    (probe,) = own_cache.glob("*/probe.npz")
+    probe.write_bytes(content)
+    assert Scorer(weights, runtime="litert").network.name == "litert"
+
+
+def test_another_padding_is_another_network_in_the_cache(weights, own_cache, tmp_path, photograph):
+    for path in (weights, card_of(weights)):
+        shutil.copy(path, tmp_path)
+    copied = tmp_path / weights.name
+    card = json.loads(card_of(copied).read_text())
+    card["backbone"]["padding"] = "symmetric"
+    card_of(copied).write_text(json.dumps(card))
+    assert Scorer(copied, runtime="litert").score(photograph) != Scorer(weights, runtime="litert").score(photograph)
+    assert len(list(own_cache.iterdir())) == 2
+
+
+def test_the_first_score_of_a_new_process_needs_neither_tensorflow_nor_keras():
+    code = """
+import sys
+from AVA.infer_vanilla import infer
+print(infer(sys.argv[1], runtime="litert").mean, *sorted({"tensorflow", "keras", "scipy.stats"} & set(sys.modules)))
+"""
+    expected = Scorer("ava_vanilla", head="histogram", runtime="litert").score(sample_photograph()).score
+    done = subprocess.run([sys.executable, "-c", code, sample_photograph()], capture_output=True, text=True)
+    assert done.stdout.split() == [str(expected)], done.stderr
+
+
+def test_another_backend_of_keras_is_used_if_it_is_asked_for(weights):
+    code = f"""
+from iqa.scoring import Scorer
+print(Scorer({str(weights)!r}).network.description)
+"""
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.split("\n")[0] == "keras on jax", done.stderr
+
+
+# --- python -m iqa.export -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("input", export.INPUTS)
+def test_an_exported_litert_file_takes_pixels_and_scores_as_keras_does(
+    command, weights, by_keras, photograph, tmp_path, input
+):
+    from ai_edge_litert.interpreter import Interpreter
+
+    code, out, _ = command(export, weights, "--format", "litert", "--input", input, "--out", tmp_path / "m.tflite")
+    assert code == 0
+    assert f"{input} pixels (N, 224, 224, 3), 0-255 -> (N, 1) and (N, 1000)" in out
+    interpreter = Interpreter(str(tmp_path / "m.tflite"))
+    interpreter.allocate_tensors()
+    (source,) = interpreter.get_input_details()
+    assert source["dtype"] == np.dtype(input)
+    interpreter.set_tensor(source["index"], photograph[None, 16:240, 16:240].astype(input))
+    interpreter.invoke()
+    outputs = [interpreter.get_tensor(target["index"]) for target in interpreter.get_output_details()]
+    (score,) = [output for output in outputs if output.shape == (1, 1)]
+    assert score[0, 0] == pytest.approx(by_keras.score(photograph).score, abs=1e-4)
+
+
+@pytest.mark.parametrize("format, name", [("onnx", "m.onnx"), ("openvino", "m.xml"), ("saved_model", "m")])
+def test_the_other_formats_are_written_whole(command, weights, tmp_path, format, name):
+    assert command(export, weights, "--format", format, "--out", tmp_path / name)[0] == 0
+    beside = {"m.bin"} if format == "openvino" else set()
+    assert {path.name for path in tmp_path.iterdir()} == {name} | beside
+
+
+def test_a_wrong_suffix_is_refused_in_one_line(command, weights, tmp_path):
+    code, _, err = command(export, weights, "--format", "onnx", "--out", tmp_path / "m.tflite")
+    assert code == 2
+    assert err.splitlines()[-1].endswith("m.tflite: a file of onnx is named m.onnx")
