@@ -1,7 +1,7 @@
 """Score images with the AVA patches model: 224x224 pixels at their own size, from the centre of the image.
 
     python AVA/infer_patches.py photo.jpg holiday/
-    python AVA/infer_patches.py photo.jpg --crop grid
+    python AVA/infer_patches.py holiday/ --crop grid --out scores.csv
     python AVA/infer_patches.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_patches.mat
 
 From another project:

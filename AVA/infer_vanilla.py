@@ -1,6 +1,7 @@
 """Score images with the AVA vanilla model: the whole image, resized to 224x224.
 
     python AVA/infer_vanilla.py photo.jpg holiday/
+    python AVA/infer_vanilla.py holiday/ --out scores.csv
     python AVA/infer_vanilla.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_vanilla.mat
 
 From another project:

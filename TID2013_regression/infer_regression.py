@@ -1,7 +1,7 @@
 """Score the technical quality of images with the TID2013 model: 0 (worst) to 9.
 
     python TID2013_regression/infer_regression.py photo.jpg holiday/
-    python TID2013_regression/infer_regression.py photo.jpg --crop grid
+    python TID2013_regression/infer_regression.py holiday/ --crop grid --out scores.csv
     python TID2013_regression/infer_regression.py --labels data/tid2013/mos_with_names.txt --images data/tid2013 \\
         --references i01 i02 i03 --out TID2013_regression/tid_wtf_regression.mat
 

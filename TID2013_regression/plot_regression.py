@@ -2,6 +2,7 @@
 
 python TID2013_regression/plot_regression.py
 python TID2013_regression/plot_regression.py FILE.mat --json metrics.json --figure figure.png
+python TID2013_regression/plot_regression.py FILE.mat --distortions --heat-map errors.pdf
 python TID2013_regression/plot_regression.py FILE.mat --distortion 10
 """
 
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from iqa.command_line import parser_of, run
+from iqa.distortions import DISTORTIONS as TYPES
 from iqa.files import written_whole
+from iqa.intervals import add_interval_options, print_intervals
 from iqa.metrics import agreement, correlations
 from iqa.predictions import read_predictions
 
@@ -63,6 +66,22 @@ def print_table(result):
     print(f"SRCC: SpearmanrResult(correlation={result.srcc[0]}, pvalue={result.srcc[1]})")
 
 
+def print_distortions(tables):
+    """Figures by distortion, with the share of scenes whose levels are ranked as people ranked them; then by level."""
+    for distortion, (_, labels, scores) in tables.items():
+        ranked = np.mean((np.argsort(labels, axis=1) == np.argsort(scores, axis=1)).all(axis=1))
+        print(f"distortion {distortion:2d}: {_figures(labels, scores)}, ranked as people {ranked:.2f} of scenes")
+    for level in range(LEVELS):
+        labels, scores = (np.concatenate([table[side][:, level] for table in tables.values()]) for side in (1, 2))
+        print(f"level {level + 1}: {_figures(labels, scores)}")
+
+
+def _figures(labels, scores):
+    lcc, srcc = correlations(labels.ravel(), scores.ravel())
+    rmse = np.sqrt(np.mean((labels - scores) ** 2))
+    return f"n {labels.size:4d}, LCC {lcc:.4f}, SRCC {srcc:.4f}, RMSE {rmse:.4f}"
+
+
 def note_figures(card_path, predictions, result):
     """Add the correlations to a card under the geometry and the scenes that they were measured with.
 
@@ -88,7 +107,9 @@ def main():
     parser.add_argument("--show", action="store_true", help="open the figure")
     parser.add_argument("--distortion", type=int, help="print labels and predictions of one distortion's levels instead")
     parser.add_argument("--card", type=Path, help="note LCC and SRCC on the card of the weights that predicted")
-    parser.add_argument("--distortions", action="store_true", help="print LCC and SRCC of each distortion as well")
+    parser.add_argument("--distortions", action="store_true", help="print the figures of each distortion and level as well")
+    parser.add_argument("--heat-map", type=Path, help="draw the error by distortion and level here")
+    add_interval_options(parser)
     arguments = parser.parse_args()
     predictions = read_predictions(arguments.file)
     result = agreement(predictions.labels, predictions.predictions)
@@ -99,12 +120,19 @@ def main():
         print_scenes(tables[arguments.distortion])
         return 0
     print_table(result)
+    scenes = [image_id.partition("_")[0] for image_id in predictions.ids] if predictions.filenames else None
+    print_intervals(predictions.labels, predictions.predictions, arguments, scenes)
     if predictions.skipped:
         print(f"{len(predictions.skipped)} images were skipped, see `skipped` in {arguments.file}", file=sys.stderr)
     if arguments.distortions:
-        for distortion, (_, labels, scores) in tables.items():
-            lcc, srcc = correlations(labels.ravel(), scores.ravel())
-            print(f"distortion {distortion:2d}: n {labels.size:4d}, LCC {lcc:.4f}, SRCC {srcc:.4f}")
+        print_distortions(tables)
+    if arguments.heat_map:
+        from iqa.plots import heat_map
+
+        errors = [np.sqrt(np.mean((scores - labels) ** 2, axis=0)) for _, labels, scores in tables.values()]
+        names = [f"{number} {TYPES[number].name}" for number in tables]
+        heat_map(np.array(errors), names, [f"level {level}" for level in range(1, LEVELS + 1)], "RMSE", arguments.heat_map)
+        print(f"{arguments.heat_map}: root mean square error of the score (TID2013, 0-9) by distortion and level")
     if arguments.json:
         with written_whole(arguments.json) as file:
             file.write(json.dumps(result.as_json(), indent=1).encode())

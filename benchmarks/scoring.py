@@ -104,8 +104,8 @@ def ours(weights, runtime):
         options = SimpleNamespace(batch_size=BATCH if runtime == "keras" else 1, workers=pool)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "scores.mat"
-            images = (Image(str(file), file, np.full(10, 0.1)) for file in files)
-            score_to_file(scorer, images, {}, options, out)
+            images = [Image(str(file), file, np.full(10, 0.1)) for file in files]
+            score_to_file(scorer, lambda: images, {}, options, out)
             return read_predictions(out, bins=10).predictions
 
     return score
@@ -209,8 +209,8 @@ def run_side(name, arguments, files):
     print("first", flush=True)
     options = SimpleNamespace(batch_size=BATCH if name == "keras" else 1, workers=processors())
     with tempfile.TemporaryDirectory() as folder:
-        listed = (Image(str(path), path) for path in files)
-        return score_to_file(scorer, listed, {}, options, Path(folder) / "scores.mat")
+        listed = [Image(str(path), path) for path in files]
+        return score_to_file(scorer, lambda: listed, {}, options, Path(folder) / "scores.mat")
 
 
 def memory(arguments):

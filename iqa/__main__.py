@@ -7,11 +7,12 @@ Technical quality is TID2013's scale, 0-9, from a grid of patches that covers th
 """
 
 import json
+import os
 import sys
 from itertools import tee
 
 from iqa.command_line import load_quietly, parser_of, run
-from iqa.inference import processors
+from iqa.inference import print_error, processors
 from iqa.inputs import named_images
 from iqa.percentiles import percentile
 from iqa.predictions import printable
@@ -31,12 +32,12 @@ def main():
     def readable():
         nonlocal failed, exists
         for path, reason in named_images(arguments.images):
-            exists = exists or path.exists()
+            exists = exists or os.path.exists(path)
             if reason is None:
                 yield path
             else:
                 failed += 1
-                print(f"{printable(path)}: {reason}", file=sys.stderr)
+                print_error(path, reason, arguments.json)
 
     workers = max(1, processors() // 2)  # half of them for each of the two models
     first, second = tee(readable())
@@ -51,7 +52,9 @@ def main():
         for reason in reasons:
             print(f"{printable(path)}: {reason}", file=sys.stderr)
         failed += bool(reasons)
-        print(json.dumps(row | ({"error": "; ".join(reasons)} if reasons else {})) if arguments.json else _in_words(row))
+        if arguments.json and reasons:
+            row["error"] = "; ".join(reasons)
+        print(json.dumps(row) if arguments.json else _in_words(row), flush=True)
     if not exists:
         return 2
     return 1 if failed else 0

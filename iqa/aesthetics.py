@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from iqa import scores
+from iqa.cards import sha256
 from iqa.command_line import parser_of, quiet_start, train_parser
 from iqa.datasets import check_apart, locate_ratings, oversample, read_ratings
 from iqa.files import written_whole
+from iqa.intervals import add_interval_options, print_intervals
 from iqa.metrics import distribution_agreement
 from iqa.predictions import read_predictions
 
@@ -105,6 +107,7 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
                 "labels": arguments.train_labels.name,
                 "oversampled": arguments.oversample,
                 "steady": arguments.steady,
+                "began with": sha256(arguments.weights) if arguments.weights else facts["backbone_weights"],
                 "seed": arguments.seed,
             },
         },
@@ -143,6 +146,7 @@ def plot(description, predictions):
     parser.add_argument("--json", type=Path, help="write the metrics here")
     parser.add_argument("--figure", type=Path, help="write the distributions of means and standard deviations here")
     parser.add_argument("--show", action="store_true", help="open the figure")
+    add_interval_options(parser)
     arguments = parser.parse_args()
     read = read_predictions(arguments.file, bins=10)
     result = distribution_agreement(read.labels, read.predictions)
@@ -156,6 +160,7 @@ def plot(description, predictions):
     print(f"LCC (std dev): {result.lcc_std}")
     print(f"SRCC (std dev): SpearmanrResult(correlation={result.srcc_std[0]}, pvalue={result.srcc_std[1]})")
     print(f"EMD L1: {result.emd_l1}")
+    print_intervals(read.labels, read.predictions, arguments)
     if read.skipped:
         print(f"{len(read.skipped)} images were skipped, see `skipped` in {arguments.file}", file=sys.stderr)
     if arguments.json:

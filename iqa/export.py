@@ -11,7 +11,6 @@ and the features behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.
 
 import importlib.util
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -48,8 +47,10 @@ def export(network, file, format, input="float32"):
 
     name, suffix, module, extra = FORMATS[format]
     file = Path(file)
-    if file.suffix != suffix:
-        raise ExportError(f"{file}: a file of {format} is named {file.stem}{suffix}")
+    if file.suffix != suffix or not file.stem.strip("."):
+        raise ExportError(f"{file}: {format} is written to a name like {file.stem.strip('.') or 'model'}{suffix}")
+    if file.is_dir() and not (format == "saved_model" and (file / "saved_model.pb").is_file()):
+        raise ExportError(f"{file}: a folder, which stays as it is")
     if keras.backend.backend() != "tensorflow":
         raise ExportError(f"{format} is written with Keras on tensorflow, not on {keras.backend.backend()}")
     if not importlib.util.find_spec(module):
@@ -62,10 +63,11 @@ def export(network, file, format, input="float32"):
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converters' own, of NumPy and of Keras
         deployed.export(str(Path(folder) / file.name), format=name, verbose=False)
-        if file.is_dir():
-            shutil.rmtree(file)
+        if file.is_dir():  # out of the way, and gone with the temporary folder
+            os.replace(file, Path(folder) / ".before")
         # The companions first (OpenVINO's .bin): whoever sees the file finds all of it.
-        for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == file.name):
+        parts = [part for part in Path(folder).iterdir() if part.name != ".before"]
+        for part in sorted(parts, key=lambda part: part.name == file.name):
             os.replace(part, file.with_name(part.name))
 
 

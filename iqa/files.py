@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import glob
 import os
 import tempfile
 from contextlib import contextmanager
@@ -38,9 +39,9 @@ def temporary_beside(path, durable=False):
         os.rmdir(folder)
 
 
-def remove_leftovers(folder):
-    """Remove what writers of `temporary_beside` that were killed left in a folder."""
-    for left in Path(folder).glob(".*.????????"):
+def remove_leftovers(folder, name="*"):
+    """Remove what writers of `temporary_beside` that were killed left in a folder, of all files or of one `name`."""
+    for left in Path(folder).glob(f".{name if name == '*' else glob.escape(name)}.????????"):
         if left.is_dir() and {inner.name for inner in left.iterdir()} <= {left.name[1:-9]}:
             for inner in left.iterdir():
                 inner.unlink()

@@ -15,7 +15,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 #: What is looked for in a folder; a file named outright is read whatever its suffix.
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")
+)
 
 #: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that few have looked after.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
@@ -115,7 +117,9 @@ def _read(image, smallest=None):
 
 
 def _to_rgb(image):
-    image.seek(0) if getattr(image, "is_animated", False) else image.load()
+    if getattr(image, "is_animated", False):
+        image.seek(0)
+    image.load()
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: `exif_transpose` copies in any case
         image = ImageOps.exif_transpose(image)
     if image.mode == "F":

@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from collections import deque
-from importlib.metadata import version
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from iqa.command_line import load_quietly, natural, parser_of, positive
-from iqa.files import written_whole
+from iqa.files import remove_leftovers, written_whole
 from iqa.images import ImageError
 from iqa.inputs import images_below, named_images
 from iqa.journal import Image, Journal
@@ -25,14 +26,13 @@ from iqa.run_folder import now
 from iqa.runtimes import RUNTIMES
 
 
-def infer_parser(description, weights, crops=(), batch_size=1):
+def infer_parser(description, weights, crops=()):
     """The parser that all infer scripts share.
 
     Args:
         description: the script's docstring.
         weights: the default of --weights.
         crops: choices of --crop; none for a model of whole images.
-        batch_size: the default of --batch-size.
     """
     parser = parser_of(description)
     parser.add_argument(
@@ -48,9 +48,7 @@ def infer_parser(description, weights, crops=(), batch_size=1):
         parser.add_argument("--crop", choices=crops, default="centre", help="which patches are seen (default: centre)")
     parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest there is)")
     parser.add_argument("--workers", type=natural, default=processors(), help="processes (default: one a processor)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=batch_size, help=f"images a step of Keras (default: {batch_size})"
-    )
+    parser.add_argument("--batch-size", type=positive, default=1, help="images a step of Keras (default: 1)")
     parser.add_argument("--labels", type=Path, help="labels of a labelled set")
     parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
     return parser
@@ -85,11 +83,15 @@ def infer_images(parser, arguments, load, read_labelled, hint=""):
     scorer = load_quietly(load, hint)
     if images is not None:
         return score_labelled(scorer, images, f"not in {arguments.folder}", arguments.out, arguments)
-    found = named_images(arguments.images, arguments.list)
     if not arguments.out:
-        return print_scores(scorer, found, arguments)
+        return print_scores(scorer, named_images(arguments.images, arguments.list), arguments)
     head = {"named": [printable(name) for name in (*arguments.images, *arguments.list)], "in": printable(os.getcwd())}
-    return score_to_file(scorer, (Image(str(path), path, reason=reason) for path, reason in found), head, arguments)
+
+    def listed():
+        for path, reason in named_images(arguments.images, arguments.list):
+            yield Image(str(path), path, reason=reason)
+
+    return score_to_file(scorer, listed, head, arguments)
 
 
 def print_scores(scorer, found, options):
@@ -128,6 +130,8 @@ def print_scores(scorer, found, options):
     for path, reason in refused:
         print_error(path, reason, options.json)
         exists = exists or os.path.exists(path)
+    if not scored and not failed and not refused:
+        print("no image was named", file=sys.stderr)
     if not scored and not exists:
         return 2
     return 1 if failed or refused else 0
@@ -150,57 +154,77 @@ def score_labelled(scorer, images, missing, out, options):
     labels = hashlib.sha256()
     for image in images:
         labels.update(json.dumps([image.name, image.label]).encode())
-    listed = (
-        Image(image.name, image.path, np.atleast_1d(image.label), reason=None if image.path else missing)
-        for image in images
-    )
+
+    def listed():
+        for image in images:
+            yield Image(image.name, image.path, np.atleast_1d(image.label), reason=None if image.path else missing)
+
     return score_to_file(scorer, listed, {"labels": labels.hexdigest()}, options, out)
 
 
-def score_to_file(scorer, images, head, options, out=None):
+def score_to_file(scorer, listed, head, options, out=None):
     """Score images and write them to a file in their order; a killed run goes on where it stopped.
 
     Args:
         scorer: `iqa.scoring.Scorer`.
-        images: an iterable of `iqa.journal.Image`.
+        listed: function that returns an iterable of `iqa.journal.Image`; asked again when all are scored, for those that
+            have come or changed meanwhile.
         head: what the images are, as JSON can hold it: a run of others is another run.
         options: with `batch_size`, `workers` and, unless it is given, `out`, the file to write.
 
     Returns:
-        The exit code: 1 if an image was skipped, 2 if nothing that was named exists.
-    """
-    from tqdm import tqdm
+        The exit code: 1 if an image was skipped; 2 if nothing that was named exists, and then nothing is written.
 
-    out = out or options.out
+    Raises:
+        JournalError: if the journal beside the file cannot be written.
+    """
+    out, where_from = out or options.out, provenance(scorer)
     head |= {"weights": scorer.sha256, "geometry": str(scorer.geometry), "runtime": scorer.network.description}
     with Journal(out.with_name(f"{out.name}.journal"), head) as journal:
         if journal.replaced:
             print(f"{journal.path} is of another run: begun anew", file=sys.stderr)
-        for key, what in journal.list(images):
-            print(f"{printable(key)}: {what}", file=sys.stderr)
-        total, done = journal.count()
-        positions = deque()
-
-        def waiting():
-            for position, path in journal.waiting():
-                positions.append(position)
-                yield path
-
-        with tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar:
-            for _, result in scorer.score_all(waiting(), options.batch_size, options.workers):
-                journal.record(positions.popleft(), result.output, result.error)
-                bar.update()
-        write_scores(out, journal, scorer.bins, provenance(scorer))
-        skipped, exists = 0, False
+        for _ in range(1 if "-" in getattr(options, "list", ()) else 2):  # stdin cannot be read again
+            for key, what in journal.list(listed()):
+                print(f"{printable(key)}: {what}", file=sys.stderr)
+            _score_waiting(scorer, journal, options)
+        total, skipped, exists = journal.count()[0], 0, False
         for image in journal.images(scored=False):
             skipped += 1
-            exists = exists or bool(image.path and image.path.exists())
+            exists = exists or bool(image.path and os.path.exists(image.path))
             print_error(image.path or image.key, image.reason)
+        nothing = total == skipped and not exists
+        if not nothing:
+            remove_leftovers(out.parent, out.name)
+            write_scores(out, journal, scorer.bins, where_from)
         journal.finish()
-    print(f"{out}: {total - skipped} images scored, {skipped} skipped")
-    if total == skipped and not exists:
+    if nothing:
+        print(f"{out}: not written, nothing that was named exists", file=sys.stderr)
         return 2
+    print(f"{out}: {total - skipped} images scored, {skipped} skipped")
     return 1 if skipped else 0
+
+
+def _score_waiting(scorer, journal, options):
+    """Score what the journal says is waiting, with a bar of progress."""
+    from tqdm import tqdm
+
+    total, done = journal.count()
+    if total == done:
+        return
+    positions = deque()
+
+    def waiting():
+        for position, path in journal.waiting():
+            positions.append(position)
+            yield path
+
+    with (
+        tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
+        closing(scorer.score_all(waiting(), options.batch_size, options.workers)) as results,
+    ):
+        for _, result in results:
+            journal.record(positions.popleft(), result.output, result.error)
+            bar.update()
 
 
 def write_labels(scorer, folder, out, options):
@@ -208,10 +232,15 @@ def write_labels(scorer, folder, out, options):
 
     The `image_id` is the path below the folder, so that `read_ratings` and `locate_ratings` find the files again.
     """
-    images = [path for path, reason in images_below(folder) if reason is None]
+    images, rows, refused = [], [], 0
+    for path, reason in images_below(folder):
+        if reason is None:
+            images.append(path)
+        else:
+            refused += 1
+            print_error(path, reason)
     if not images:
         raise ImageError(f"{folder}: a folder without images")
-    rows, refused = [], 0
     for path, result in scorer.score_all(images, options.batch_size, options.workers):
         if result.error:
             refused += 1
@@ -226,12 +255,19 @@ def write_labels(scorer, folder, out, options):
 
 def provenance(scorer):
     """Where predictions come from, a dict of text: model, weights, geometry, runtime, versions, time."""
+
+    def version_of(package):
+        try:
+            return version(package)
+        except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
+            return "of unknown version"
+
     packages = (*scorer.network.packages, "numpy", "pillow")
     return {
         "model": scorer.weights.name.removesuffix(".h5").removesuffix(".weights"),
         "weights_sha256": scorer.sha256,
         "geometry": str(scorer.geometry),
         "runtime": scorer.network.description,
-        "versions": ", ".join(f"{name} {version(name)}" for name in packages),
+        "versions": ", ".join(f"{name} {version_of(name)}" for name in packages),
         "utc": now(),
     }

@@ -1,5 +1,6 @@
 """The images that were meant: files, folders, patterns and lists of paths -> one path after the other, however many."""
 
+import fnmatch
 import glob
 import os
 import sys
@@ -14,24 +15,25 @@ def images_below(folder):
     Yields:
         (path, None), or (path, reason) for a folder that cannot be read.
     """
+    for path, reason in _files_below(folder):
+        if reason or os.path.splitext(path)[1].lower() in SUFFIXES:
+            yield Path(path), reason
+
+
+def _files_below(folder):
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            # Names alone, not entries: a folder may hold a million.
+            names = sorted(f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found)
     except OSError as error:
-        yield Path(folder), f"the folder cannot be read ({error.strerror})"
+        yield folder, f"the folder cannot be read ({error.strerror})"
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from images_below(entry.path)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file(entry):
-            yield Path(entry.path), None
-
-
-def _is_file(entry):
-    try:
-        return entry.is_file()
-    except OSError:  # a link that goes in circles
-        return False
+    for name in sorted(names, key=lambda name: name.removesuffix("/")):
+        path = os.path.join(folder, name.removesuffix("/"))
+        if name.endswith("/"):
+            yield from _files_below(path)
+        elif os.path.isfile(path):  # and no link that goes in circles
+            yield path, None
 
 
 def named_images(named, lists=()):
@@ -53,27 +55,49 @@ def named_images(named, lists=()):
     for name in named:
         yield from _meant(name)
     for file in lists:
-        for name in listed(file):
-            yield from _meant(name)
+        try:
+            for name in listed(file):
+                yield from _meant(name)
+        except OSError as error:
+            yield Path(file), f"the list cannot be read ({error.strerror})"
 
 
 def _meant(name):
-    path = Path(name)
-    if path.is_dir():
-        found = images_below(path)
-        reason = "a folder without images"
-    elif not path.exists() and glob.has_magic(str(name)):
-        found = ((Path(match), None) for match in glob.iglob(str(name), recursive=True) if os.path.isfile(match))
-        reason = "no file is called so"
+    name = str(name)
+    if os.path.isdir(name):
+        found, reason = images_below(name), "a folder without images"
+    elif not os.path.lexists(name) and glob.has_magic(name):
+        found, reason = _matching(name), "no image is called so"
     else:
-        yield path, None
+        yield Path(name), None
         return
     empty = True
     for entry in found:
         empty = False
         yield entry
     if empty:
-        yield path, reason
+        yield Path(name), reason
+
+
+def _matching(pattern):
+    """What a pattern stands for; `**` is any number of folders, of which linked ones are not entered."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        for match in sorted(glob.glob(pattern)):
+            yield from images_below(match) if os.path.isdir(match) else [(Path(match), None)]
+        return
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    for path, reason in _files_below(os.path.join(*parts[:fixed]) if fixed else "."):
+        if reason or _fits(Path(path).parts[fixed:], parts[fixed:]):
+            yield Path(path), reason
+
+
+def _fits(names, parts):
+    if not parts or not names:
+        return not parts and not names
+    if parts[0] == "**":
+        return len(parts) == 1 or any(_fits(names[start:], parts[1:]) for start in range(len(names)))
+    return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
 def listed(file):

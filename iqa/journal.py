@@ -7,6 +7,7 @@ find a path among a million without holding them in memory.
 import json
 import os
 import sqlite3
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ CREATE INDEX waiting ON images (position) WHERE output IS NULL AND reason IS NUL
 """
 
 _CHUNK = 1000
+
+
+class JournalError(OSError):
+    """A journal that cannot be written, or that another run is writing; the message names it."""
 
 
 class Image(NamedTuple):
@@ -50,6 +55,9 @@ class Journal:
     Args:
         path: of the database.
         head: what the run is of: weights, geometry, runtime, what was named; as JSON can hold it.
+
+    Raises:
+        JournalError: if it cannot be written, or another process is at it.
     """
 
     def __init__(self, path, head):
@@ -58,17 +66,15 @@ class Journal:
         existed = self.path.exists()
         head = json.dumps(head, sort_keys=True)
         self._connect()
-        try:
-            found = self._all("SELECT head FROM run")
-        except sqlite3.DatabaseError:  # new, or no journal at all
-            found = []
-        if found != [(head,)]:
+        if self._head() != head:
             self.replaced = existed
             self.close()
             self._remove()
             self._connect()
-            self._database.executescript(_TABLES)
-            self._database.execute("INSERT INTO run VALUES (?, 0)", (head,))
+            self._head()
+            with self._explained():
+                self._database.executescript(_TABLES)
+                self._database.execute("INSERT INTO run VALUES (?, 0)", (head,))
         ((self._listing,),) = self._all("SELECT listings FROM run")
 
     def __enter__(self):
@@ -78,16 +84,40 @@ class Journal:
         self.close()
 
     def _connect(self):
-        # No transaction but where one is opened: what was recorded is on its way to the disk, whatever happens next.
-        self._database = sqlite3.connect(self.path, isolation_level=None)
+        with self._explained():
+            # No transaction but where one is opened: what was recorded is on its way to the disk, whatever happens next.
+            self._database = sqlite3.connect(self.path, timeout=1, isolation_level=None)
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")  # two runs at one journal would spoil both
+
+    def _head(self):
+        """What the journal is of; None if it is new, or no journal at all."""
         try:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.DatabaseError:
-            pass  # not a database; what it is shows at the first question
+            ((head,),) = self._database.execute("SELECT head FROM run")
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None
+            with self._explained():
+                raise
+        except (sqlite3.DatabaseError, ValueError):
+            return None
+        return head
+
+    @contextmanager
+    def _explained(self):
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            why = "another run is writing it" if "locked" in str(error) else error
+            raise JournalError(f"{self.path}: {why}") from None
 
     def _all(self, question, *values):
-        return self._database.execute(question, values).fetchall()
+        return self._do(question, *values).fetchall()
+
+    def _do(self, command, *values):
+        with self._explained():
+            return self._database.execute(command, values)
 
     def list(self, images):
         """Note what is to be scored. On going on: again, since files come, go and change.
@@ -96,36 +126,42 @@ class Journal:
             images: an iterable of `Image`, with a `reason` where no file was found.
 
         Yields:
-            (key, what) as it turns out: "named twice", "new since the run began", or "changed since it was scored", and
-            then it is scored again.
+            (key, what) as it turns out: "named twice", "new since the run began", "changed since it was scored", and then
+            it is scored again, or "no longer named", and then it is left out. What is gone keeps its score.
         """
         resumed, self._listing = self._listing > 0, self._listing + 1
-        self._database.execute("BEGIN")
+        self._do("BEGIN")
         for image in images:
             key, stamp = os.fsencode(image.key), _stamp(image.path)
             path = os.fsencode(image.path) if image.path else None
-            found = self._all("SELECT position, stamp, listing FROM images WHERE key = ?", key)
+            found = self._all(
+                "SELECT position, stamp, listing, coalesce(output, reason) IS NOT NULL FROM images WHERE key = ?", key
+            )
             if not found:
                 label = None if image.label is None else np.asarray(image.label, np.float64).tobytes()
                 values = (key, path, label, stamp, self._listing, None, image.reason)
-                self._database.execute("INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", values)
+                self._do("INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", *values)
                 if resumed:
                     yield image.key, "new since the run began"
                 continue
-            ((position, before, listing),) = found
+            ((position, before, listing, done),) = found
             if listing == self._listing:
                 yield image.key, "named twice"
                 continue
-            self._database.execute("UPDATE images SET listing = ? WHERE position = ?", (self._listing, position))
-            # What has gone since it was scored keeps its score.
+            self._do("UPDATE images SET listing = ? WHERE position = ?", self._listing, position)
             if stamp != before and stamp is not None:
-                values = (path, stamp, image.reason, position)
-                self._database.execute(
-                    "UPDATE images SET path = ?, stamp = ?, output = NULL, reason = ? WHERE position = ?", values
+                self._do(
+                    "UPDATE images SET path = ?, stamp = ?, output = NULL, reason = ? WHERE position = ?",
+                    *(path, stamp, image.reason, position),
                 )
-                yield image.key, "changed since it was scored"
-        self._database.execute("UPDATE run SET listings = ?", (self._listing,))
-        self._database.execute("COMMIT")
+                if done:
+                    yield image.key, "changed since it was scored"
+        for position, key, path in self._all("SELECT position, key, path FROM images WHERE listing < ?", self._listing):
+            if path is None or os.path.lexists(os.fsdecode(path)):
+                self._do("DELETE FROM images WHERE position = ?", position)
+                yield os.fsdecode(key), "no longer named"
+        self._do("UPDATE run SET listings = ?", self._listing)
+        self._do("COMMIT")
 
     def count(self):
         """(all images, those that have a score or a reason)."""
@@ -146,14 +182,12 @@ class Journal:
     def record(self, position, output=None, reason=None):
         """Note the output of an image, or the reason why there is none."""
         output = None if output is None else np.asarray(output, np.float32).tobytes()
-        self._database.execute("UPDATE images SET output = ?, reason = ? WHERE position = ?", (output, reason, position))
+        self._do("UPDATE images SET output = ?, reason = ? WHERE position = ?", output, reason, position)
 
     def images(self, scored=None):
         """The images in order: all, those that are scored, or those that are not."""
         which = {None: "1", True: "output IS NOT NULL", False: "output IS NULL"}[scored]
-        rows = self._database.execute(
-            f"SELECT key, path, label, output, reason FROM images WHERE {which} ORDER BY position"
-        )
+        rows = self._do(f"SELECT key, path, label, output, reason FROM images WHERE {which} ORDER BY position")
         for key, path, label, output, reason in rows:
             yield Image(
                 os.fsdecode(key),
@@ -180,6 +214,6 @@ def _stamp(path):
     """What tells one file from another of its name: its folder, size and time of change; None for no file."""
     try:
         found = os.stat(path) if path else None
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte is none
         found = None
     return found and f"{found.st_size} {found.st_mtime_ns} {os.fsencode(os.path.abspath(path)).hex()}"

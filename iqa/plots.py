@@ -164,3 +164,45 @@ def opinion_distributions(true, predicted, path, title=""):
         panel.legend()
     figure.suptitle(title)
     _save(figure, path)
+
+
+def intervals(labels, values, path, scale="difference of the metric (first less second)"):
+    """Values with their intervals, a row each; those that exclude 0 are filled.
+
+    Args:
+        labels: one a row.
+        values: (value, lower, upper) of each.
+        path: file to write.
+    """
+    figure = _figure(8, 0.35 * len(labels) + 1.2)
+    axis = figure.subplots()
+    for row, (value, low, high) in enumerate(values):
+        filled = "black" if low > 0 or high < 0 else "white"
+        axis.plot([low, high], [row, row], color="black", linewidth=1.5)
+        axis.plot(value, row, "o", markerfacecolor=filled, markeredgecolor="black")
+    axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel=scale, ylim=(len(labels) - 0.5, -0.5))
+    _save(figure, path)
+
+
+def heat_map(values, rows, columns, scale, path):
+    """A table of numbers, dark for small and light for large ones in colour as in grey, each written in its cell.
+
+    Args:
+        values: float (rows, columns).
+        rows, columns: their names.
+        scale: what the numbers are.
+        path: file to write.
+    """
+    figure = _figure(0.9 * len(columns) + 4, 0.28 * len(rows) + 1.2)
+    axis = figure.subplots()
+    image = axis.imshow(values, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    for row, column in np.ndindex(values.shape):
+        colour = "white" if values[row, column] < middle else "black"
+        axis.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    figure.colorbar(image, label=scale)
+    _save(figure, path)

@@ -28,6 +28,8 @@ class Predictions:
         filenames: N names; an undecodable byte stands as `\\xNN`. Empty in files of the original.
         skipped: (name, reason) of the images left out.
         provenance: model, weights, geometry, versions, time; empty in files of the original.
+        ids: N texts that tell the images from one another: the stems of the names; without names the first column of the
+            labels of histograms, or row numbers. Made by `read_predictions`.
     """
 
     labels: np.ndarray
@@ -35,11 +37,13 @@ class Predictions:
     filenames: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
 
 
 def printable(name):
     """A file name as text that any reader can show: undecodable bytes as `\\xNN`."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    name = str(name)
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def write_predictions(path, predictions):
@@ -50,11 +54,13 @@ def write_predictions(path, predictions):
     labels = np.asarray(predictions.labels, np.float64)
     outputs = np.asarray(predictions.predictions, np.float32)
     if labels.ndim == 2:
-        stems = [Path(name).stem for name in predictions.filenames]
-        if len(stems) != len(labels) or len(outputs) != len(labels):
-            raise ValueError(f"{len(labels)} labels, {len(outputs)} predictions, {len(stems)} file names")
-        ids = [float(stem) if stem.isdecimal() else row for row, stem in enumerate(stems)]
-        labels = np.column_stack([ids, labels])
+        names = predictions.filenames
+        if len(names) != len(labels) or len(outputs) != len(labels):
+            raise ValueError(f"{len(labels)} labels, {len(outputs)} predictions, {len(names)} file names")
+        labels = np.column_stack([np.arange(len(names), dtype=np.float64), labels])
+        for row, name in enumerate(names):
+            if (stem := Path(name).stem).isdecimal():
+                labels[row, 0] = float(stem)
     else:
         labels, outputs = labels[None, :], outputs[:, None]
     with written_whole(path) as file:
@@ -63,12 +69,19 @@ def write_predictions(path, predictions):
             {
                 "labels": labels,
                 "predictions": outputs[:, None, :],
-                "filenames": _cell([[name] for name in predictions.filenames])[:, 0],
+                "filenames": _names(predictions.filenames),
                 "skipped": _cell(predictions.skipped),
                 "provenance": predictions.provenance or {"model": ""},
             },
             do_compression=True,
         )
+
+
+def _names(names):
+    cell = np.empty(len(names), object)
+    for number, name in enumerate(names):
+        cell[number] = printable(name)
+    return cell
 
 
 def _cell(rows):
@@ -104,6 +117,10 @@ def read_predictions(path, bins=1):
         kind = "scores" if bins == 1 else "histograms"
         raise PredictionsError(f"{path}: labels {labels.shape} and predictions {outputs.shape} are no {kind}")
     labels = labels.astype(np.float64)
+    names = [_text(name) for name in content.get("filenames", np.empty(0)).ravel()]
+    ids = [Path(name).stem.lower() for name in names]
+    if not names:
+        ids = [f"{number:.0f}" for number in (labels[:, 0] if bins > 1 else range(count))]
     if count and np.isnan(labels if bins == 1 else labels[:, 1:]).all():
         raise PredictionsError(f"{path}: predictions alone, of images without labels")
     try:
@@ -115,9 +132,10 @@ def read_predictions(path, bins=1):
     return Predictions(
         labels,
         outputs.reshape(labels.shape),
-        [_text(name) for name in content.get("filenames", np.empty(0)).ravel()],
+        names,
         [(_text(name), _text(reason)) for name, reason in skipped],
         {name: _text(provenance[name].item()) for name in provenance.dtype.names or ()},
+        ids,
     )
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -67,9 +68,13 @@ def open_network(runtime, weights, card, sha256, threads=None):
         for name in FASTEST_FIRST:
             if importlib.util.find_spec(_MODULES[name]):
                 try:
-                    return CompiledNetwork(name, weights, card, sha256, threads)
+                    network = CompiledNetwork(name, weights, card, sha256, threads)
                 except RuntimeUnavailable as error:
                     reasons.append(str(error))
+                    continue
+                if reasons:
+                    warnings.warn(f"scoring with {name}: {'; '.join(reasons)}", stacklevel=2)
+                return network
         warnings.warn(f"scoring with Keras, which is slow: {'; '.join(reasons) or 'no other runtime'}", stacklevel=2)
     return KerasNetwork(weights, card)
 
@@ -106,22 +111,30 @@ class CompiledNetwork:
             raise RuntimeUnavailable(
                 f"{name} is not installed: pip install 'image-quality-assessment[{name.split('-')[0]}]'"
             )
-        file, probe = _cached(name, weights, card, sha256)
+        self._lock = threading.Lock()
         try:
-            self._run, version = _OPENERS[name](file, threads or os.cpu_count())
+            self._open(*_cached(name, weights, card, sha256), threads)
+        except RuntimeUnavailable:
+            # The file may be damaged, or written by a version that this one does not read: once more, from the weights.
+            self._open(*_cached(name, weights, card, sha256, anew=True), threads)
+
+    def _open(self, file, probe, threads):
+        try:
+            self._run, version = _OPENERS[self.name](file, threads or os.cpu_count())
             found = self(probe["patches"])
         except RuntimeUnavailable:
             raise
         except Exception as error:  # of a runtime's own kind, for a damaged file or a processor that it does not know
             reason = " ".join(str(error).split())[:200]
-            raise RuntimeUnavailable(f"{name} cannot open {file} ({type(error).__name__}: {reason})") from None
-        self.description = f"{name} {version}"
+            raise RuntimeUnavailable(f"{self.name} cannot open {file} ({type(error).__name__}: {reason})") from None
+        self.description = f"{self.name} {version}"
         difference = np.abs(_scores(found[0]) - _scores(probe["outputs"])).max()
-        if not difference <= TOLERANCES.get(name, TOLERANCE):
-            raise RuntimeUnavailable(f"{name} differs from Keras by {difference:.2g} on the probe picture ({file})")
+        if not difference <= TOLERANCES.get(self.name, TOLERANCE):
+            raise RuntimeUnavailable(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({file})")
 
     def __call__(self, patches):
-        results = [self._run(patch[None]) for patch in patches]
+        with self._lock:  # the runtimes keep the tensors of one call at a time
+            results = [self._run(patch[None]) for patch in patches]
         return [np.concatenate(parts) for parts in zip(*results)]
 
 
@@ -134,17 +147,17 @@ def _scores(outputs):
 
 def cache_folder():
     """Where exported networks are kept: IQA_CACHE, or the user's cache folder."""
-    if "IQA_CACHE" in os.environ:
+    if os.environ.get("IQA_CACHE"):
         return Path(os.environ["IQA_CACHE"])
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
     else:
         base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    return Path(base).expanduser() / "image-quality-assessment"
+    return Path(os.path.expanduser(base)) / "image-quality-assessment"
 
 
-def _cached(runtime, weights, card, sha256):
-    """(file, probe) of a network, written if they are not there.
+def _cached(runtime, weights, card, sha256, anew=False):
+    """(file, probe) of a network, written if they are not there, or `anew`.
 
     They are told apart by the weights and by what the card says of the network: the same weights with another padding are
     another network.
@@ -154,7 +167,7 @@ def _cached(runtime, weights, card, sha256):
     folder = cache_folder() / f"{sha256[:16]}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
     file, probe = folder / f"network{FORMATS[format][1]}", folder / "probe.npz"
     stored = _read_probe(probe)
-    if stored is None or not file.exists():
+    if anew or stored is None or not file.exists():
         _write(file, probe, format, weights, card)
         stored = _read_probe(probe)
     return file, stored

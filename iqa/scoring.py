@@ -127,6 +127,7 @@ class Scorer:
             "cardless": cardless,
             "mean_opinion": mean_opinion,
             "runtime": self.network.name,
+            "card": self.card,
         }
 
     def score(self, image):

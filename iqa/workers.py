@@ -19,6 +19,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -35,7 +36,7 @@ TRIES = 2
 
 # Images handed to a worker at once: each time that it and its parent wake one another costs as much as a tenth of an image.
 # Patches, which are large, are asked for one image at a time.
-CHUNK = 8
+CHUNK = 4
 
 # Chunks handed out ahead of the one that is waited for, for each worker: so that a slow one does not stop the others.
 AHEAD = 4
@@ -43,26 +44,26 @@ AHEAD = 4
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.workers import serve; serve()"
 
 
-class WorkerError(RuntimeError):
-    """Workers that cannot be started."""
+class WorkerError(OSError):
+    """Workers that cannot be started; the message says what the last of them complained of."""
 
 
 class Workers:
     """A pool of workers; a context manager.
 
     Args:
-        recipe: keyword arguments of `Scorer`, as JSON can hold them. With the runtime "keras" the workers decode and cut
-            alone.
+        recipe: keyword arguments of `Scorer` and the `card` of its weights, as JSON can hold them. With the runtime
+            "keras" the workers decode and cut alone.
         count: of processes.
     """
 
     def __init__(self, recipe, count):
         self._recipe, self._count = recipe, count
         self._chunk = 1 if recipe["runtime"] == "keras" else CHUNK
-        self._idle = queue.SimpleQueue()
-        self._all = [_Worker(recipe) for _ in range(count)]
-        for worker in self._all:
-            self._idle.put(worker)
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, stderr of them all, as long as the pool
+        self._idle, self._all, self._changing = queue.SimpleQueue(), [], threading.Lock()
+        for _ in range(count):
+            self._idle.put(None)  # a place for a worker, which is started when there is work for it
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._over = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -71,12 +72,14 @@ class Workers:
         return self
 
     def __exit__(self, *_):
-        self._over.set()
-        for worker in self._all:
-            worker.kill()
+        with self._changing:
+            self._over.set()
+            for worker in self._all:
+                worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in self._all:
             worker.close()
+        self._complaints.close()
 
     def map(self, paths):
         """Hand out paths as they are needed.
@@ -106,23 +109,36 @@ class Workers:
         worker = self._idle.get()
         try:
             for _ in range(TRIES):
-                if worker.died and not self._over.is_set():
-                    self._all.remove(worker)
-                    worker.close()
-                    worker = _Worker(self._recipe)
-                    self._all.append(worker)
+                worker = self._living(worker)
                 answers = worker.ask(paths)
                 if answers is not None:
                     return answers
                 if len(paths) > 1:
                     break
-            if not worker.ready:
-                raise WorkerError(f"a worker could not be started ({worker.cause})")
+            if not worker.ready and len(paths) == 1:
+                raise WorkerError(f"the workers cannot be started: {self._last_complaint() or worker.cause}")
         finally:
             self._idle.put(worker)
         if len(paths) > 1:  # one of them is to blame: which?
             return [self._ask([path])[0] for path in paths]
         return [(None, worker.cause)]
+
+    def _living(self, worker):
+        """The worker, or a new one in its place if there is none or it died."""
+        with self._changing:
+            if (worker and not worker.died) or self._over.is_set():
+                return worker or _Nobody
+            if worker:
+                self._all.remove(worker)
+                worker.close()
+            worker = _Worker(self._recipe, self._complaints)
+            self._all.append(worker)
+            return worker
+
+    def _last_complaint(self):
+        with os.fdopen(os.dup(self._complaints.fileno()), "rb") as file:
+            file.seek(0)
+            return (file.read().decode(errors="replace").strip().splitlines() or [""])[-1]
 
     def _watch(self):
         while not self._over.wait(1):
@@ -135,14 +151,15 @@ class Workers:
 class _Worker:
     """The parent's end of one process."""
 
-    def __init__(self, recipe):
+    def __init__(self, recipe, complaints):
         # Out of the terminal's process group: Ctrl-C is for the parent, who then ends the workers.
         apart = {"process_group": 0} if os.name == "posix" else {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(Path(__file__).resolve().parent.parent), json.dumps(recipe)],
+            # -P: the current folder, which may be somebody's pictures, is no place to import from.
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parent.parent), json.dumps(recipe)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=complaints,
             **apart,
         )
         self.ready = self.died = False
@@ -161,7 +178,7 @@ class _Worker:
             self.died = True
             code = self._exit_code()
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            self.cause = self.cause or f"its decoder crashed ({how})"
+            self.cause = self.cause or (f"its decoder crashed ({how})" if self.ready else how)
             return None
         finally:
             self.since = None
@@ -187,10 +204,20 @@ class _Worker:
         self._process.kill()
 
     def close(self):
+        with contextlib.suppress(OSError):  # what was written to it may not have gone out
+            self._process.stdin.close()  # on which it ends, if it has not yet
         self._process.wait()
         self._process.stdout.close()
-        with contextlib.suppress(OSError):  # what was written to it may not have gone out
-            self._process.stdin.close()
+
+
+class _Nobody:
+    """In the place of a worker that is no longer started, because the pool is being left."""
+
+    ready, died, cause = True, False, "the run was ended"
+
+    @staticmethod
+    def ask(paths):
+        return None
 
 
 # --- the worker's own side -------------------------------------------------------------------------------------------
@@ -198,7 +225,6 @@ class _Worker:
 
 def serve():
     """Answer the questions on stdin until it is closed; what the process of a worker does."""
-    from iqa.cards import card_of, read_card
     from iqa.images import ImageError
     from iqa.scoring import Geometry, Scorer
 
@@ -206,8 +232,8 @@ def serve():
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     recipe = json.loads(sys.argv[2])
+    card = recipe.pop("card")
     if recipe["runtime"] == "keras":
-        card = recipe["cardless"] or read_card(card_of(recipe["weights"]))
         answer_of = Geometry(card, recipe["crop"], recipe["mean_opinion"]).patches
     else:
         scorer = Scorer(**recipe, threads=1)

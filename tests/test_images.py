@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from iqa import images
-from iqa.images import ImageError, read_image
+from iqa.images import ImageError, read_image, read_resized, resize, sample_photograph
 
 
 def close(image, expected, tolerance=0):
@@ -88,10 +88,24 @@ def test_exif_rotation_is_turned_upright(save, photograph, orientation, turned):
     close(read_image(path), turned(photograph[:100]))
 
 
-def test_of_an_animation_the_first_frame_is_taken(save):
-    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200)]
-    path = save("p.gif", frames[0], save_all=True, append_images=frames[1:])
-    close(read_image(path), np.full((8, 8, 3), 10, np.uint8))
+@pytest.mark.parametrize("name", ["p.gif", "p.png", "p.webp", "p.tif", "p.mpo", "p.avif"])
+def test_of_several_pictures_the_first_is_taken(save, name):
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (10, 200)]
+    path = save(name, frames[0], save_all=True, append_images=frames[1:])
+    for pixels in (read_image(path), read_resized(path, 16)):
+        np.testing.assert_allclose(pixels, 10, atol=3)
+
+
+def test_a_large_jpeg_is_decoded_in_part_and_scores_as_the_whole(save):
+    from iqa.scoring import Scorer
+
+    large = Image.open(sample_photograph()).convert("RGB").resize((3072, 3600), Image.Resampling.BICUBIC)
+    path = save("large.jpg", large, quality=92)
+    whole, reduced = resize(read_image(path), 224), read_resized(path, 224)
+    assert not np.array_equal(whole, reduced)
+    scorer = Scorer("ava_vanilla", head="histogram")
+    assert scorer.score(path).score == pytest.approx(scorer.score(read_image(path)).score, abs=0.01)
+    np.testing.assert_array_equal(read_resized(path, 224, "nearest"), resize(read_image(path), 224, "nearest"))
 
 
 def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour):

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from PIL import Image as Picture
 from AVA import infer_vanilla
 from iqa import inputs
 from iqa.inputs import images_below, named_images
-from iqa.journal import Image, Journal
+from iqa.journal import Image, Journal, JournalError
 from iqa.predictions import read_predictions
 from TID2013_regression import infer_regression
 
@@ -76,7 +78,11 @@ def test_patterns_that_the_shell_left_are_looked_for(pictures):
     found = named_images([f"{pictures}/**/*.png"])
     assert {name for name, _ in names(found, pictures)} == {"a/z.png", "b.png", "é\n&<.png"}
     ((path, reason),) = named_images([f"{pictures}/*.tif"])
-    assert (path.name, reason) == ("*.tif", "no file is called so")
+    assert (path.name, reason) == ("*.tif", "no image is called so")
+    (pictures / "circle").symlink_to(pictures)
+    assert len(list(named_images([f"{pictures}/**"]))) == 5  # notes.txt too: a pattern is taken at its word
+    assert [name for name, _ in names(named_images([f"{pictures}/a*"]), pictures)] == ["a/c/y.PNG", "a/z.png"]
+    assert [name for name, _ in names(named_images([f"{pictures}/**/c/*"]), pictures)] == ["a/c/y.PNG"]
 
 
 def test_a_file_that_is_named_like_a_pattern_is_that_file(pictures, photograph):
@@ -89,6 +95,32 @@ def test_lists_of_paths_are_read_in_any_encoding(tmp_path, separator):
     listed = [b"a b.png", "é.png".encode(), b"caf\xe9.png"]
     (tmp_path / "list").write_bytes(separator.join(listed) + separator)
     assert [os.fsencode(path) for path, _ in named_images([], [tmp_path / "list"])] == listed
+
+
+def test_names_that_no_file_can_have_are_named_and_the_others_are_scored(command, weights, pictures, tmp_path):
+    (tmp_path / "list").write_bytes(b"x" * 300 + b"\n" + os.fsencode(pictures / "b.png") + b"\n")
+    options = ("--weights", weights, "--list", tmp_path / "list", "--list", tmp_path / "gone")
+    code, out, err = command(infer_regression, *options)
+    assert code == 1
+    assert len(out.splitlines()) == 1
+    assert "gone: the list cannot be read (No such file or directory)" in err
+    assert command(infer_regression, *options, "--out", tmp_path / "s.csv")[0] == 1
+
+
+def test_nothing_is_written_if_nothing_that_was_named_exists(command, weights, tmp_path):
+    (tmp_path / "s.csv").write_text("years")
+    code, _, err = command(infer_regression, tmp_path / "typo", "--weights", weights, "--out", tmp_path / "s.csv")
+    assert code == 2
+    assert "not written" in err
+    assert (tmp_path / "s.csv").read_text() == "years"
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(command, weights, pictures, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    code, _, err = command(infer_regression, pictures, "--weights", weights, "--out", tmp_path / "file/s.csv")
+    assert code == 2
+    assert "Traceback" not in err and "file" in err.splitlines()[-1]
 
 
 def test_paths_come_through_stdin(weights, pictures):
@@ -111,16 +143,22 @@ def test_a_journal_knows_what_was_done_after_a_kill(tmp_path, pictures):
     (first, _), (second, _), *_ = journal.waiting()
     journal.record(first, output=np.array([2.5]))
     journal.record(second, reason="broken")
-    # Not closed: another connection finds what a kill leaves.
-    with Journal(tmp_path / "j", {"run": 1}) as again:
+    with pytest.raises(JournalError, match="another run is writing it"):
+        Journal(tmp_path / "j", {"run": 1})
+    # Not closed: what a kill leaves is what lies there now.
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for file in tmp_path.glob("j*"):
+        shutil.copy(file, killed)
+    journal.close()
+    with Journal(killed / "j", {"run": 1}) as again:
         assert list(again.list(images)) == []
         assert again.count() == (4, 2)
         assert [path for _, path in again.waiting()] == [image.path for image in images[2:]]
         assert [(i.output.tolist(), i.label.tolist()) for i in again.images(scored=True)] == [([2.5], [1.5])]
         assert next(again.images(scored=False)).reason == "broken"
         again.finish()
-    journal.close()
-    assert not list(tmp_path.glob("j*"))
+    assert not list(killed.iterdir())
 
 
 def test_the_journal_of_another_run_is_begun_anew(tmp_path, pictures):
@@ -240,6 +278,28 @@ def test_a_path_named_twice_is_told_and_scored_once(command, pictures, tmp_path)
     assert f"{pictures / 'b.png'}: named twice" in err
 
 
+def test_an_image_that_appears_during_the_run_is_told_and_scored(command, pictures, tmp_path, photograph, monkeypatch):
+    waiting = Journal.waiting
+
+    def appearing(self):
+        yield from waiting(self)
+        Picture.fromarray(photograph).save(pictures / "late.png")
+
+    monkeypatch.setattr(Journal, "waiting", appearing)
+    code, out, err = command(infer_vanilla, pictures, "--out", tmp_path / "s.csv", "--workers", 0)
+    assert code == 0
+    assert "5 images scored" in out
+    assert f"{pictures / 'late.png'}: new since the run began" in err
+
+
+def test_what_is_no_longer_named_is_left_out(tmp_path, pictures):
+    images = [Image(str(path), path) for path, _ in images_below(pictures)]
+    with Journal(tmp_path / "j", {}) as journal:
+        list(journal.list(images))
+        assert list(journal.list(images[1:])) == [(images[0].key, "no longer named")]
+        assert journal.count()[0] == 3
+
+
 def test_an_image_that_vanishes_during_the_run_is_one_that_is_skipped(command, pictures, tmp_path, monkeypatch):
     waiting = Journal.waiting
 
@@ -296,7 +356,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_arrays_of_one_that_w
     whole = matlab.loadmat(tmp_path / "whole.mat")
     assert {Path(name.item()).name for name, _ in whole["skipped"]} == bad
     moments = random.Random(0)
-    interrupted = 0
+    interrupted = resumed_later = 0
     for kill in range(KILLS):
         out = tmp_path / f"killed-{kill}.mat"
         process = subprocess.Popen(command(out), **quiet)
@@ -306,6 +366,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_arrays_of_one_that_w
             process.send_signal(signal.SIGKILL)
             process.wait()
             interrupted += 1
+            resumed_later += done_in(out.with_name(f"{out.name}.journal")) > 0
         if not out.exists() or list(tmp_path.glob("*.journal")):
             assert subprocess.run(command(out), **quiet).returncode == 1
         resumed = matlab.loadmat(out)
@@ -313,3 +374,22 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_arrays_of_one_that_w
             np.testing.assert_array_equal(resumed[name], whole[name])
         assert not list(tmp_path.glob("*.journal*"))
     assert interrupted
+    # Most were killed after some images had been scored, which the resumed run then did not score again.
+    assert resumed_later >= interrupted / 3
+
+
+def done_in(journal):
+    """How many images a journal that was left by a kill holds as done."""
+    copy = journal.with_name("copy")
+    for end in ("", "-wal"):
+        if Path(f"{journal}{end}").exists():
+            shutil.copy(f"{journal}{end}", f"{copy}{end}")
+    database = sqlite3.connect(copy)
+    try:
+        return database.execute("SELECT count(coalesce(output, reason)) FROM images").fetchone()[0]
+    except sqlite3.DatabaseError:
+        return 0
+    finally:
+        database.close()
+        for left in copy.parent.glob("copy*"):
+            left.unlink()

@@ -66,7 +66,8 @@ def test_auto_takes_the_first_that_agrees_with_keras(weights, monkeypatch):
 
     assert Scorer(weights).network.name == FASTEST_FIRST[0]
     monkeypatch.setattr(runtimes, "CompiledNetwork", Disagrees)
-    assert Scorer(weights).network.name == FASTEST_FIRST[1]
+    with pytest.warns(UserWarning, match="it differs"):
+        assert Scorer(weights).network.name == FASTEST_FIRST[1]
 
 
 def test_without_any_other_runtime_keras_scores_and_that_is_said(weights, monkeypatch):
@@ -81,20 +82,48 @@ def test_a_runtime_that_is_not_installed_is_refused_with_the_command_that_instal
         Scorer(weights, runtime="onnx")
 
 
-def test_a_file_that_says_something_else_than_keras_did_is_not_used(weights, own_cache):
+def test_a_file_that_says_something_else_than_keras_did_is_written_anew(weights, own_cache, by_keras, photograph):
     (probe,) = own_cache.glob("*/probe.npz")
     with np.load(probe) as arrays:
-        np.savez(probe, patches=arrays["patches"], outputs=arrays["outputs"] + 0.01)
+        patches, outputs = arrays["patches"], arrays["outputs"]
+    np.savez(probe, patches=patches, outputs=outputs + 0.01)
+    assert Scorer(weights, runtime="litert").score(photograph).score == pytest.approx(
+        by_keras.score(photograph).score, abs=1e-4
+    )
+    with np.load(probe) as arrays:
+        np.testing.assert_allclose(arrays["outputs"], outputs, atol=1e-6)
+
+
+def test_a_runtime_that_never_says_what_keras_did_is_not_used(weights, monkeypatch):
+    opened = runtimes._open_litert
+
+    def wrong(file, threads):
+        run, version = opened(file, threads)
+        return lambda patch: [array + 0.01 for array in run(patch)], version
+
+    monkeypatch.setitem(runtimes._OPENERS, "litert", wrong)
     with pytest.raises(RuntimeUnavailable, match=r"litert differs from Keras by 0\.01"):
         Scorer(weights, runtime="litert")
+    monkeypatch.setattr(runtimes, "FASTEST_FIRST", ("litert", "onnx"))
+    with pytest.warns(UserWarning, match=r"scoring with onnx: litert differs"):
+        assert Scorer(weights).network.name == "onnx"
 
 
 @pytest.mark.parametrize("content", [b"", b"no network"])
-def test_a_damaged_file_is_not_used(weights, own_cache, content):
+def test_a_damaged_file_is_written_anew(weights, own_cache, content):
     (file,) = own_cache.glob("*/network.tflite")
     file.write_bytes(content)
-    with pytest.raises(RuntimeUnavailable, match="litert cannot open"):
-        Scorer(weights, runtime="litert")
+    assert Scorer(weights, runtime="litert").network.name == "litert"
+    assert file.stat().st_size > 1_000_000
+
+
+def test_one_network_serves_many_threads(weights, photograph):
+    from concurrent.futures import ThreadPoolExecutor
+
+    for runtime in FASTEST_FIRST:
+        scorer = Scorer(weights, runtime=runtime)
+        with ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(lambda _, scorer=scorer: scorer.score(photograph).score, range(40)))) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn"])
@@ -170,4 +199,13 @@ def test_the_other_formats_are_written_whole(command, weights, tmp_path, format,
 def test_a_wrong_suffix_is_refused_in_one_line(command, weights, tmp_path):
     code, _, err = command(export, weights, "--format", "onnx", "--out", tmp_path / "m.tflite")
     assert code == 2
-    assert err.splitlines()[-1].endswith("m.tflite: a file of onnx is named m.onnx")
+    assert err.splitlines()[-1].endswith("m.tflite: onnx is written to a name like m.onnx")
+
+
+def test_no_folder_is_written_over(command, weights, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years")
+    monkeypatch.chdir(tmp_path / "mine")
+    for name in (tmp_path / "mine", ".", ".."):
+        assert command(export, weights, "--format", "saved_model", "--out", name)[0] == 2
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years"

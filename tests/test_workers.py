@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from iqa import workers
+from iqa.cards import keras2_card
 from iqa.scoring import Scorer
 from iqa.workers import WorkerError, Workers
 
@@ -35,6 +36,19 @@ def test_with_keras_workers_decode(weights, pictures):
     here, there = (list(scorer.score_all(pictures, 3, count)) for count in (0, 2))
     assert [(path, one.error) for path, one in here] == [(path, one.error) for path, one in there]
     assert [one.score for _, one in here if not one.error] == [one.score for _, one in there if not one.error]
+
+
+def test_workers_see_what_the_card_says_and_not_what_is_said_of_weights_without_one(photograph, save):
+    scorer = Scorer("ava_vanilla", head="histogram", cardless=keras2_card("histogram", "resize"), runtime="keras")
+    paths = [save(f"{name}.png", photograph[:, : 256 - 50 * number]) for number, name in enumerate("ab")]
+    here, there = ([result.score for _, result in scorer.score_all(paths, workers=count)] for count in (0, 2))
+    assert here == pytest.approx(there, abs=1e-5)
+
+
+def test_workers_import_nothing_from_the_current_folder(scorer, pictures, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    assert not next(scorer.score_all(pictures, workers=2))[1].error
 
 
 def test_names_of_any_bytes_reach_the_workers(scorer, photograph, tmp_path, save):
@@ -118,7 +132,7 @@ serve()
 
 def test_workers_that_cannot_start_are_an_error_and_not_a_million_unscored_images(scorer, pictures, monkeypatch):
     monkeypatch.setattr(workers, "_START", "raise SystemExit(3)")
-    with pytest.raises(WorkerError, match="exit code 3"):
+    with pytest.raises(WorkerError, match="the workers cannot be started: exit code 3"):
         list(scorer.score_all(pictures, workers=2))
 
 
@@ -126,4 +140,5 @@ def test_no_process_is_left_behind(scorer, pictures):
     with Workers(scorer.recipe, 2) as pool:
         next(pool.map(pictures))
         processes = [worker._process for worker in pool._all]
+    assert processes
     assert all(process.poll() is not None for process in processes)

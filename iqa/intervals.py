@@ -1,0 +1,67 @@
+"""The lines on uncertainty that the plot scripts print below the original's table."""
+
+import numpy as np
+
+from iqa import scores
+from iqa.command_line import natural
+from iqa.metrics import agreement
+from iqa.uncertainty import FEWEST_GROUPS, interval, kendall_interval, logistic_mapped, replicates
+
+#: The names under which the table shows the metrics.
+TITLES = {
+    "accuracy": "accuracy",
+    "binary_accuracy": "Binary accuracy",
+    "score_difference_std": "standard deviation of score differences",
+    "lcc": "LCC",
+    "srcc": "SRCC",
+    "krcc": "KRCC",
+    "rmse": "RMSE",
+    "lcc_std": "LCC (std dev)",
+    "srcc_std": "SRCC (std dev)",
+    "emd_l1": "EMD L1",
+}
+
+
+def add_interval_options(parser):
+    """Give a parser --bootstrap and --logistic."""
+    parser.add_argument(
+        "--bootstrap", type=natural, default=1000, help="resamples for the 95 %% intervals (default: 1000; 0 for none)"
+    )
+    parser.add_argument("--logistic", action="store_true", help="LCC after VQEG's four-parameter logistic as well")
+
+
+def print_intervals(true, predicted, options, scenes=None):
+    """Print a 95 % interval for every metric, and what else the options of `add_interval_options` ask for.
+
+    Args:
+        true, predicted: float (N,) scores or (N, 10) histograms.
+        options: with `bootstrap` and `logistic`.
+        scenes: N names of the references of the images, or None where each image is a scene of its own. They are what is
+            resampled; of fewer than `FEWEST_GROUPS` the figures of each are printed, and intervals for these scenes only.
+    """
+    true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))
+    means = [scores.mean(side) if side.ndim == 2 else side for side in (true, predicted)]
+    if options.logistic:
+        mapped = logistic_mapped(*means)
+        print(f"LCC after VQEG's four-parameter logistic: {agreement(means[0], mapped, lowest=0).lcc[0]}")
+    if not options.bootstrap or len(true) < 3:
+        return
+    names, groups = np.unique(scenes, return_inverse=True) if scenes is not None else ((), None)
+    what = "images"
+    if 0 < len(names) < FEWEST_GROUPS:
+        for number, name in enumerate(names):
+            of_scene = [side[groups == number] for side in means]
+            if len(of_scene[0]) > 1:
+                found = agreement(*of_scene)
+                print(f"{name}: n {found.n}, LCC {found.lcc[0]:.4f}, SRCC {found.srcc[0]:.4f}, RMSE {found.rmse:.4f}")
+        what, groups = f"images: for these {len(names)} scenes only", None
+    elif len(names):
+        what = f"the {len(names)} scenes"
+    found = {name: interval(values) for name, values in replicates(true, predicted, options.bootstrap, groups).items()}
+    if groups is None:
+        found["krcc"] = kendall_interval(*means)[1:]
+    print(f"95 % intervals ({options.bootstrap} resamples of {what}):")
+    for name, title in TITLES.items():
+        if name in found:
+            note = " (analytic)" if name == "krcc" else ""
+            print(f"  {title}: {found[name][0]:.4f} to {found[name][1]:.4f}{note}")

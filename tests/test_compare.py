@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import io
+
+from AVA import plot_patches
+from idealo_comparison import compare
+from iqa.predictions import Predictions, write_predictions
+from TID2013_regression import plot_regression
+
+
+@pytest.fixture
+def votes():
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.full(10, 3.0), 300)
+    near, far = (truth + rng.gamma(1, noise, truth.shape) for noise in (0.01, 0.2))
+    names = [f"{number}.jpg" for number in range(1000, 1300)]
+    return truth, *(side / side.sum(axis=1, keepdims=True) for side in (near, far)), names
+
+
+@pytest.fixture
+def files(votes, tmp_path):
+    truth, near, far, names = votes
+    order = np.random.default_rng(1).permutation(300)[:290]
+    write_predictions(tmp_path / "near.mat", Predictions(truth, near, names))
+    write_predictions(tmp_path / "far.mat", Predictions(truth[order], far[order], [names[i] for i in order]))
+    return tmp_path / "near.mat", tmp_path / "far.mat"
+
+
+def test_images_are_matched_by_id_and_what_falls_out_is_counted(command, files):
+    code, out, err = command(compare, *files, "--bootstrap", 50)
+    assert code == 0
+    assert out.startswith("290 images in all files")
+    assert f"{files[0]}: 10 of 300 images are not in all files" in err
+
+
+def test_a_clear_difference_is_real_and_has_its_sign(command, files, tmp_path):
+    _, out, _ = command(compare, *files, "--json", tmp_path / "c.json", "--figure", tmp_path / "c.svg")
+    found = json.loads((tmp_path / "c.json").read_text())
+    rows = {row["metric"]: row for row in found["differences"]}
+    assert rows["lcc"]["verdict"] == rows["emd_l1"]["verdict"] == "real"
+    assert rows["lcc"]["lower"] > 0 > rows["emd_l1"]["upper"]
+    assert rows["srcc"]["williams_p"] < 1e-6 < rows["srcc"]["williams_t"]
+    value, lower, upper = found["models"][str(files[0])]["krcc"]
+    assert lower < value < upper
+    assert "LCC" in out and (tmp_path / "c.svg").read_text().startswith("<?xml")
+
+
+def test_a_file_does_not_differ_from_its_copy(command, files, tmp_path):
+    copy = tmp_path / "copy.mat"
+    copy.write_bytes(files[0].read_bytes())
+    command(compare, files[0], copy, "--bootstrap", 50, "--json", tmp_path / "c.json")
+    found = json.loads((tmp_path / "c.json").read_text())["differences"]
+    assert {row["verdict"] for row in found} == {"none"}
+
+
+def test_the_originals_files_are_matched_by_the_ids_in_their_labels(command, shared, tmp_path):
+    content = io.loadmat(shared / "golden/wtf_patches.mat")
+    order = np.random.default_rng(0).permutation(len(content["labels"]))[:2000]
+    shuffled = {name: content[name][order] for name in ("labels", "predictions")}
+    io.savemat(tmp_path / "shuffled.mat", shuffled)
+    golden = shared / "golden/wtf_patches.mat"
+    code, out, _ = command(compare, golden, tmp_path / "shuffled.mat", "--bootstrap", 20, "--json", tmp_path / "c.json")
+    assert code == 0
+    assert out.startswith("2000 images in all files")
+    assert {row["verdict"] for row in json.loads((tmp_path / "c.json").read_text())["differences"]} == {"none"}
+
+
+def test_files_with_other_labels_are_not_compared(command, votes, files, tmp_path):
+    truth, near, _, names = votes
+    write_predictions(tmp_path / "other.mat", Predictions(truth[::-1], near, names))
+    code, _, err = command(compare, files[0], tmp_path / "other.mat")
+    assert code == 2
+    assert "other.mat: its labels are not those of" in err
+
+
+@pytest.fixture
+def tid(tmp_path):
+    def write(scenes):
+        rng = np.random.default_rng(2)
+        names = [f"i{s:02d}_{d:02d}_{level}.bmp" for s in range(1, scenes + 1) for d in (1, 2) for level in range(1, 6)]
+        mos = rng.uniform(1, 8, len(names))
+        write_predictions(tmp_path / "tid.mat", Predictions(mos, mos + rng.normal(0, 1, len(names)), names))
+        return tmp_path / "tid.mat"
+
+    return write
+
+
+def test_intervals_are_printed_below_the_originals_table(command, files):
+    _, out, _ = command(plot_patches, files[0], "--bootstrap", 50, "--logistic")
+    table, _, below = out.partition("EMD L1")
+    assert table.startswith("Got labels: 300") and "95 %" not in table
+    assert "LCC after VQEG's four-parameter logistic" in below
+    assert "95 % intervals (50 resamples of images):" in below
+    assert "KRCC" in below and "(analytic)" in below
+    _, without, _ = command(plot_patches, files[0], "--bootstrap", 0)
+    assert "95 %" not in without
+
+
+def test_of_few_scenes_each_is_printed_and_the_interval_is_for_them_only(command, tid):
+    _, out, _ = command(plot_regression, tid(3), "--bootstrap", 50)
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("i0")] == ["i01", "i02", "i03"]
+    assert "for these 3 scenes only" in out
+
+
+def test_of_many_scenes_scenes_are_resampled(command, tid):
+    _, out, _ = command(plot_regression, tid(24), "--bootstrap", 50)
+    assert "50 resamples of the 24 scenes" in out
