@@ -31,6 +31,20 @@ class ExportError(ValueError):
     """A model that cannot be written in the format asked for; the message says what is missing."""
 
 
+def check_file(file, format):
+    """The path of a file that a network may be written to.
+
+    Raises:
+        ExportError: if its suffix is another format's, or a folder of that name is there, which stays as it is.
+    """
+    file, suffix = Path(file), FORMATS[format][1]
+    if file.suffix != suffix or not file.stem.strip("."):
+        raise ExportError(f"{file}: {format} is written to a name like {file.stem.strip('.') or 'model'}{suffix}")
+    if file.is_dir() and not (format == "saved_model" and (file / "saved_model.pb").is_file()):
+        raise ExportError(f"{file}: a folder, which stays as it is")
+    return file
+
+
 def export(network, file, format, input="float32"):
     """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
 
@@ -41,16 +55,12 @@ def export(network, file, format, input="float32"):
         input: the type of the pixels, "float32" or "uint8".
 
     Raises:
-        ExportError: if the suffix is another format's, a package is missing, or Keras's backend cannot.
+        ExportError: see `check_file`; or if a package is missing, or Keras's backend cannot.
     """
     import keras
 
-    name, suffix, module, extra = FORMATS[format]
-    file = Path(file)
-    if file.suffix != suffix or not file.stem.strip("."):
-        raise ExportError(f"{file}: {format} is written to a name like {file.stem.strip('.') or 'model'}{suffix}")
-    if file.is_dir() and not (format == "saved_model" and (file / "saved_model.pb").is_file()):
-        raise ExportError(f"{file}: a folder, which stays as it is")
+    name, _, module, extra = FORMATS[format]
+    file = check_file(file, format)
     if keras.backend.backend() != "tensorflow":
         raise ExportError(f"{format} is written with Keras on tensorflow, not on {keras.backend.backend()}")
     if not importlib.util.find_spec(module):
@@ -81,6 +91,7 @@ def main():
     parser.add_argument("--input", choices=INPUTS, default="float32", help="type of the pixels, 0-255 (default: float32)")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args()
+    check_file(arguments.out, arguments.format)
     weights = weights_file(arguments.weights)
     card = read_card(card_of(weights))
     with quiet_start():

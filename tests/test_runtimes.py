@@ -22,7 +22,7 @@ def by_keras(weights):
 @pytest.fixture
 def own_cache(monkeypatch, tmp_path, weights):
     """A copy of what the cache holds of these weights, to be spoilt."""
-    (entry,) = cache_folder().glob(f"{Scorer(weights, runtime='litert').sha256[:16]}-*")
+    (entry,) = cache_folder().glob(f"{Scorer(weights, runtime='openvino').sha256[:16]}-*")
     shutil.copytree(entry, tmp_path / "cache" / entry.name)
     monkeypatch.setenv("IQA_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
@@ -87,7 +87,7 @@ def test_a_file_that_says_something_else_than_keras_did_is_written_anew(weights,
     with np.load(probe) as arrays:
         patches, outputs = arrays["patches"], arrays["outputs"]
     np.savez(probe, patches=patches, outputs=outputs + 0.01)
-    assert Scorer(weights, runtime="litert").score(photograph).score == pytest.approx(
+    assert Scorer(weights, runtime="openvino").score(photograph).score == pytest.approx(
         by_keras.score(photograph).score, abs=1e-4
     )
     with np.load(probe) as arrays:
@@ -102,6 +102,7 @@ def test_a_runtime_that_never_says_what_keras_did_is_not_used(weights, monkeypat
         return lambda patch: [array + 0.01 for array in run(patch)], version
 
     monkeypatch.setitem(runtimes._OPENERS, "litert", wrong)
+    monkeypatch.setattr(runtimes, "_write", lambda *_: None)
     with pytest.raises(RuntimeUnavailable, match=r"litert differs from Keras by 0\.01"):
         Scorer(weights, runtime="litert")
     monkeypatch.setattr(runtimes, "FASTEST_FIRST", ("litert", "onnx"))
@@ -109,12 +110,11 @@ def test_a_runtime_that_never_says_what_keras_did_is_not_used(weights, monkeypat
         assert Scorer(weights).network.name == "onnx"
 
 
-@pytest.mark.parametrize("content", [b"", b"no network"])
-def test_a_damaged_file_is_written_anew(weights, own_cache, content):
-    (file,) = own_cache.glob("*/network.tflite")
-    file.write_bytes(content)
-    assert Scorer(weights, runtime="litert").network.name == "litert"
-    assert file.stat().st_size > 1_000_000
+def test_a_damaged_file_is_written_anew(weights, own_cache):
+    (file,) = own_cache.glob("*/network.xml")
+    file.write_bytes(b"no network")
+    assert Scorer(weights, runtime="openvino").network.name == "openvino"
+    assert file.stat().st_size > 100_000
 
 
 def test_one_network_serves_many_threads(weights, photograph):
@@ -126,11 +126,10 @@ def test_one_network_serves_many_threads(weights, photograph):
             assert len(set(pool.map(lambda _, scorer=scorer: scorer.score(photograph).score, range(40)))) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn"])
-def test_a_damaged_probe_is_written_anew(weights, own_cache, content):
+def test_a_damaged_probe_is_written_anew(weights, own_cache):
     (probe,) = own_cache.glob("*/probe.npz")
-    probe.write_bytes(content)
-    assert Scorer(weights, runtime="litert").network.name == "litert"
+    probe.write_bytes(b"PK\x03\x04 torn")
+    assert Scorer(weights, runtime="openvino").network.name == "openvino"
 
 
 def test_another_padding_is_another_network_in_the_cache(weights, own_cache, tmp_path, photograph):
@@ -140,7 +139,7 @@ def test_another_padding_is_another_network_in_the_cache(weights, own_cache, tmp
     card = json.loads(card_of(copied).read_text())
     card["backbone"]["padding"] = "symmetric"
     card_of(copied).write_text(json.dumps(card))
-    assert Scorer(copied, runtime="litert").score(photograph) != Scorer(weights, runtime="litert").score(photograph)
+    assert Scorer(copied, runtime="openvino").score(photograph) != Scorer(weights, runtime="openvino").score(photograph)
     assert len(list(own_cache.iterdir())) == 2
 
 
@@ -169,28 +168,25 @@ print(Scorer({str(weights)!r}).network.description)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("input", export.INPUTS)
-def test_an_exported_litert_file_takes_pixels_and_scores_as_keras_does(
-    command, weights, by_keras, photograph, tmp_path, input
-):
+def test_an_exported_file_takes_pixels_and_scores_as_keras_does(command, weights, by_keras, photograph, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    code, out, _ = command(export, weights, "--format", "litert", "--input", input, "--out", tmp_path / "m.tflite")
+    code, out, _ = command(export, weights, "--format", "litert", "--out", tmp_path / "m.tflite")
     assert code == 0
-    assert f"{input} pixels (N, 224, 224, 3), 0-255 -> (N, 1) and (N, 1000)" in out
+    assert "float32 pixels (N, 224, 224, 3), 0-255 -> (N, 1) and (N, 1000)" in out
     interpreter = Interpreter(str(tmp_path / "m.tflite"))
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
-    assert source["dtype"] == np.dtype(input)
-    interpreter.set_tensor(source["index"], photograph[None, 16:240, 16:240].astype(input))
+    assert source["dtype"] == np.float32  # the cache's own files, of the tests above, take uint8
+    interpreter.set_tensor(source["index"], photograph[None, 16:240, 16:240].astype(np.float32))
     interpreter.invoke()
     outputs = [interpreter.get_tensor(target["index"]) for target in interpreter.get_output_details()]
     (score,) = [output for output in outputs if output.shape == (1, 1)]
     assert score[0, 0] == pytest.approx(by_keras.score(photograph).score, abs=1e-4)
 
 
-@pytest.mark.parametrize("format, name", [("onnx", "m.onnx"), ("openvino", "m.xml"), ("saved_model", "m")])
-def test_the_other_formats_are_written_whole(command, weights, tmp_path, format, name):
+@pytest.mark.parametrize("format, name", [("openvino", "m.xml"), ("saved_model", "m")])
+def test_other_formats_are_written_whole(command, weights, tmp_path, format, name):
     assert command(export, weights, "--format", format, "--out", tmp_path / name)[0] == 0
     beside = {"m.bin"} if format == "openvino" else set()
     assert {path.name for path in tmp_path.iterdir()} == {name} | beside
