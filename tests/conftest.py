@@ -14,8 +14,8 @@ from iqa.images import read_image, sample_photograph
 def pytest_collection_modifyitems(items):
     """The tests that send this process a Ctrl-C come first.
 
-    In a process that has been through all the others - OpenVINO, ONNX Runtime, LiteRT, pyarrow, bent HDF5 files - the kernel
-    could not deliver the signal and ended it, twice in two runs; alone, or after those of the runtimes, they pass.
+    In a process that has been through all the others - OpenVINO, ONNX Runtime, LiteRT, pyarrow, bent HDF5 files - the
+    kernel could not deliver the signal and ended it, twice in two runs; alone, or after some of those, they pass.
     """
     items.sort(key=lambda item: item.path.name != "test_session.py")
 
