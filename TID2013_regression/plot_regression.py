@@ -18,28 +18,19 @@ from iqa.distortions import DISTORTIONS as TYPES
 from iqa.files import written_whole
 from iqa.intervals import add_interval_options, print_intervals
 from iqa.metrics import agreement, correlations
-from iqa.predictions import read_predictions
+from iqa.predictions import read_predictions, scenes_of
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
 LEVELS = 5
-DISTORTIONS = 24
 
 
 def by_distortion(predictions):
-    """{distortion: (names of the scenes, labels (scenes, 5), predictions (scenes, 5))}, complete scenes only.
-
-    Names tell which is which; the original's files have none, but hold 24 x 5 images a scene, in order from i01 on.
-    """
-    names = predictions.filenames
-    if not names and len(predictions.labels) % (DISTORTIONS * LEVELS) == 0:
-        scenes = len(predictions.labels) // (DISTORTIONS * LEVELS)
-        keys = np.ndindex(scenes, DISTORTIONS, LEVELS)
-        names = [f"i{scene + 1:02d}_{distortion + 1:02d}_{level + 1}" for scene, distortion, level in keys]
+    """{distortion: (names of the scenes, labels (scenes, 5), predictions (scenes, 5))}, complete scenes only."""
     ladders = {}
-    for name, label, prediction in zip(names, predictions.labels, predictions.predictions):
-        match = re.fullmatch(r"(.+)_(\d+)_(\d+)", Path(name).stem)
+    for image_id, label, prediction in zip(predictions.ids, predictions.labels, predictions.predictions):
+        match = re.fullmatch(r"(.+)_(\d+)_(\d+)", image_id)
         if match:
-            ladder = ladders.setdefault(int(match[2]), {}).setdefault(match[1].lower(), {})
+            ladder = ladders.setdefault(int(match[2]), {}).setdefault(match[1], {})
             ladder[int(match[3])] = (label, prediction)
     tables = {}
     for distortion, scenes in sorted(ladders.items()):
@@ -91,7 +82,7 @@ def note_figures(card_path, predictions, result):
     card = json.loads(card_path.read_text(encoding="utf-8"))
     if predictions.provenance.get("weights_sha256") != card["sha256"]:
         raise ValueError(f"{card_path}: the predictions were made with other weights")
-    scenes = sorted({name.partition("_")[0].lower() for name in predictions.filenames})
+    scenes = sorted(set(scenes_of(predictions.ids)))
     figures = {"n": result.n, "lcc": round(result.lcc[0], 4), "srcc": round(result.srcc[0], 4)}
     figures["rmse"] = round(result.rmse, 4)
     card.setdefault("figures", {})[f"{predictions.provenance['geometry']}, {scenes[0]}-{scenes[-1]}"] = figures
@@ -120,8 +111,7 @@ def main():
         print_scenes(tables[arguments.distortion])
         return 0
     print_table(result)
-    scenes = [image_id.partition("_")[0] for image_id in predictions.ids] if predictions.filenames else None
-    print_intervals(predictions.labels, predictions.predictions, arguments, scenes)
+    print_intervals(predictions.labels, predictions.predictions, arguments, scenes_of(predictions.ids))
     if predictions.skipped:
         print(f"{len(predictions.skipped)} images were skipped, see `skipped` in {arguments.file}", file=sys.stderr)
     if arguments.distortions:

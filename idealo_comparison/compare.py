@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from iqa import scores
 from iqa.command_line import parser_of, positive, run
 from iqa.files import written_whole
 from iqa.intervals import TITLES
 from iqa.metrics import agreement, distribution_agreement
-from iqa.predictions import PredictionsError, read_predictions
-from iqa.uncertainty import FEWEST_GROUPS, interval, kendall_interval, replicates, williams_test
+from iqa.predictions import PredictionsError, read_predictions, scenes_of
+from iqa.scores import mean_scores
+from iqa.uncertainty import interval, kendall_interval, replicates, units_of, williams_test
 
 #: The differences that the figure shows: all on scales that fit one axis.
 DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
@@ -72,10 +72,6 @@ def metrics_of(labels, predictions):
     return {name: found[name] for name in TITLES if name in found}
 
 
-def mean_scores(values):
-    return scores.mean(values) if values.ndim == 2 else values
-
-
 def print_table(titles, rows):
     widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
     for row in [titles, *rows]:
@@ -85,13 +81,8 @@ def print_table(titles, rows):
 def compare(files, resamples):
     """The whole comparison as a dict: images, models {file: {metric: (value, lower, upper)}}, and differences."""
     sides, ids = matched(files)
-    groups, what = None, "images"
-    if next(iter(sides.values()))[0].ndim == 1:
-        scenes = [image_id.partition("_")[0] for image_id in ids]
-        if len(set(scenes)) < len(ids):
-            few = len(set(scenes)) < FEWEST_GROUPS
-            groups = None if few else np.unique(scenes, return_inverse=True)[1]
-            what = f"images: for these {len(set(scenes))} scenes only" if few else f"the {len(set(scenes))} scenes"
+    of_histograms = sides[files[0]][0].ndim == 2
+    groups, what = units_of(None if of_histograms else scenes_of(ids))
     values = {file: metrics_of(*pair) for file, pair in sides.items()}
     drawn = {file: replicates(*pair, resamples, groups) for file, pair in sides.items()}
     models = {}

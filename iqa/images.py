@@ -7,6 +7,7 @@ All images are read here, for training and for scoring alike.
 """
 
 import functools
+import os
 import stat
 import warnings
 from pathlib import Path
@@ -137,9 +138,45 @@ def _to_rgb(image):
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def images_below(folder):
+    """The image files below a folder, by suffix, in the order of their paths; linked folders are not entered.
+
+    Yields:
+        (path, None), or (path, reason) for a folder that cannot be read.
+    """
+    for path, reason in files_below(folder):
+        if reason or os.path.splitext(path)[1].lower() in SUFFIXES:
+            yield Path(path), reason
+
+
+def files_below(folder):
+    """All files below a folder, as `images_below` gives its own, but as text."""
+    try:
+        with os.scandir(folder) as found:
+            # Names alone, not entries: a folder may hold a million.
+            names = [f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found]
+    except OSError as error:
+        yield folder, f"the folder cannot be read ({error.strerror})"
+        return
+    for name in sorted(names, key=lambda name: name.removesuffix("/")):
+        path = os.path.join(folder, name.removesuffix("/"))
+        if name.endswith("/"):
+            yield from files_below(path)
+        elif os.path.isfile(path):  # and no link that goes in circles
+            yield path, None
+
+
 def list_images(folder):
-    """The image files below a folder, by suffix, sorted by path; see `iqa.inputs` for more than a folder."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """The list of `images_below`; see `iqa.inputs` for more than a folder.
+
+    Raises:
+        ImageError: if a folder cannot be read.
+    """
+    found = list(images_below(folder))
+    for path, reason in found:
+        if reason:
+            raise ImageError(f"{path}: {reason}")
+    return [path for path, _ in found]
 
 
 def sample_photograph():

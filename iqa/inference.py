@@ -17,8 +17,8 @@ import numpy as np
 
 from iqa.command_line import load_quietly, natural, parser_of, positive
 from iqa.files import remove_leftovers, written_whole
-from iqa.images import ImageError
-from iqa.inputs import images_below, named_images
+from iqa.images import ImageError, images_below
+from iqa.inputs import named_images
 from iqa.journal import Image, Journal
 from iqa.outputs import check_output, values_of, write_scores
 from iqa.predictions import printable
@@ -91,7 +91,8 @@ def infer_images(parser, arguments, load, read_labelled, hint=""):
         for path, reason in named_images(arguments.images, arguments.list):
             yield Image(str(path), path, reason=reason)
 
-    return score_to_file(scorer, listed, head, arguments)
+    again = "-" not in arguments.list  # stdin cannot be read twice
+    return score_to_file(scorer, listed, head, arguments.out, arguments, again)
 
 
 def print_scores(scorer, found, options):
@@ -159,18 +160,19 @@ def score_labelled(scorer, images, missing, out, options):
         for image in images:
             yield Image(image.name, image.path, np.atleast_1d(image.label), reason=None if image.path else missing)
 
-    return score_to_file(scorer, listed, {"labels": labels.hexdigest()}, options, out)
+    return score_to_file(scorer, listed, {"labels": labels.hexdigest()}, out, options)
 
 
-def score_to_file(scorer, listed, head, options, out=None):
+def score_to_file(scorer, listed, head, out, options, again=True):
     """Score images and write them to a file in their order; a killed run goes on where it stopped.
 
     Args:
         scorer: `iqa.scoring.Scorer`.
-        listed: function that returns an iterable of `iqa.journal.Image`; asked again when all are scored, for those that
-            have come or changed meanwhile.
+        listed: function that returns an iterable of `iqa.journal.Image`.
         head: what the images are, as JSON can hold it: a run of others is another run.
-        options: with `batch_size`, `workers` and, unless it is given, `out`, the file to write.
+        out: file to write.
+        options: with `batch_size` and `workers`.
+        again: ask `listed` again when all are scored, for those that have come or changed meanwhile.
 
     Returns:
         The exit code: 1 if an image was skipped; 2 if nothing that was named exists, and then nothing is written.
@@ -178,12 +180,12 @@ def score_to_file(scorer, listed, head, options, out=None):
     Raises:
         JournalError: if the journal beside the file cannot be written.
     """
-    out, where_from = out or options.out, provenance(scorer)
+    where_from = provenance(scorer)
     head |= {"weights": scorer.sha256, "geometry": str(scorer.geometry), "runtime": scorer.network.description}
     with Journal(out.with_name(f"{out.name}.journal"), head) as journal:
         if journal.replaced:
             print(f"{journal.path} is of another run: begun anew", file=sys.stderr)
-        for _ in range(1 if "-" in getattr(options, "list", ()) else 2):  # stdin cannot be read again
+        for _ in range(2 if again else 1):
             for key, what in journal.list(listed()):
                 print(f"{printable(key)}: {what}", file=sys.stderr)
             _score_waiting(scorer, journal, options)

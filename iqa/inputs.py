@@ -6,34 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from iqa.images import SUFFIXES, sample_photograph
-
-
-def images_below(folder):
-    """The image files below a folder, by suffix, in the order of their paths; linked folders are not entered.
-
-    Yields:
-        (path, None), or (path, reason) for a folder that cannot be read.
-    """
-    for path, reason in _files_below(folder):
-        if reason or os.path.splitext(path)[1].lower() in SUFFIXES:
-            yield Path(path), reason
-
-
-def _files_below(folder):
-    try:
-        with os.scandir(folder) as found:
-            # Names alone, not entries: a folder may hold a million.
-            names = sorted(f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found)
-    except OSError as error:
-        yield folder, f"the folder cannot be read ({error.strerror})"
-        return
-    for name in sorted(names, key=lambda name: name.removesuffix("/")):
-        path = os.path.join(folder, name.removesuffix("/"))
-        if name.endswith("/"):
-            yield from _files_below(path)
-        elif os.path.isfile(path):  # and no link that goes in circles
-            yield path, None
+from iqa.images import files_below, images_below, sample_photograph
 
 
 def named_images(named, lists=()):
@@ -87,7 +60,7 @@ def _matching(pattern):
             yield from images_below(match) if os.path.isdir(match) else [(Path(match), None)]
         return
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    for path, reason in _files_below(os.path.join(*parts[:fixed]) if fixed else "."):
+    for path, reason in files_below(os.path.join(*parts[:fixed]) if fixed else "."):
         if reason or _fits(Path(path).parts[fixed:], parts[fixed:]):
             yield Path(path), reason
 

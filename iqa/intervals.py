@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from iqa import scores
 from iqa.command_line import natural
 from iqa.metrics import agreement
-from iqa.uncertainty import FEWEST_GROUPS, interval, kendall_interval, logistic_mapped, replicates
+from iqa.scores import mean_scores
+from iqa.uncertainty import interval, kendall_interval, logistic_mapped, replicates, units_of
 
 #: The names under which the table shows the metrics.
 TITLES = {
@@ -36,27 +36,22 @@ def print_intervals(true, predicted, options, scenes=None):
     Args:
         true, predicted: float (N,) scores or (N, 10) histograms.
         options: with `bootstrap` and `logistic`.
-        scenes: N names of the references of the images, or None where each image is a scene of its own. They are what is
-            resampled; of fewer than `FEWEST_GROUPS` the figures of each are printed, and intervals for these scenes only.
+        scenes: N names of what the images show, see `units_of`; where there are too few to be resampled, the figures of
+            each are printed.
     """
-    true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))
-    means = [scores.mean(side) if side.ndim == 2 else side for side in (true, predicted)]
+    means = [mean_scores(side) for side in (true, predicted)]
     if options.logistic:
         mapped = logistic_mapped(*means)
         print(f"LCC after VQEG's four-parameter logistic: {agreement(means[0], mapped, lowest=0).lcc[0]}")
     if not options.bootstrap or len(true) < 3:
         return
-    names, groups = np.unique(scenes, return_inverse=True) if scenes is not None else ((), None)
-    what = "images"
-    if 0 < len(names) < FEWEST_GROUPS:
-        for number, name in enumerate(names):
-            of_scene = [side[groups == number] for side in means]
+    groups, what = units_of(scenes)
+    if groups is None and what != "images":
+        for name in sorted(set(scenes)):
+            of_scene = [side[np.equal(scenes, name)] for side in means]
             if len(of_scene[0]) > 1:
                 found = agreement(*of_scene)
                 print(f"{name}: n {found.n}, LCC {found.lcc[0]:.4f}, SRCC {found.srcc[0]:.4f}, RMSE {found.rmse:.4f}")
-        what, groups = f"images: for these {len(names)} scenes only", None
-    elif len(names):
-        what = f"the {len(names)} scenes"
     found = {name: interval(values) for name, values in replicates(true, predicted, options.bootstrap, groups).items()}
     if groups is None:
         found["krcc"] = kendall_interval(*means)[1:]

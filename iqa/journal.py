@@ -65,13 +65,11 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         existed = self.path.exists()
         head = json.dumps(head, sort_keys=True)
-        self._connect()
-        if self._head() != head:
+        if self._open() != head:
             self.replaced = existed
             self.close()
             self._remove()
-            self._connect()
-            self._head()
+            self._open()
             with self._explained():
                 self._database.executescript(_TABLES)
                 self._database.execute("INSERT INTO run VALUES (?, 0)", (head,))
@@ -83,14 +81,12 @@ class Journal:
     def __exit__(self, *_):
         self.close()
 
-    def _connect(self):
+    def _open(self):
+        """Open the database, and what it is the journal of; None if it is new, or no journal at all."""
         with self._explained():
             # No transaction but where one is opened: what was recorded is on its way to the disk, whatever happens next.
             self._database = sqlite3.connect(self.path, timeout=1, isolation_level=None)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")  # two runs at one journal would spoil both
-
-    def _head(self):
-        """What the journal is of; None if it is new, or no journal at all."""
         try:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")

@@ -63,18 +63,16 @@ def agreement(true, predicted, lowest=0):
         raise ValueError(f"{len(predicted)} predictions for {len(true)} labels")
     if len(true) < 2 or not np.all(np.isfinite(true)) or not np.all(np.isfinite(predicted)):
         raise ValueError("metrics need the finite scores of at least two images")
-    difference = np.abs(predicted - true)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        accuracy = float(np.mean(1 - difference / true))
+    each = of_each_image(true, predicted)
     return Agreement(
         n=len(true),
         confusion_matrix=confusion_matrix(true, predicted, lowest),
-        accuracy=accuracy,
-        score_difference_std=float(np.std(difference)),
+        accuracy=float(np.mean(each["accuracy"])),
+        score_difference_std=float(np.std(each["difference"])),
         lcc=_correlation(stats.pearsonr, true, predicted),
         srcc=_correlation(stats.spearmanr, true, predicted),
         krcc=_correlation(stats.kendalltau, true, predicted),
-        rmse=float(np.sqrt(np.mean(difference**2))),
+        rmse=float(np.sqrt(np.mean(each["difference"] ** 2))),
     )
 
 
@@ -111,15 +109,37 @@ def distribution_agreement(true, predicted):
         raise ValueError(f"histograms of shapes {true.shape} and {predicted.shape} instead of (N, 10)")
     means = [scores.mean(histograms) for histograms in (true, predicted)]
     stds = [scores.std(histograms) for histograms in (true, predicted)]
-    sides = [np.floor(values / BORDER + NEAR) for values in means]
+    each = of_each_image(true, predicted)
     of_means = agreement(*means, lowest=1)
     return DistributionAgreement(
         **{field.name: getattr(of_means, field.name) for field in fields(of_means)},
-        binary_accuracy=float(np.mean(sides[0] == sides[1])),
+        binary_accuracy=float(np.mean(each["binary_accuracy"])),
         lcc_std=_correlation(stats.pearsonr, *stds),
         srcc_std=_correlation(stats.spearmanr, *stds),
-        emd_l1=float(np.mean(np.abs(np.cumsum(true, axis=1) - np.cumsum(predicted, axis=1)))),
+        emd_l1=float(np.mean(each["emd_l1"])),
     )
+
+
+def of_each_image(true, predicted):
+    """What the metrics are made from, for each image.
+
+    Args:
+        true, predicted: float64 (N,) scores, or (N, 10) histograms.
+
+    Returns:
+        {name: float64 (N,)}: difference, |predicted - true| of the mean scores; accuracy, 1 - difference / true; of
+        histograms also binary_accuracy, 1 where both means are on one side of `BORDER`, and emd_l1, the mean over bins of
+        |CDF difference|.
+    """
+    means = [scores.mean_scores(side) for side in (true, predicted)]
+    difference = np.abs(means[1] - means[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = {"difference": difference, "accuracy": 1 - difference / means[0]}
+    if np.ndim(true) == 2:
+        sides = [np.floor(side / BORDER + NEAR) for side in means]
+        each["binary_accuracy"] = (sides[0] == sides[1]).astype(float)
+        each["emd_l1"] = np.mean(np.abs(np.cumsum(true, axis=1) - np.cumsum(predicted, axis=1)), axis=1)
+    return each
 
 
 def correlations(true, predicted):

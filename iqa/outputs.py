@@ -79,14 +79,15 @@ def write_scores(path, journal, bins, provenance):
 def _predictions(journal, bins, provenance):
     total, _ = journal.count()
     skipped = [(_shown(image), image.reason) for image in journal.images(scored=False)]
-    shape = (total - len(skipped),) if bins == 1 else (total - len(skipped), bins)
-    labels, outputs, names = np.full(shape, np.nan), np.empty(shape, np.float32), []
+    count = total - len(skipped)
+    labels, outputs, names = np.full((count, bins), np.nan), np.empty((count, bins), np.float32), []
     for row, image in enumerate(journal.images(scored=True)):
         if image.label is not None:
-            labels[row] = image.label if bins > 1 else image.label[0]
-        outputs[row] = image.output if bins > 1 else image.output[0]
+            labels[row] = image.label
+        outputs[row] = image.output
         names.append(_shown(image))
-    return Predictions(labels, outputs, names, skipped, provenance)
+    shape = (count,) if bins == 1 else (count, bins)
+    return Predictions(labels.reshape(shape), outputs.reshape(shape), names, skipped, provenance)
 
 
 def _shown(image):

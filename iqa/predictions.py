@@ -28,8 +28,8 @@ class Predictions:
         filenames: N names; an undecodable byte stands as `\\xNN`. Empty in files of the original.
         skipped: (name, reason) of the images left out.
         provenance: model, weights, geometry, versions, time; empty in files of the original.
-        ids: N texts that tell the images from one another: the stems of the names; without names the first column of the
-            labels of histograms, or row numbers. Made by `read_predictions`.
+        ids: N texts that tell the images from one another, made by `read_predictions`: the stems of the names; without
+            names the first column of the labels of histograms, or of scores what TID2013 has at that place.
     """
 
     labels: np.ndarray
@@ -120,7 +120,7 @@ def read_predictions(path, bins=1):
     names = [_text(name) for name in content.get("filenames", np.empty(0)).ravel()]
     ids = [Path(name).stem.lower() for name in names]
     if not names:
-        ids = [f"{number:.0f}" for number in (labels[:, 0] if bins > 1 else range(count))]
+        ids = [f"{number:.0f}" for number in labels[:, 0]] if bins > 1 else _ids_in_order(count)
     if count and np.isnan(labels if bins == 1 else labels[:, 1:]).all():
         raise PredictionsError(f"{path}: predictions alone, of images without labels")
     try:
@@ -137,6 +137,17 @@ def read_predictions(path, bins=1):
         {name: _text(provenance[name].item()) for name in provenance.dtype.names or ()},
         ids,
     )
+
+
+def _ids_in_order(count):
+    """The ids of the first `count` images of TID2013: 24 distortions of 5 levels, scene by scene."""
+    places = (np.unravel_index(number, (count // 120 + 1, 24, 5)) for number in range(count))
+    return [f"i{scene + 1:02d}_{distortion + 1:02d}_{level + 1}" for scene, distortion, level in places]
+
+
+def scenes_of(ids):
+    """The references that the ids of TID2013's images name: i01_08_3 -> i01."""
+    return [image_id.partition("_")[0] for image_id in ids]
 
 
 def _load(path):

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import WeightsError
 from iqa.export import FORMATS, ExportError, export
 from iqa.files import written_whole
 
 #: What `auto` tries, in the order of benchmarks/README.md; all compute in float32.
 FASTEST_FIRST = ("openvino", "litert", "onnx")
 
-#: --runtime. `openvino-bf16` computes in bfloat16, where the processor can: about twice as fast, scores move by up to 0.03.
+#: --runtime. `openvino-bf16` computes in bfloat16, where the processor can: half as fast again, scores move by up to 0.05.
 RUNTIMES = ("auto", "keras", *FASTEST_FIRST, "openvino-bf16")
 
 #: How far a score of the probe may lie from Keras's.
@@ -34,12 +33,16 @@ TOLERANCE = 1e-4
 
 STEP = 32  # patches that go through Keras at once, at most: their activations take 15 MB each
 
-# Part of the cache's key: files written by another version of this module's `_written` are not read.
+# Part of the cache's key: files written by another version of this module's `_write` are not read.
 VERSION = 1
 
 
 class RuntimeUnavailable(ValueError):
     """A runtime that was asked for and cannot be used here; the message says why."""
+
+
+class _Spoilt(RuntimeUnavailable):
+    """A file of the cache that its runtime cannot open, or that says something else than Keras did."""
 
 
 def open_network(runtime, weights, card, sha256, threads=None):
@@ -60,7 +63,7 @@ def open_network(runtime, weights, card, sha256, threads=None):
         CardError, WeightsError: see `iqa.models.network_of`.
     """
     if runtime == "keras":
-        return KerasNetwork(weights, card)
+        return _keras_network(weights, card)
     if runtime != "auto":
         return CompiledNetwork(runtime, weights, card, sha256, threads)
     reasons = []
@@ -76,7 +79,13 @@ def open_network(runtime, weights, card, sha256, threads=None):
                     warnings.warn(f"scoring with {name}: {'; '.join(reasons)}", stacklevel=2)
                 return network
         warnings.warn(f"scoring with Keras, which is slow: {'; '.join(reasons) or 'no other runtime'}", stacklevel=2)
-    return KerasNetwork(weights, card)
+    return _keras_network(weights, card)
+
+
+def _keras_network(weights, card):
+    from iqa.models import network_of
+
+    return KerasNetwork(network_of(card, weights))
 
 
 class KerasNetwork:
@@ -84,12 +93,10 @@ class KerasNetwork:
 
     name = "keras"
 
-    def __init__(self, weights, card):
+    def __init__(self, model):
         import keras
 
-        from iqa.models import network_of
-
-        self._model = network_of(card, weights)
+        self._model = model
         self.description = f"keras on {keras.backend.backend()}"
         self.packages = ("keras", keras.backend.backend())
 
@@ -112,11 +119,15 @@ class CompiledNetwork:
                 f"{name} is not installed: pip install 'image-quality-assessment[{name.split('-')[0]}]'"
             )
         self._lock = threading.Lock()
+        file, probe, written = _cached(name, weights, card, sha256)
         try:
-            self._open(*_cached(name, weights, card, sha256), threads)
-        except RuntimeUnavailable:
+            self._open(file, probe, threads)
+        except _Spoilt:
+            if written:
+                raise
             # The file may be damaged, or written by a version that this one does not read: once more, from the weights.
-            self._open(*_cached(name, weights, card, sha256, anew=True), threads)
+            file, probe, _ = _cached(name, weights, card, sha256, anew=True)
+            self._open(file, probe, threads)
 
     def _open(self, file, probe, threads):
         try:
@@ -126,11 +137,11 @@ class CompiledNetwork:
             raise
         except Exception as error:  # of a runtime's own kind, for a damaged file or a processor that it does not know
             reason = " ".join(str(error).split())[:200]
-            raise RuntimeUnavailable(f"{self.name} cannot open {file} ({type(error).__name__}: {reason})") from None
+            raise _Spoilt(f"{self.name} cannot open {file} ({type(error).__name__}: {reason})") from None
         self.description = f"{self.name} {version}"
         difference = np.abs(_scores(found[0]) - _scores(probe["outputs"])).max()
         if not difference <= TOLERANCES.get(self.name, TOLERANCE):
-            raise RuntimeUnavailable(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({file})")
+            raise _Spoilt(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({file})")
 
     def __call__(self, patches):
         with self._lock:  # the runtimes keep the tensors of one call at a time
@@ -157,7 +168,7 @@ def cache_folder():
 
 
 def _cached(runtime, weights, card, sha256, anew=False):
-    """(file, probe) of a network, written if they are not there, or `anew`.
+    """(file, probe, written) of a network: whether they were written now, because they were not there or `anew` asks so.
 
     They are told apart by the weights and by what the card says of the network: the same weights with another padding are
     another network.
@@ -167,10 +178,11 @@ def _cached(runtime, weights, card, sha256, anew=False):
     folder = cache_folder() / f"{sha256[:16]}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
     file, probe = folder / f"network{FORMATS[format][1]}", folder / "probe.npz"
     stored = _read_probe(probe)
-    if anew or stored is None or not file.exists():
+    written = anew or stored is None or not file.exists()
+    if written:
         _write(file, probe, format, weights, card)
         stored = _read_probe(probe)
-    return file, stored
+    return file, stored, written
 
 
 def _read_probe(path):
@@ -184,19 +196,18 @@ def _read_probe(path):
 
 def _write(file, probe, format, weights, card):
     from iqa.images import read_image, resize, sample_photograph
+    from iqa.models import network_of
 
-    network = KerasNetwork(weights, card)
+    model = network_of(card, weights)
     patches = resize(read_image(sample_photograph()), card["geometry"]["size"])[None]
     try:
-        export(network._model, file, format, "uint8")
+        export(model, file, format, "uint8")
         with written_whole(probe) as stream:
-            np.savez(stream, patches=patches, outputs=network(patches)[0])
+            np.savez(stream, patches=patches, outputs=KerasNetwork(model)(patches)[0])
     except ExportError as error:
         raise RuntimeUnavailable(str(error)) from None
     except OSError as error:
         raise RuntimeUnavailable(f"{file.parent} cannot be written: {error}; IQA_CACHE names another folder") from None
-    except WeightsError:
-        raise
     except Exception as error:  # of a converter
         reason = " ".join(str(error).split())[:200]
         raise RuntimeUnavailable(f"{format} cannot be written ({type(error).__name__}: {reason})") from None
@@ -237,10 +248,20 @@ def _open_onnx(file, threads):
     return lambda patch: _ordered(session.run(None, {source.name: patch})), onnxruntime.__version__
 
 
+@functools.cache
+def _openvino_core():
+    """One for the process, kept: where AMX is, each sets up a stack for signals, and one that is freed after a younger one
+    leaves the process with a stack that is gone, so that the next Ctrl-C kills it.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def _open_openvino(file, threads, precision="f32"):
     import openvino
 
-    core = openvino.Core()
+    core = _openvino_core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise RuntimeUnavailable("this processor does not compute in bfloat16")
     model = core.read_model(file)

@@ -35,6 +35,12 @@ def mean(histogram, values=None):
     return histogram @ (centres(histogram.shape[-1]) if values is None else np.asarray(values))
 
 
+def mean_scores(scores):
+    """Of histograms (N, bins) the means; scores (N,) as they are: float64 (N,)."""
+    scores = np.asarray(scores, np.float64)
+    return mean(scores) if scores.ndim == 2 else scores
+
+
 def std(histogram, values=None):
     """The standard deviation of the scores, (...,), in units of the score."""
     histogram = np.asarray(histogram, np.float64)

@@ -1,8 +1,10 @@
 """Image -> score, with the weights and the facts on their card, on a chosen runtime.
 
-scorer = Scorer("tid2013_regression")
-scorer.score("photo.jpg").score                 # a mean opinion score
-for path, scored in scorer.score_all(paths, workers=2): ...
+    scorer = Scorer("tid2013_regression")
+    scorer.score("photo.jpg").score                 # a mean opinion score
+    for path, scored in scorer.score_all(paths, workers=2): ...
+
+An image that cannot be scored is an answer too, with the reason.
 """
 
 from dataclasses import dataclass
@@ -119,15 +121,14 @@ class Scorer:
         self.bins = 10 if head == "histogram" else 1
         self.weights, self.geometry = path, Geometry(self.card, crop, mean_opinion)
         self.network = open_network(runtime, path, self.card, self.sha256, threads)
-        # With these a worker makes a scorer like this one: on the runtime that "auto" has chosen here, not chosen anew.
+        # With these a worker scores as this one does: on the runtime that "auto" has chosen here, not chosen anew.
         self.recipe = {
             "weights": str(path.resolve()),
-            "crop": crop,
-            "head": head,
-            "cardless": cardless,
-            "mean_opinion": mean_opinion,
-            "runtime": self.network.name,
+            "sha256": self.sha256,
             "card": self.card,
+            "runtime": self.network.name,
+            "crop": crop,
+            "mean_opinion": mean_opinion,
         }
 
     def score(self, image):

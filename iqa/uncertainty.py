@@ -8,13 +8,13 @@ import numpy as np
 import scipy
 
 from iqa import scores
-from iqa.metrics import BORDER, NEAR
+from iqa.metrics import of_each_image
 
 #: Confidence of all intervals.
 LEVEL = 0.95
 
-#: Below so many references an interval from resampling them covers far less than it says.
-FEWEST_GROUPS = 20
+#: Below so many scenes an interval from resampling them covers far less than it says.
+FEWEST_SCENES = 20
 
 _CHUNK = 25  # resamples at a time: of 25,000 images they take some 50 MB
 
@@ -34,16 +34,10 @@ def replicates(true, predicted, resamples=1000, groups=None, seed=0):
         for histograms binary_accuracy, lcc_std, srcc_std, emd_l1. NaN where a resample does not vary.
     """
     true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))
-    of_histograms = true.ndim == 2
-    means = [scores.mean(side) if of_histograms else side for side in (true, predicted)]
-    difference = np.abs(means[1] - means[0])
-    with np.errstate(divide="ignore"):
-        columns = {"accuracy": 1 - difference / means[0], "difference": difference, "square": difference**2}
-    pairs = {"": means}
-    if of_histograms:
-        sides = [np.floor(side / BORDER + NEAR) for side in means]
-        columns["binary_accuracy"] = (sides[0] == sides[1]).astype(float)
-        columns["emd_l1"] = np.mean(np.abs(np.cumsum(true, axis=1) - np.cumsum(predicted, axis=1)), axis=1)
+    each = of_each_image(true, predicted)
+    columns = each | {"square": each["difference"] ** 2}
+    pairs = {"": [scores.mean_scores(side) for side in (true, predicted)]}
+    if true.ndim == 2:
         pairs["_std"] = [scores.std(side) for side in (true, predicted)]
     for suffix, pair in pairs.items():
         t, p = (side - side.mean() for side in pair)
@@ -51,7 +45,7 @@ def replicates(true, predicted, resamples=1000, groups=None, seed=0):
     table = np.column_stack(list(columns.values()))
     ranked = {suffix: [_Ranks(side) for side in pair] for suffix, pair in pairs.items()}
     found = {}
-    for counts in _draws(len(difference), resamples, groups, seed):
+    for counts in _draws(len(true), resamples, groups, seed):
         total = counts.sum(axis=1, keepdims=True)
         mean = dict(zip(columns, (counts @ table / total).T))
         results = {
@@ -104,6 +98,24 @@ class _Ranks:
         ordered = counts[:, self._order]
         drawn = np.add.reduceat(ordered, self._starts, axis=1) if self._tied else ordered
         return (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, self._place]
+
+
+def units_of(scenes):
+    """What a bootstrap of these images has to draw: images where each is a scene of its own, else whole scenes.
+
+    Args:
+        scenes: N names, of the scene that each image shows; None if no two show the same.
+
+    Returns:
+        (groups, what): groups as `replicates` takes them and what they are in words. Of fewer than `FEWEST_SCENES` the
+        images are drawn, and what comes out holds for these scenes alone.
+    """
+    if scenes is None or len(set(scenes)) == len(scenes):
+        return None, "images"
+    names, groups = np.unique(scenes, return_inverse=True)
+    if len(names) < FEWEST_SCENES:
+        return None, f"images: for these {len(names)} scenes only"
+    return groups, f"the {len(names)} scenes"
 
 
 def interval(values, level=LEVEL):

@@ -52,8 +52,7 @@ class Workers:
     """A pool of workers; a context manager.
 
     Args:
-        recipe: keyword arguments of `Scorer` and the `card` of its weights, as JSON can hold them. With the runtime
-            "keras" the workers decode and cut alone.
+        recipe: of a `Scorer`, as JSON can hold it. With the runtime "keras" the workers decode and cut alone.
         count: of processes.
     """
 
@@ -126,8 +125,10 @@ class Workers:
     def _living(self, worker):
         """The worker, or a new one in its place if there is none or it died."""
         with self._changing:
-            if (worker and not worker.died) or self._over.is_set():
-                return worker or _Nobody
+            if self._over.is_set():
+                raise WorkerError("the run was ended")
+            if worker and not worker.died:
+                return worker
             if worker:
                 self._all.remove(worker)
                 worker.close()
@@ -136,9 +137,8 @@ class Workers:
             return worker
 
     def _last_complaint(self):
-        with os.fdopen(os.dup(self._complaints.fileno()), "rb") as file:
-            file.seek(0)
-            return (file.read().decode(errors="replace").strip().splitlines() or [""])[-1]
+        self._complaints.seek(0)
+        return (self._complaints.read().decode(errors="replace").strip().splitlines() or [""])[-1]
 
     def _watch(self):
         while not self._over.wait(1):
@@ -210,36 +210,26 @@ class _Worker:
         self._process.stdout.close()
 
 
-class _Nobody:
-    """In the place of a worker that is no longer started, because the pool is being left."""
-
-    ready, died, cause = True, False, "the run was ended"
-
-    @staticmethod
-    def ask(paths):
-        return None
-
-
 # --- the worker's own side -------------------------------------------------------------------------------------------
 
 
 def serve():
     """Answer the questions on stdin until it is closed; what the process of a worker does."""
     from iqa.images import ImageError
-    from iqa.scoring import Geometry, Scorer
+    from iqa.runtimes import open_network
+    from iqa.scoring import Geometry
 
     # The answers go out by a descriptor of their own: whatever prints to stdout must not garble them.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     recipe = json.loads(sys.argv[2])
-    card = recipe.pop("card")
-    if recipe["runtime"] == "keras":
-        answer_of = Geometry(card, recipe["crop"], recipe["mean_opinion"]).patches
-    else:
-        scorer = Scorer(**recipe, threads=1)
+    answer_of = Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches
+    if recipe["runtime"] != "keras":
+        patches_of = answer_of
+        network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
 
         def answer_of(path):
-            return scorer.score(path).output
+            return np.mean(network(patches_of(path))[0], axis=0)
 
     answers.write(b"ready\n")
     answers.flush()

@@ -11,15 +11,6 @@ from iqa.command_line import run
 from iqa.images import read_image, sample_photograph
 
 
-def pytest_collection_modifyitems(items):
-    """The tests that send this process a Ctrl-C come first.
-
-    In a process that has been through all the others - OpenVINO, ONNX Runtime, LiteRT, pyarrow, bent HDF5 files - the
-    kernel could not deliver the signal and ended it, twice in two runs; alone, or after some of those, they pass.
-    """
-    items.sort(key=lambda item: item.path.name != "test_session.py")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Networks that are written for the runtimes go to a folder of these tests, empty at their start."""

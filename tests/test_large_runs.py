@@ -20,7 +20,8 @@ from PIL import Image as Picture
 
 from AVA import infer_vanilla
 from iqa import inputs
-from iqa.inputs import images_below, named_images
+from iqa.images import images_below
+from iqa.inputs import named_images
 from iqa.journal import Image, Journal, JournalError
 from iqa.predictions import read_predictions
 from TID2013_regression import infer_regression

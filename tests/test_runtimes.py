@@ -126,6 +126,24 @@ def test_one_network_serves_many_threads(weights, photograph):
             assert len(set(pool.map(lambda _, scorer=scorer: scorer.score(photograph).score, range(40)))) == 1
 
 
+def test_ctrl_c_is_an_interrupt_after_scorers_have_come_and_gone(weights):
+    # OpenVINO's cores, on processors with AMX, each set up a stack for signals and freed the one of another.
+    code = f"""
+import os, signal, time
+from iqa.scoring import Scorer
+older, newer = (Scorer({str(weights)!r}, runtime="openvino") for _ in range(2))
+del older
+del newer
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "interrupted\n", done.stderr
+
+
 def test_a_damaged_probe_is_written_anew(weights, own_cache):
     (probe,) = own_cache.glob("*/probe.npz")
     probe.write_bytes(b"PK\x03\x04 torn")
