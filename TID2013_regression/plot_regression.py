@@ -94,7 +94,9 @@ def main():
     parser = parser_of(__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=PREDICTIONS, help=f"default: {PREDICTIONS.name} beside this")
     parser.add_argument("--json", type=Path, help="write the metrics here")
-    parser.add_argument("--figure", type=Path, help="write histograms and a scatter plot here")
+    parser.add_argument(
+        "--figure", type=Path, help="write distributions, scatter and calibration here, as .pdf, .svg or .png"
+    )
     parser.add_argument("--show", action="store_true", help="open the figure")
     parser.add_argument("--distortion", type=int, help="print labels and predictions of one distortion's levels instead")
     parser.add_argument("--card", type=Path, help="note LCC and SRCC on the card of the weights that predicted")
@@ -132,7 +134,8 @@ def main():
         from iqa.plots import predictions_against_truth, show
 
         figure = arguments.figure or arguments.file.with_suffix(".png")
-        predictions_against_truth(predictions.labels, predictions.predictions, figure, title=arguments.file.name)
+        caption = predictions_against_truth(predictions.labels, predictions.predictions, figure, "TID2013, 0-9")
+        print(f"{figure}: {arguments.file.name}, {caption}")
         if arguments.show:
             show(figure)
     return 0

@@ -23,9 +23,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from iqa.cards import card_of, keras2_card, read_card, weights_file
-from iqa.command_line import parser_of, positive, quiet_start, run
+from iqa.command_line import parser_of, positive, processors, quiet_start, run
 from iqa.images import list_images, read_image, resize
-from iqa.inference import processors, score_to_file
+from iqa.inference import score_to_file
 from iqa.inputs import named_images
 from iqa.journal import Image
 from iqa.predictions import read_predictions
@@ -101,7 +101,7 @@ def ours(weights, runtime):
     pool = Workers(scorer.recipe, processors())
 
     def score(files):
-        options = SimpleNamespace(batch_size=BATCH if runtime == "keras" else 1, workers=pool)
+        options = SimpleNamespace(batch_size=BATCH if runtime == "keras" else 1, workers=pool, report=None)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "scores.mat"
             images = [Image(str(file), file, np.full(10, 0.1)) for file in files]
@@ -210,7 +210,7 @@ def run_side(name, arguments, files):
     scorer = Scorer(path, head="histogram", cardless=card, runtime=name)
     scorer.score(files[0])
     print("first", flush=True)
-    options = SimpleNamespace(batch_size=BATCH if name == "keras" else 1, workers=processors())
+    options = SimpleNamespace(batch_size=BATCH if name == "keras" else 1, workers=processors(), report=None)
     with tempfile.TemporaryDirectory() as folder:
         listed = [Image(str(path), path) for path in files]
         return score_to_file(scorer, lambda: listed, {}, options, Path(folder) / "scores.mat")

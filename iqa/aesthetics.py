@@ -4,9 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from iqa import scores
 from iqa.cards import sha256
 from iqa.command_line import parser_of, quiet_start, train_parser
 from iqa.datasets import check_apart, locate_ratings, oversample, read_ratings
@@ -144,7 +141,9 @@ def plot(description, predictions):
     parser = parser_of(description)
     parser.add_argument("file", nargs="?", type=Path, default=predictions, help=f"default: {predictions.name} beside this")
     parser.add_argument("--json", type=Path, help="write the metrics here")
-    parser.add_argument("--figure", type=Path, help="write the distributions of means and standard deviations here")
+    parser.add_argument(
+        "--figure", type=Path, help="write distributions, scatter and calibration here, as .pdf, .svg or .png"
+    )
     parser.add_argument("--show", action="store_true", help="open the figure")
     add_interval_options(parser)
     arguments = parser.parse_args()
@@ -167,11 +166,11 @@ def plot(description, predictions):
         with written_whole(arguments.json) as file:
             file.write(json.dumps(result.as_json(), indent=1).encode())
     if arguments.figure or arguments.show:
-        from iqa.plots import opinion_distributions, show
+        from iqa.plots import predictions_against_truth, show
 
         figure = arguments.figure or arguments.file.with_suffix(".png")
-        moments = [np.stack([scores.mean(h), scores.std(h)]) for h in (read.labels, read.predictions.astype(float))]
-        opinion_distributions(*moments, figure, title=arguments.file.name)
+        caption = predictions_against_truth(read.labels, read.predictions, figure, "AVA, 1-10")
+        print(f"{figure}: {arguments.file.name}, {caption}")
         if arguments.show:
             show(figure)
     return 0

@@ -118,6 +118,11 @@ def positive(text):
     return number
 
 
+def processors():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def load_quietly(load, hint=""):
     """Call `load` without TensorFlow's greetings; `hint` tells where weights that are missing are to be had.
 

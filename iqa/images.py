@@ -7,6 +7,7 @@ All images are read here, for training and for scoring alike.
 """
 
 import functools
+import io
 import os
 import stat
 import warnings
@@ -69,6 +70,22 @@ def read_resized(image, size, interpolation="bilinear"):
         return resize(_checked(image), size, interpolation)
     smallest = REDUCED * size if interpolation == "bilinear" else None
     return np.asarray(_read(image, smallest).resize((size, size), INTERPOLATIONS[interpolation]))
+
+
+def thumbnail(image, side):
+    """A small picture for a page: the bytes of a WebP whose longer side has at most `side` pixels, uint8 (n,).
+
+    Args:
+        image: a path or a PIL image.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    small = _read(image, 2 * side)
+    small.thumbnail((side, side))
+    file = io.BytesIO()
+    small.save(file, "WEBP", quality=60, method=2)
+    return np.frombuffer(file.getvalue(), np.uint8)
 
 
 def _checked(pixels):

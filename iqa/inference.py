@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import load_quietly, natural, parser_of, positive
+from iqa.command_line import load_quietly, natural, parser_of, positive, processors
 from iqa.files import remove_leftovers, written_whole
 from iqa.images import ImageError, images_below
 from iqa.inputs import named_images
 from iqa.journal import Image, Journal
 from iqa.outputs import check_output, values_of, write_scores
 from iqa.predictions import printable
+from iqa.report import check_report, write_report
 from iqa.run_folder import now
 from iqa.runtimes import RUNTIMES
 
@@ -41,6 +42,7 @@ def infer_parser(description, weights, crops=()):
     parser.add_argument("--list", action="append", default=[], help="file of paths, one a line; - for stdin")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: path, mean ..., or error")
     parser.add_argument("--out", type=Path, help="write to this file instead: .mat, .csv, .jsonl or .parquet")
+    parser.add_argument("--report", type=Path, help="write a page to look at as well: .html")
     parser.add_argument(
         "--weights", type=Path, default=Path(weights), help="a .weights.h5 with its card, or an .hdf5 of Keras 2"
     )
@@ -52,11 +54,6 @@ def infer_parser(description, weights, crops=()):
     parser.add_argument("--labels", type=Path, help="labels of a labelled set")
     parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
     return parser
-
-
-def processors():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def infer_images(parser, arguments, load, read_labelled, hint=""):
@@ -75,6 +72,8 @@ def infer_images(parser, arguments, load, read_labelled, hint=""):
         parser.error("a labelled run takes --labels, --images and --out, and no other images")
     if arguments.out:
         check_output(arguments.out)
+    if arguments.report:
+        check_report(arguments.report)
     images = None
     if arguments.labels:
         images = read_labelled()
@@ -101,11 +100,11 @@ def print_scores(scorer, found, options):
     Args:
         scorer: `iqa.scoring.Scorer`.
         found: (path, None) or (path, reason), of `named_images`.
-        options: with `json`, `batch_size` and `workers`.
+        options: with `json`, `batch_size`, `workers` and `report`.
     """
     scored = failed = 0
     exists = False
-    refused = []
+    refused, images = [], []
 
     def readable():
         for path, reason in found:
@@ -115,6 +114,8 @@ def print_scores(scorer, found, options):
                 refused.append((path, reason))
 
     for path, result in scorer.score_all(readable(), options.batch_size, options.workers):
+        if options.report:
+            images.append(Image(str(path), path, output=result.output, reason=result.error))
         if result.error:
             failed += 1
             exists = exists or os.path.exists(path)
@@ -133,6 +134,9 @@ def print_scores(scorer, found, options):
         exists = exists or os.path.exists(path)
     if not scored and not failed and not refused:
         print("no image was named", file=sys.stderr)
+    if options.report:
+        images += [Image(str(path), path, reason=reason) for path, reason in refused]
+        _report(scorer, lambda: images, options)
     if not scored and not exists:
         return 2
     return 1 if failed or refused else 0
@@ -171,7 +175,7 @@ def score_to_file(scorer, listed, head, out, options, again=True):
         listed: function that returns an iterable of `iqa.journal.Image`.
         head: what the images are, as JSON can hold it: a run of others is another run.
         out: file to write.
-        options: with `batch_size` and `workers`.
+        options: with `batch_size`, `workers` and `report`.
         again: ask `listed` again when all are scored, for those that have come or changed meanwhile.
 
     Returns:
@@ -198,12 +202,20 @@ def score_to_file(scorer, listed, head, out, options, again=True):
         if not nothing:
             remove_leftovers(out.parent, out.name)
             write_scores(out, journal, scorer.bins, where_from)
+            if options.report:
+                _report(scorer, journal.images, options)
         journal.finish()
     if nothing:
         print(f"{out}: not written, nothing that was named exists", file=sys.stderr)
         return 2
     print(f"{out}: {total - skipped} images scored, {skipped} skipped")
     return 1 if skipped else 0
+
+
+def _report(scorer, images, options):
+    scale = (1, 10) if scorer.bins == 10 else (0, 9)
+    write_report(options.report, images, provenance(scorer), scale, options.workers)
+    print(f"{options.report}: a page to look at", file=sys.stderr)
 
 
 def _score_waiting(scorer, journal, options):

@@ -13,7 +13,8 @@ import numpy as np
 
 
 @cache
-def _quantiles(of):
+def quantiles(of):
+    """The quantiles 0, 1 ... 100 % of AVA's mean scores, float64 (101,); `of` as for `percentile`."""
     return np.array(json.loads(Path(__file__).with_name("ava_quantiles.json").read_text(encoding="utf-8"))[of])
 
 
@@ -30,4 +31,4 @@ def percentile(mean, of="predicted"):
     >>> round(percentile(5.4295))
     50
     """
-    return float(np.interp(mean, _quantiles(of), np.arange(101)))
+    return float(np.interp(mean, quantiles(of), np.arange(101)))

@@ -3,11 +3,16 @@
 Series differ in line style and marker as well as in colour, so that a print in grey can be read.
 """
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from iqa.files import temporary_beside
+from iqa.scores import mean_scores, std
+
+#: Above so many pictures a scatter of points is one blot, and their density is drawn instead.
+MOST_POINTS = 2000
 
 STYLES = (("tab:blue", "-", "o"), ("tab:orange", "--", "s"), ("tab:green", ":", "^"), ("tab:red", "-.", "D"))
 
@@ -19,31 +24,102 @@ def _figure(width, height):
 
 
 def _save(figure, path):
-    with temporary_beside(path) as file:
+    # Text stays text in a PDF, to be searched and set in another fount.
+    with temporary_beside(path) as file, matplotlib.rc_context({"pdf.fonttype": 42}):
         figure.savefig(file, dpi=150)
 
 
-def predictions_against_truth(true, predicted, path, scale="mean opinion score (TID2013, 0-9)", title=""):
-    """Two panels: the histograms of true and predicted scores, and a scatter of one over the other.
+def predictions_against_truth(true, predicted, path, scale):
+    """Panels for a paper: the histograms of the scores, prediction over truth, and calibration.
 
     Args:
-        true, predicted: float (N,).
-        path: file to write; its suffix tells the format.
+        true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms of
+            the standard deviations comes second.
+        path: file to write; its suffix tells the format (.pdf and .svg are vectors).
+        scale: of the scores, such as "TID2013, 0-9".
+
+    Returns:
+        The caption, a text.
     """
-    figure = _figure(10, 4.5)
-    left, right = figure.subplots(1, 2)
-    lowest, highest = (f(f(true), f(predicted)) for f in (min, max))
-    bins = np.linspace(np.floor(lowest), np.ceil(highest), 41)
-    left.hist(true, bins, color="0.75", label="people")
-    left.hist(predicted, bins, histtype="step", color="black", linewidth=1.5, label="model")
-    left.set(xlabel=scale, ylabel="images")
-    left.legend()
-    right.plot(bins[[0, -1]], bins[[0, -1]], color="0.6", linewidth=1, label="equal")
-    right.plot(true, predicted, "o", markersize=3, markerfacecolor="none", color="tab:blue")
-    right.set(xlabel=f"people: {scale}", ylabel="model", xlim=bins[[0, -1]], ylim=bins[[0, -1]], aspect="equal")
-    right.legend()
-    figure.suptitle(title)
+    means = [mean_scores(side) for side in (true, predicted)]
+    lowest, highest = np.floor(np.min(means)), np.ceil(np.max(means))
+    captions = [f"The scores ({scale}) that people gave (grey) and that the model predicts (line)."]
+    if np.ndim(true) == 2:
+        figure = _figure(7.5, 6.2)
+        panels = list(figure.subplots(2, 2).ravel())
+        _overlaid(panels[0], *means, np.linspace(1, 10, 101), f"mean score ({scale})")
+        deviations = [std(side) for side in (true, predicted)]
+        bins = np.linspace(0, max(2.5, np.max(deviations)), 101)
+        _overlaid(panels[1], *deviations, bins, "standard deviation of the votes")
+        captions.append("The standard deviations of the votes on a picture, the same.")
+    else:
+        figure = _figure(10.5, 3.3)
+        panels = list(figure.subplots(1, 3))
+        _overlaid(panels[0], *means, np.linspace(lowest, highest, 41), f"score ({scale})")
+    captions.append(_scatter(figure, panels[-2], *means, (lowest, highest), scale))
+    captions.append(_calibration(panels[-1], *means, scale))
+    for panel, letter in zip(panels, "abcd"):
+        panel.set_title(f"({letter})", loc="left")
     _save(figure, path)
+    lettered = " ".join(f"({letter}) {caption}" for letter, caption in zip("abcd", captions))
+    return f"{len(true)} pictures. {lettered}"
+
+
+def _overlaid(axis, people, model, bins, name):
+    axis.hist(people, bins, color="0.75", label="people")
+    axis.hist(model, bins, histtype="step", color="black", linewidth=1.2, label="model")
+    axis.set(xlabel=name, ylabel="pictures", xlim=bins[[0, -1]])
+    axis.legend()
+
+
+def _scatter(figure, axis, true, predicted, limits, scale):
+    axis.set(xlabel=f"people: mean score ({scale})", ylabel="model: mean score", xlim=limits, ylim=limits, aspect="equal")
+    caption = "The model's mean score over people's; on the dashed line both are equal."
+    if len(true) > MOST_POINTS:
+        drawn = {"gridsize": 50, "extent": (*limits, *limits), "linewidths": 0}
+        cells = axis.hexbin(true, predicted, bins="log", mincnt=1, cmap="cividis_r", **drawn)
+        figure.colorbar(cells, ax=axis, label="pictures in a cell")
+        caption = f"{caption[:-1]}; the darker a cell, the more pictures lie in it, on a logarithmic scale."
+    else:
+        axis.plot(true, predicted, "o", markersize=3, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.6)
+    axis.plot(limits, limits, "--", color="0.4", linewidth=1)
+    return caption
+
+
+def _calibration(axis, true, predicted, scale):
+    groups = np.array_split(np.argsort(predicted, kind="stable"), min(10, max(1, len(predicted) // 2)))
+    model, people = (np.array([side[group].mean() for group in groups]) for side in (predicted, true))
+    reach = [1.96 * true[group].std(ddof=1) / np.sqrt(len(group)) if len(group) > 1 else 0 for group in groups]
+    edges = [min(model.min(), people.min()), max(model.max(), people.max())]
+    axis.plot(edges, edges, "--", color="0.4", linewidth=1)
+    axis.errorbar(model, people, reach, fmt="o", color="black", markersize=4, capsize=2, linewidth=1)
+    axis.set(xlabel=f"model: group mean ({scale})", ylabel="people: group mean")
+    return (
+        f"Calibration: the pictures in {len(groups)} groups of equal size by the model's score; mean of people's scores "
+        "over mean of the model's. Bars: 95 % intervals of the mean, pictures taken as independent."
+    )
+
+
+def distribution_curves(quantiles, path, scale):
+    """The share of a set that scores lower, over the score.
+
+    Args:
+        quantiles: {name: float (101,)}, the quantiles 0, 1 ... 100 %.
+        path: file to write.
+        scale: of the scores.
+
+    Returns:
+        The caption, a text.
+    """
+    figure = _figure(6, 3.3)
+    axis = figure.subplots()
+    for (name, values), (_, line, _) in zip(quantiles.items(), STYLES):
+        axis.plot(values, np.arange(len(values)), line, color="black", label=name)
+    axis.set(xlabel=scale, ylabel="% that score lower", ylim=(0, 100))
+    axis.grid(color="0.9")
+    axis.legend()
+    _save(figure, path)
+    return f"The percentage of pictures whose mean score is lower, for {' and '.join(quantiles)}."
 
 
 def contact_sheet(rows, columns, path):
@@ -143,27 +219,6 @@ def show(path):
     import webbrowser
 
     webbrowser.open(path.resolve().as_uri())
-
-
-def opinion_distributions(true, predicted, path, title=""):
-    """Two panels, truth and prediction overlaid: the mean scores, and the standard deviations, over all images.
-
-    Args:
-        true, predicted: float (2, N), means 1-10 and standard deviations.
-        path: file to write.
-    """
-    figure = _figure(10, 4.5)
-    panels = figure.subplots(1, 2)
-    ranges = ((1, 10), (0, max(2.5, true[1].max(), predicted[1].max())))
-    names = ("mean score (1-10)", "standard deviation of the scores")
-    for panel, people, model, limits, name in zip(panels, true, predicted, ranges, names):
-        bins = np.linspace(*limits, 101)
-        panel.hist(people, bins, color="0.75", label="people")
-        panel.hist(model, bins, histtype="step", color="black", linewidth=1.5, label="model")
-        panel.set(xlabel=name, ylabel="images", xlim=limits)
-        panel.legend()
-    figure.suptitle(title)
-    _save(figure, path)
 
 
 def intervals(labels, values, path, scale="difference of the metric (first less second)"):

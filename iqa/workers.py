@@ -13,6 +13,7 @@ crafted file has taken over cannot do the same to its parent.
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -52,13 +53,13 @@ class Workers:
     """A pool of workers; a context manager.
 
     Args:
-        recipe: of a `Scorer`, as JSON can hold it. With the runtime "keras" the workers decode and cut alone.
+        recipe: of a `Scorer`, as JSON can hold it, or {"thumbnail": pixels} to make thumbnails.
         count: of processes.
     """
 
     def __init__(self, recipe, count):
         self._recipe, self._count = recipe, count
-        self._chunk = 1 if recipe["runtime"] == "keras" else CHUNK
+        self._chunk = 1 if recipe.get("runtime") == "keras" else CHUNK
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, stderr of them all, as long as the pool
         self._idle, self._all, self._changing = queue.SimpleQueue(), [], threading.Lock()
         for _ in range(count):
@@ -85,7 +86,8 @@ class Workers:
 
         Yields:
             (path, array, error) in the order of `paths`: float32 (1,) or (10,), the output; with the runtime "keras" uint8
-            (N, size, size, 3), the patches. Where `error`, a line, is not None, the array is.
+            (N, size, size, 3), the patches; of thumbnails uint8 (n,), see `iqa.images.thumbnail`. Where `error`, a line, is
+            not None, the array is.
         """
         paths, waiting = iter(paths), deque()
         for number in itertools.count():
@@ -216,21 +218,12 @@ class _Worker:
 def serve():
     """Answer the questions on stdin until it is closed; what the process of a worker does."""
     from iqa.images import ImageError
-    from iqa.runtimes import open_network
-    from iqa.scoring import Geometry
 
     # The answers go out by a descriptor of their own: whatever prints to stdout must not garble them.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     recipe = json.loads(sys.argv[2])
-    answer_of = Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches
-    if recipe["runtime"] != "keras":
-        patches_of = answer_of
-        network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
-
-        def answer_of(path):
-            return np.mean(network(patches_of(path))[0], axis=0)
-
+    answer_of = _answer_of(recipe)
     answers.write(b"ready\n")
     answers.flush()
     for line in sys.stdin.buffer:
@@ -245,3 +238,19 @@ def serve():
             answers.write(json.dumps(head).encode() + b"\n")
             answers.write(body)
         answers.flush()
+
+
+def _answer_of(recipe):
+    """The function from a path to an array that a recipe asks for."""
+    if "thumbnail" in recipe:
+        from iqa.images import thumbnail
+
+        return functools.partial(thumbnail, side=recipe["thumbnail"])
+    from iqa.runtimes import open_network
+    from iqa.scoring import Geometry
+
+    patches_of = Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches
+    if recipe["runtime"] == "keras":
+        return patches_of
+    network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
+    return lambda path: np.mean(network(patches_of(path))[0], axis=0)

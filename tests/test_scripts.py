@@ -30,7 +30,7 @@ from TID2013_regression import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONS = Namespace(json=False, batch_size=1, workers=0)
+OPTIONS = Namespace(json=False, batch_size=1, workers=0, report=None)
 
 SCRIPTS = sorted(
     path.relative_to(ROOT)

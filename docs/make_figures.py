@@ -1,0 +1,65 @@
+"""Draw the figures of reading-the-numbers.md that no script of an experiment draws, and print the numbers it quotes.
+
+    python docs/make_figures.py
+
+Both come from the quantiles of AVA's test set that ship (`iqa/ava_quantiles.json`), and from nothing else:
+`one-picture.svg` is a simulation, of a model whose SRCC is 0.6 and of people who vote as they did on AVA.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy import special, stats
+
+from iqa.percentiles import quantiles
+from iqa.plots import distribution_curves, predictions_against_truth
+
+HERE = Path(__file__).parent
+SRCC = 0.6
+PICTURES = 25_000
+
+
+def simulated(seed=0):
+    """(people's means, a model's means) of `PICTURES` pictures, both spread as on AVA, with the SRCC asked for.
+
+    Two normal variables of correlation 2 sin(pi SRCC / 6) have it (Pearson 1907); each is then given its own distribution,
+    which leaves the ranks as they are.
+    """
+    rng = np.random.default_rng(seed)
+    correlation = 2 * np.sin(np.pi * SRCC / 6)
+    pair = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], PICTURES).T
+    return [
+        np.interp(100 * special.ndtr(side), np.arange(101), quantiles(of)) for side, of in zip(pair, ("rated", "predicted"))
+    ]
+
+
+def main():
+    people, model = simulated()
+    print(f"one-picture.svg: {predictions_against_truth(people, model, HERE / 'one-picture.svg', 'simulated AVA, 1-10')}")
+    print(f"SRCC {stats.spearmanr(people, model)[0]:.3f}, LCC {stats.pearsonr(people, model)[0]:.3f}")
+    first, second = np.random.default_rng(1).permutation(PICTURES).reshape(2, -1)
+    same = np.sign(people[first] - people[second]) == np.sign(model[first] - model[second])
+    apart = np.abs(model[first] - model[second])
+    print(f"of two pictures the model prefers the one that people prefer: {same.mean():.2f}")
+    for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1), (1, 9)):
+        chosen = (apart >= low) & (apart < high)
+        print(f"  of two that it scores {low}-{high} apart: {same[chosen].mean():.2f} ({chosen.mean():.2f} of the pairs)")
+    for score in (4.8, 5.2, 5.6, 6.0):
+        near = people[np.abs(model - score) < 0.05]
+        low, high = np.quantile(near, [0.05, 0.95])
+        print(f"pictures that the model scores {score}: people gave nine in ten of them {low:.1f} to {high:.1f}")
+    best = [side >= np.quantile(side, 0.9) for side in (people, model)]
+    print(
+        f"of the model's best tenth, in people's best tenth: {best[0][best[1]].mean():.2f}; "
+        f"in their better half: {(people > np.median(people))[best[1]].mean():.2f}"
+    )
+    curves = {"people": quantiles("rated"), "idealo's model": quantiles("predicted")}
+    caption = distribution_curves(curves, HERE / "ordinary.svg", "mean score (AVA, 1-10)")
+    print(f"ordinary.svg: {caption}")
+    for score in (4.5, 5.0, 5.2, 5.5, 6.0):
+        shares = [np.interp(score, quantiles(of), np.arange(101)) for of in ("rated", "predicted")]
+        print(f"a mean of {score}: {shares[0]:.0f} % of AVA rated lower by people, {shares[1]:.0f} % by the model")
+
+
+if __name__ == "__main__":
+    main()
