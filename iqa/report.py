@@ -89,6 +89,7 @@ def write_report(path, images, provenance, scale, workers=0):
         if place in places:
             pictures[place] = _picture(image)
     count = int(np.isfinite(scores).sum())
+    folder = _common_folder(list(pictures.values()))
     left_out = ""
     if len(shown) < count:
         left_out = f"{len(shown)} of {count}: the {MOST // 5} best, the {MOST // 5} worst, and every so many between them."
@@ -97,7 +98,8 @@ def write_report(path, images, provenance, scale, workers=0):
         [pictures[place] for place in shown],
         title=f"{provenance['model']}: {count} pictures",
         lead=f"Scores from {scale[0]} to {scale[1]}, higher is better."
-        + (f" {len(skipped) + skipped_more} files could not be scored." if skipped else ""),
+        + (f" {len(skipped) + skipped_more} files could not be scored." if skipped else "")
+        + (f" Folder: {folder}" if folder else ""),
         facts=provenance,
         distribution=_distribution(scores[np.isfinite(scores)]),
         left_out=left_out,
@@ -116,6 +118,17 @@ def _chosen(scores):
     ends = MOST // 5
     between = np.linspace(ends, len(order) - ends - 1, MOST - 2 * ends).round().astype(int)
     return order[np.r_[:ends, between, len(order) - ends : len(order)]]
+
+
+def _common_folder(pictures):
+    """The folder that all pictures lie below, as a text; taken off their names, which it would hide on a narrow card."""
+    try:
+        folder = os.path.commonpath([os.path.dirname(picture.name) for picture in pictures])
+    except ValueError:  # no picture, or absolute paths beside relative ones
+        return ""
+    for picture in pictures:
+        picture.name = picture.name.removeprefix(folder).lstrip(os.sep)
+    return folder
 
 
 def _picture(image):

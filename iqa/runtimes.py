@@ -258,13 +258,29 @@ def _openvino_core():
     return openvino.Core()
 
 
+def _in_bfloat16(core, file):
+    """The network of a file with a mark on its first two convolutions, which are computed in float32 all the same.
+
+    Half of what bfloat16 moves the scores by comes from there, for a twentieth of the time.
+    """
+    from xml.etree import ElementTree
+
+    tree = ElementTree.parse(file)
+    convolutions = [layer for layer in tree.iter("layer") if layer.get("type") in ("Convolution", "GroupConvolution")]
+    for layer in convolutions[:2]:
+        facts = layer.find("rt_info")
+        facts = ElementTree.SubElement(layer, "rt_info") if facts is None else facts
+        ElementTree.SubElement(facts, "attribute", name="precise", version="0")
+    return core.read_model(ElementTree.tostring(tree.getroot()), file.with_suffix(".bin").read_bytes())
+
+
 def _open_openvino(file, threads, precision="f32"):
     import openvino
 
     core = _openvino_core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise RuntimeUnavailable("this processor does not compute in bfloat16")
-    model = core.read_model(file)
+    model = _in_bfloat16(core, file) if precision == "bf16" else core.read_model(file)
     model.reshape([1, *list(model.input().partial_shape)[1:]])
     settings = {
         "INFERENCE_PRECISION_HINT": precision,  # said outright: on processors with AMX it would be bfloat16
