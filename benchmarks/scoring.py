@@ -105,7 +105,7 @@ def ours(weights, runtime):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "scores.mat"
             images = [Image(str(file), file, np.full(10, 0.1)) for file in files]
-            score_to_file(scorer, lambda: images, {}, options, out)
+            score_to_file(scorer, lambda: images, {}, out, options)
             return read_predictions(out, bins=10).predictions
 
     return score
@@ -213,7 +213,7 @@ def run_side(name, arguments, files):
     options = SimpleNamespace(batch_size=BATCH if name == "keras" else 1, workers=processors(), report=None)
     with tempfile.TemporaryDirectory() as folder:
         listed = [Image(str(path), path) for path in files]
-        return score_to_file(scorer, lambda: listed, {}, options, Path(folder) / "scores.mat")
+        return score_to_file(scorer, lambda: listed, {}, Path(folder) / "scores.mat", options)
 
 
 def memory(arguments):

@@ -52,8 +52,8 @@ def command(description, weights):
         return load(arguments.weights, arguments.mean_opinion, arguments.runtime)
 
     if arguments.labels_out:
-        if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
-            parser.error("--labels-out takes one folder of images")
+        if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir() or arguments.out or arguments.report:
+            parser.error("--labels-out takes one folder of images, and neither --out nor --report")
         scorer = load_quietly(load_chosen, HINT)
         return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments)
 

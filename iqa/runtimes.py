@@ -24,7 +24,7 @@ from iqa.files import written_whole
 #: What `auto` tries, in the order of benchmarks/README.md; all compute in float32.
 FASTEST_FIRST = ("openvino", "litert", "onnx")
 
-#: --runtime. `openvino-bf16` computes in bfloat16, where the processor can: half as fast again, scores move by up to 0.05.
+#: --runtime. `openvino-bf16` computes in bfloat16, where the processor can: half as fast again, scores move by up to 0.03.
 RUNTIMES = ("auto", "keras", *FASTEST_FIRST, "openvino-bf16")
 
 #: How far a score of the probe may lie from Keras's.
@@ -261,7 +261,7 @@ def _openvino_core():
 def _in_bfloat16(core, file):
     """The network of a file with a mark on its first two convolutions, which are computed in float32 all the same.
 
-    Half of what bfloat16 moves the scores by comes from there, for a twentieth of the time.
+    Half of what bfloat16 would move the scores by comes from there, and a twentieth of the time is saved there.
     """
     from xml.etree import ElementTree
 
