@@ -35,7 +35,7 @@ def simulated(seed=0):
 
 def main():
     people, model = simulated()
-    print(f"one-picture.svg: {predictions_against_truth(people, model, HERE / 'one-picture.svg', 'simulated AVA, 1-10')}")
+    print(f"one-picture.svg: {predictions_against_truth(people, model, HERE / 'one-picture.svg', 'AVA, 1-10')}")
     print(f"SRCC {stats.spearmanr(people, model)[0]:.3f}, LCC {stats.pearsonr(people, model)[0]:.3f}")
     first, second = np.random.default_rng(1).permutation(PICTURES).reshape(2, -1)
     same = np.sign(people[first] - people[second]) == np.sign(model[first] - model[second])
