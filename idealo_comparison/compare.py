@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from idealo_comparison.comparison import compare, matched
 from iqa.command_line import parser_of, positive, processors, run
+from iqa.comparison import compare, matched
 from iqa.files import written_whole
 from iqa.intervals import TITLES
 from iqa.report import check_report, write_page

@@ -17,7 +17,7 @@ def test_a_figure_of_25000_pictures_is_a_vector_that_a_paper_can_hold(votes, tmp
     content = (tmp_path / f"f{suffix}").read_bytes()
     assert content.startswith(begins)
     assert len(content) < 500_000
-    assert b"/Subtype /Image" not in content.replace(b"/Subtype /Image /Type /XObject /Width 256", b"")
+    assert content.count(b"/Subtype /Image") <= 1  # the bar of colours, and no raster of points
 
 
 def test_the_caption_names_every_panel_and_how_many_pictures_there_are(votes, tmp_path):

@@ -1,4 +1,4 @@
-"""What `compare.py` shows: several files of predictions matched by image, their metrics, and the paired differences."""
+"""Several files of predictions matched by image: their metrics, and the differences of each pair, with intervals."""
 
 import sys
 from itertools import combinations
