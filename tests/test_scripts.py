@@ -529,7 +529,8 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     code, out, _ = command(plot, mat, "--json", tmp_path / "m.json", "--figure", tmp_path / "f.png")
     assert code == 0
     starts = ["Got labels: 2", "accuracy:", "Binary accuracy:", "standard deviation of score differences:", "LCC: (",
-              "SRCC: SpearmanrResult(", "LCC (std dev): (", "SRCC (std dev): SpearmanrResult(", "EMD L1: ", f"{tmp_path / 'f.png'}: p.mat, 2 pictures. (a) "]  # fmt: skip
+              "SRCC: SpearmanrResult(", "LCC (std dev): (", "SRCC (std dev): SpearmanrResult(", "EMD L1: ",
+              f"{tmp_path / 'f.png'}: p.mat, 2 pictures. (a) "]  # fmt: skip
     lines = [line for line in out.splitlines() if not line.lstrip().startswith("[")]
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
     assert set(json.loads((tmp_path / "m.json").read_text())) == {
