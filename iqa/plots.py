@@ -3,6 +3,8 @@
 Series differ in line style and marker as well as in colour, so that a print in grey can be read.
 """
 
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,9 +26,11 @@ def _figure(width, height):
 
 
 def _save(figure, path):
-    # Text stays text in a PDF, to be searched and set in another fount.
-    with temporary_beside(path) as file, matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(file, dpi=150)
+    # Text stays text in a PDF, to be searched; and the same numbers make the same file, without the time of day.
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(Path(path).suffix.lower())
+    settings = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}
+    with temporary_beside(path) as file, matplotlib.rc_context(settings):
+        figure.savefig(file, dpi=150, metadata=undated)
 
 
 def predictions_against_truth(true, predicted, path, scale):

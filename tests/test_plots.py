@@ -17,6 +17,8 @@ def test_a_figure_of_25000_pictures_is_a_vector_that_a_paper_can_hold(votes, tmp
     content = (tmp_path / f"f{suffix}").read_bytes()
     assert content.startswith(begins)
     assert len(content) < 500_000
+    predictions_against_truth(*votes, tmp_path / f"again{suffix}", "AVA, 1-10")
+    assert (tmp_path / f"again{suffix}").read_bytes() == content
     assert content.count(b"/Subtype /Image") <= 1  # the bar of colours, and no raster of points
 
 
