@@ -13,29 +13,23 @@ from iqa.scores import mean_scores
 from iqa.uncertainty import interval, kendall_interval, replicates, units_of, williams_test
 
 
-def read_any(path):
-    """Predictions of either kind."""
-    try:
-        return read_predictions(path, bins=10)
-    except PredictionsError as error:
-        if "are no histograms" not in str(error):
-            raise
-        return read_predictions(path)
-
-
 def matched(files):
     """{file: (labels, predictions)} of the images that are in all files, in one order, and their ids.
 
     Raises:
-        PredictionsError: if two files have no image in common, hold different kinds, or different labels for an image.
+        PredictionsError: if the files have fewer than three images in common, hold different kinds, different labels for
+            an image, or two images of one id.
     """
-    read = {file: read_any(file) for file in files}
+    read = {file: read_predictions(file, bins=None) for file in files}
     first = read[files[0]]
     rows = {file: {image_id: row for row, image_id in enumerate(found.ids)} for file, found in read.items()}
     common = [image_id for image_id in first.ids if all(image_id in known for known in rows.values())]
     for file, found in read.items():
         if found.labels.ndim != first.labels.ndim:
             raise PredictionsError(f"{file}: not of the same kind as {files[0]}, histograms or scores")
+        if len(rows[file]) < len(found.ids):
+            twice = next(image_id for row, image_id in enumerate(found.ids) if rows[file][image_id] != row)
+            raise PredictionsError(f"{file}: two images are called {twice}, which cannot be told apart")
         if left := len(found.ids) - len(common):
             skipped = f", {len(found.skipped)} more were skipped when it was made" if found.skipped else ""
             print(f"{file}: {left} of {len(found.ids)} images are not in all files{skipped}", file=sys.stderr)

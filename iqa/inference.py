@@ -136,7 +136,7 @@ def print_scores(scorer, found, options):
         print("no image was named", file=sys.stderr)
     if options.report:
         images += [Image(str(path), path, reason=reason) for path, reason in refused]
-        _report(scorer, lambda: images, options)
+        _report(scorer, lambda: images, provenance(scorer), options)
     if not scored and not exists:
         return 2
     return 1 if failed or refused else 0
@@ -203,7 +203,7 @@ def score_to_file(scorer, listed, head, out, options, again=True):
             remove_leftovers(out.parent, out.name)
             write_scores(out, journal, scorer.bins, where_from)
             if options.report:
-                _report(scorer, journal.images, options)
+                _report(scorer, journal.images, where_from, options)
         journal.finish()
     if nothing:
         print(f"{out}: not written, nothing that was named exists", file=sys.stderr)
@@ -212,9 +212,9 @@ def score_to_file(scorer, listed, head, out, options, again=True):
     return 1 if skipped else 0
 
 
-def _report(scorer, images, options):
+def _report(scorer, images, where_from, options):
     scale = (1, 10) if scorer.bins == 10 else (0, 9)
-    write_report(options.report, images, provenance(scorer), scale, options.workers)
+    write_report(options.report, images, where_from, scale, options.workers)
     print(f"{options.report}: a page to look at", file=sys.stderr)
 
 

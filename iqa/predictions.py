@@ -96,7 +96,7 @@ def read_predictions(path, bins=1):
 
     Args:
         path: a `.mat`.
-        bins: 1 for the scores of TID2013, 10 for the histograms of AVA.
+        bins: 1 for the scores of TID2013, 10 for the histograms of AVA; None for whichever the file holds.
 
     Returns:
         `Predictions`, labels and predictions (N,) or (N, 10), the histograms of the labels normalised.
@@ -112,6 +112,7 @@ def read_predictions(path, bins=1):
             raise PredictionsError(f"{path}: its {name!r} are not numbers")
     labels, outputs = content["labels"], content["predictions"]
     count = len(outputs)
+    bins = bins or (10 if outputs.shape[1:] == (1, 10) else 1)
     expected = [(1, count), (count, 1)] if bins == 1 else [(count, bins + 1)]
     if labels.shape not in expected or outputs.shape != (count, 1, bins):
         kind = "scores" if bins == 1 else "histograms"

@@ -19,6 +19,7 @@ from iqa.files import written_whole
 from iqa.images import ImageError, thumbnail
 from iqa.outputs import values_of
 from iqa.predictions import printable
+from iqa.scoring import Scored
 
 #: Pictures on a page, at most: with their thumbnails some 30 MB, which browsers still sort at once.
 MOST = 5000
@@ -77,7 +78,7 @@ def write_report(path, images, provenance, scale, workers=0):
     """
     scores, skipped, skipped_more = [], [], 0
     for image in images():
-        scores.append(np.nan if image.output is None else values_of(image.output)["mean"])
+        scores.append(np.nan if image.output is None else Scored(image.output).score)
         if image.output is None and len(skipped) < _SKIPPED:
             skipped.append((printable(image.path or image.key), image.reason))
         elif image.output is None:

@@ -67,6 +67,15 @@ def test_the_originals_files_are_matched_by_the_ids_in_their_labels(command, sha
     assert {row["verdict"] for row in json.loads((tmp_path / "c.json").read_text())["differences"]} == {"none"}
 
 
+def test_images_of_one_name_in_two_folders_are_not_mistaken_for_one_another(command, votes, files, tmp_path):
+    truth, near, _, _ = votes
+    names = [f"folder{number % 2}/{number // 2}.jpg" for number in range(len(truth))]
+    write_predictions(tmp_path / "twice.mat", Predictions(truth, near, names))
+    code, _, err = command(compare, files[0], tmp_path / "twice.mat")
+    assert code == 2
+    assert "two images are called 0" in err
+
+
 def test_files_with_other_labels_are_not_compared(command, votes, files, tmp_path):
     truth, near, _, names = votes
     write_predictions(tmp_path / "other.mat", Predictions(truth[::-1], near, names))
