@@ -5,10 +5,13 @@
 
 A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random between level
 0.5 and level 5 (or --levels). Its labels are what TID2013 gave that distortion on average (over its training scenes,
-references 7 to 25), interpolated between the levels. Written are `PHOTO-N_DD_S.png` (ladder N of the photograph,
-distortion, step 1-5) and a `mos_with_names.txt` in TID2013's form, so that training reads them like TID2013 itself.
+references 7 to 25), interpolated between the levels. With --tid and --references they are corrected by how far the
+picture differs from the untouched one, compared with TID2013's images of that distortion and level. Written are
+`PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step 1-5) and a `mos_with_names.txt` in TID2013's form, so that
+training reads them like TID2013 itself.
 """
 
+import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,15 +22,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.command_line import parser_of, run
-from iqa.datasets import LABELS_NAME, read_mos, split_by_reference, typical_mos
+from iqa.datasets import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
 from iqa.distortions import DISTORTIONS, distort
 from iqa.files import written_whole
+from iqa.full_reference import UNTOUCHED_MOS, Example, Judge, features, left_out
 from iqa.images import ImageError, list_images, random_patch, read_image
+from iqa.metrics import correlations
+from TID2013_regression.make_images import CROPS, read_reference
 
 SIZE = 256  # a little more than the network sees, so that training can still crop
-
-# TID2013 published no score of its references. Its best distorted images reach 6.5; people put the reference above.
-UNTOUCHED_MOS = 6.5
 
 # The everyday distortions come in every second ladder: noise, blur, JPEG, JPEG2000.
 COMMON = (1, 8, 10, 11)
@@ -35,6 +38,9 @@ OTHERS = tuple(number for number in range(1, 25) if number not in COMMON)
 
 # Types whose strength does not grow steadily with the level, or in whole numbers: only their five levels are used.
 UNEVEN = (14, 15, 17)
+
+# To judge by fewer would fit their peculiarities.
+SCENES = 12
 
 HELD_OUT = tuple(f"i{number:02d}" for number in range(1, 7))  # test and validation scenes give no labels
 
@@ -47,7 +53,37 @@ def draw_levels(distortion, rng, weakest, strongest):
     return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
 
 
-def make_ladder(task, out, typical, seed, levels, smallest_scale):
+def read_examples(images, references, crops):
+    """The `Example` of each of the images (`LabelledImage`, of one scene) that are there."""
+    images = [image for image in images if image.path]
+    reference = read_reference(references, int(images[0].reference[1:]), crops) if images else None
+    if reference is None:
+        return []
+    return [Example(i.reference, i.distortion, i.level, features(reference, read_image(i.path)), i.mos) for i in images]
+
+
+def make_judge(folder, references, labels, workers):
+    """The `Judge` of TID2013's images in a folder, and a line on how good it is."""
+    scenes = {}
+    for image in locate(labels, folder):
+        scenes.setdefault(image.reference, []).append(image)
+    read = partial(read_examples, references=references, crops=json.loads(CROPS.read_text()))
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(tqdm(pool.map(read, scenes.values()), total=len(scenes), unit="scene", file=sys.stderr))
+    examples = [example for scene in found for example in scene]
+    short = [scene for scene, part in zip(scenes, found) if len(part) < len(scenes[scene])]
+    if short:
+        print(f"not judged by, images or references are missing: {', '.join(short)}", file=sys.stderr)
+    examples = [example for example in examples if example.scene not in short]
+    if len({example.scene for example in examples}) < SCENES:
+        raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
+    mos, judged, typical = left_out(examples)
+    with_differences, alone = (correlations(mos, scores)[0] for scores in (judged, typical))
+    print(f"scenes left out: LCC {with_differences:.3f} with the differences, {alone:.3f} typical scores alone")
+    return Judge(examples)
+
+
+def make_ladder(task, out, typical, judge, seed, levels, smallest_scale):
     """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
     path, serial, distortion = task
     rng = np.random.default_rng((seed, *path.name.encode(), serial))
@@ -65,7 +101,10 @@ def make_ladder(task, out, typical, seed, levels, smallest_scale):
     levels = draw_levels(distortion, rng, *levels)
     noise = rng.integers(2**32)
     steps = [untouched] + [distort(untouched, distortion, level, seed=noise) for level in levels]
-    scores = [UNTOUCHED_MOS, *np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])]
+    if judge:
+        scores = [UNTOUCHED_MOS, *judge.scores(distortion, levels, [features(untouched, step) for step in steps[1:]])]
+    else:
+        scores = [UNTOUCHED_MOS, *np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])]
     lines = []
     for step, (image, score) in enumerate(zip(steps, scores), start=1):
         name = f"{path.stem}-{serial}_{distortion:02d}_{step}.png"
@@ -80,6 +119,8 @@ def main():
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
     parser.add_argument("--mos", required=True, type=Path, help="TID2013's mos_with_names.txt")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--tid", type=Path, help="TID2013's images, or make_images.py's, to judge the photographs by")
+    parser.add_argument("--references", type=Path, help="folder of kodim01.png ... kodim24.png; with --tid")
     parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one a line")
     parser.add_argument("--per-photo", type=int, default=2, help="ladders of each photograph (default: 2)")
     parser.add_argument(
@@ -94,6 +135,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
+    if bool(arguments.tid) != bool(arguments.references):
+        parser.error("--tid and --references go together")
     train, _ = split_by_reference(read_mos(arguments.mos), HELD_OUT)
     excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
     photos = list_images(arguments.photos)
@@ -104,6 +147,7 @@ def main():
     if not photos:
         parser.error(f"{arguments.photos} holds no photographs")
 
+    judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
     arguments.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(arguments.seed)
     tasks = [
@@ -115,6 +159,7 @@ def main():
         make_ladder,
         out=arguments.out,
         typical=typical_mos(train),
+        judge=judge,
         seed=arguments.seed,
         levels=arguments.levels,
         smallest_scale=arguments.smallest_scale,

@@ -395,6 +395,49 @@ def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command
     assert all((out / name).exists() for _, name in rows)
 
 
+def test_ladders_are_judged_by_how_people_scored_other_scenes(command, tmp_path, monkeypatch, photograph, save):
+    from PIL import Image
+
+    monkeypatch.setattr(make_ladders, "SCENES", 3)
+    kodak, tid, photos = (tmp_path / name for name in ("kodak", "tid", "photos"))
+    for folder in (kodak, tid, photos):
+        folder.mkdir()
+    Image.fromarray(photograph).resize((300, 280)).save(photos / "a.jpg")
+    rng, lines = np.random.default_rng(0), []
+    for scene in range(7, 13):
+        coarse = rng.integers(0, 255, (8 * scene, 12 * scene, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((768, 512), Image.Resampling.BICUBIC).save(kodak / f"kodim{scene:02d}.png")
+        reference = make_images.read_reference(kodak, scene, {})
+        for level in range(1, 6):
+            Image.fromarray(make_ladders.distort(reference, 1, level)).save(tid / f"i{scene:02d}_01_{level}.png")
+            lines.append(f"{6 - level + (scene - 9.5) / 4:.5f} i{scene:02d}_01_{level}.bmp\n")
+    (tid / "mos_with_names.txt").write_text("".join(lines))
+    arguments = [
+        "--photos", photos, "--mos", tid / "mos_with_names.txt", "--distortions", 1, "--workers", 1, "--per-photo", 1
+    ]  # fmt: skip
+    command(make_ladders, *arguments, "--out", tmp_path / "typical")
+    judge = ["--tid", tid, "--references", kodak]
+    code, printed, _ = command(make_ladders, *arguments, *judge, "--out", tmp_path / "judged")
+    assert code == 0
+    assert "scenes left out: LCC 0." in printed
+    scores = [
+        np.array([float(line.split()[0]) for line in (tmp_path / name / "mos_with_names.txt").read_text().splitlines()])
+        for name in ("typical", "judged")
+    ]
+    assert scores[0][0] == scores[1][0] == make_ladders.UNTOUCHED_MOS
+    assert (scores[0] != scores[1])[1:].any() and (np.diff(scores[1]) <= 0).all()
+
+    (tid / "i07_01_3.png").unlink()
+    (kodak / "kodim08.png").unlink()
+    code, _, err = command(make_ladders, *arguments, *judge, "--out", tmp_path / "again")
+    assert code == 0 and "missing: i07, i08" in err
+    monkeypatch.setattr(make_ladders, "SCENES", 5)
+    code, _, err = command(make_ladders, *arguments, *judge, "--out", tmp_path / "none")
+    assert code == 2 and "fewer than 5 whole scenes to judge by" in err
+    code, _, err = command(make_ladders, *arguments, "--tid", tid, "--out", tmp_path / "none")
+    assert code == 2 and "--tid and --references go together" in err
+
+
 @pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
 def test_distortion_experiments_print_a_row_a_picture_and_draw_a_figure(
     command, weights, save, photograph, script, tmp_path
