@@ -25,7 +25,7 @@ from iqa.command_line import parser_of, run
 from iqa.datasets import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
 from iqa.distortions import DISTORTIONS, distort
 from iqa.files import written_whole
-from iqa.full_reference import UNTOUCHED_MOS, Example, Judge, features, left_out
+from iqa.full_reference import UNTOUCHED_MOS, Judge, examples_of, features, left_out
 from iqa.images import ImageError, list_images, random_patch, read_image
 from iqa.metrics import correlations
 from TID2013_regression.make_images import CROPS, read_reference
@@ -54,12 +54,11 @@ def draw_levels(distortion, rng, weakest, strongest):
 
 
 def read_examples(images, references, crops):
-    """The `Example` of each of the images (`LabelledImage`, of one scene) that are there."""
-    images = [image for image in images if image.path]
-    reference = read_reference(references, int(images[0].reference[1:]), crops) if images else None
-    if reference is None:
+    """`examples_of` the images of one scene; none if one of them, or the reference, is not there."""
+    if not all(image.path for image in images):
         return []
-    return [Example(i.reference, i.distortion, i.level, features(reference, read_image(i.path)), i.mos) for i in images]
+    reference = read_reference(references, int(images[0].reference[1:]), crops)
+    return [] if reference is None else examples_of(reference, images)
 
 
 def make_judge(folder, references, labels, workers):
@@ -70,13 +69,12 @@ def make_judge(folder, references, labels, workers):
     read = partial(read_examples, references=references, crops=json.loads(CROPS.read_text()))
     with ProcessPoolExecutor(workers) as pool:
         found = list(tqdm(pool.map(read, scenes.values()), total=len(scenes), unit="scene", file=sys.stderr))
-    examples = [example for scene in found for example in scene]
-    short = [scene for scene, part in zip(scenes, found) if len(part) < len(scenes[scene])]
+    short = [scene for scene, examples in zip(scenes, found) if not examples]
     if short:
         print(f"not judged by, images or references are missing: {', '.join(short)}", file=sys.stderr)
-    examples = [example for example in examples if example.scene not in short]
-    if len({example.scene for example in examples}) < SCENES:
+    if len(scenes) - len(short) < SCENES:
         raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
+    examples = [example for scene in found for example in scene]
     mos, judged, typical = left_out(examples)
     with_differences, alone = (correlations(mos, scores)[0] for scores in (judged, typical))
     print(f"scenes left out: LCC {with_differences:.3f} with the differences, {alone:.3f} typical scores alone")

@@ -15,8 +15,12 @@ import numpy as np
 from scipy import ndimage
 
 from iqa.distortions import LUMA
+from iqa.images import read_image
 
 LEVELS = np.arange(1, 6)
+
+#: TID2013 published no score of its references. Its best distorted images reach 6.5; people put the reference above.
+UNTOUCHED_MOS = 6.5
 
 #: Of the ridge. By scenes left out, 10 to 100 differ by 0.004 in LCC.
 RIDGE = 30.0
@@ -72,6 +76,16 @@ def features(reference, image):
     return np.array([np.log(max(number, 0) + floor) for number, floor in numbers])
 
 
+def examples_of(reference, images):
+    """The `Example` of each of the images of one scene.
+
+    Args:
+        reference: uint8 RGB (H, W, 3).
+        images: `iqa.datasets.LabelledImage` with paths.
+    """
+    return [Example(i.reference, i.distortion, i.level, features(reference, read_image(i.path)), i.mos) for i in images]
+
+
 def _smooth(plane, sigma=WINDOW):
     return ndimage.gaussian_filter(plane, sigma)
 
@@ -94,6 +108,12 @@ class Judge:
             for distortion in sorted({example.distortion for example in examples})
         }
 
+    def score(self, distortion, level, found):
+        """(score, typical score) of one picture at a level of 1-5 by its `features`."""
+        model = self._models[distortion]
+        (typical,) = model.typical([level])
+        return typical + model.corrections([level], found[None])[0], typical
+
     def scores(self, distortion, levels, found):
         """The scores of one picture at rising levels of a distortion.
 
@@ -106,23 +126,18 @@ class Judge:
             float64 (n,), 0-9. Where the typical score falls from one level to the next, these do not rise.
         """
         model, levels = self._models[distortion], np.asarray(levels, np.float64)
-        typical = model.typical(np.maximum(levels, 1))
+        typical = model.typical(levels)
         # Below level 1 there are no examples: a correction that grows from nothing up to that of the next level.
         corrections = model.corrections(np.maximum(levels, 1), np.asarray(found))
         for step in range(len(levels) - 1, -1, -1):
             if levels[step] < 1:
                 following = corrections[step + 1] if step + 1 < len(levels) else 0.0
                 corrections[step] = following * levels[step]
-                typical[step] = np.interp(levels[step], [0, 1], [UNTOUCHED_MOS, typical[step]])
         scores = typical + corrections
         for step in range(1, len(scores)):
             if typical[step] <= typical[step - 1]:
                 scores[step] = min(scores[step], scores[step - 1])
         return np.clip(scores, 0, 9)
-
-
-#: TID2013 published no score of its references. Its best distorted images reach 6.5; people put the reference above.
-UNTOUCHED_MOS = 6.5
 
 
 class _Distortion:
@@ -145,7 +160,7 @@ class _Distortion:
         return np.hstack([rest, rest * (np.asarray(levels)[:, None] - 3) / 2])
 
     def typical(self, levels):
-        return np.interp(levels, LEVELS, self._mos)
+        return np.interp(levels, [0, *LEVELS], [UNTOUCHED_MOS, *self._mos])
 
     def corrections(self, levels, found):
         usual = np.stack([np.interp(levels, LEVELS, column) for column in self._features.T], axis=1)
@@ -163,8 +178,5 @@ def left_out(examples, parts=6):
     rows = []
     for part in np.array_split(scenes, parts):
         judge = Judge([example for example in examples if example.scene not in part])
-        for example in (example for example in examples if example.scene in part):
-            model, level = judge._models[example.distortion], np.array([example.level])
-            typical = model.typical(level)[0]
-            rows.append((example.mos, typical + model.corrections(level, example.features[None])[0], typical))
+        rows += [(e.mos, *judge.score(e.distortion, e.level, e.features)) for e in examples if e.scene in part]
     return np.array(rows).T
