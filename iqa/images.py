@@ -98,25 +98,8 @@ def _checked(pixels):
 
 def _read(image, smallest=None):
     """A path or PIL image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side."""
-    if isinstance(image, Image.Image):
-        return _to_rgb(image)
     try:
-        found = Path(image).stat()
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            raise ImageError("it is a pipe or a device, not an image")  # which to open could take for ever
-        if found.st_size == 0:
-            raise ImageError("the file is empty")
-        if found.st_size > MAX_BYTES:
-            raise ImageError(f"{found.st_size} bytes are more than {MAX_BYTES}")
-        # Pillow only warns of up to twice its limit of pixels; our own check below is the error.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(image, formats=_formats()) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise ImageError(f"{opened.width}x{opened.height} pixels are more than {MAX_PIXELS}")
-                if smallest:
-                    opened.draft(None, (smallest, smallest))
-                return _to_rgb(opened)
+        return _to_rgb(image) if isinstance(image, Image.Image) else _opened(image, smallest)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except IsADirectoryError:
@@ -132,6 +115,25 @@ def _read(image, smallest=None):
     except Exception as error:  # decoders of some twenty formats raise whatever their parsing runs into
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"it cannot be decoded: {reason}") from None
+
+
+def _opened(path, smallest):
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise ImageError("it is a pipe or a device, not an image")  # which to open could take for ever
+    if found.st_size == 0:
+        raise ImageError("the file is empty")
+    if found.st_size > MAX_BYTES:
+        raise ImageError(f"{found.st_size} bytes are more than {MAX_BYTES}")
+    # Pillow only warns of up to twice its limit of pixels; our own check below is the error.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path, formats=_formats()) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ImageError(f"{opened.width}x{opened.height} pixels are more than {MAX_PIXELS}")
+            if smallest:
+                opened.draft(None, (smallest, smallest))
+            return _to_rgb(opened)
 
 
 def _to_rgb(image):

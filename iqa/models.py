@@ -127,13 +127,16 @@ def build_backbone(backbone, noise=0.0):
         (model, description): the model of `mobilenet_v2`, and the facts from which `build_from_card` rebuilds it.
 
     Raises:
-        WeightsError: if the file does not hold torchvision's MobileNetV2.
+        WeightsError: if the file does not hold torchvision's MobileNetV2, or the download fails.
     """
     from_file = backbone not in ("imagenet", "none")
     convention = TORCHVISION_CONVENTION if from_file else KERAS_CONVENTION
     model = mobilenet_v2(noise=noise, **convention)
     if backbone == "imagenet":
-        trained = keras.applications.MobileNetV2(input_shape=(PATCH_SIZE, PATCH_SIZE, 3), include_top=False)
+        try:
+            trained = keras.applications.MobileNetV2(input_shape=(PATCH_SIZE, PATCH_SIZE, 3), include_top=False)
+        except Exception as error:  # Keras raises a bare one where it cannot download
+            raise WeightsError(f"imagenet: {' '.join(str(error).split())}") from None
         for layer in trained.layers:
             if layer.weights:
                 model.get_layer(layer.name).set_weights(layer.get_weights())

@@ -201,3 +201,11 @@ def test_random_patches_reach_all_places_and_are_mirrored_half_of_the_time():
     patches = [images.random_patch(image, 2, rng)[..., 0] for _ in range(400)]
     assert len({patch.min() for patch in patches}) == 9
     assert 150 < sum(patch[0, 0] < patch[0, 1] for patch in patches) < 250
+
+
+def test_a_truncated_pil_image_is_an_error_like_others(colour):
+    buffer = io.BytesIO()
+    colour.save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    with pytest.raises(ImageError, match="it cannot be decoded: image file is truncated"):
+        read_image(Image.open(io.BytesIO(whole[: len(whole) // 2])))

@@ -1,5 +1,7 @@
 import io
 import pickle
+import sys
+import types
 import zipfile
 from collections import OrderedDict
 
@@ -100,6 +102,72 @@ def test_weights_of_another_model_are_refused_and_nothing_is_loaded(tmp_path):
         with pytest.raises(WeightsError, match=name):
             models.load_weights(model, tmp_path / name)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+
+
+def test_a_backbone_that_cannot_be_downloaded_is_named(monkeypatch):
+    build = keras.applications.MobileNetV2
+
+    def offline(weights="imagenet", **options):
+        if weights == "imagenet":
+            raise Exception("URL fetch failure on\nhttps: no network")
+        return build(weights=weights, **options)
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
+    with pytest.raises(WeightsError, match="imagenet: URL fetch failure on https: no network"):
+        models.build_backbone("imagenet")
+
+
+def save_as_torch_does(path, state, monkeypatch):
+    """The zip form of `torch.save`, without torch: classes of its names, of which the pickle keeps the names alone."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for module, name in ((torch, "FloatStorage"), (torch, "LongStorage"), (utils, "_rebuild_tensor_v2")):
+        thing = type(name, (), {"__module__": module.__name__})
+        setattr(module, name, thing)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+    kinds = {"float32": torch.FloatStorage, "int64": torch.LongStorage}
+
+    class Tensor:
+        def __init__(self, key, array):
+            self.key, self.array = key, array
+
+        def __reduce__(self):
+            strides = tuple(step // self.array.itemsize for step in self.array.strides)
+            return utils._rebuild_tensor_v2, (Storage(self), 0, self.array.shape, strides, False, OrderedDict())
+
+    class Storage:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, thing):
+            if isinstance(thing, Storage):
+                array = thing.tensor.array
+                return "storage", kinds[str(array.dtype)], thing.tensor.key, "cpu", array.size
+            return None
+
+    tensors = {name: Tensor(str(number), array) for number, (name, array) in enumerate(state.items())}
+    pickled = io.BytesIO()
+    Pickler(pickled, protocol=2).dump(OrderedDict(tensors))
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("weights/data.pkl", pickled.getvalue())
+        for tensor in tensors.values():
+            file.writestr(f"weights/data/{tensor.key}", tensor.array.tobytes())
+
+
+def test_a_pth_in_torchs_zip_form_is_read(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    state = {
+        "features.0.0.weight": rng.normal(size=(2, 3, 4, 5)).astype(np.float32),
+        "features.0.1.num_batches_tracked": np.array(7),
+        "bias": rng.normal(size=6).astype(np.float32),
+    }
+    save_as_torch_does(tmp_path / "zip.pth", state, monkeypatch)
+    found = models.read_torch_tensors(tmp_path / "zip.pth")
+    assert list(found) == list(state)
+    for name, array in state.items():
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array)
 
 
 class Malicious:
