@@ -1,0 +1,58 @@
+"""The wheel as other projects get it: its weights and tables are in it, and its `infer` needs nothing of the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from iqa.images import sample_photograph
+from TID2013_regression import infer_regression
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("iqa", "AVA", "TID2013_regression", "idealo_comparison", "weights")
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """A folder with what a wheel of this checkout holds."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", source, source]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = source.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_a_wheel_holds_all_that_the_packages_hold(unpacked):
+    def files(folder):
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    held = files(unpacked)
+    for package in PACKAGES:
+        kept = {name for name in files(ROOT / package) if "__pycache__" not in name and not name.endswith((".md", ".mat"))}
+        place = "iqa/weights" if package == "weights" else package
+        assert {f"{place}/{name}" for name in kept} <= held
+
+
+def test_infer_of_a_wheel_scores_with_the_weights_in_it(unpacked, tmp_path):
+    script = (
+        "import sys, iqa; from TID2013_regression import infer_regression; print(iqa.__file__);"
+        "print(infer_regression.infer(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", script, sample_photograph()]
+    environment = os.environ | {"PYTHONPATH": str(unpacked)}
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    where, score = result.stdout.split()
+    assert Path(where).is_relative_to(unpacked)
+    assert float(score) == infer_regression.infer(sample_photograph())
