@@ -134,11 +134,11 @@ def print_scores(scorer, found, options):
         exists = exists or os.path.exists(path)
     if not scored and not failed and not refused:
         print("no image was named", file=sys.stderr)
+    if not scored and not exists:
+        return 2
     if options.report:
         images += [Image(str(path), path, reason=reason) for path, reason in refused]
         _report(scorer, lambda: images, provenance(scorer), options)
-    if not scored and not exists:
-        return 2
     return 1 if failed or refused else 0
 
 

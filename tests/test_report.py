@@ -260,3 +260,11 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_scored(comm
     code, _, err = command(infer_regression, "--report", tmp_path / "page.html")
     assert code == 2
     assert "pip install 'image-quality-assessment[report]'" in err
+
+
+def test_no_page_of_nothing(command, weights, tmp_path):
+    code, _, err = command(
+        infer_regression, tmp_path / "none.png", "--weights", weights, "--report", tmp_path / "page.html"
+    )
+    assert (code, list(tmp_path.glob("*.html"))) == (2, [])
+    assert "none.png: there is no such file" in err
