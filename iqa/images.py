@@ -230,16 +230,18 @@ def left_top_patch(image, size):
     return patch(image, 0, 0, size)
 
 
-def random_patch(image, size, rng):
-    """A patch from anywhere, and mirrored or not, both with equal chance; see `patch`."""
-    return random_patches([image], size, rng)[0]
+def random_patch(image, size, rng, multiple=1):
+    """A patch from anywhere, and mirrored or not, both with equal chance; see `random_patches` and `patch`."""
+    return random_patches([image], size, rng, multiple)[0]
 
 
-def random_patches(images, size, rng):
-    """The same random patch, mirrored or not, of several images of one size (the levels of one scene)."""
+def random_patches(images, size, rng, multiple=1):
+    """The same random patch, mirrored or not, of several images of one size (the levels of one scene).
+
+    Its top and left are multiples of `multiple`: with 16, it keeps to the blocks in which JPEG coded the image.
+    """
     height, width = images[0].shape[:2]
-    top = int(rng.integers(max(1, height - size + 1)))
-    left = int(rng.integers(max(1, width - size + 1)))
+    top, left = (multiple * int(rng.integers(max(0, length - size) // multiple + 1)) for length in (height, width))
     step = -1 if rng.random() < 0.5 else 1
     return [patch(image, top, left, size)[:, ::step] for image in images]
 

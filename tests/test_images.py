@@ -203,6 +203,15 @@ def test_random_patches_reach_all_places_and_are_mirrored_half_of_the_time():
     assert 150 < sum(patch[0, 0] < patch[0, 1] for patch in patches) < 250
 
 
+def test_random_patches_keep_to_blocks_when_told():
+    rows, columns = np.meshgrid(np.arange(50), np.arange(40), indexing="ij")
+    image = np.stack([rows, columns, columns], -1).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    corners = {tuple(images.random_patch(image, 17, rng, multiple=8).min((0, 1))[:2]) for _ in range(300)}
+    assert corners == {(top, left) for top in (0, 8, 16, 24, 32) for left in (0, 8, 16)}
+    assert images.random_patch(image, 40, rng, multiple=16).shape == (40, 40, 3)
+
+
 def test_a_truncated_pil_image_is_an_error_like_others(colour):
     buffer = io.BytesIO()
     colour.save(buffer, "JPEG")
