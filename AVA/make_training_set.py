@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from iqa.command_line import natural, parser_of, run
 from iqa.distortions import additive_gaussian_noise, decode, encode_jpeg, to_uint8
-from iqa.files import written_whole
+from iqa.files import remove_leftovers, written_whole
 from iqa.images import ImageError, list_images, read_image
 
 HERE = Path(__file__).resolve().parent
@@ -141,6 +141,8 @@ def main():
         split = next((split for split, names in kept.items() if path.name in names), "train")
         (arguments.out / split).mkdir(parents=True, exist_ok=True)
         tasks.append((path, arguments.out / split, arguments.variants if split == "train" else 0))
+    for folder in {folder for _, folder, _ in tasks}:
+        remove_leftovers(folder)  # half-written images of a run that was killed, under their final names
     make = partial(make_variants, longest=arguments.longest, seed=arguments.seed)
     with ProcessPoolExecutor(arguments.workers) as pool:
         results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="photo", file=sys.stderr))

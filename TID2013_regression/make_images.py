@@ -23,7 +23,7 @@ from tqdm import tqdm
 from iqa.command_line import parser_of, run
 from iqa.datasets import LABELS_NAME, read_mos
 from iqa.distortions import DISTORTIONS, ladder, psnr_luma
-from iqa.files import written_whole
+from iqa.files import remove_leftovers, written_whole
 from iqa.images import ImageError, read_image
 
 HEIGHT, WIDTH = 384, 512
@@ -104,6 +104,7 @@ def main():
         print(f"not there: {', '.join(f'kodim{n:02d}.png' for n in absent)}", file=sys.stderr)
 
     arguments.out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     tasks = [(number, distortion) for number in numbers for distortion in DISTORTIONS]
     make = partial(
         make_ladder,

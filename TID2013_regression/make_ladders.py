@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from iqa.command_line import parser_of, run
 from iqa.datasets import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
-from iqa.distortions import DISTORTIONS, distort
-from iqa.files import written_whole
+from iqa.distortions import DISTORTIONS, distort, random_levels
+from iqa.files import remove_leftovers, written_whole
 from iqa.full_reference import UNTOUCHED_MOS, Judge, examples_of, features, left_out
 from iqa.images import ImageError, list_images, random_patch, read_image
 from iqa.metrics import correlations
@@ -40,21 +40,10 @@ BLOCK = 16
 COMMON = (1, 8, 10, 11)
 OTHERS = tuple(number for number in range(1, 25) if number not in COMMON)
 
-# Types whose strength does not grow steadily with the level, or in whole numbers: only their five levels are used.
-UNEVEN = (14, 15, 17)
-
 # To judge by fewer would fit their peculiarities.
 SCENES = 12
 
 HELD_OUT = tuple(f"i{number:02d}" for number in range(1, 7))  # test and validation scenes give no labels
-
-
-def draw_levels(distortion, rng, weakest, strongest):
-    """Four rising levels, one from each quarter of the range."""
-    if distortion in UNEVEN:
-        return np.sort(rng.choice(np.arange(1, 6), 4, replace=False)).astype(float)
-    edges = np.linspace(weakest, strongest, 5)
-    return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
 
 
 def read_examples(images, references, crops):
@@ -100,7 +89,7 @@ def make_ladder(task, out, typical, judge, seed, levels, smallest_scale):
         untouched = random_patch(image, SIZE, rng, BLOCK)
     except ImageError as error:
         return f"{path}: {error}"
-    levels = draw_levels(distortion, rng, *levels)
+    levels = random_levels(distortion, rng, *levels)
     noise = rng.integers(2**32)
     steps = [untouched] + [distort(untouched, distortion, level, seed=noise) for level in levels]
     if judge:
@@ -151,6 +140,7 @@ def main():
 
     judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
     arguments.out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     rng = np.random.default_rng(arguments.seed)
     tasks = [
         (path, serial, int(rng.choice(arguments.distortions or (OTHERS if serial % 2 else COMMON))))

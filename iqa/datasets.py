@@ -88,7 +88,7 @@ def read_mos(file):
 
 
 def locate(images, folder):
-    """Find the file of each image anywhere below `folder`, whatever its case and suffix, but not in hidden folders.
+    """Find the file of each image anywhere below `folder`, whatever its case and suffix.
 
     Returns:
         The images in their order, with the path of each that was found.
@@ -96,9 +96,7 @@ def locate(images, folder):
     files = {}
     for path in sorted(Path(folder).rglob("*")):
         match = _NAME.fullmatch(path.stem)
-        # A killed make_images.py leaves what it was writing in a hidden folder, under its final name.
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if match and not hidden and path.is_file() and path.suffix.lower() not in LABEL_SUFFIXES:
+        if match and path.is_file() and path.suffix.lower() not in LABEL_SUFFIXES:
             files.setdefault(_name(match), path)
     return [replace(image, path=files.get(image.name)) for image in images]
 

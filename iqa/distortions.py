@@ -481,6 +481,18 @@ def strength(distortion, level):
     return float(np.interp(level, range(1, 6), strengths))
 
 
+# Types whose strength does not grow steadily with the level, or in whole numbers: only their five levels make sense.
+_UNEVEN = (14, 15, 17)
+
+
+def random_levels(distortion, rng, weakest=0.5, strongest=5):
+    """Four rising levels, float64 (4,): one from each quarter of the range; whole ones where no others make sense."""
+    if distortion in _UNEVEN:
+        return np.sort(rng.choice(np.arange(1, 6), 4, replace=False)).astype(float)
+    edges = np.linspace(weakest, strongest, 5)
+    return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
+
+
 def ladder(image, distortion, levels=(1, 2, 3, 4, 5), seed=0):
     """The same picture at several levels of one distortion, a list of uint8 RGB arrays; see `distort`."""
     return [distort(image, distortion, level, seed) for level in levels]

@@ -56,17 +56,6 @@ def test_names_are_matched_by_their_numbers_and_label_files_and_folders_are_no_i
     ]
 
 
-def test_what_a_killed_run_was_writing_is_no_image(labels, tmp_path):
-    hidden = tmp_path / ".i01_01_1.png.x1y2"
-    hidden.mkdir()
-    (hidden / "i01_01_1.png").touch()
-    images = datasets.read_mos(labels("5 i01_01_1.bmp\n"))
-    assert datasets.locate(images, tmp_path)[0].path is None
-    (tmp_path / "i01_01_1.png").touch()
-    assert datasets.locate(images, tmp_path)[0].path == tmp_path / "i01_01_1.png"
-    assert datasets.locate(images, hidden)[0].path == hidden / "i01_01_1.png"
-
-
 def test_the_published_file_splits_into_360_and_2640_images_that_share_no_scene(shared):
     images = datasets.read_mos(shared / "tid2013/mos_with_names.txt")
     train, test = datasets.split_by_reference(images)

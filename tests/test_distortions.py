@@ -285,3 +285,12 @@ def test_everyday_ladders_begin_with_the_photograph(photograph):
     series = d.everyday_ladders(photograph)
     assert [len(steps) for steps in series.values()] == [6, 5, 5, 5]
     assert all(steps[0] == ("original", photograph) or steps[0][1] is photograph for steps in series.values())
+
+
+@pytest.mark.parametrize("distortion", [10, 14])
+def test_random_levels_rise_and_are_whole_where_the_strength_is_uneven(distortion):
+    rng = np.random.default_rng(0)
+    levels = np.array([d.random_levels(distortion, rng, 1, 5) for _ in range(50)])
+    assert levels.shape == (50, 4) and (np.diff(levels) > 0).all()
+    assert levels.min() >= 1 and levels.max() <= 5
+    assert (levels == np.rint(levels)).all() == (distortion == 14)

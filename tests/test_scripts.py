@@ -335,9 +335,13 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
 
     monkeypatch.setattr(make_images, "DISTORTIONS", {n: distortions.DISTORTIONS[n] for n in (1, 10, 16)})
     out = tmp_path / "out"
+    killed = out / ".i02_01_1.png.abcd1234"  # sorts before the whole image
+    killed.mkdir(parents=True)
+    (killed / "i02_01_1.png").touch()
     mos = kodak / "mos_with_names.txt"
     code, printed, err = command(make_images, "--references", kodak, "--mos", mos, "--out", out, "--workers", 1)
     assert code == 0
+    assert not killed.exists()
     assert "not there: kodim01.png, kodim03.png" in err
     assert "15 images of 1 references" in printed
     assert len(list(out.glob("i02_*.png"))) == 15
