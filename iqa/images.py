@@ -220,9 +220,10 @@ def patch(image, top, left, size):
     return image[top : top + size, left : left + size]
 
 
-def centre_patch(image, size):
-    """The patch in the middle; see `patch`."""
-    return patch(image, (image.shape[0] - size) // 2, (image.shape[1] - size) // 2, size)
+def centre_patch(image, size, multiple=1):
+    """The patch in the middle, or the nearest one up and left that keeps to blocks; see `random_patches` and `patch`."""
+    top, left = (max(0, length - size) // 2 // multiple * multiple for length in image.shape[:2])
+    return patch(image, top, left, size)
 
 
 def left_top_patch(image, size):
@@ -246,14 +247,17 @@ def random_patches(images, size, rng, multiple=1):
     return [patch(image, top, left, size)[:, ::step] for image in images]
 
 
-def grid_patches(image, size):
-    """The fewest patches on a regular grid that cover the whole image: (N, size, size, 3); see `patch`."""
-    corners = [_grid(length, size) for length in image.shape[:2]]
+def grid_patches(image, size, multiple=1):
+    """The fewest patches on a regular grid that cover the whole image: (N, size, size, 3); see `patch`.
+
+    If they keep to blocks, as in `random_patches`, fewer than `multiple` rows and columns at the edges remain uncovered.
+    """
+    corners = [_grid(length // multiple, size // multiple) * multiple for length in image.shape[:2]]
     return np.stack([patch(image, top, left, size) for top in corners[0] for left in corners[1]])
 
 
 def _grid(length, size):
-    return np.rint(np.linspace(0, max(0, length - size), -(-length // size))).astype(int)
+    return np.rint(np.linspace(0, max(0, length - size), max(1, -(-length // size)))).astype(int)
 
 
 #: A JPEG that is made smaller by decoding less of it keeps so many times the pixels a side that are wanted in the end. At
@@ -281,9 +285,9 @@ def views(image):
     return [side for view in shortened for side in (view, view[:, ::-1])]
 
 
-#: `--crop` of the patch models -> function (image, size) -> patches (N, size, size, 3).
+#: `--crop` of the patch models -> function (image, size, multiple) -> patches (N, size, size, 3).
 CROPS = {
-    "centre": lambda image, size: centre_patch(image, size)[None],
-    "left_top": lambda image, size: left_top_patch(image, size)[None],
+    "centre": lambda image, size, multiple=1: centre_patch(image, size, multiple)[None],
+    "left_top": lambda image, size, multiple=1: left_top_patch(image, size)[None],
     "grid": grid_patches,
 }

@@ -66,11 +66,13 @@ class Geometry:
     def __init__(self, card, crop="centre", mean_opinion=False):
         self.size, self.mean_opinion = card["geometry"]["size"], mean_opinion
         self.crop = crop if card["geometry"].get("kind", "patch") == "patch" else None
+        self.multiple = card["geometry"].get("multiple", 1)
         self.interpolation = card["geometry"].get("interpolation")
 
     def __str__(self):
         if self.crop:
-            return f"{self.crop} patch of {self.size}x{self.size}"
+            blocks = f" on blocks of {self.multiple}" if self.multiple > 1 else ""
+            return f"{self.crop} patch of {self.size}x{self.size}{blocks}"
         views = ", mean opinion" if self.mean_opinion else ""
         return f"whole image, {self.interpolation}, to {self.size}x{self.size}{views}"
 
@@ -81,7 +83,7 @@ class Geometry:
             ImageError: if the image cannot be read or is too small.
         """
         if self.crop:
-            return CROPS[self.crop](read_image(image), self.size)
+            return CROPS[self.crop](read_image(image), self.size, self.multiple)
         if self.mean_opinion:
             return np.stack([resize(view, self.size, self.interpolation) for view in views(read_image(image))])
         return read_resized(image, self.size, self.interpolation)[None]

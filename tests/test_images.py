@@ -189,6 +189,22 @@ def test_the_grid_covers_every_pixel_with_the_fewest_patches(height, width):
     assert len(np.unique(patches.reshape(-1, 3), axis=0)) == len(np.unique(image.reshape(-1, 3), axis=0))
 
 
+@given(st.integers(8, 60), st.integers(8, 60))
+def test_a_grid_and_a_centre_keep_to_blocks_when_told(height, width):
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    image = np.stack([rows, columns, columns], -1).astype(np.uint8)
+    patches = images.grid_patches(image, 8, multiple=4)
+    seen = np.zeros((height, width), bool)
+    for patch in [*patches, images.centre_patch(image, 8, multiple=4)]:
+        top, left = patch[0, 0, :2]
+        assert top % 4 == left % 4 == 0
+        seen[top : top + 8, left : left + 8] = True
+    assert seen[: height // 4 * 4, : width // 4 * 4].all()
+    top, left = images.centre_patch(image, 8, multiple=4)[0, 0, :2]
+    assert 0 <= (height - 8) // 2 - top < 4
+    assert 0 <= (width - 8) // 2 - left < 4
+
+
 def test_the_patches_of_a_ladder_are_cut_and_mirrored_alike(photograph):
     first, second = images.random_patches([photograph, 255 - photograph], 100, np.random.default_rng(5))
     np.testing.assert_array_equal(first, 255 - second)

@@ -79,6 +79,16 @@ def test_the_grid_is_the_mean_over_its_patches(weights, scorer, photograph):
     assert Scorer(weights, crop="grid").score(photograph).score == pytest.approx(expected, abs=1e-5)
 
 
+def test_patches_keep_to_blocks_if_the_card_says_so(copied, photograph):
+    card = json.loads(card_of(copied).read_text())
+    card["geometry"]["multiple"] = 32
+    card_of(copied).write_text(json.dumps(card))
+    geometry = Scorer(copied).geometry
+    image = photograph[:250, :250]
+    np.testing.assert_array_equal(geometry.patches(image)[0], image[:224, :224])
+    assert str(geometry) == "centre patch of 224x224 on blocks of 32"
+
+
 def test_features_are_the_thousand_before_the_score(scorer, photograph):
     features = scorer.score(photograph).features
     assert (features.shape, features.dtype) == ((1000,), np.float32)
