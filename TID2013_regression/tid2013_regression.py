@@ -67,7 +67,7 @@ def main():
     parser, arguments = parse_arguments()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         from iqa.losses import LCC, LadderLoss
-        from iqa.models import PATCH_SIZE, network_to_train, regression_head
+        from iqa.models import PATCH_SIZE, levels_of, network_to_train, regression_head
         from iqa.pipeline import Evaluation, Ladders
         from iqa.replicas import prepare
         from iqa.session import Session, open_prompt, parse_schedule
@@ -112,7 +112,7 @@ def main():
         seed=arguments.seed,
         card={
             "backbone": facts,
-            "head": {"kind": "regression", "dropout": DROPOUT},
+            "head": {"kind": "regression", "dropout": DROPOUT, "levels": levels_of(model)},
             "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"},
             "scale": {"lowest": 0, "highest": 9, "meaning": "TID2013 mean opinion score, higher is better"},
             "trained_on": {

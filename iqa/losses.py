@@ -46,13 +46,15 @@ class LadderLoss(keras.losses.Loss):
     Args:
         steps: pictures a ladder.
         weight: of the ranking term.
+        value: of `mse_and_pearson`; 0 where only the order is known.
         temperature: T, in units of the score: how far apart two images should be for the penalty to fade.
         patches: of each picture.
     """
 
-    def __init__(self, steps=5, weight=2.0, temperature=0.15, patches=1, name="ladder_loss", **kwargs):
+    def __init__(self, steps=5, weight=2.0, temperature=0.15, patches=1, value=1.0, name="ladder_loss", **kwargs):
         super().__init__(name=name, reduction="mean", **kwargs)
         self.steps, self.weight, self.temperature, self.patches = steps, weight, temperature, patches
+        self.value = value
 
     def call(self, y_true, y_pred):
         y_true, y_pred = (picture_means(ops.cast(y, y_pred.dtype), self.patches) for y in (y_true, y_pred))
@@ -63,11 +65,10 @@ class LadderLoss(keras.losses.Loss):
         pairs = ops.abs(direction)
         penalty = self.temperature * ops.softplus(-difference / self.temperature) * pairs
         ranking = ops.sum(penalty) / ops.maximum(ops.sum(pairs), 1)
-        return mse_and_pearson(y_true, y_pred) + self.weight * ranking
+        return self.value * mse_and_pearson(y_true, y_pred) + self.weight * ranking
 
     def get_config(self):
-        own = {"steps": self.steps, "weight": self.weight, "temperature": self.temperature, "patches": self.patches}
-        return {"name": self.name, **own}
+        return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches", "value")}
 
 
 @keras.saving.register_keras_serializable("iqa")

@@ -146,16 +146,76 @@ def build_backbone(backbone, noise=0.0):
     return model, {"backbone": "mobilenet_v2", "backbone_weights": source, "noise": noise, **convention}
 
 
-def regression_head(backbone, dropout=0.75):
+#: MobileNetV2's last activation at each resolution but the coarsest, 112, 56, 28 and 14 pixels in a side.
+LEVELS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu")
+
+
+def regression_head(backbone, dropout=0.75, levels=()):
     """Dropout, Dense(1000, tanh) "features", Dense(1, linear) "score" on a backbone, as the original had it.
+
+    Args:
+        backbone: a model of pooled features.
+        dropout: share of the pooled features that a training step leaves out.
+        levels: names of layers whose pooled activations the head sees beside the backbone's output, standardised (see
+            `widened`): noise, blur and blocks are plainer there than in features made to tell cats from dogs.
 
     Returns:
         A flat `keras.Model`: (N, 224, 224, 3) pixels -> (N, 1) mean opinion scores.
     """
-    x = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
+    x = backbone.output
+    if levels:
+        pooled = [
+            keras.layers.GlobalAveragePooling2D(name=f"{POOLING}{level}")(backbone.get_layer(level).output)
+            for level in levels
+        ]
+        x = keras.layers.Concatenate(name="pooled_levels")([*pooled, x])
+        x = keras.layers.BatchNormalization(epsilon=1e-4, name=STANDARDISED)(x)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
     x = keras.layers.Dense(1000, activation="tanh", name="features")(x)
     score = keras.layers.Dense(1, activation="linear", dtype="float32", name="score")(x)
     return keras.Model(backbone.input, score, name="regression")
+
+
+POOLING, STANDARDISED = "pooling_", "standardised"  # names of layers, or what they begin with
+
+
+def levels_of(model):
+    """The `levels` of a model's head."""
+    return [layer.name.removeprefix(POOLING) for layer in model.layers if layer.name.startswith(POOLING)]
+
+
+def pooled_levels(model, levels=LEVELS):
+    """What a `regression_head` with these levels sees of pixels, before it is standardised, of a model with any head."""
+    outputs = [keras.layers.GlobalAveragePooling2D()(model.get_layer(level).output) for level in levels]
+    return keras.Model(model.input, keras.layers.Concatenate()([*outputs, model.get_layer("pooling").output]))
+
+
+def widened(model, mean, variance, levels=LEVELS):
+    """The same network with a head that sees several levels, which count for nothing until it is trained.
+
+    What the head sees is standardised: channels of the first levels vary by a hundredth of what those of the last do, and
+    would count for as little. It is a batch normalisation whose statistics are set once, since those of a batch of a few
+    scenes would be poor.
+
+    Args:
+        model: of `regression_head` without levels; what it predicts is unchanged, to rounding.
+        mean, variance: float arrays (n,), of what `pooled_levels` says of the pictures to learn from.
+        levels: see `regression_head`.
+
+    Returns:
+        A model of `regression_head`; its backbone's layers are the model's own.
+    """
+    backbone = keras.Model(model.input, model.get_layer("pooling").output)
+    wide = regression_head(backbone, model.get_layer("dropout").rate, levels)
+    standardised = wide.get_layer(STANDARDISED)
+    gamma, beta, _, _ = standardised.get_weights()
+    standardised.set_weights([gamma, beta, mean, variance])
+    kernel, bias = model.get_layer("features").get_weights()
+    wider, last = np.zeros((len(mean), kernel.shape[1]), np.float32), slice(-len(kernel), None)
+    wider[last] = kernel * np.sqrt(variance[last] + standardised.epsilon)[:, None]
+    wide.get_layer("features").set_weights([wider, bias + mean[last] @ kernel])
+    wide.get_layer("score").set_weights(model.get_layer("score").get_weights())
+    return wide
 
 
 def histogram_head(backbone, dropout=0.75):
@@ -186,9 +246,10 @@ def network_to_train(head, backbone, noise, dropout, weights=None):
         CardError, WeightsError: if the weights are not this network's.
     """
     if weights and card_of(weights).is_file():
-        facts = read_card(card_of(weights))["backbone"] | {"noise": noise}
+        card = read_card(card_of(weights))
+        facts = card["backbone"] | {"noise": noise}
         try:
-            model = head(_backbone_of(facts), dropout)
+            model = head(_backbone_of(facts), dropout, **_levels(card["head"]))
         except (KeyError, ValueError) as error:
             raise CardError(f"{card_of(weights)}: not a card ({type(error).__name__}: {error})") from None
     else:
@@ -208,7 +269,12 @@ def build_from_card(card):
     heads = {"regression": regression_head, "histogram": histogram_head}
     if card["head"]["kind"] not in heads:
         raise ValueError(f"unknown head {card['head']['kind']}")
-    return heads[card["head"]["kind"]](_backbone_of(card["backbone"]), card["head"]["dropout"])
+    return heads[card["head"]["kind"]](_backbone_of(card["backbone"]), card["head"]["dropout"], **_levels(card["head"]))
+
+
+def _levels(head):
+    """The argument `levels` that a card's head asks for; none for heads of the pooled output alone."""
+    return {"levels": head["levels"]} if head.get("levels") else {}
 
 
 def _backbone_of(facts):

@@ -61,6 +61,13 @@ def test_a_wrong_order_within_a_ladder_costs_more_than_the_same_error_in_the_rig
     assert float(loss(column(true), column(wrong))) > float(loss(column(true), column(right)))
 
 
+def test_where_the_order_alone_is_known_all_scores_may_be_off_by_the_same():
+    loss = losses.LadderLoss(value=0.0)
+    true = [5, 4, 3, 2, 1]
+    assert float(loss(column(true), column([8, 7, 6, 5, 4]))) == pytest.approx(float(loss(column(true), column(true))))
+    assert float(loss(column(true), column([4, 5, 3, 2, 1]))) > 2 * float(loss(column(true), column(true)))
+
+
 def test_images_left_over_after_whole_ladders_have_no_pairs():
     loss = losses.LadderLoss()
     assert np.isfinite(float(loss(column([1, 2, 3]), column([1, 2, 4]))))

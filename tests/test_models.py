@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from iqa import models
-from iqa.cards import WeightsError
+from iqa.cards import WeightsError, card_of, read_card
 from iqa.images import list_images
+from iqa.session import save_with_card
 
 PTH = "imagenet/mobilenet_v2-b0353104.pth"
 
@@ -91,6 +92,56 @@ def test_a_model_is_rebuilt_from_the_facts_on_its_card():
     model = models.build_from_card({"backbone": facts, "head": {"kind": "regression", "dropout": 0.25}})
     assert model.get_layer("noise").stddev == pytest.approx(0.006)
     assert model.get_layer("dropout").rate == 0.25
+
+
+@pytest.fixture(scope="module")
+def with_levels():
+    return models.regression_head(models.mobilenet_v2(), 0.25, models.LEVELS)
+
+
+def test_a_head_sees_every_resolution_and_the_model_stays_flat(with_levels):
+    backbone = models.mobilenet_v2()
+    widths = [backbone.get_layer(level).output.shape[-1] for level in models.LEVELS]
+    resolutions = [backbone.get_layer(level).output.shape[1] for level in models.LEVELS]
+    assert resolutions == [112, 56, 28, 14]
+    assert with_levels.get_layer("features").input.shape[-1] == sum(widths) + 1280
+    assert not any(isinstance(layer, keras.Model) for layer in with_levels.layers)
+    assert models.levels_of(with_levels) == list(models.LEVELS)
+    assert models.levels_of(models.regression_head(backbone)) == []
+
+
+def test_a_widened_network_predicts_the_same_and_sees_standardised_levels():
+    model = models.regression_head(models.mobilenet_v2(), 0.25)
+    for layer in model.layers:  # with the statistics that batch normalisation is born with, random features vanish
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    together = np.random.default_rng(0).integers(0, 256, (12, 224, 224, 3), np.uint8)
+    model([together[:4].astype(np.float32)], training=True)
+    expected = model.predict_on_batch(together)
+    assert expected.std() > 1e-3
+    pooled = models.pooled_levels(model).predict_on_batch(together)
+    wide = models.widened(model, pooled.mean(axis=0), pooled.var(axis=0))
+    assert models.levels_of(wide) == list(models.LEVELS)
+    np.testing.assert_allclose(wide.predict_on_batch(together), expected, atol=1e-4)
+    seen = keras.Model(wide.input, wide.get_layer("standardised").output).predict_on_batch(together)
+    np.testing.assert_allclose(seen, (pooled - pooled.mean(axis=0)) / np.sqrt(pooled.var(axis=0) + 1e-4), atol=1e-3)
+
+
+def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(with_levels, tmp_path):
+    card = {
+        "backbone": {"backbone": "mobilenet_v2", "backbone_weights": "none", "noise": 0.0, **models.KERAS_CONVENTION},
+        "head": {"kind": "regression", "dropout": 0.25, "levels": list(models.LEVELS)},
+        "geometry": {"kind": "patch", "size": 224},
+    }
+    path = tmp_path / "levels.weights.h5"
+    save_with_card(with_levels, path, card)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    expected = with_levels.predict_on_batch(pixels)
+    scores, features = models.network_of(read_card(card_of(path)), path).predict_on_batch(pixels)
+    np.testing.assert_array_equal(scores, expected)
+    assert features.shape == (2, 1000)
+    trained, _ = models.network_to_train(models.regression_head, "none", 0.003, 0.25, path)
+    np.testing.assert_array_equal(trained.predict_on_batch(pixels), expected)
 
 
 def test_weights_of_another_model_are_refused_and_nothing_is_loaded(tmp_path):

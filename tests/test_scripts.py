@@ -19,6 +19,7 @@ from iqa.predictions import read_predictions
 from iqa.scoring import Scored
 from TID2013_regression import (
     average_weights,
+    fit_head,
     infer_regression,
     make_images,
     make_labels,
@@ -530,6 +531,48 @@ def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, pho
     load_weights(model, tmp_path / "mean.weights.h5")
     assert all(np.allclose(mean, weight + 1, atol=1e-5) for mean, weight in zip(model.get_weights(), first))
     assert isinstance(infer_regression.infer(photograph, infer_regression.load(tmp_path / "mean.weights.h5")), float)
+
+
+def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photograph, monkeypatch):
+    from PIL import Image
+
+    from iqa.cards import card_of, read_card
+    from iqa.models import LEVELS, build_from_card, load_weights
+
+    folder = tmp_path / "tid"
+    folder.mkdir()
+    names = [f"i{scene:02d}_01_{level}.png" for scene in (4, 7, 8) for level in range(1, 6)]
+    for number, name in enumerate(names):
+        Image.fromarray(np.roll(photograph, 16 * number, axis=1) // (1 + number % 5)).save(folder / name)
+    (folder / "mos_with_names.txt").write_text("".join(f"{6 - n % 5} {name}\n" for n, name in enumerate(names)))
+    monkeypatch.setattr(fit_head, "BATCH", 1)
+    common = ["--images", folder, "--ladders", folder, "--epochs", 3]
+    first, second = tmp_path / "first.weights.h5", tmp_path / "second.weights.h5"
+    code, out, err = command(fit_head, *common, "--weights", weights, "--out", first)
+    assert code == 0, err
+    assert [line.split(":")[0] for line in out.splitlines()[:2]] == ["TID2013", "photographs"]
+    code, _, err = command(fit_head, *common, "--weights", first, "--out", second, "--seed", 1)
+    assert code == 0, err
+    card = read_card(card_of(second))
+    assert card["head"]["levels"] == list(LEVELS)
+    assert card["training"]["head"]["seed"] == 1
+    assert infer_regression.load(second).geometry.multiple == fit_head.MULTIPLE
+    before, after = build_from_card(card), build_from_card(card)
+    load_weights(before, first)
+    load_weights(after, second)
+    changed = {
+        layer.name
+        for layer, other in zip(before.layers, after.layers)
+        if any(not np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights()))
+    }
+    assert changed == {"features", "score"}
+
+
+def test_a_head_is_not_fitted_to_scenes_that_are_left_out(command, weights, labelled, tmp_path):
+    (labelled / "mos_with_names.txt").write_text("".join(f"5 i01_01_{level}.bmp\n" for level in range(1, 6)))
+    code, _, err = command(fit_head, "--images", labelled, "--weights", weights, "--out", tmp_path / "fitted.weights.h5")
+    assert code == 2
+    assert "holds no ladders to learn from" in err
 
 
 # --- AVA and idealo -------------------------------------------------------------------------------------------------
