@@ -19,7 +19,7 @@ from tqdm import tqdm
 from iqa.cards import card_of, read_card
 from iqa.command_line import natural, parser_of, positive, quiet_start, run
 from iqa.datasets import LabelError, ladders, split_by_reference
-from iqa.images import grid_patches, random_patches, read_image
+from iqa.images import ImageError, grid_patches, left_top_patch, random_patches, read_image
 from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION, read_ladders
 
 SIZE = 224  # pixels in a side of a patch
@@ -49,17 +49,36 @@ def parse_arguments():
 
 
 def features_of(backbone, ladders, cut, seed):
-    """What a backbone sees of the patches that `cut` cuts from ladders, and their scores.
+    """What a backbone sees of the patches that `cut` cuts from ladders, and their scores; those of bad files are left out.
 
     Returns:
         (features, scores): float32 (ladders, 5, patches, n) and (ladders, 5).
     """
-    features = []
+    features, scores = [], []
     for number, ladder in enumerate(tqdm(ladders, unit="ladder", file=sys.stderr)):
-        patches = cut([read_image(image.path) for image in ladder], np.random.default_rng((seed, number)))
+        try:
+            patches = cut([read_named(image.path) for image in ladder], np.random.default_rng((seed, number)))
+            if features and patches.shape[1] != features[0].shape[1]:
+                raise ImageError(f"{ladder[0].path}: of another size than the pictures before it")
+        except ImageError as error:
+            print(f"ladder left out: {error}", file=sys.stderr)
+            continue
         seen = np.asarray(backbone.predict_on_batch(patches.reshape(-1, *patches.shape[2:])))
         features.append(seen.reshape(*patches.shape[:2], -1))
-    return np.stack(features), np.array([[image.mos for image in ladder] for ladder in ladders], np.float32)
+        scores.append([image.mos for image in ladder])
+    if not features:
+        raise LabelError(f"{ladders[0][0].path.parent} holds no ladder that can be learnt from")
+    return np.stack(features), np.array(scores, np.float32)
+
+
+def read_named(path):
+    """`read_image` of pictures large enough for a patch, whose error names the file."""
+    try:
+        image = read_image(path)
+        left_top_patch(image, SIZE)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    return image
 
 
 def one_patch(pictures, rng):

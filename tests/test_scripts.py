@@ -541,9 +541,11 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
 
     folder = tmp_path / "tid"
     folder.mkdir()
-    names = [f"i{scene:02d}_01_{level}.png" for scene in (4, 7, 8) for level in range(1, 6)]
+    names = [f"i{scene:02d}_01_{level}.png" for scene in (4, 7, 8, 9, 10) for level in range(1, 6)]
     for number, name in enumerate(names):
         Image.fromarray(np.roll(photograph, 16 * number, axis=1) // (1 + number % 5)).save(folder / name)
+    (folder / "i09_01_3.png").write_bytes(b"")
+    Image.fromarray(photograph[:100]).save(folder / "i10_01_1.png")
     (folder / "mos_with_names.txt").write_text("".join(f"{6 - n % 5} {name}\n" for n, name in enumerate(names)))
     monkeypatch.setattr(fit_head, "BATCH", 1)
     common = ["--images", folder, "--ladders", folder, "--epochs", 3]
@@ -551,6 +553,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     code, out, err = command(fit_head, *common, "--weights", weights, "--out", first)
     assert code == 0, err
     assert [line.split(":")[0] for line in out.splitlines()[:2]] == ["TID2013", "photographs"]
+    assert err.count("i09_01_3.png: the file is empty") == err.count("i10_01_1.png: 256x100 pixels are fewer") == 2
     code, _, err = command(fit_head, *common, "--weights", first, "--out", second, "--seed", 1)
     assert code == 0, err
     card = read_card(card_of(second))
