@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from iqa.cards import card_of, read_card
 from iqa.command_line import natural, parser_of, positive, quiet_start, run
-from iqa.datasets import LabelError, ladders, split_by_reference
+from iqa.datasets import LabelError
 from iqa.images import ImageError, grid_patches, left_top_patch, random_patches, read_image
 from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION, read_ladders
 
@@ -110,18 +110,17 @@ def main():
         import keras
 
         from iqa.losses import LadderLoss
-        from iqa.models import STANDARDISED, levels_of, network_to_train, pooled_levels, regression_head, widened
+        from iqa.models import LEVELS, STANDARDISED, levels_of, network_to_train, pooled_levels, regression_head, widened
         from iqa.session import save_with_card
 
         card = read_card(card_of(arguments.weights))
         model, _ = network_to_train(regression_head, "none", NOISE, DROPOUT, arguments.weights)
-    train, _ = split_by_reference([i for ladder in read_ladders(arguments.images) for i in ladder], TEST + VALIDATION)
-    if not train:
+    tid = [ladder for ladder in read_ladders(arguments.images) if ladder[0].reference not in TEST + VALIDATION]
+    if not tid:
         raise LabelError(f"{arguments.images} holds no ladders to learn from")
-    tid = ladders(train)[0]
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
     keras.utils.set_random_seed(arguments.seed)
-    backbone = pooled_levels(model)
+    backbone = pooled_levels(model, levels_of(model) or LEVELS)
     seen_of_tid = features_of(backbone, tid, many_patches, arguments.seed)
     if not levels_of(model):
         everything = seen_of_tid[0].reshape(-1, seen_of_tid[0].shape[-1])

@@ -164,12 +164,7 @@ def regression_head(backbone, dropout=0.75, levels=()):
     """
     x = backbone.output
     if levels:
-        pooled = [
-            keras.layers.GlobalAveragePooling2D(name=f"{POOLING}{level}")(backbone.get_layer(level).output)
-            for level in levels
-        ]
-        x = keras.layers.Concatenate(name="pooled_levels")([*pooled, x])
-        x = keras.layers.BatchNormalization(epsilon=1e-4, name=STANDARDISED)(x)
+        x = keras.layers.BatchNormalization(epsilon=1e-4, name=STANDARDISED)(pooled_levels(backbone, levels).output)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     x = keras.layers.Dense(1000, activation="tanh", name="features")(x)
     score = keras.layers.Dense(1, activation="linear", dtype="float32", name="score")(x)
@@ -185,9 +180,17 @@ def levels_of(model):
 
 
 def pooled_levels(model, levels=LEVELS):
-    """What a `regression_head` with these levels sees of pixels, before it is standardised, of a model with any head."""
-    outputs = [keras.layers.GlobalAveragePooling2D()(model.get_layer(level).output) for level in levels]
-    return keras.Model(model.input, keras.layers.Concatenate()([*outputs, model.get_layer("pooling").output]))
+    """A model of what a `regression_head` with these levels sees, before it is standardised: pixels -> (N, n).
+
+    Args:
+        model: a backbone, or a model with any head on one.
+        levels: see `regression_head`.
+    """
+    pooled = [
+        keras.layers.GlobalAveragePooling2D(name=f"{POOLING}{level}")(model.get_layer(level).output) for level in levels
+    ]
+    last = model.get_layer("pooling").output
+    return keras.Model(model.input, keras.layers.Concatenate(name="pooled_levels")([*pooled, last]))
 
 
 def widened(model, mean, variance, levels=LEVELS):
