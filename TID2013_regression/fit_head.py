@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from iqa.cards import card_of, read_card
 from iqa.command_line import natural, parser_of, positive, quiet_start, run
-from iqa.datasets import LabelError
+from iqa.datasets import LabelError, read_ladders, read_order
 from iqa.images import ImageError, grid_patches, left_top_patch, random_patches, read_image
-from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION, read_ladders
+from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION
 
 SIZE = 224  # pixels in a side of a patch
 BATCH = 12  # ladders a step
@@ -118,7 +118,7 @@ def main():
     tid = [ladder for ladder in read_ladders(arguments.images) if ladder[0].reference not in TEST + VALIDATION]
     if not tid:
         raise LabelError(f"{arguments.images} holds no ladders to learn from")
-    photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
+    photographs = [ladder for folder in arguments.ladders for ladder in read_order(folder)]
     keras.utils.set_random_seed(arguments.seed)
     backbone = pooled_levels(model, levels_of(model) or LEVELS)
     seen_of_tid = features_of(backbone, tid, many_patches, arguments.seed)
@@ -142,7 +142,7 @@ def main():
     tasks = {"TID2013": task(*seen_of_tid, arguments.learning_rate, weight=arguments.ranking)}
     if photographs:
         seen_of_photographs = features_of(backbone, photographs, one_patch, arguments.seed)
-        tasks["photographs"] = task(*seen_of_photographs, arguments.order_rate, weight=arguments.order_ranking, value=0.0)
+        tasks["photographs"] = task(*seen_of_photographs, arguments.order_rate, weight=arguments.order_ranking)
     losses = {name: [] for name in tasks}
     for _ in tqdm(range(steps), unit="step", file=sys.stderr):
         for name, (head, endless) in tasks.items():

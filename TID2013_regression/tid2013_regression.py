@@ -9,13 +9,21 @@ scenes of the original and are left alone here; 4-6 choose the checkpoint; the n
 the photographs of make_ladders.py, without which it has too few scenes to learn from.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from iqa.command_line import positive, quiet_start, run, train_parser
-from iqa.datasets import LABELS_NAME, LabelError, ladders, locate, read_mos, split_by_reference
+from iqa.datasets import (
+    LABELS_NAME,
+    LabelError,
+    ladders,
+    locate,
+    read_ladders,
+    read_mos,
+    read_order,
+    split_by_reference,
+)
 from iqa.images import centre_patch, random_patch
 
 TEST = ("i01", "i02", "i03")
@@ -36,6 +44,10 @@ def parse_arguments():
     parser.add_argument("--train-labels", type=Path, help=f"default: {LABELS_NAME} in --images")
     parser.add_argument("--test-labels", type=Path, help="labels to choose checkpoints by (default: references 4-6)")
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
+    parser.add_argument("--order", type=Path, nargs="+", default=[], help="such folders, whose order alone counts")
+    parser.add_argument(
+        "--multiple", type=positive, default=1, help="patches begin on such pixels: 16 keeps to JPEG's blocks (default: 1)"
+    )
     # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
     parser.add_argument("--repeats", type=positive, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
     parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
@@ -43,30 +55,20 @@ def parse_arguments():
     return parser, parser.parse_args()
 
 
-def cut_to_validate(pixels, patches, size):
+def cut_to_validate(pixels, patches, size, multiple):
     """The centre patch, or several that lie at random but always in the same places: (patches, size, size, 3)."""
     if patches == 1:
-        return centre_patch(pixels, size)[None]
+        return centre_patch(pixels, size, multiple)[None]
     rng = np.random.default_rng(0)
-    return np.stack([random_patch(pixels, size, rng) for _ in range(patches)])
-
-
-def read_ladders(folder, labels=None):
-    """The ladders of a folder; says on stderr which images are missing and which ladders they leave incomplete."""
-    images = locate(read_mos(labels or folder / LABELS_NAME), folder)
-    for image in images:
-        if not image.path:
-            print(f"{folder}: {image.name} is missing", file=sys.stderr)
-    complete, incomplete = ladders([image for image in images if image.path])
-    for ladder in incomplete:
-        print(f"{folder}: left out, not 5 levels: {', '.join(image.name for image in ladder)}", file=sys.stderr)
-    return complete
+    return np.stack([random_patch(pixels, size, rng, multiple) for _ in range(patches)])
 
 
 def main():
     parser, arguments = parse_arguments()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        from iqa.losses import LCC, LadderLoss
+        import keras
+
+        from iqa.losses import LCC, LadderLoss, known_mse
         from iqa.models import PATCH_SIZE, levels_of, network_to_train, regression_head
         from iqa.pipeline import Evaluation, Ladders
         from iqa.replicas import prepare
@@ -83,29 +85,34 @@ def main():
     if both:
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
+    ordered = [ladder for folder in arguments.order for ladder in read_order(folder)]
     with strategy.scope():
         model, facts = network_to_train(regression_head, arguments.backbone, NOISE, DROPOUT, arguments.weights)
     if not train or not validation:
         parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
     tid, _ = ladders(train)
-    print(f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on")
+    print(
+        f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(ordered)} for their order, "
+        f"{len(validation)} images to validate on"
+    )
     data = Ladders(
-        tid * arguments.repeats + photographs,
+        tid * arguments.repeats + photographs + ordered,
         arguments.batch_size,
         PATCH_SIZE,
         seed=arguments.seed,
         patches=arguments.patches,
+        multiple=arguments.multiple,
     )
 
     def cut(pixels):
-        return cut_to_validate(pixels, arguments.patches, PATCH_SIZE)
+        return cut_to_validate(pixels, arguments.patches, PATCH_SIZE, arguments.multiple)
 
     session = Session(
         model,
         data,
         Evaluation(validation, max(1, arguments.batch_size // arguments.patches), cut),
         loss=LadderLoss(weight=arguments.ranking, patches=arguments.patches),
-        metrics=["mse", LCC(patches=arguments.patches)],
+        metrics=[keras.metrics.MeanMetricWrapper(known_mse, name="mse"), LCC(patches=arguments.patches)],
         run=arguments.run,
         cut=cut,
         keep_epochs=arguments.keep_epochs,
@@ -113,7 +120,8 @@ def main():
         card={
             "backbone": facts,
             "head": {"kind": "regression", "dropout": DROPOUT, "levels": levels_of(model)},
-            "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"},
+            "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"}
+            | ({"multiple": arguments.multiple} if arguments.multiple > 1 else {}),
             "scale": {"lowest": 0, "highest": 9, "meaning": "TID2013 mean opinion score, higher is better"},
             "trained_on": {
                 "images": len(train),
@@ -123,6 +131,7 @@ def main():
                 "ranking": arguments.ranking,
                 "patches": arguments.patches,
                 "ladders of photographs": len(photographs),
+                "ladders for their order": len(ordered),
                 "seed": arguments.seed,
             },
         },

@@ -9,7 +9,9 @@ are matched without regard to either. A set of one's own in the same form is rea
 
 import csv
 import json
+import math
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,6 +121,35 @@ def ladders(images, levels=5):
         groups.setdefault((image.reference, image.distortion), []).append(image)
     complete = [group for group in groups.values() if len(group) == levels]
     return complete, [group for group in groups.values() if len(group) != levels]
+
+
+# Stronger is not always worse: fewer and stronger blocks, a shift up or down, contrast lowered or raised.
+UNORDERED = (15, 16, 17)
+
+
+def read_ladders(folder, labels=None):
+    """The ladders of a folder; says on stderr which images are missing and which ladders they leave incomplete."""
+    images = locate(read_mos(labels or folder / LABELS_NAME), folder)
+    for image in images:
+        if not image.path:
+            print(f"{folder}: {image.name} is missing", file=sys.stderr)
+    complete, incomplete = ladders([image for image in images if image.path])
+    for ladder in incomplete:
+        print(f"{folder}: left out, not 5 levels: {', '.join(image.name for image in ladder)}", file=sys.stderr)
+    return complete
+
+
+def read_order(folder):
+    """`read_ladders` of photographs of which only the order is known; their scores are NaN.
+
+    Raises:
+        LabelError: if a distortion is among them that people do not like the less the stronger it is.
+    """
+    found = read_ladders(folder)
+    unordered = {ladder[0].distortion for ladder in found} & set(UNORDERED)
+    if unordered:
+        raise LabelError(f"{folder}: the order of distortion {', '.join(map(str, sorted(unordered)))} is not known")
+    return [[replace(image, mos=math.nan) for image in ladder] for ladder in found]
 
 
 def typical_mos(images):

@@ -1,7 +1,8 @@
 """Keras losses and training metrics, written with `keras.ops` alone, so that every backend of Keras can use them.
 
 All take `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add to 1,
-whose means count where a score is needed.
+whose means count where a score is needed. A score that is NaN is not known, and `LadderLoss`, `known_mse` and `LCC` leave
+it out.
 """
 
 import keras
@@ -13,11 +14,19 @@ EPSILON = 1e-6
 
 def pearson_correlation(y_true, y_pred):
     """Pearson's correlation r of the scores in a batch, a scalar in -1..1; 0 where either side does not vary."""
-    true, predicted = scores_of(y_true), scores_of(y_pred)
-    true = true - ops.mean(true)
-    predicted = predicted - ops.mean(predicted)
-    covariance = ops.mean(true * predicted)
-    return covariance / ops.sqrt(ops.mean(true**2) * ops.mean(predicted**2) + EPSILON**2)
+    shares, true = _known(scores_of(y_true))
+    predicted = scores_of(y_pred)
+    true = true - ops.sum(shares * true)
+    predicted = predicted - ops.sum(shares * predicted)
+    covariance = ops.sum(shares * true * predicted)
+    return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
+
+
+def _known(scores):
+    """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
+    unknown = ops.isnan(scores)
+    known = 1 - ops.cast(unknown, scores.dtype)
+    return known / ops.maximum(ops.sum(known), 1), ops.where(unknown, ops.zeros_like(scores), scores)
 
 
 @keras.saving.register_keras_serializable("iqa")
@@ -30,7 +39,14 @@ def pearson_loss(y_true, y_pred):
 def mse_and_pearson(y_true, y_pred):
     """Mean squared error + (1 - r^2): right in value and in order."""
     y_true = ops.cast(ops.reshape(y_true, ops.shape(y_pred)), y_pred.dtype)
-    return ops.mean((y_true - y_pred) ** 2) + pearson_loss(y_true, y_pred)
+    return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable("iqa")
+def known_mse(y_true, y_pred):
+    """Mean squared error of the scores that are known; 0 if none is."""
+    shares, true = _known(scores_of(ops.cast(y_true, y_pred.dtype)))
+    return ops.sum(shares * (true - scores_of(y_pred)) ** 2)
 
 
 @keras.saving.register_keras_serializable("iqa")
@@ -43,32 +59,33 @@ class LadderLoss(keras.losses.Loss):
     with d the difference of their predictions in the direction of the labels, the penalty is the logistic loss of
     ranking by pairs (Burges et al., "Learning to rank using gradient descent", ICML 2005): T log(1 + exp(-d / T)).
 
+    Pictures whose score is not known, NaN, count in the penalty alone, as if each were worse than the one before it.
+
     Args:
         steps: pictures a ladder.
         weight: of the ranking term.
-        value: of `mse_and_pearson`; 0 where only the order is known.
         temperature: T, in units of the score: how far apart two images should be for the penalty to fade.
         patches: of each picture.
     """
 
-    def __init__(self, steps=5, weight=2.0, temperature=0.15, patches=1, value=1.0, name="ladder_loss", **kwargs):
+    def __init__(self, steps=5, weight=2.0, temperature=0.15, patches=1, name="ladder_loss", **kwargs):
         super().__init__(name=name, reduction="mean", **kwargs)
         self.steps, self.weight, self.temperature, self.patches = steps, weight, temperature, patches
-        self.value = value
 
     def call(self, y_true, y_pred):
         y_true, y_pred = (picture_means(ops.cast(y, y_pred.dtype), self.patches) for y in (y_true, y_pred))
         whole = ops.shape(y_pred)[0] // self.steps * self.steps  # what is left over at the end has no pairs
         true, predicted = (ops.reshape(y[:whole], (-1, self.steps)) for y in (y_true, y_pred))
+        true = ops.where(ops.isnan(true), -ops.arange(self.steps, dtype=true.dtype), true)
         direction = ops.sign(true[:, :, None] - true[:, None, :])
         difference = direction * (predicted[:, :, None] - predicted[:, None, :])
         pairs = ops.abs(direction)
         penalty = self.temperature * ops.softplus(-difference / self.temperature) * pairs
         ranking = ops.sum(penalty) / ops.maximum(ops.sum(pairs), 1)
-        return self.value * mse_and_pearson(y_true, y_pred) + self.weight * ranking
+        return mse_and_pearson(y_true, y_pred) + self.weight * ranking
 
     def get_config(self):
-        return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches", "value")}
+        return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches")}
 
 
 @keras.saving.register_keras_serializable("iqa")
@@ -87,7 +104,9 @@ class LCC(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] - 5 for y in (y_true, y_pred))
-        terms = (ops.ones_like(t), t, p, t * t, p * p, t * p)
+        known = 1 - ops.cast(ops.isnan(t), t.dtype)
+        t, p = ops.where(ops.isnan(t), ops.zeros_like(t), t), known * p
+        terms = (known, t, p, t * t, p * p, t * p)
         self.sums.assign(self.sums + ops.stack([ops.sum(term) for term in terms]))
 
     def get_config(self):

@@ -75,14 +75,16 @@ class Ladders(_Batches):
         patch_size: pixels in a side.
         seed: an integer.
         patches: of each picture, one after the other in the batch and with the same label.
+        multiple: see `iqa.images.random_patches`.
 
     Yields:
         (pixels, labels): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).
     """
 
-    def __init__(self, ladders, batch_size, patch_size, seed=0, patches=1, **kwargs):
+    def __init__(self, ladders, batch_size, patch_size, seed=0, patches=1, multiple=1, **kwargs):
         super().__init__(**kwargs)
         self.ladders, self.patch_size, self.seed, self.patches = ladders, patch_size, seed, patches
+        self.multiple = multiple
         self.ladders_a_batch = max(1, batch_size // (len(ladders[0]) * patches))
         self.epoch = 0
 
@@ -105,7 +107,7 @@ class Ladders(_Batches):
             rng = np.random.default_rng((self.seed, self.epoch, position))
             ladder = self.ladders[number]
             pictures = list(itertools.islice(decoded, len(ladder)))
-            cuts = [random_patches(pictures, self.patch_size, rng) for _ in range(self.patches)]
+            cuts = [random_patches(pictures, self.patch_size, rng, self.multiple) for _ in range(self.patches)]
             pixels += [cut[level] for level in range(len(ladder)) for cut in cuts]
             images += [image for image in ladder for _ in cuts]
         return np.stack(pixels), labels_of(images)

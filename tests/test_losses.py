@@ -61,11 +61,23 @@ def test_a_wrong_order_within_a_ladder_costs_more_than_the_same_error_in_the_rig
     assert float(loss(column(true), column(wrong))) > float(loss(column(true), column(right)))
 
 
-def test_where_the_order_alone_is_known_all_scores_may_be_off_by_the_same():
-    loss = losses.LadderLoss(value=0.0)
-    true = [5, 4, 3, 2, 1]
-    assert float(loss(column(true), column([8, 7, 6, 5, 4]))) == pytest.approx(float(loss(column(true), column(true))))
-    assert float(loss(column(true), column([4, 5, 3, 2, 1]))) > 2 * float(loss(column(true), column(true)))
+def test_of_ladders_whose_scores_are_not_known_the_order_alone_counts():
+    loss, unknown = losses.LadderLoss(), [np.nan] * 5
+    falling = float(loss(column(unknown), column([5, 4, 3, 2, 1])))
+    assert float(loss(column(unknown), column([8, 7, 6, 5, 4]))) == pytest.approx(falling)
+    assert float(loss(column(unknown), column([4, 5, 3, 2, 1]))) > falling + 0.1
+
+
+def test_unknown_scores_change_neither_value_nor_correlation_of_the_others():
+    rng = np.random.default_rng(2)
+    true, predicted = rng.uniform(0, 9, 10), rng.uniform(0, 9, 10)
+    both = [np.append(true, [np.nan] * 5), np.append(predicted, [9, 8, 7, 6, 5])]
+    metric, alone = losses.LCC(), losses.LCC()
+    metric.update_state(*map(column, both))
+    alone.update_state(column(true), column(predicted))
+    assert float(metric.result()) == pytest.approx(float(alone.result()))
+    for loss in (losses.known_mse, losses.mse_and_pearson):
+        assert float(loss(*map(column, both))) == pytest.approx(float(loss(column(true), column(predicted))), rel=1e-5)
 
 
 def test_images_left_over_after_whole_ladders_have_no_pairs():
@@ -73,7 +85,7 @@ def test_images_left_over_after_whole_ladders_have_no_pairs():
     assert np.isfinite(float(loss(column([1, 2, 3]), column([1, 2, 4]))))
 
 
-@pytest.mark.parametrize("true", [[1, 2, 3, 4, 5], [3, 3, 3, 3, 3]])
+@pytest.mark.parametrize("true", [[1, 2, 3, 4, 5], [3, 3, 3, 3, 3], [np.nan] * 5])
 @pytest.mark.parametrize("predicted", [[2, 2, 2, 2, 2], [1, 2, 3, 4, 5], [1e3, -1e3, 0, 0, 0]])
 def test_gradients_are_finite_on_degenerate_batches(true, predicted):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])

@@ -24,6 +24,19 @@ def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders):
     assert (steps == 30).all()
 
 
+def test_patches_of_a_ladder_keep_to_the_blocks_asked_for(ladders):
+    picture = read_image(ladders[0][0].path)  # of 12x14 pixels
+    on_blocks = [picture[top : top + SIZE, left : left + SIZE] for top in (0, 4) for left in (0, 4)]
+    expected = {np.ascontiguousarray(patch[:, ::step]).tobytes() for patch in on_blocks for step in (1, -1)}
+    data = Ladders(ladders[:1], batch_size=5, patch_size=SIZE, seed=1, multiple=4)
+    seen = set()
+    for _ in range(40):
+        seen.add(data[0][0][0].tobytes())
+        data.on_epoch_end()
+    assert seen <= expected
+    assert len(seen) > len(expected) / 2
+
+
 def test_an_epoch_shows_every_ladder_once_and_the_next_in_another_order(ladders):
     marked = [[replace(image, mos=image.mos + number / 100) for image in ladder] for number, ladder in enumerate(ladders)]
     data = Ladders(marked, batch_size=10, patch_size=SIZE, seed=1)

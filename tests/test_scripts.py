@@ -13,7 +13,7 @@ from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_pat
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.datasets import LabelledImage, RatedImage, locate_ratings, read_ratings
+from iqa.datasets import LabelledImage, RatedImage, locate_ratings, read_order, read_ratings
 from iqa.inference import score_labelled
 from iqa.predictions import read_predictions
 from iqa.scoring import Scored
@@ -371,6 +371,23 @@ def test_training_refuses_to_choose_by_a_scene_that_it_learns_from(command, labe
     )  # fmt: skip
     assert code == 2
     assert "scenes to train on and to choose by: i07" in err
+
+
+def test_of_photographs_the_order_alone_is_read_and_only_where_stronger_is_worse(command, labelled, tmp_path):
+    def label(distortion):
+        names = [f"p_{distortion:02d}_{level}.png" for level in range(1, 6)]
+        for name in names:
+            (labelled / name).touch()
+        (labelled / "mos_with_names.txt").write_text("".join(f"5 {name}\n" for name in names))
+
+    label(10)
+    (ladder,) = read_order(labelled)
+    assert [image.level for image in ladder] == [1, 2, 3, 4, 5]
+    assert np.isnan([image.mos for image in ladder]).all()
+    label(17)
+    code, _, err = command(tid2013_regression, "--images", labelled, "--order", labelled, "--run", tmp_path / "run")
+    assert code == 2
+    assert "the order of distortion 17 is not known" in err
 
 
 def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command, kodak, tmp_path, photograph, save):
