@@ -638,7 +638,7 @@ def test_a_loss_that_is_not_finite_stops_the_phase_and_restores_the_last_good_we
 
         def spoiled(self, index):
             pixels, labels = drawn(self, index)
-            return pixels, labels * (np.nan if self.epoch == epoch and index == 2 else 1)
+            return pixels, labels * (np.inf if self.epoch == epoch and index == 2 else 1)
 
         def remembering(self, logs, seconds):
             done(self, logs, seconds)
