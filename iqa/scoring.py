@@ -53,6 +53,33 @@ class Scored:
         return Score(float(mean(histogram)), float(std(histogram)), self.output)
 
 
+def seen(patches_of, image):
+    """`patches_of(image)`, or a `Scored` with the reason why there is no such thing."""
+    try:
+        return patches_of(image)
+    except ImageError as error:
+        return Scored(error=str(error))
+    except MemoryError:
+        return Scored(error="it needs more memory than there is")
+
+
+def scored(network, entries):
+    """What a network says of several images at once: a `Scored` each.
+
+    Args:
+        entries: of each image its patches (N, size, size, 3), over which the mean is taken, or a `Scored`, which is kept.
+    """
+    patches = [entry for entry in entries if not isinstance(entry, Scored)]
+    outputs = network(np.concatenate(patches)) if patches else ([], [])
+    start = 0
+    for entry in entries:
+        if not isinstance(entry, Scored):
+            rows = slice(start, start + len(entry))
+            entry = Scored(*(np.mean(output[rows], axis=0) for output in outputs))
+            start = rows.stop
+        yield entry
+
+
 class Geometry:
     """What a network sees of an image.
 
@@ -139,8 +166,7 @@ class Scorer:
         Raises:
             ImageError: if the image cannot be read or is too small.
         """
-        ((_, scored),) = self._score_batch([(None, self.geometry.patches(image))])
-        return scored
+        return next(scored(self.network, [self.geometry.patches(image)]))
 
     def score_all(self, images, batch_size=1, workers=0):
         """Score many, in their order; an image that cannot be scored does not stop the others.
@@ -165,39 +191,19 @@ class Scorer:
         elif len(first) > 1:
             yield from self._score_in_workers(chain(first, images), batch_size, workers)
         else:
-            yield from self._score_waiting(((image, self._seen(image)) for image in chain(first, images)), batch_size)
-
-    def _seen(self, image):
-        try:
-            return self.geometry.patches(image)
-        except ImageError as error:
-            return Scored(error=str(error))
+            entries = ((image, seen(self.geometry.patches, image)) for image in chain(first, images))
+            yield from self._score_waiting(entries, batch_size)
 
     def _score_in_workers(self, images, batch_size, pool):
         answers = pool.map(images)
         if self.network.name == "keras":
-            seen = ((image, Scored(error=error) if error else patches) for image, patches, error in answers)
-            yield from self._score_waiting(seen, batch_size)
+            entries = ((image, Scored(error=error) if error else patches) for image, patches, error in answers)
+            yield from self._score_waiting(entries, batch_size)
         else:
             for image, output, error in answers:
                 yield image, Scored(error=error) if error else Scored(output)
 
-    def _score_waiting(self, images, batch_size):
-        waiting = []
-        for image, seen in images:
-            waiting.append((image, seen))
-            if len(waiting) >= batch_size:
-                yield from self._score_batch(waiting)
-                waiting = []
-        yield from self._score_batch(waiting)
-
-    def _score_batch(self, waiting):
-        patches = [entry for _, entry in waiting if not isinstance(entry, Scored)]
-        outputs = self.network(np.concatenate(patches)) if patches else ([], [])
-        start = 0
-        for image, entry in waiting:
-            if not isinstance(entry, Scored):
-                rows = slice(start, start + len(entry))
-                entry = Scored(*(np.mean(output[rows], axis=0) for output in outputs))
-                start = rows.stop
-            yield image, entry
+    def _score_waiting(self, entries, batch_size):
+        while waiting := list(islice(entries, batch_size)):
+            images, seen_of_them = zip(*waiting)
+            yield from zip(images, scored(self.network, seen_of_them))

@@ -217,40 +217,45 @@ class _Worker:
 
 def serve():
     """Answer the questions on stdin until it is closed; what the process of a worker does."""
-    from iqa.images import ImageError
+    from iqa.scoring import Scored
 
     # The answers go out by a descriptor of their own: whatever prints to stdout must not garble them.
-    answers = os.fdopen(os.dup(1), "wb")
+    channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    recipe = json.loads(sys.argv[2])
-    answer_of = _answer_of(recipe)
-    answers.write(b"ready\n")
-    answers.flush()
+    answers_of = _answers_of(json.loads(sys.argv[2]))
+    channel.write(b"ready\n")
+    channel.flush()
     for line in sys.stdin.buffer:
-        for path in json.loads(line):
-            try:
-                array = np.ascontiguousarray(answer_of(path))
+        for answer in answers_of(json.loads(line)):
+            if isinstance(answer, Scored):
+                head, body = {"error": answer.error}, b""
+            else:
+                array = np.ascontiguousarray(answer)
                 head, body = {"shape": array.shape, "dtype": array.dtype.str}, memoryview(array).cast("B")
-            except ImageError as error:
-                head, body = {"error": str(error)}, b""
-            except MemoryError:
-                head, body = {"error": "it needs more memory than there is"}, b""
-            answers.write(json.dumps(head).encode() + b"\n")
-            answers.write(body)
-        answers.flush()
+            channel.write(json.dumps(head).encode() + b"\n")
+            channel.write(body)
+        channel.flush()
 
 
-def _answer_of(recipe):
-    """The function from a path to an array that a recipe asks for."""
+def _answers_of(recipe):
+    """The function from paths to an answer each, an array or a `Scored` with an error, that a recipe asks for."""
+    from iqa.scoring import Geometry, scored, seen
+
     if "thumbnail" in recipe:
         from iqa.images import thumbnail
 
-        return functools.partial(thumbnail, side=recipe["thumbnail"])
+        return functools.partial(map, functools.partial(seen, functools.partial(thumbnail, side=recipe["thumbnail"])))
     from iqa.runtimes import open_network
-    from iqa.scoring import Geometry
 
-    patches_of = Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches
+    patches_of = functools.partial(seen, Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches)
     if recipe["runtime"] == "keras":
-        return patches_of
+        return functools.partial(map, patches_of)
     network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
-    return lambda path: np.mean(network(patches_of(path))[0], axis=0)
+
+    def answers(paths):
+        for start in range(0, len(paths), network.batch):
+            entries = [patches_of(path) for path in paths[start : start + network.batch]]
+            for found in scored(network, entries):
+                yield found.output if found.error is None else found
+
+    return answers

@@ -57,6 +57,29 @@ def test_a_batch_gives_the_same_numbers_as_one_at_a_time(weights, photograph, ru
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(("error", "batch"), [(0, 2), (1e-6, 1)])
+def test_pairs_of_patches_go_through_only_if_they_score_as_one_alone_does(weights, photograph, monkeypatch, error, batch):
+    opened = runtimes._open_openvino
+
+    def erring_on_pairs(*arguments):
+        run, version = opened(*arguments)
+
+        def both(patches):
+            results = zip(*[run(patch[None]) for patch in patches])
+            return [np.concatenate(parts) + np.float32(error * (len(patches) - 1)) for parts in results]
+
+        return both, version
+
+    alone = Scorer(weights, runtime="openvino").network
+    monkeypatch.setitem(runtimes.BATCHES, "openvino", 2)
+    monkeypatch.setitem(runtimes._OPENERS, "openvino", erring_on_pairs)
+    paired = Scorer(weights, runtime="openvino").network
+    assert paired.batch == batch
+    patches = np.stack([np.roll(photograph, 20 * n, axis=1)[:224, :224] for n in range(3)])
+    for a, b in zip(paired(patches), alone(patches)):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_auto_takes_the_first_that_agrees_with_keras(weights, monkeypatch):
     class Disagrees(CompiledNetwork):
         def __init__(self, name, *arguments):
@@ -97,8 +120,8 @@ def test_a_file_that_says_something_else_than_keras_did_is_written_anew(weights,
 def test_a_runtime_that_never_says_what_keras_did_is_not_used(weights, monkeypatch):
     opened = runtimes._open_litert
 
-    def wrong(file, threads):
-        run, version = opened(file, threads)
+    def wrong(*arguments):
+        run, version = opened(*arguments)
         return lambda patch: [array + 0.01 for array in run(patch)], version
 
     monkeypatch.setitem(runtimes._OPENERS, "litert", wrong)

@@ -31,6 +31,18 @@ def test_workers_score_as_this_process_does_in_the_same_order(scorer, pictures):
         assert one.error or one.output == other.output
 
 
+def test_a_broken_image_takes_no_other_of_its_batch_with_it(weights, pictures, monkeypatch):
+    alone = Scorer(weights, runtime="openvino")
+    in_pairs = "from iqa import runtimes; runtimes.BATCHES['openvino'] = 2; from"
+    monkeypatch.setattr(workers, "_START", workers._START.replace("from", in_pairs))
+    pictures *= 3
+    for path, result in alone.score_all(pictures, workers=2):
+        if path.name == "broken.png":
+            assert result.error
+        else:
+            assert result.score == alone.score(path).score
+
+
 def test_with_keras_workers_decode(weights, pictures):
     scorer = Scorer(weights, runtime="keras")
     here, there = (list(scorer.score_all(pictures, 3, count)) for count in (0, 2))
