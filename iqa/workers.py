@@ -36,7 +36,7 @@ PATIENCE = 300
 TRIES = 2
 
 # Images handed to a worker at once: each time that it and its parent wake one another costs as much as a tenth of an image.
-# Patches, which are large, are asked for one image at a time.
+# Where a whole image's patches are held in memory or sent, it is one at a time.
 CHUNK = 4
 
 # Chunks handed out ahead of the one that is waited for, for each worker: so that a slow one does not stop the others.
@@ -59,7 +59,7 @@ class Workers:
 
     def __init__(self, recipe, count):
         self._recipe, self._count = recipe, count
-        self._chunk = 1 if recipe.get("runtime") == "keras" else CHUNK
+        self._chunk = 1 if recipe.get("runtime") == "keras" or recipe.get("crop") == "grid" else CHUNK
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, stderr of them all, as long as the pool
         self._idle, self._all, self._changing = queue.SimpleQueue(), [], threading.Lock()
         for _ in range(count):
@@ -252,10 +252,8 @@ def _answers_of(recipe):
         return functools.partial(map, patches_of)
     network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
 
-    def answers(paths):
-        for start in range(0, len(paths), network.batch):
-            entries = [patches_of(path) for path in paths[start : start + network.batch]]
-            for found in scored(network, entries):
-                yield found.output if found.error is None else found
+    def answers(paths):  # first all are decoded, then all are scored: going to and fro empties the processor's caches
+        for found in scored(network, [patches_of(path) for path in paths]):
+            yield found.output if found.error is None else found
 
     return answers
