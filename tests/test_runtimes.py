@@ -154,6 +154,7 @@ def test_ctrl_c_is_an_interrupt_after_scorers_have_come_and_gone(weights):
     code = f"""
 import os, signal, time
 from iqa.scoring import Scorer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background was told to ignore it
 older, newer = (Scorer({str(weights)!r}, runtime="openvino") for _ in range(2))
 del older
 del newer
