@@ -2,7 +2,8 @@
 
     python TID2013_regression/average_weights.py runs/tid2013/*-epoch-00[2-5]-*.weights.h5 --out averaged.weights.h5
 
-The epochs are those that training kept with --keep-epochs; the card of their run (best.json) tells the network.
+The epochs are those that training kept with --keep-epochs, of one run or of several that went on from the same weights; the
+card of the first one's run (best.json) tells the network.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from iqa.command_line import parser_of, quiet_start, run
 
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("epochs", nargs="+", type=Path, help="weights of one run")
+    parser.add_argument("epochs", nargs="+", type=Path, help="weights of one network")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
     arguments = parser.parse_args()
     card = read_card(card_of(arguments.epochs[0].with_name("best.weights.h5")))

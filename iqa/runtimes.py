@@ -136,8 +136,9 @@ class CompiledNetwork:
 
     def _open(self, file, probe, threads):
         try:
-            self._run, version = _OPENERS[self.name](file, threads or os.cpu_count(), self.batch)
-            found = self(np.repeat(probe["patches"], self.batch + 1, axis=0))
+            self._run, version = _OPENERS[self.name](file, threads or os.cpu_count())
+            # One where patches go through one by one; a pair and one alone where they go through in pairs.
+            found = self(np.repeat(probe["patches"], 2 * self.batch - 1, axis=0))
         except RuntimeUnavailable:
             raise
         except Exception as error:  # of a runtime's own kind, for a damaged file or a processor that it does not know
@@ -147,7 +148,7 @@ class CompiledNetwork:
         difference = np.abs(_scores(found[0]) - _scores(probe["outputs"])).max()
         if not difference <= TOLERANCES.get(self.name, TOLERANCE):
             raise _Spoilt(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({file})")
-        if (found[0] != found[0][-1]).any():  # of which the last went through alone
+        if (found[0] != found[0][-1]).any():
             self.batch = 1
 
     def __call__(self, patches):
@@ -220,7 +221,7 @@ def _write(file, probe, format, weights, card):
         raise RuntimeUnavailable(f"{format} cannot be written ({type(error).__name__}: {reason})") from None
 
 
-# --- the runtimes: (file, threads, batch) -> (function of up to `batch` patches -> (output, features), version) -------
+# --- the runtimes: (file, threads) -> (function of uint8 (N, size, size, 3) -> (output, features), version) ----------
 
 
 def _ordered(outputs):
@@ -228,7 +229,7 @@ def _ordered(outputs):
     return tuple(sorted(outputs, key=lambda output: output.shape[-1]))
 
 
-def _open_litert(file, threads, batch):
+def _open_litert(file, threads):
     import ai_edge_litert
     from ai_edge_litert.interpreter import Interpreter
 
@@ -245,7 +246,7 @@ def _open_litert(file, threads, batch):
     return run, ai_edge_litert.__version__
 
 
-def _open_onnx(file, threads, batch):
+def _open_onnx(file, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -281,7 +282,7 @@ def _in_bfloat16(core, file):
     return core.read_model(ElementTree.tostring(tree.getroot()), file.with_suffix(".bin").read_bytes())
 
 
-def _open_openvino(file, threads, batch, precision="f32"):
+def _open_openvino(file, threads, precision="f32"):
     import openvino
 
     core = _openvino_core()
@@ -294,14 +295,15 @@ def _open_openvino(file, threads, batch, precision="f32"):
         "ENABLE_CPU_PINNING": False,  # several workers of one thread would all be pinned to the first processor
         "PERFORMANCE_HINT": "LATENCY",
     }
-    requests = {}
-    for rows in range(1, batch + 1):
-        model.reshape([rows, *list(model.input().partial_shape)[1:]])
-        requests[rows] = core.compile_model(model, "CPU", settings).create_infer_request()
     count = len(model.outputs)
 
+    @functools.cache
+    def request_of(rows):
+        model.reshape([rows, *list(model.input().partial_shape)[1:]])
+        return core.compile_model(model, "CPU", settings).create_infer_request()
+
     def run(patches):
-        request = requests[len(patches)]
+        request = request_of(len(patches))
         request.infer([patches], share_inputs=True)
         return _ordered([request.get_output_tensor(number).data.copy() for number in range(count)])
 

@@ -227,10 +227,11 @@ def serve():
     channel.flush()
     for line in sys.stdin.buffer:
         for answer in answers_of(json.loads(line)):
-            if isinstance(answer, Scored):
-                head, body = {"error": answer.error}, b""
+            array, error = (answer.output, answer.error) if isinstance(answer, Scored) else (answer, None)
+            if error is not None:
+                head, body = {"error": error}, b""
             else:
-                array = np.ascontiguousarray(answer)
+                array = np.ascontiguousarray(array)
                 head, body = {"shape": array.shape, "dtype": array.dtype.str}, memoryview(array).cast("B")
             channel.write(json.dumps(head).encode() + b"\n")
             channel.write(body)
@@ -238,22 +239,20 @@ def serve():
 
 
 def _answers_of(recipe):
-    """The function from paths to an answer each, an array or a `Scored` with an error, that a recipe asks for."""
+    """The function from paths to an answer each, an array or a `Scored`, that a recipe asks for."""
     from iqa.scoring import Geometry, scored, seen
 
     if "thumbnail" in recipe:
         from iqa.images import thumbnail
 
-        return functools.partial(map, functools.partial(seen, functools.partial(thumbnail, side=recipe["thumbnail"])))
+        look = functools.partial(thumbnail, side=recipe["thumbnail"])
+    else:
+        look = Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches
+    decode = functools.partial(seen, look)
+    if recipe.get("runtime", "keras") == "keras":
+        return functools.partial(map, decode)
     from iqa.runtimes import open_network
 
-    patches_of = functools.partial(seen, Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches)
-    if recipe["runtime"] == "keras":
-        return functools.partial(map, patches_of)
     network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
-
-    def answers(paths):  # first all are decoded, then all are scored: going to and fro empties the processor's caches
-        for found in scored(network, [patches_of(path) for path in paths]):
-            yield found.output if found.error is None else found
-
-    return answers
+    # First all are decoded, then all are scored: going to and fro empties the processor's caches.
+    return lambda paths: scored(network, [decode(path) for path in paths])
