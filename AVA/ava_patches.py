@@ -7,9 +7,9 @@ The network sees a random patch of the full image, mirrored or not, and is teste
 model comes the correlation of the means in the batch. Images smaller than the patch are named and left out.
 """
 
-from iqa.aesthetics import train
-from iqa.command_line import run
-from iqa.images import centre_patch, random_patch
+from iqa.commands.terminal import run
+from iqa.commands.train import train
+from iqa.images.reading import centre_patch, random_patch
 
 SIZE = 224
 

@@ -8,9 +8,9 @@ Images are resized to 256x256; the network sees a random 224x224 crop, mirrored 
 schedule above is the original's: one epoch with the backbone frozen, then falling rates.
 """
 
-from iqa.aesthetics import train
-from iqa.command_line import run
-from iqa.images import random_patch, resize
+from iqa.commands.terminal import run
+from iqa.commands.train import train
+from iqa.images.reading import random_patch, resize
 
 SIZE, RESIZED = 224, 256
 

@@ -18,11 +18,11 @@ from AVA import infer_patches, infer_vanilla
 from AVA.make_training_set import exposed
 from idealo_comparison import infer as idealo
 from iqa.cards import card_of
-from iqa.command_line import load_quietly, parser_of, run
-from iqa.distortions import DISTORTIONS
+from iqa.commands.terminal import load_quietly, parser_of, run
+from iqa.distortions.table import DISTORTIONS
+from iqa.evaluation.metrics import distribution_agreement
 from iqa.files import written_whole
-from iqa.images import list_images, read_image
-from iqa.metrics import distribution_agreement
+from iqa.images.reading import list_images, read_image
 
 RESAMPLES = 2000
 
@@ -130,7 +130,7 @@ def main():
             print(f"  {ladder:9s} {label:12s}", "  ".join(cells), flush=True)
 
     if arguments.figure:
-        from iqa.plots import ranked_pictures
+        from iqa.evaluation.plots import ranked_pictures
 
         scores = untouched["vanilla"]
         order = np.argsort(-scores)

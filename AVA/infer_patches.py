@@ -13,11 +13,11 @@ From another project:
 from functools import cache
 
 from iqa.cards import keras2_card
-from iqa.command_line import run
-from iqa.datasets import locate_ratings, read_ratings
-from iqa.images import CROPS
-from iqa.inference import infer_images, infer_parser
-from iqa.scoring import Scorer
+from iqa.commands.infer import infer_images, infer_parser
+from iqa.commands.terminal import run
+from iqa.images.reading import CROPS
+from iqa.labels.tid2013 import locate_ratings, read_ratings
+from iqa.scoring.scorer import Scorer
 
 WEIGHTS = "ava_patches"
 HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
@@ -36,10 +36,10 @@ def infer(image, model=None, crop="centre", runtime="auto"):
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
         model: a `Scorer` of `load`, or None for the weights that ship.
         crop: "centre", "left_top" or "grid", for the weights that ship; a model given has its own.
-        runtime: what computes, one of `iqa.runtimes.RUNTIMES`; the same holds.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`; the same holds.
 
     Returns:
-        `iqa.scoring.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+        `iqa.scoring.scorer.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
 
     Raises:
         ImageError: if the image cannot be read or is too small.

@@ -13,10 +13,10 @@ From another project:
 from functools import cache
 
 from iqa.cards import keras2_card
-from iqa.command_line import run
-from iqa.datasets import locate_ratings, read_ratings
-from iqa.inference import infer_images, infer_parser
-from iqa.scoring import Scorer
+from iqa.commands.infer import infer_images, infer_parser
+from iqa.commands.terminal import run
+from iqa.labels.tid2013 import locate_ratings, read_ratings
+from iqa.scoring.scorer import Scorer
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
@@ -34,10 +34,10 @@ def infer(image, model=None, runtime="auto"):
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3).
         model: a `Scorer` of `load`, or None for the weights that ship.
-        runtime: what computes, one of `iqa.runtimes.RUNTIMES`, for the weights that ship; a model given has its own.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`, for the weights that ship; a model given has its own.
 
     Returns:
-        `iqa.scoring.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+        `iqa.scoring.scorer.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
 
     Raises:
         ImageError: if the image cannot be read.

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
-from iqa.command_line import natural, parser_of, run
-from iqa.distortions import additive_gaussian_noise, decode, encode_jpeg, to_uint8
+from iqa.commands.terminal import natural, parser_of, run
+from iqa.distortions.table import additive_gaussian_noise, decode, encode_jpeg, to_uint8
 from iqa.files import remove_leftovers, written_whole
-from iqa.images import ImageError, list_images, read_image
+from iqa.images.reading import ImageError, list_images, read_image
 
 HERE = Path(__file__).resolve().parent
 LISTS = {"test": HERE / "held_out_scenes.txt", "choose": HERE / "choosing_scenes.txt"}

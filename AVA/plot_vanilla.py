@@ -6,8 +6,8 @@ python AVA/plot_vanilla.py FILE.mat --json metrics.json --figure figure.png
 
 from pathlib import Path
 
-from iqa.aesthetics import plot
-from iqa.command_line import run
+from iqa.commands.terminal import run
+from iqa.commands.train import plot
 
 
 def main():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from iqa.cards import card_of, read_card
-from iqa.command_line import parser_of, quiet_start, run
+from iqa.commands.terminal import parser_of, quiet_start, run
 
 
 def main():
@@ -21,8 +21,8 @@ def main():
     arguments = parser.parse_args()
     card = read_card(card_of(arguments.epochs[0].with_name("best.weights.h5")))
     with quiet_start():
-        from iqa.models import build_from_card, load_weights
-        from iqa.session import save_with_card
+        from iqa.models.networks import build_from_card, load_weights
+        from iqa.training.session import save_with_card
 
         model = build_from_card(card)
     mean = [np.zeros(weight.shape) for weight in model.get_weights()]

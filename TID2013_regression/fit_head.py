@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from iqa.cards import card_of, read_card
-from iqa.command_line import natural, parser_of, positive, quiet_start, run
-from iqa.datasets import LabelError, read_ladders, read_order
-from iqa.images import ImageError, grid_patches, left_top_patch, random_patches, read_image
+from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
+from iqa.images.reading import ImageError, grid_patches, left_top_patch, random_patches, read_image
+from iqa.labels.tid2013 import LabelError, read_ladders, read_order
 from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION
 
 SIZE = 224  # pixels in a side of a patch
@@ -109,9 +109,17 @@ def main():
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         import keras
 
-        from iqa.losses import LadderLoss
-        from iqa.models import LEVELS, STANDARDISED, levels_of, network_to_train, pooled_levels, regression_head, widened
-        from iqa.session import save_with_card
+        from iqa.models.networks import (
+            LEVELS,
+            STANDARDISED,
+            levels_of,
+            network_to_train,
+            pooled_levels,
+            regression_head,
+            widened,
+        )
+        from iqa.training.losses import LadderLoss
+        from iqa.training.session import save_with_card
 
         card = read_card(card_of(arguments.weights))
         model, _ = network_to_train(regression_head, "none", NOISE, DROPOUT, arguments.weights)

@@ -17,11 +17,11 @@ that cover all of it. An image smaller than that is refused.
 from functools import cache
 
 from iqa.cards import keras2_card
-from iqa.command_line import run
-from iqa.datasets import locate, read_mos
-from iqa.images import CROPS
-from iqa.inference import infer_images, infer_parser
-from iqa.scoring import Scorer
+from iqa.commands.infer import infer_images, infer_parser
+from iqa.commands.terminal import run
+from iqa.images.reading import CROPS
+from iqa.labels.tid2013 import locate, read_mos
+from iqa.scoring.scorer import Scorer
 
 WEIGHTS = "tid2013_regression"
 
@@ -39,7 +39,7 @@ def infer(image, model=None, crop="centre", runtime="auto"):
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
         model: a `Scorer` of `load`, or None for the weights that ship.
         crop: "centre", "left_top" or "grid", for the weights that ship; a model given has its own.
-        runtime: what computes, one of `iqa.runtimes.RUNTIMES`; the same holds.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`; the same holds.
 
     Returns:
         A float on the scale of TID2013's mean opinion scores, 0-9.

@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.command_line import parser_of, run
-from iqa.datasets import LABELS_NAME, read_mos
-from iqa.distortions import DISTORTIONS, ladder, psnr_luma
+from iqa.commands.terminal import parser_of, run
+from iqa.distortions.table import DISTORTIONS, ladder, psnr_luma
 from iqa.files import remove_leftovers, written_whole
-from iqa.images import ImageError, read_image
+from iqa.images.reading import ImageError, read_image
+from iqa.labels.tid2013 import LABELS_NAME, read_mos
 
 HEIGHT, WIDTH = 384, 512
 LEVELS = (1, 2, 3, 4, 5)
@@ -124,7 +124,7 @@ def main():
         file.write("".join(rows).encode())
     print_psnr(found, published)
     if arguments.figure:
-        from iqa.plots import contact_sheet
+        from iqa.evaluation.plots import contact_sheet
 
         rows = {
             f"{d.number} {d.name}": [

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import parser_of, run
-from iqa.datasets import read_mos
+from iqa.commands.terminal import parser_of, run
 from iqa.files import written_whole
-from iqa.scores import centres, maximum_entropy_histogram, normal_histogram
+from iqa.labels.histograms import centres, maximum_entropy_histogram, normal_histogram
+from iqa.labels.tid2013 import read_mos
 
 LOWEST, HIGHEST = 0, 9
 

@@ -21,13 +21,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.command_line import parser_of, run
-from iqa.datasets import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
-from iqa.distortions import DISTORTIONS, distort, random_levels
+from iqa.commands.terminal import parser_of, run
+from iqa.distortions.judge import UNTOUCHED_MOS, Judge, examples_of, features, left_out
+from iqa.distortions.table import DISTORTIONS, distort, random_levels
+from iqa.evaluation.metrics import correlations
 from iqa.files import remove_leftovers, written_whole
-from iqa.full_reference import UNTOUCHED_MOS, Judge, examples_of, features, left_out
-from iqa.images import ImageError, list_images, random_patch, read_image
-from iqa.metrics import correlations
+from iqa.images.reading import ImageError, list_images, random_patch, read_image
+from iqa.labels.tid2013 import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
 from TID2013_regression.make_images import CROPS, read_reference
 
 SIZE = 256  # a little more than the network sees, so that training can still crop

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import parser_of, run
-from iqa.distortions import DISTORTIONS as TYPES
+from iqa.commands.terminal import parser_of, run
+from iqa.distortions.table import DISTORTIONS as TYPES
+from iqa.evaluation.metrics import agreement, correlations
+from iqa.evaluation.predictions import read_predictions, scenes_of
+from iqa.evaluation.tables import add_interval_options, print_intervals
 from iqa.files import written_whole
-from iqa.intervals import add_interval_options, print_intervals
-from iqa.metrics import agreement, correlations
-from iqa.predictions import read_predictions, scenes_of
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
 LEVELS = 5
@@ -119,7 +119,7 @@ def main():
     if arguments.distortions:
         print_distortions(tables)
     if arguments.heat_map:
-        from iqa.plots import heat_map
+        from iqa.evaluation.plots import heat_map
 
         errors = [np.sqrt(np.mean((scores - labels) ** 2, axis=0)) for _, labels, scores in tables.values()]
         names = [f"{number} {TYPES[number].name}" for number in tables]
@@ -131,7 +131,7 @@ def main():
     if arguments.card:
         note_figures(arguments.card, predictions, result)
     if arguments.figure or arguments.show:
-        from iqa.plots import predictions_against_truth, show
+        from iqa.evaluation.plots import predictions_against_truth, show
 
         figure = arguments.figure or arguments.file.with_suffix(".png")
         caption = predictions_against_truth(predictions.labels, predictions.predictions, figure, "TID2013, 0-9")

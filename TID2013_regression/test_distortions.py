@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import load_quietly, run
-from iqa.distortions import everyday_ladders
-from iqa.experiments import print_curves, scene_parser, scene_series
-from iqa.images import CROPS, read_image
-from iqa.metrics import ordered_share
+from iqa.commands.degrade import print_curves, scene_parser, scene_series
+from iqa.commands.terminal import load_quietly, run
+from iqa.distortions.table import everyday_ladders
+from iqa.evaluation.metrics import ordered_share
+from iqa.images.reading import CROPS, read_image
 from TID2013_regression.infer_regression import WEIGHTS, load
 
 

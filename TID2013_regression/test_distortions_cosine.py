@@ -9,10 +9,10 @@ A row a picture: its score and the cosine distance of its features from those of
 
 from scipy.spatial.distance import cosine
 
-from iqa.command_line import load_quietly, run
-from iqa.experiments import scene_parser, scene_series, score_steps
-from iqa.images import CROPS, ImageError
-from iqa.predictions import printable
+from iqa.commands.degrade import scene_parser, scene_series, score_steps
+from iqa.commands.terminal import load_quietly, run
+from iqa.evaluation.predictions import printable
+from iqa.images.reading import CROPS, ImageError
 from TID2013_regression.infer_regression import WEIGHTS, load
 
 
@@ -33,7 +33,7 @@ def main():
             print(f"file:{label}, score:{result.score:.6f}, cos: {distance:.6f}")
         curves[title] = ([label for label, _ in scored], distances)
     if arguments.figure:
-        from iqa.plots import distortion_curves
+        from iqa.evaluation.plots import distortion_curves
 
         distortion_curves(curves, arguments.figure, ylabel="cosine distance of the features (0-2)")
     return 1 if refused else 0

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import positive, quiet_start, run, train_parser
-from iqa.datasets import (
+from iqa.commands.terminal import positive, quiet_start, run, train_parser
+from iqa.images.reading import centre_patch, random_patch
+from iqa.labels.tid2013 import (
     LABELS_NAME,
     LabelError,
     ladders,
@@ -24,7 +25,6 @@ from iqa.datasets import (
     read_order,
     split_by_reference,
 )
-from iqa.images import centre_patch, random_patch
 
 TEST = ("i01", "i02", "i03")
 VALIDATION = ("i04", "i05", "i06")
@@ -68,11 +68,11 @@ def main():
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         import keras
 
-        from iqa.losses import LCC, LadderLoss, known_mse
-        from iqa.models import PATCH_SIZE, levels_of, network_to_train, regression_head
-        from iqa.pipeline import Evaluation, Ladders
-        from iqa.replicas import prepare
-        from iqa.session import Session, open_prompt, parse_schedule
+        from iqa.models.networks import PATCH_SIZE, levels_of, network_to_train, regression_head
+        from iqa.training.batches import Evaluation, Ladders
+        from iqa.training.devices import prepare
+        from iqa.training.losses import LCC, LadderLoss, known_mse
+        from iqa.training.session import Session, open_prompt, parse_schedule
 
         strategy = prepare(arguments)
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []

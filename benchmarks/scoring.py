@@ -23,15 +23,15 @@ from types import SimpleNamespace
 import numpy as np
 
 from iqa.cards import card_of, keras2_card, read_card, weights_file
-from iqa.command_line import parser_of, positive, processors, quiet_start, run
-from iqa.images import list_images, read_image, resize
-from iqa.inference import score_to_file
-from iqa.inputs import named_images
-from iqa.journal import Image
-from iqa.predictions import read_predictions
-from iqa.runtimes import RUNTIMES, RuntimeUnavailable
-from iqa.scoring import Scorer
-from iqa.workers import Workers
+from iqa.commands.infer import score_to_file
+from iqa.commands.terminal import parser_of, positive, processors, quiet_start, run
+from iqa.evaluation.predictions import read_predictions
+from iqa.images.finding import named_images
+from iqa.images.reading import list_images, read_image, resize
+from iqa.scoring.journal import Image
+from iqa.scoring.pool import Workers
+from iqa.scoring.runtimes import RUNTIMES, RuntimeUnavailable
+from iqa.scoring.scorer import Scorer
 
 BATCH, THREADS, WARM_UP = 64, 8, 8
 
@@ -51,7 +51,7 @@ def facts_of(weights):
 def original(weights):
     import keras
 
-    from iqa.models import IMAGENET_MEAN, IMAGENET_STD, network_of
+    from iqa.models.networks import IMAGENET_MEAN, IMAGENET_STD, network_of
 
     path, card = facts_of(weights)
     network = network_of(card, path)
@@ -73,7 +73,7 @@ def original(weights):
 def batched(weights):
     import keras
 
-    from iqa.models import network_of
+    from iqa.models.networks import network_of
 
     path, card = facts_of(weights)
     network = network_of(card, path)

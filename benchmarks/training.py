@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from AVA.ava_vanilla import cut, cut_to_score
-from iqa.command_line import parser_of, positive, quiet_start, run
-from iqa.datasets import RatedImage
-from iqa.images import list_images, read_image
+from iqa.commands.terminal import parser_of, positive, quiet_start, run
+from iqa.images.reading import list_images, read_image
+from iqa.labels.tid2013 import RatedImage
 
 
 def seconds(work):
@@ -63,10 +63,10 @@ def main():
     with quiet_start():
         import keras
 
-        from iqa.losses import LCC, emd_and_moments
-        from iqa.models import build_backbone, histogram_head
-        from iqa.pipeline import Evaluation, Photographs
-        from iqa.session import Session
+        from iqa.models.networks import build_backbone, histogram_head
+        from iqa.training.batches import Evaluation, Photographs
+        from iqa.training.losses import LCC, emd_and_moments
+        from iqa.training.session import Session
 
     rng = np.random.default_rng(0)
     images = [

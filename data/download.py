@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 
 from iqa.cards import sha256
-from iqa.command_line import parser_of, run
+from iqa.commands.terminal import parser_of, run
 
 MANIFEST = Path(__file__).with_name("files.sha256")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import special, stats
 
-from iqa.percentiles import quantiles
-from iqa.plots import distribution_curves, predictions_against_truth
+from iqa.evaluation.plots import distribution_curves, predictions_against_truth
+from iqa.labels.percentiles import quantiles
 
 HERE = Path(__file__).parent
 SRCC = 0.6

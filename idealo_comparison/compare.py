@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import parser_of, positive, processors, run
-from iqa.comparison import compare, matched
+from iqa.commands.terminal import parser_of, positive, processors, run
+from iqa.evaluation.comparison import compare, matched
+from iqa.evaluation.tables import TITLES
 from iqa.files import written_whole
-from iqa.intervals import TITLES
-from iqa.report import check_report, write_page
-from iqa.scores import mean_scores
+from iqa.labels.histograms import mean_scores
+from iqa.scoring.report import check_report, write_page
 
 #: The differences that the figure shows: all on scales that fit one axis.
 DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
@@ -60,9 +60,9 @@ def print_table(table):
 
 
 def disagreements(sides, ids, folder):
-    """The `MOST_SHOWN` images on which the mean scores of the models lie furthest apart, as `iqa.report.Picture`."""
-    from iqa.images import list_images
-    from iqa.report import Picture
+    """The `MOST_SHOWN` images on which the mean scores of the models lie furthest apart, as `iqa.scoring.report.Picture`."""
+    from iqa.images.reading import list_images
+    from iqa.scoring.report import Picture
 
     paths = {path.stem.lower(): path for path in list_images(folder)} if folder else {}
     people = mean_scores(next(iter(sides.values()))[0])
@@ -101,7 +101,7 @@ def main():
         with written_whole(arguments.json) as file:
             file.write(json.dumps(found, indent=1).encode())
     if arguments.figure:
-        from iqa.plots import intervals as draw
+        from iqa.evaluation.plots import intervals as draw
 
         shown = [row for row in found["differences"] if row["metric"] in DRAWN]
         labels = [f"{Path(r['first']).stem} - {Path(r['second']).stem}: {TITLES[r['metric']]}" for r in shown]

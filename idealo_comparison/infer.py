@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 
 from iqa.cards import keras2_card
-from iqa.command_line import load_quietly, run
-from iqa.datasets import locate_ratings, read_ratings
-from iqa.inference import infer_images, infer_parser, write_labels
-from iqa.scoring import Scorer
+from iqa.commands.infer import infer_images, infer_parser, write_labels
+from iqa.commands.terminal import load_quietly, run
+from iqa.labels.tid2013 import locate_ratings, read_ratings
+from iqa.scoring.scorer import Scorer
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
 HINT = "get it with: python data/download.py idealo"

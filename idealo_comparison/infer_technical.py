@@ -9,7 +9,7 @@ All else is as in infer.py.
 from pathlib import Path
 
 from idealo_comparison import infer as aesthetic
-from iqa.command_line import run
+from iqa.commands.terminal import run
 
 WEIGHTS = Path(aesthetic.WEIGHTS).with_name("weights_mobilenet_technical_0.11.hdf5")
 

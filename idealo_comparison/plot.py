@@ -6,8 +6,8 @@ python idealo_comparison/plot.py FILE.mat --json metrics.json --figure figure.pn
 
 from pathlib import Path
 
-from iqa.aesthetics import plot
-from iqa.command_line import run
+from iqa.commands.terminal import run
+from iqa.commands.train import plot
 
 
 def main():

@@ -8,8 +8,8 @@ A row a picture: its mean score, 1-10.
 """
 
 from idealo_comparison.infer import HINT, WEIGHTS, load
-from iqa.command_line import load_quietly, run
-from iqa.experiments import print_curves, scene_parser, scene_series
+from iqa.commands.degrade import print_curves, scene_parser, scene_series
+from iqa.commands.terminal import load_quietly, run
 
 
 def main():

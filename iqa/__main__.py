@@ -11,12 +11,12 @@ import os
 import sys
 from itertools import tee
 
-from iqa.command_line import load_quietly, parser_of, run
-from iqa.inference import print_error, processors
-from iqa.inputs import named_images
-from iqa.percentiles import percentile
-from iqa.predictions import printable
-from iqa.scoring import Scorer
+from iqa.commands.infer import print_error, processors
+from iqa.commands.terminal import load_quietly, parser_of, run
+from iqa.evaluation.predictions import printable
+from iqa.images.finding import named_images
+from iqa.labels.percentiles import percentile
+from iqa.scoring.scorer import Scorer
 
 
 def main():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.command_line import run
-from iqa.images import read_image, sample_photograph
+from iqa.commands.terminal import run
+from iqa.images.reading import read_image, sample_photograph
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,8 +54,8 @@ def weights(photograph, tmp_path_factory):
     """
     import keras
 
-    from iqa.models import build_backbone, regression_head
-    from iqa.session import save_with_card
+    from iqa.models.networks import build_backbone, regression_head
+    from iqa.training.session import save_with_card
 
     keras.utils.set_random_seed(0)
     backbone, facts = build_backbone("none", noise=0.003)

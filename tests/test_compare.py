@@ -6,7 +6,7 @@ from scipy import io
 
 from AVA import plot_patches
 from idealo_comparison import compare
-from iqa.predictions import Predictions, write_predictions
+from iqa.evaluation.predictions import Predictions, write_predictions
 from TID2013_regression import plot_regression
 
 

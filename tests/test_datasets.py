@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from iqa import datasets
-from iqa.datasets import LabelError, LabelledImage
+from iqa.labels import tid2013 as datasets
+from iqa.labels.tid2013 import LabelError, LabelledImage
 
 
 @pytest.fixture

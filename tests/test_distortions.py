@@ -7,7 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import phase_cross_correlation
 
 from iqa import distortions as d
-from iqa.images import read_image
+from iqa.images.reading import read_image
 from TID2013_regression.make_images import CROPS, read_reference
 
 LEVELS = (1, 2, 3, 4, 5)

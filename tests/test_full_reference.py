@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from iqa.distortions import distort
-from iqa.full_reference import Example, Judge, features, left_out
+from iqa.distortions.judge import Example, Judge, features, left_out
+from iqa.distortions.table import distort
 
 
 @pytest.fixture(scope="module")

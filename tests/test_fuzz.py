@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from iqa.cards import WeightsError
-from iqa.images import ImageError, read_image, read_resized, sample_photograph
-from iqa.predictions import Predictions, PredictionsError, read_predictions, write_predictions
+from iqa.evaluation.predictions import Predictions, PredictionsError, read_predictions, write_predictions
+from iqa.images.reading import ImageError, read_image, read_resized, sample_photograph
 
 EXAMPLES = 5000 if os.environ.get("IQA_THOROUGH") else 60
 
@@ -107,7 +107,7 @@ def small_model(tmp_path_factory):
 @BENT
 @given(bends=BENDS)
 def test_bent_weights_are_loaded_or_refused_in_one_line_and_change_nothing(small_model, tmp_path, bends):
-    from iqa.models import load_weights
+    from iqa.models.networks import load_weights
 
     model, content = small_model
     before = model.get_weights()

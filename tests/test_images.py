@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from iqa import images
-from iqa.images import ImageError, read_image, read_resized, resize, sample_photograph
+from iqa.images import reading as images
+from iqa.images.reading import ImageError, read_image, read_resized, resize, sample_photograph
 
 
 def close(image, expected, tolerance=0):
@@ -97,7 +97,7 @@ def test_of_several_pictures_the_first_is_taken(save, name):
 
 
 def test_a_large_jpeg_is_decoded_in_part_and_scores_as_the_whole(save):
-    from iqa.scoring import Scorer
+    from iqa.scoring.scorer import Scorer
 
     large = Image.open(sample_photograph()).convert("RGB").resize((3072, 3600), Image.Resampling.BICUBIC)
     path = save("large.jpg", large, quality=92)

@@ -19,11 +19,11 @@ from bad_files import bad_files
 from PIL import Image as Picture
 
 from AVA import infer_vanilla
-from iqa import inputs
-from iqa.images import images_below
-from iqa.inputs import named_images
-from iqa.journal import Image, Journal, JournalError
-from iqa.predictions import read_predictions
+from iqa.evaluation.predictions import read_predictions
+from iqa.images import finding as inputs
+from iqa.images.finding import named_images
+from iqa.images.reading import images_below
+from iqa.scoring.journal import Image, Journal, JournalError
 from TID2013_regression import infer_regression
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from iqa import losses
+from iqa.training import losses
 
 scores = st.lists(st.tuples(st.floats(0, 9, width=32), st.floats(0, 9, width=32)), min_size=5, max_size=25)
 

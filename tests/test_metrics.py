@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from iqa import metrics
-from iqa.predictions import read_predictions
+from iqa.evaluation import metrics
+from iqa.evaluation.predictions import read_predictions
 
 
 def test_the_originals_predictions_give_its_published_figures(shared):

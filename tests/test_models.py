@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa import models
 from iqa.cards import WeightsError, card_of, read_card
-from iqa.images import list_images
-from iqa.session import save_with_card
+from iqa.images.reading import list_images
+from iqa.models import networks as models
+from iqa.training.session import save_with_card
 
 PTH = "imagenet/mobilenet_v2-b0353104.pth"
 

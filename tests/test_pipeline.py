@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tiny_training import SIZE, centre, make_ladders
 
-from iqa.datasets import RatedImage
-from iqa.images import random_patch, read_image
-from iqa.pipeline import Evaluation, Ladders, Photographs, usable
+from iqa.images.reading import random_patch, read_image
+from iqa.labels.tid2013 import RatedImage
+from iqa.training.batches import Evaluation, Ladders, Photographs, usable
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkey
         kept, refused = usable(images, memory=memory)
         assert kept == [good]
         assert [name for name, _ in refused] == ["bad", "missing"]
-        monkeypatch.setattr("iqa.pipeline.read_image", None)  # the second time nothing is decoded
+        monkeypatch.setattr("iqa.training.batches.read_image", None)  # the second time nothing is decoded
     assert "13 needed" in usable([good], smallest=13, memory=memory)[1][0][1]
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from iqa.plots import MOST_POINTS, predictions_against_truth
+from iqa.evaluation.plots import MOST_POINTS, predictions_against_truth
 
 
 @pytest.fixture

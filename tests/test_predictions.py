@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import io
 
+from iqa.evaluation.predictions import Predictions, PredictionsError, printable, read_predictions, write_predictions
 from iqa.files import written_whole
-from iqa.predictions import Predictions, PredictionsError, printable, read_predictions, write_predictions
 
 EXAMPLE = Predictions(
     np.array([1.0, 2.5]),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from idealo_comparison import compare
-from iqa import report
-from iqa.predictions import Predictions, write_predictions
-from iqa.report import Picture, write_page
+from iqa.evaluation.predictions import Predictions, write_predictions
+from iqa.scoring import report
+from iqa.scoring.report import Picture, write_page
 from TID2013_regression import infer_regression
 
 NASTY = (

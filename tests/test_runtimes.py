@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from iqa import export, runtimes
 from iqa.cards import card_of
-from iqa.images import sample_photograph
-from iqa.runtimes import FASTEST_FIRST, CompiledNetwork, RuntimeUnavailable, cache_folder
-from iqa.scoring import Scorer
+from iqa.images.reading import sample_photograph
+from iqa.models import export
+from iqa.scoring import runtimes
+from iqa.scoring.runtimes import FASTEST_FIRST, CompiledNetwork, RuntimeUnavailable, cache_folder
+from iqa.scoring.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_ctrl_c_is_an_interrupt_after_scorers_have_come_and_gone(weights):
     # OpenVINO's cores, on processors with AMX, each set up a stack for signals and freed the one of another.
     code = f"""
 import os, signal, time
-from iqa.scoring import Scorer
+from iqa.scoring.scorer import Scorer
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background was told to ignore it
 older, newer = (Scorer({str(weights)!r}, runtime="openvino") for _ in range(2))
 del older
@@ -198,7 +199,7 @@ print(infer(sys.argv[1], runtime="litert").mean, *sorted({"tensorflow", "keras",
 
 def test_another_backend_of_keras_is_used_if_it_is_asked_for(weights):
     code = f"""
-from iqa.scoring import Scorer
+from iqa.scoring.scorer import Scorer
 print(Scorer({str(weights)!r}).network.description)
 """
     environment = os.environ | {"KERAS_BACKEND": "jax"}
@@ -206,7 +207,7 @@ print(Scorer({str(weights)!r}).network.description)
     assert done.stdout.split("\n")[0] == "keras on jax", done.stderr
 
 
-# --- python -m iqa.export -------------------------------------------------------------------------------------------
+# --- python -m iqa.models.export -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

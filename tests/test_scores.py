@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from iqa import scores
+from iqa.labels import histograms as scores
 
 histograms = st.lists(st.floats(0, 100), min_size=2, max_size=20).filter(lambda shares: sum(shares) > 1e-3)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa import runtimes
 from iqa.cards import CardError, WeightsError, card_of, keras2_card, sha256, shipped_weights
-from iqa.images import ImageError
-from iqa.models import build_from_card, load_weights
-from iqa.scoring import Scorer
+from iqa.images.reading import ImageError
+from iqa.models.networks import build_from_card, load_weights
+from iqa.scoring import runtimes
+from iqa.scoring.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def copied(weights, tmp_path):
 
 
 def test_saved_and_reloaded_weights_give_bit_equal_scores(scorer, photograph, tmp_path):
-    from iqa.session import save_with_card
+    from iqa.training.session import save_with_card
 
     model = build_from_card(scorer.card)
     load_weights(model, scorer.weights)
@@ -159,8 +159,8 @@ def test_cards_stand_beside_their_weights():
 def histogram_weights(tmp_path_factory):
     import keras
 
-    from iqa.models import build_backbone, histogram_head
-    from iqa.session import save_with_card
+    from iqa.models.networks import build_backbone, histogram_head
+    from iqa.training.session import save_with_card
 
     keras.utils.set_random_seed(1)
     backbone, facts = build_backbone("none")
@@ -263,8 +263,8 @@ def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):
 
 
 def test_shipped_weights_fit_their_card_and_see_a_photograph_get_worse():
-    from iqa.distortions import everyday_ladders
-    from iqa.images import read_image, sample_photograph
+    from iqa.distortions.table import everyday_ladders
+    from iqa.images.reading import read_image, sample_photograph
 
     scorer = Scorer("tid2013_regression", crop="grid")
     assert scorer.card["figures"]
@@ -277,7 +277,7 @@ def test_jax_gives_the_same_scores(photograph, save):
     path = save("photograph.png", photograph)
     code = f"""
 import keras
-from iqa.scoring import Scorer
+from iqa.scoring.scorer import Scorer
 assert keras.backend.backend() == "jax"
 print(*Scorer("ava_vanilla", head="histogram").score({str(path)!r}).output)
 """

@@ -13,10 +13,10 @@ from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_pat
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.datasets import LabelledImage, RatedImage, locate_ratings, read_order, read_ratings
-from iqa.inference import score_labelled
-from iqa.predictions import read_predictions
-from iqa.scoring import Scored
+from iqa.commands.infer import score_labelled
+from iqa.evaluation.predictions import read_predictions
+from iqa.labels.tid2013 import LabelledImage, RatedImage, locate_ratings, read_order, read_ratings
+from iqa.scoring.scorer import Scored
 from TID2013_regression import (
     average_weights,
     fit_head,
@@ -332,7 +332,7 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
     command, kodak, tmp_path, monkeypatch
 ):
     # Three quick types stand for 24: all of them are tested by themselves.
-    from iqa import distortions
+    from iqa.distortions import table as distortions
 
     monkeypatch.setattr(make_images, "DISTORTIONS", {n: distortions.DISTORTIONS[n] for n in (1, 10, 16)})
     out = tmp_path / "out"
@@ -531,8 +531,8 @@ def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, pho
     import shutil
 
     from iqa.cards import card_of, read_card
-    from iqa.models import build_from_card, load_weights
-    from iqa.session import save_with_card
+    from iqa.models.networks import build_from_card, load_weights
+    from iqa.training.session import save_with_card
 
     card = read_card(card_of(weights)) | {"training": {}}
     model = build_from_card(card)
@@ -554,7 +554,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     from PIL import Image
 
     from iqa.cards import card_of, read_card
-    from iqa.models import LEVELS, build_from_card, load_weights
+    from iqa.models.networks import LEVELS, build_from_card, load_weights
 
     folder = tmp_path / "tid"
     folder.mkdir()

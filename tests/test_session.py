@@ -21,9 +21,9 @@ from tiny_training import SIZE, centre, make_ladders, network, tiny_session
 
 from iqa.cards import sha256
 from iqa.files import remove_leftovers
-from iqa.pipeline import Evaluation, Ladders
-from iqa.run_folder import RunFolder
-from iqa.session import PATIENCE, Phase, Session, parse_schedule
+from iqa.training.batches import Evaluation, Ladders
+from iqa.training.run_folder import RunFolder
+from iqa.training.session import PATIENCE, Phase, Session, parse_schedule
 
 TINY = Path(__file__).with_name("tiny_training.py")
 
@@ -103,7 +103,7 @@ def test_a_schedule_is_read_and_a_bad_one_refused_by_its_part():
 
 
 def test_the_original_schedules_are_those_of_its_readme():
-    from iqa.aesthetics import ORIGINAL_SCHEDULE
+    from iqa.commands.train import ORIGINAL_SCHEDULE
 
     assert [str(p) for p in parse_schedule("original", ORIGINAL_SCHEDULE)] == [
         "1@0.001:frozen",
@@ -332,7 +332,7 @@ def test_a_kill_between_the_commit_and_the_best_epochs_files_is_made_up_for(ladd
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("iqa.session.save_with_card", killed)
+        patch.setattr("iqa.training.session.save_with_card", killed)
         with pytest.raises(RuntimeError, match="killed"):
             tiny_session(ladders, tmp_path).fit(1e-3)
     resumed = tiny_session(ladders, tmp_path)
@@ -685,7 +685,7 @@ sys.path.insert(0, {str(TINY.parent)!r})
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from iqa.replicas import open_strategy
+from iqa.training.devices import open_strategy
 from tiny_training import make_ladders, network, tiny_session
 losses = []
 for name in (None, "mirrored"):

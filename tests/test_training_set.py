@@ -6,9 +6,9 @@ from PIL import Image
 
 from AVA import compare_with_teacher, make_training_set
 from AVA.make_training_set import LISTS, exposed, vary
-from iqa.images import list_images, views
-from iqa.percentiles import percentile
-from iqa.scores import normal_histogram
+from iqa.images.reading import list_images, views
+from iqa.labels.histograms import normal_histogram
+from iqa.labels.percentiles import percentile
 
 
 @pytest.fixture

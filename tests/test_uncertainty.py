@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from iqa import uncertainty
-from iqa.metrics import agreement, distribution_agreement
-from iqa.uncertainty import interval, kendall_interval, logistic_mapped, replicates, williams_test
+from iqa.evaluation import uncertainty
+from iqa.evaluation.metrics import agreement, distribution_agreement
+from iqa.evaluation.uncertainty import interval, kendall_interval, logistic_mapped, replicates, williams_test
 
 
 def correlated(rng, number, r):

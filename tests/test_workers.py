@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from iqa import workers
 from iqa.cards import keras2_card
-from iqa.scoring import Scorer
-from iqa.workers import WorkerError, Workers
+from iqa.scoring import pool as workers
+from iqa.scoring.pool import WorkerError, Workers
+from iqa.scoring.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_workers_score_as_this_process_does_in_the_same_order(scorer, pictures):
 
 def test_a_broken_image_takes_no_other_of_its_batch_with_it(weights, pictures, monkeypatch):
     alone = Scorer(weights, runtime="openvino")
-    in_pairs = "from iqa import runtimes; runtimes.BATCHES['openvino'] = 2; from"
+    in_pairs = "from iqa.scoring import runtimes; runtimes.BATCHES['openvino'] = 2; from"
     monkeypatch.setattr(workers, "_START", workers._START.replace("from", in_pairs))
     pictures *= 3
     for path, result in alone.score_all(pictures, workers=2):
@@ -92,14 +92,14 @@ def test_an_image_that_kills_its_worker_is_named_and_the_others_are_scored(score
         """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from iqa import scoring
+from iqa.scoring import scorer as scoring
 seen = scoring.Geometry.patches
 def patches(self, image):
     if image.endswith("2.png"):
         os.kill(os.getpid(), signal.SIGSEGV)
     return seen(self, image)
 scoring.Geometry.patches = patches
-from iqa.workers import serve
+from iqa.scoring.pool import serve
 serve()
 """,
     )
@@ -129,10 +129,10 @@ def test_an_image_that_takes_too_long_is_named(scorer, pictures, monkeypatch):
         """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from iqa import scoring
+from iqa.scoring import scorer as scoring
 seen = scoring.Geometry.patches
 scoring.Geometry.patches = lambda self, image: time.sleep(600) if image.endswith("1.png") else seen(self, image)
-from iqa.workers import serve
+from iqa.scoring.pool import serve
 serve()
 """,
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iqa.command_line import run
-from iqa.datasets import LabelledImage
-from iqa.images import centre_patch
+from iqa.commands.terminal import run
+from iqa.images.reading import centre_patch
+from iqa.labels.tid2013 import LabelledImage
 
 SIZE = 8
 
@@ -50,9 +50,9 @@ def network(dropout=0.2, noise=0.01):
 
 
 def tiny_session(ladders, run, model=None, **settings):
-    from iqa.losses import LCC, LadderLoss
-    from iqa.pipeline import Evaluation, Ladders
-    from iqa.session import Session
+    from iqa.training.batches import Evaluation, Ladders
+    from iqa.training.losses import LCC, LadderLoss
+    from iqa.training.session import Session
 
     return Session(
         model or network(),
@@ -65,7 +65,7 @@ def tiny_session(ladders, run, model=None, **settings):
 
 
 def main():
-    from iqa.session import open_prompt, parse_schedule
+    from iqa.training.session import open_prompt, parse_schedule
 
     folder, run_folder, schedule, resume = (*sys.argv[1:], "", "")[:4]
     session = tiny_session(make_ladders(folder, scenes=40), run_folder)

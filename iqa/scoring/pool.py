@@ -42,7 +42,7 @@ CHUNK = 4
 # Chunks handed out ahead of the one that is waited for, for each worker: so that a slow one does not stop the others.
 AHEAD = 4
 
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.workers import serve; serve()"
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.scoring.pool import serve; serve()"
 
 
 class WorkerError(OSError):
@@ -86,7 +86,7 @@ class Workers:
 
         Yields:
             (path, array, error) in the order of `paths`: float32 (1,) or (10,), the output; with the runtime "keras" uint8
-            (N, size, size, 3), the patches; of thumbnails uint8 (n,), see `iqa.images.thumbnail`. Where `error`, a line, is
+            (N, size, size, 3), the patches; of thumbnails uint8 (n,), see `iqa.images.reading.thumbnail`. Where `error`, a line, is
             not None, the array is.
         """
         paths, waiting = iter(paths), deque()
@@ -158,7 +158,7 @@ class _Worker:
         apart = {"process_group": 0} if os.name == "posix" else {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(
             # -P: the current folder, which may be somebody's pictures, is no place to import from.
-            [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parent.parent), json.dumps(recipe)],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[2]), json.dumps(recipe)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -217,7 +217,7 @@ class _Worker:
 
 def serve():
     """Answer the questions on stdin until it is closed; what the process of a worker does."""
-    from iqa.scoring import Scored
+    from iqa.scoring.scorer import Scored
 
     # The answers go out by a descriptor of their own: whatever prints to stdout must not garble them.
     channel = os.fdopen(os.dup(1), "wb")
@@ -240,10 +240,10 @@ def serve():
 
 def _answers_of(recipe):
     """The function from paths to an answer each, an array or a `Scored`, that a recipe asks for."""
-    from iqa.scoring import Geometry, scored, seen
+    from iqa.scoring.scorer import Geometry, scored, seen
 
     if "thumbnail" in recipe:
-        from iqa.images import thumbnail
+        from iqa.images.reading import thumbnail
 
         look = functools.partial(thumbnail, side=recipe["thumbnail"])
     else:
@@ -251,7 +251,7 @@ def _answers_of(recipe):
     decode = functools.partial(seen, look)
     if recipe.get("runtime", "keras") == "keras":
         return functools.partial(map, decode)
-    from iqa.runtimes import open_network
+    from iqa.scoring.runtimes import open_network
 
     network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
     # First all are decoded, then all are scored: going to and fro empties the processor's caches.

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from iqa.cards import CardError, card_of, read_card, sha256, weights_file
-from iqa.images import CROPS, ImageError, read_image, read_resized, resize, views
-from iqa.runtimes import open_network
-from iqa.scores import mean, std
+from iqa.images.reading import CROPS, ImageError, read_image, read_resized, resize, views
+from iqa.labels.histograms import mean, std
+from iqa.scoring.runtimes import open_network
 
 
 class Score(NamedTuple):
@@ -87,7 +87,7 @@ class Geometry:
         card: of the weights.
         crop: where a model of patches looks: "centre", "left_top", or "grid" (patches that cover the image). A model of
             whole images has no choice.
-        mean_opinion: see a whole image in the views of `iqa.images.views`.
+        mean_opinion: see a whole image in the views of `iqa.images.reading.views`.
     """
 
     def __init__(self, card, crop="centre", mean_opinion=False):
@@ -125,7 +125,7 @@ class Scorer:
             model whose opinion jumps.
         head: "regression" or "histogram": the kind of model that the caller can use.
         cardless: the facts of an `.hdf5` or `.h5` file of Keras 2, which has no card; see `keras2_card`.
-        runtime: one of `iqa.runtimes.RUNTIMES`.
+        runtime: one of `iqa.scoring.runtimes.RUNTIMES`.
         threads: that a compiled runtime may use; None for all processors.
 
     Raises:
@@ -176,7 +176,7 @@ class Scorer:
             batch_size: images that go through Keras at once. Compiled runtimes take one patch after the other.
             workers: processes that decode, and score on a compiled runtime, so that an image whose decoding crashes is
                 an error like others; 0 for none: all happens here. A single image is not worth a process. Or an
-                `iqa.workers.Workers` of this scorer's `recipe`, already at work.
+                `iqa.scoring.pool.Workers` of this scorer's `recipe`, already at work.
 
         Yields:
             (image, `Scored`) for each of `images`; without features if it comes from a worker.
@@ -184,7 +184,7 @@ class Scorer:
         images = iter(images)
         first = list(islice(images, 2 if workers else 0))
         if len(first) > 1 and isinstance(workers, int):
-            from iqa.workers import Workers
+            from iqa.scoring.pool import Workers
 
             with Workers(self.recipe, workers) as pool:
                 yield from self._score_in_workers(chain(first, images), batch_size, pool)

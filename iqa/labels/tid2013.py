@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.scores import mean, normal_histogram, normalise
+from iqa.labels.histograms import mean, normal_histogram, normalise
 
 LABELS_NAME = "mos_with_names.txt"
 _NAME = re.compile(r"(?P<reference>.+)_(?P<distortion>\d+)_(?P<level>\d+)", re.IGNORECASE)

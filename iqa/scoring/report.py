@@ -1,6 +1,6 @@
 """Scores as a page to look at: one HTML file that holds thumbnails and all, and opens in a browser without a server.
 
-The page is made of the parts in `iqa/page/`. Whatever a file is called, its name is shown and never run: the template
+The page is made of the parts in `iqa/scoring/page/`. Whatever a file is called, its name is shown and never run: the template
 escapes it, the script only compares it, and the page's own policy lets no other script run.
 """
 
@@ -15,11 +15,11 @@ from urllib.parse import quote_from_bytes
 
 import numpy as np
 
+from iqa.evaluation.predictions import printable
 from iqa.files import written_whole
-from iqa.images import ImageError, thumbnail
-from iqa.outputs import values_of
-from iqa.predictions import printable
-from iqa.scoring import Scored
+from iqa.images.reading import ImageError, thumbnail
+from iqa.scoring.scorer import Scored
+from iqa.scoring.writers import values_of
 
 #: Pictures on a page, at most: with their thumbnails some 30 MB, which browsers still sort at once.
 MOST = 5000
@@ -71,7 +71,7 @@ def write_report(path, images, provenance, scale, workers=0):
 
     Args:
         path: of the page.
-        images: function without arguments that returns an iterable of `iqa.journal.Image`, each time in the same order.
+        images: function without arguments that returns an iterable of `iqa.scoring.journal.Image`, each time in the same order.
         provenance: {name: text} of the model.
         scale: (lowest, highest) score.
         workers: processes that make thumbnails; 0 for none.
@@ -192,10 +192,10 @@ def _hash(text):
 
 
 def _thumbnails(pictures, workers):
-    """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.workers`."""
+    """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
     paths = [picture.path for picture in pictures if picture.path]
     if workers and len(paths) > 1:
-        from iqa.workers import Workers
+        from iqa.scoring.pool import Workers
 
         with Workers({"thumbnail": SIDE}, workers) as pool:
             made = [(array, error) for _, array, error in pool.map(paths)]

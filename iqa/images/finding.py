@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from iqa.images import files_below, images_below, sample_photograph
+from iqa.images.reading import files_below, images_below, sample_photograph
 
 
 def named_images(named, lists=()):

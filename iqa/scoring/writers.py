@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.evaluation.predictions import Predictions, printable, write_predictions
 from iqa.files import temporary_beside, written_whole
-from iqa.percentiles import percentile
-from iqa.predictions import Predictions, printable, write_predictions
-from iqa.scoring import Scored
+from iqa.labels.percentiles import percentile
+from iqa.scoring.scorer import Scored
 
 SUFFIXES = (".mat", ".csv", ".jsonl", ".parquet")
 
@@ -48,7 +48,7 @@ def values_of(output):
 
 
 def row_of(image):
-    """An `iqa.journal.Image` as {name: value}: `path`, what `values_of` says or `error`, and its label if it has one."""
+    """An `iqa.scoring.journal.Image` as {name: value}: `path`, what `values_of` says or `error`, and its label if it has one."""
     row = {"path": printable(image.path or image.key)}
     row |= values_of(image.output) if image.output is not None else {"error": image.reason}
     if image.label is not None:
@@ -61,7 +61,7 @@ def write_scores(path, journal, bins, provenance):
 
     Args:
         path: of a suffix in `SUFFIXES`.
-        journal: `iqa.journal.Journal`.
+        journal: `iqa.scoring.journal.Journal`.
         bins: 1 for scores, 10 for histograms.
         provenance: a dict of text, for the formats that have a place for it (`.mat`, `.parquet`).
     """

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from iqa.command_line import natural
-from iqa.metrics import agreement
-from iqa.scores import mean_scores
-from iqa.uncertainty import interval, kendall_interval, logistic_mapped, replicates, units_of
+from iqa.commands.terminal import natural
+from iqa.evaluation.metrics import agreement
+from iqa.evaluation.uncertainty import interval, kendall_interval, logistic_mapped, replicates, units_of
+from iqa.labels.histograms import mean_scores
 
 #: The names under which the table shows the metrics.
 TITLES = {

@@ -1,6 +1,6 @@
 """Labels + geometry -> training batches, as `keras.utils.PyDataset`, which every backend of Keras can fit on.
 
-Images are decoded by `iqa.images`, the same code that scores them later, in threads: Pillow lets go of Python's lock
+Images are decoded by `iqa.images.reading`, the same code that scores them later, in threads: Pillow lets go of Python's lock
 while it decodes. The threads are ours and work on single images; Keras's own, which work on a batch each (`workers=2`),
 live on when a `fit` is interrupted.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from iqa.files import written_whole
-from iqa.images import ImageError, random_patches, read_image
+from iqa.images.reading import ImageError, random_patches, read_image
 
 
 @functools.cache
@@ -75,7 +75,7 @@ class Ladders(_Batches):
         patch_size: pixels in a side.
         seed: an integer.
         patches: of each picture, one after the other in the batch and with the same label.
-        multiple: see `iqa.images.random_patches`.
+        multiple: see `iqa.images.reading.random_patches`.
 
     Yields:
         (pixels, labels): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).

@@ -4,7 +4,7 @@
     session.fit(1e-4, epochs=2)                  # from a prompt, or ...
     session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
 
-What `model.fit` is given by hand is recorded too: the session stands between the call and Keras. `iqa.run_folder` tells
+What `model.fit` is given by hand is recorded too: the session stands between the call and Keras. `iqa.training.run_folder` tells
 what a run leaves behind. Keras's `BackupAndRestore` and `ModelCheckpoint` are not used: they know nothing of phases, nor
 of the state of the random generators, without which a resumed run is another run, and they write their files in place.
 """
@@ -25,13 +25,13 @@ import numpy as np
 
 from iqa.cards import CardError, WeightsError, card_of, read_card, sha256
 from iqa.files import temporary_beside, written_whole
-from iqa.images import ImageError, read_image
-from iqa.interrupts import Interrupt, Interrupted
-from iqa.models import load_weights
-from iqa.replicas import over_replicas, strategy_of
-from iqa.run_folder import RunFolder, now
-from iqa.run_tables import epoch_table, phase_table, welcome
-from iqa.scoring import Scored
+from iqa.images.reading import ImageError, read_image
+from iqa.models.networks import load_weights
+from iqa.scoring.scorer import Scored
+from iqa.training.devices import over_replicas, strategy_of
+from iqa.training.interrupts import Interrupt, Interrupted
+from iqa.training.run_folder import RunFolder, now
+from iqa.training.run_tables import epoch_table, phase_table, welcome
 
 _PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
 
@@ -92,10 +92,10 @@ class Session:
     """Trains one model in phases.
 
     Args:
-        model: a flat model of `iqa.models`; layers from `head` on are trained in frozen phases too.
+        model: a flat model of `iqa.models.networks`; layers from `head` on are trained in frozen phases too.
         train_data, test_data: `keras.utils.PyDataset`; `train_data` draws an epoch by its attribute `epoch`.
         loss, metrics: as for `compile`.
-        run: folder for the log and the checkpoints, made if it is not there; see `iqa.run_folder`.
+        run: folder for the log and the checkpoints, made if it is not there; see `iqa.training.run_folder`.
         card: what the card of the weights says beyond how they were trained and their sha256.
         cut: function (pixels) -> what the model sees of a picture, one patch or several; for `predict`.
         monitor: the figure of `test_data`, higher is better, by which the best epoch is chosen.
@@ -242,7 +242,7 @@ class Session:
         if file is None:
             print(epoch_table(self.log, self.past, self.monitor))
             return
-        from iqa.plots import training_curves
+        from iqa.evaluation.plots import training_curves
 
         training_curves(self.log, file)
         print(f"wrote {file}")

@@ -6,7 +6,7 @@ import keras
 
 
 def prepare(arguments):
-    """Seed, precision and strategy as the arguments of `iqa.command_line.train_parser` say; returns the strategy."""
+    """Seed, precision and strategy as the arguments of `iqa.commands.terminal.train_parser` say; returns the strategy."""
     keras.utils.set_random_seed(arguments.seed)
     strategy = open_strategy(arguments.strategy)
     if arguments.mixed_precision:
@@ -58,7 +58,7 @@ def over_replicas(loss, model):
 
     Correlation, moments and ranking are not means over images: those of the parts do not make that of the whole. Keras
     adds up losses and gradients of the replicas; it divides a loss a row by their number, but not one that is a single
-    number already, as all of `iqa.losses` are.
+    number already, as all of `iqa.training.losses` are.
     """
     replicas = strategy_of(model).num_replicas_in_sync
     if replicas == 1:

@@ -186,7 +186,7 @@ def files_below(folder):
 
 
 def list_images(folder):
-    """The list of `images_below`; see `iqa.inputs` for more than a folder.
+    """The list of `images_below`; see `iqa.images.finding` for more than a folder.
 
     Raises:
         ImageError: if a folder cannot be read.

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from scipy import stats
 
-from iqa import scores
+from iqa.labels import histograms as scores
 
 # A mean within this of an integer counts as that integer: labels do lie on integers, and the linear algebra library
 # moves the last digit of a mean.

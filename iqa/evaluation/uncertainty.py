@@ -7,8 +7,8 @@ difference of their replicates is that of a paired bootstrap (Efron, Tibshirani,
 import numpy as np
 import scipy
 
-from iqa import scores
-from iqa.metrics import of_each_image
+from iqa.evaluation.metrics import of_each_image
+from iqa.labels import histograms as scores
 
 #: Confidence of all intervals.
 LEVEL = 0.95
@@ -30,7 +30,7 @@ def replicates(true, predicted, resamples=1000, groups=None, seed=0):
         seed: of the draws.
 
     Returns:
-        {name: float64 (resamples,)} with the names of `iqa.metrics`: lcc, srcc, rmse, accuracy, score_difference_std, and
+        {name: float64 (resamples,)} with the names of `iqa.evaluation.metrics`: lcc, srcc, rmse, accuracy, score_difference_std, and
         for histograms binary_accuracy, lcc_std, srcc_std, emd_l1. NaN where a resample does not vary.
     """
     true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from iqa.cards import sha256
-from iqa.command_line import parser_of, quiet_start, train_parser
-from iqa.datasets import check_apart, locate_ratings, oversample, read_ratings
+from iqa.commands.terminal import parser_of, quiet_start, train_parser
+from iqa.evaluation.metrics import distribution_agreement
+from iqa.evaluation.predictions import read_predictions
+from iqa.evaluation.tables import add_interval_options, print_intervals
 from iqa.files import written_whole
-from iqa.intervals import add_interval_options, print_intervals
-from iqa.metrics import distribution_agreement
-from iqa.predictions import read_predictions
+from iqa.labels.tid2013 import check_apart, locate_ratings, oversample, read_ratings
 
 # 0.75 as in NIMA. The noise is the original's 0.3 %, a share of the range of the pixels.
 DROPOUT, NOISE = 0.75, 0.003
@@ -25,7 +25,7 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     Args:
         description: the script's docstring.
         run: the default run folder.
-        loss: name of a loss of `iqa.losses`.
+        loss: name of a loss of `iqa.training.losses`.
         cut: function (pixels, rng) -> uint8 (224, 224, 3), for training.
         cut_to_score: the same without chance, for evaluation; what `geometry` describes.
         geometry: that part of the card.
@@ -47,11 +47,11 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     )
     arguments = parser.parse_args()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        from iqa import losses
-        from iqa.models import histogram_head, network_to_train
-        from iqa.pipeline import Evaluation, Photographs
-        from iqa.replicas import prepare
-        from iqa.session import Session, open_prompt, parse_schedule
+        from iqa.models.networks import histogram_head, network_to_train
+        from iqa.training import losses
+        from iqa.training.batches import Evaluation, Photographs
+        from iqa.training.devices import prepare
+        from iqa.training.session import Session, open_prompt, parse_schedule
 
         strategy = prepare(arguments)
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
@@ -121,7 +121,7 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
 
 def _usable(images, folder, memory, smallest):
     """The images that can be used, and how many cannot: those are named on stderr."""
-    from iqa.pipeline import usable
+    from iqa.training.batches import usable
 
     good, refused = usable(locate_ratings(images, folder), smallest, memory)
     for name, reason in refused:
@@ -166,7 +166,7 @@ def plot(description, predictions):
         with written_whole(arguments.json) as file:
             file.write(json.dumps(result.as_json(), indent=1).encode())
     if arguments.figure or arguments.show:
-        from iqa.plots import predictions_against_truth, show
+        from iqa.evaluation.plots import predictions_against_truth, show
 
         figure = arguments.figure or arguments.file.with_suffix(".png")
         caption = predictions_against_truth(read.labels, read.predictions, figure, "AVA, 1-10")

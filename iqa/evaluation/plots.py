@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from iqa.files import temporary_beside
-from iqa.scores import mean_scores, std
+from iqa.labels.histograms import mean_scores, std
 
 #: Above so many pictures a scatter of points is one blot, and their density is drawn instead.
 MOST_POINTS = 2000

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from iqa.command_line import parser_of
-from iqa.distortions import everyday_ladders
-from iqa.images import ImageError, list_images, read_image
-from iqa.inference import print_error
-from iqa.inputs import named_images
-from iqa.predictions import printable
+from iqa.commands.infer import print_error
+from iqa.commands.terminal import parser_of
+from iqa.distortions.table import everyday_ladders
+from iqa.evaluation.predictions import printable
+from iqa.images.finding import named_images
+from iqa.images.reading import ImageError, list_images, read_image
 
 
 def scene_parser(description, weights, crops=()):
@@ -53,7 +53,7 @@ def print_curves(series, scorer, figure, scale):
 
     Args:
         series: see `scene_series`.
-        scorer: `iqa.scoring.Scorer`.
+        scorer: `iqa.scoring.scorer.Scorer`.
         figure: file to write, or None.
         scale: name of the figure's vertical axis.
     """
@@ -66,7 +66,7 @@ def print_curves(series, scorer, figure, scale):
             print(f"file:{label}, score:{result.score:.6f}")
         curves[title] = ([label for label, _ in scored], [result.score for _, result in scored])
     if figure:
-        from iqa.plots import distortion_curves
+        from iqa.evaluation.plots import distortion_curves
 
         distortion_curves(curves, figure, scale)
     return 1 if refused else 0

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from iqa.distortions import LUMA
-from iqa.images import read_image
+from iqa.distortions.table import LUMA
+from iqa.images.reading import read_image
 
 LEVELS = np.arange(1, 6)
 
@@ -81,7 +81,7 @@ def examples_of(reference, images):
 
     Args:
         reference: uint8 RGB (H, W, 3).
-        images: `iqa.datasets.LabelledImage` with paths.
+        images: `iqa.labels.tid2013.LabelledImage` with paths.
     """
     return [Example(i.reference, i.distortion, i.level, features(reference, read_image(i.path)), i.mos) for i in images]
 

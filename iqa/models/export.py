@@ -1,7 +1,7 @@
 """Write a model as a file for a runtime that needs no Keras.
 
-    python -m iqa.export ava_vanilla --format litert --out ava_vanilla.tflite
-    python -m iqa.export runs/first/best.weights.h5 --format onnx --input uint8 --out best.onnx
+    python -m iqa.models.export ava_vanilla --format litert --out ava_vanilla.tflite
+    python -m iqa.models.export runs/first/best.weights.h5 --format onnx --input uint8 --out best.onnx
 
 The file takes pixels 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8: normalisation is inside, cutting or resizing a
 picture to that size is not; the card tells how that is done. It gives two arrays, the histogram (N, 10) or score (N, 1),
@@ -49,7 +49,7 @@ def export(network, file, format, input="float32"):
     """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
 
     Args:
-        network: a `keras.Model` of pixels 0-255 (N, H, W, 3), such as `iqa.models.network_of` makes.
+        network: a `keras.Model` of pixels 0-255 (N, H, W, 3), such as `iqa.models.networks.network_of` makes.
         file: where to; of the suffix in `FORMATS`.
         format: a key of `FORMATS`.
         input: the type of the pixels, "float32" or "uint8".
@@ -83,7 +83,7 @@ def export(network, file, format, input="float32"):
 
 def main():
     from iqa.cards import card_of, read_card, weights_file
-    from iqa.command_line import parser_of, quiet_start
+    from iqa.commands.terminal import parser_of, quiet_start
 
     parser = parser_of(__doc__)
     parser.add_argument("weights", metavar="NAME", help="shipped weights, or a .weights.h5 with its card")
@@ -95,7 +95,7 @@ def main():
     weights = weights_file(arguments.weights)
     card = read_card(card_of(weights))
     with quiet_start():
-        from iqa.models import network_of
+        from iqa.models.networks import network_of
 
         network = network_of(card, weights)
         export(network, arguments.out, arguments.format, arguments.input)
@@ -107,6 +107,6 @@ def main():
 
 
 if __name__ == "__main__":
-    from iqa.command_line import run
+    from iqa.commands.terminal import run
 
     run(main)

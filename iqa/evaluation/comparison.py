@@ -6,11 +6,11 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from iqa.intervals import TITLES
-from iqa.metrics import agreement, distribution_agreement
-from iqa.predictions import PredictionsError, read_predictions, scenes_of
-from iqa.scores import mean_scores
-from iqa.uncertainty import interval, kendall_interval, replicates, units_of, williams_test
+from iqa.evaluation.metrics import agreement, distribution_agreement
+from iqa.evaluation.predictions import PredictionsError, read_predictions, scenes_of
+from iqa.evaluation.tables import TITLES
+from iqa.evaluation.uncertainty import interval, kendall_interval, replicates, units_of, williams_test
+from iqa.labels.histograms import mean_scores
 
 
 def matched(files):

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.command_line import load_quietly, natural, parser_of, positive, processors
+from iqa.commands.terminal import load_quietly, natural, parser_of, positive, processors
+from iqa.evaluation.predictions import printable
 from iqa.files import remove_leftovers, written_whole
-from iqa.images import ImageError, images_below
-from iqa.inputs import named_images
-from iqa.journal import Image, Journal
-from iqa.outputs import check_output, values_of, write_scores
-from iqa.predictions import printable
-from iqa.report import check_report, write_report
-from iqa.run_folder import now
-from iqa.runtimes import RUNTIMES
+from iqa.images.finding import named_images
+from iqa.images.reading import ImageError, images_below
+from iqa.scoring.journal import Image, Journal
+from iqa.scoring.report import check_report, write_report
+from iqa.scoring.runtimes import RUNTIMES
+from iqa.scoring.writers import check_output, values_of, write_scores
+from iqa.training.run_folder import now
 
 
 def infer_parser(description, weights, crops=()):
@@ -98,7 +98,7 @@ def print_scores(scorer, found, options):
     """Score images and print a row each, in their order, as soon as it is known; returns the exit code.
 
     Args:
-        scorer: `iqa.scoring.Scorer`.
+        scorer: `iqa.scoring.scorer.Scorer`.
         found: (path, None) or (path, reason), of `named_images`.
         options: with `json`, `batch_size`, `workers` and `report`.
     """
@@ -171,8 +171,8 @@ def score_to_file(scorer, listed, head, out, options, again=True):
     """Score images and write them to a file in their order; a killed run goes on where it stopped.
 
     Args:
-        scorer: `iqa.scoring.Scorer`.
-        listed: function that returns an iterable of `iqa.journal.Image`.
+        scorer: `iqa.scoring.scorer.Scorer`.
+        listed: function that returns an iterable of `iqa.scoring.journal.Image`.
         head: what the images are, as JSON can hold it: a run of others is another run.
         out: file to write.
         options: with `batch_size`, `workers` and `report`.

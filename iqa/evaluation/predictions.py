@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 
 from iqa.files import written_whole
-from iqa.scores import normalise
+from iqa.labels.histograms import normalise
 
 
 class PredictionsError(ValueError):

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.export import FORMATS, ExportError, export
 from iqa.files import written_whole
+from iqa.models.export import FORMATS, ExportError, export
 
 #: What `auto` tries, in the order of benchmarks/README.md; all compute in float32.
 FASTEST_FIRST = ("openvino", "litert", "onnx")
@@ -64,7 +64,7 @@ def open_network(runtime, weights, card, sha256, threads=None):
 
     Raises:
         RuntimeUnavailable: if the runtime asked for is not installed, or does not agree with Keras.
-        CardError, WeightsError: see `iqa.models.network_of`.
+        CardError, WeightsError: see `iqa.models.networks.network_of`.
     """
     if runtime == "keras":
         return _keras_network(weights, card)
@@ -87,7 +87,7 @@ def open_network(runtime, weights, card, sha256, threads=None):
 
 
 def _keras_network(weights, card):
-    from iqa.models import network_of
+    from iqa.models.networks import network_of
 
     return KerasNetwork(network_of(card, weights))
 
@@ -203,8 +203,8 @@ def _read_probe(path):
 
 
 def _write(file, probe, format, weights, card):
-    from iqa.images import read_image, resize, sample_photograph
-    from iqa.models import network_of
+    from iqa.images.reading import read_image, resize, sample_photograph
+    from iqa.models.networks import network_of
 
     model = network_of(card, weights)
     patches = resize(read_image(sample_photograph()), card["geometry"]["size"])[None]
