@@ -7,13 +7,14 @@ The network sees a random patch of the full image, mirrored or not, and is teste
 model comes the correlation of the means in the batch. Images smaller than the patch are named and left out.
 """
 
+from iqa.cards import Sight
 from iqa.commands.terminal import run
 from iqa.commands.train import train
 from iqa.images.reading import centre_patch, random_patch
 
 SIZE = 224
 
-GEOMETRY = {"kind": "patch", "size": SIZE, "training": "random patch, mirrored or not"}
+GEOMETRY = Sight("patch", SIZE, training="random patch, mirrored or not")
 
 
 def cut(pixels, rng):

@@ -8,6 +8,7 @@ Images are resized to 256x256; the network sees a random 224x224 crop, mirrored 
 schedule above is the original's: one epoch with the backbone frozen, then falling rates.
 """
 
+from iqa.cards import Sight
 from iqa.commands.terminal import run
 from iqa.commands.train import train
 from iqa.images.reading import random_patch, resize
@@ -17,12 +18,9 @@ SIZE, RESIZED = 224, 256
 # Averaging, where the original took the nearest pixel: that made scores jump from one crop to the next.
 INTERPOLATION = "bilinear"
 
-GEOMETRY = {
-    "kind": "resize",
-    "size": SIZE,
-    "interpolation": INTERPOLATION,
-    "training": f"whole image to {RESIZED}x{RESIZED}, random crop, mirrored or not",
-}
+GEOMETRY = Sight(
+    "resize", SIZE, INTERPOLATION, training=f"whole image to {RESIZED}x{RESIZED}, random crop, mirrored or not"
+)
 
 
 def cut(pixels, rng):

@@ -12,7 +12,7 @@ From another project:
 
 from functools import cache
 
-from iqa.cards import keras2_card
+from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.reading import CROPS
@@ -26,7 +26,7 @@ HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original proje
 @cache
 def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, crop, "histogram", keras2_card("histogram", "patch"), runtime=runtime)
+    return Scorer(weights, crop, "histogram", keras2_card("histogram", "patch", AVA_SCALE), runtime=runtime)
 
 
 def infer(image, model=None, crop="centre", runtime="auto"):
@@ -39,7 +39,7 @@ def infer(image, model=None, crop="centre", runtime="auto"):
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`; the same holds.
 
     Returns:
-        `iqa.scoring.scorer.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+        `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
 
     Raises:
         ImageError: if the image cannot be read or is too small.

@@ -12,7 +12,7 @@ From another project:
 
 from functools import cache
 
-from iqa.cards import keras2_card
+from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.labels.tid2013 import locate_ratings, read_ratings
@@ -25,7 +25,7 @@ HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original proje
 @cache
 def load(weights=WEIGHTS, runtime="auto"):
     """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, head="histogram", cardless=keras2_card("histogram", "resize"), runtime=runtime)
+    return Scorer(weights, head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE), runtime=runtime)
 
 
 def infer(image, model=None, runtime="auto"):
@@ -37,7 +37,7 @@ def infer(image, model=None, runtime="auto"):
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`, for the weights that ship; a model given has its own.
 
     Returns:
-        `iqa.scoring.scorer.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+        `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
 
     Raises:
         ImageError: if the image cannot be read.

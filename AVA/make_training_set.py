@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from iqa.commands.terminal import natural, parser_of, run
 from iqa.distortions.table import additive_gaussian_noise, decode, encode_jpeg, to_uint8
+from iqa.errors import ImageError
 from iqa.files import remove_leftovers, written_whole
-from iqa.images.reading import ImageError, list_images, read_image
+from iqa.images.reading import list_images, read_image
 
 HERE = Path(__file__).resolve().parent
 LISTS = {"test": HERE / "held_out_scenes.txt", "choose": HERE / "choosing_scenes.txt"}

@@ -6,6 +6,7 @@ The epochs are those that training kept with --keep-epochs, of one run or of sev
 card of the first one's run (best.json) tells the network.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,8 @@ def main():
         load_weights(model, epoch)
         mean = [total + weight / len(arguments.epochs) for total, weight in zip(mean, model.get_weights())]
     model.set_weights(mean)
-    card["training"]["averaged"] = [epoch.name for epoch in arguments.epochs]
-    card.pop("figures", None)
-    save_with_card(model, arguments.out, card)
+    training = card.training | {"averaged": [epoch.name for epoch in arguments.epochs]}
+    save_with_card(model, arguments.out, replace(card, training=training, figures={}))
     print(f"{arguments.out}: the mean of {len(arguments.epochs)} epochs")
     return 0
 

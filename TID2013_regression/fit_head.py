@@ -11,6 +11,7 @@ people would say of them is only estimated. Scenes are left out as in tid2013_re
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from tqdm import tqdm
 
 from iqa.cards import card_of, read_card
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
-from iqa.images.reading import ImageError, grid_patches, left_top_patch, random_patches, read_image
-from iqa.labels.tid2013 import LabelError, read_ladders, read_order
+from iqa.errors import ImageError, LabelError
+from iqa.images.reading import grid_patches, left_top_patch, random_patches, read_image
+from iqa.labels.tid2013 import read_ladders, read_order
 from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION
 
 SIZE = 224  # pixels in a side of a patch
@@ -159,11 +161,15 @@ def main():
         tenth = max(1, steps // 10)
         print(f"{name}: loss {np.mean(noted[:tenth]):.3f} in the first tenth, {np.mean(noted[-tenth:]):.3f} in the last")
 
-    card["head"]["levels"], card["geometry"]["multiple"] = levels_of(model), MULTIPLE
     settings = {name: getattr(arguments, name) for name in SETTINGS} | {"photographs' ladders": len(photographs)}
-    card["training"] = card.get("training", {}) | {"head": settings}
-    card.pop("figures", None)
-    save_with_card(model, arguments.out, card)
+    fitted = replace(
+        card,
+        head=replace(card.head, levels=tuple(levels_of(model))),
+        geometry=replace(card.geometry, multiple=MULTIPLE),
+        training=card.training | {"head": settings},
+        figures={},
+    )
+    save_with_card(model, arguments.out, fitted)
     print(f"wrote {arguments.out}")
     return 0
 

@@ -16,7 +16,7 @@ that cover all of it. An image smaller than that is refused.
 
 from functools import cache
 
-from iqa.cards import keras2_card
+from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.reading import CROPS
@@ -29,7 +29,7 @@ WEIGHTS = "tid2013_regression"
 @cache
 def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, crop, "regression", keras2_card("regression", "patch"), runtime=runtime)
+    return Scorer(weights, crop, "regression", keras2_card("regression", "patch", TID2013_SCALE), runtime=runtime)
 
 
 def infer(image, model=None, crop="centre", runtime="auto"):

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from iqa.commands.terminal import parser_of, run
 from iqa.distortions.table import DISTORTIONS, ladder, psnr_luma
+from iqa.errors import ImageError
 from iqa.files import remove_leftovers, written_whole
-from iqa.images.reading import ImageError, read_image
+from iqa.images.reading import read_image
 from iqa.labels.tid2013 import LABELS_NAME, read_mos
 
 HEIGHT, WIDTH = 384, 512

@@ -24,9 +24,10 @@ from tqdm import tqdm
 from iqa.commands.terminal import parser_of, run
 from iqa.distortions.judge import UNTOUCHED_MOS, Judge, examples_of, features, left_out
 from iqa.distortions.table import DISTORTIONS, distort, random_levels
+from iqa.errors import ImageError
 from iqa.evaluation.metrics import correlations
 from iqa.files import remove_leftovers, written_whole
-from iqa.images.reading import ImageError, list_images, random_patch, read_image
+from iqa.images.reading import list_images, random_patch, read_image
 from iqa.labels.tid2013 import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
 from TID2013_regression.make_images import CROPS, read_reference
 

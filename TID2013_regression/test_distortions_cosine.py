@@ -11,8 +11,9 @@ from scipy.spatial.distance import cosine
 
 from iqa.commands.degrade import scene_parser, scene_series, score_steps
 from iqa.commands.terminal import load_quietly, run
-from iqa.evaluation.predictions import printable
-from iqa.images.reading import CROPS, ImageError
+from iqa.errors import ImageError
+from iqa.files import printable
+from iqa.images.reading import CROPS
 from TID2013_regression.infer_regression import WEIGHTS, load
 
 

@@ -13,18 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.cards import TID2013_SCALE, Card, Head, Sight
 from iqa.commands.terminal import positive, quiet_start, run, train_parser
+from iqa.errors import LabelError
 from iqa.images.reading import centre_patch, random_patch
-from iqa.labels.tid2013 import (
-    LABELS_NAME,
-    LabelError,
-    ladders,
-    locate,
-    read_ladders,
-    read_mos,
-    read_order,
-    split_by_reference,
-)
+from iqa.labels.tid2013 import LABELS_NAME, ladders, locate, read_ladders, read_mos, read_order, split_by_reference
 
 TEST = ("i01", "i02", "i03")
 VALIDATION = ("i04", "i05", "i06")
@@ -117,13 +110,12 @@ def main():
         cut=cut,
         keep_epochs=arguments.keep_epochs,
         seed=arguments.seed,
-        card={
-            "backbone": facts,
-            "head": {"kind": "regression", "dropout": DROPOUT, "levels": levels_of(model)},
-            "geometry": {"kind": "patch", "size": PATCH_SIZE, "training": "random patch, mirrored or not"}
-            | ({"multiple": arguments.multiple} if arguments.multiple > 1 else {}),
-            "scale": {"lowest": 0, "highest": 9, "meaning": "TID2013 mean opinion score, higher is better"},
-            "trained_on": {
+        card=Card(
+            facts,
+            Head("regression", DROPOUT, tuple(levels_of(model))),
+            Sight("patch", PATCH_SIZE, multiple=arguments.multiple, training="random patch, mirrored or not"),
+            TID2013_SCALE,
+            trained_on={
                 "images": len(train),
                 "scenes": sorted({image.reference for image in train}),
                 "checkpoint chosen by": sorted({image.reference for image in validation}),
@@ -134,12 +126,12 @@ def main():
                 "ladders for their order": len(ordered),
                 "seed": arguments.seed,
             },
-        },
+        ),
     )
     session.begin(phases, arguments.resume)
     open_prompt(
         session,
-        f"MobileNetV2 ({facts['backbone_weights']}), regression of the mean opinion score 0-9",
+        f"MobileNetV2 ({facts.backbone_weights}), regression of the mean opinion score 0-9",
         f"training on {len(data.ladders)} ladders of {len(data.ladders[0])} images in {len(data)} steps, "
         f"testing on {len(validation)} images of {', '.join(sorted({image.reference for image in validation}))}",
     )

@@ -22,20 +22,21 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from iqa.cards import card_of, keras2_card, read_card, weights_file
+from iqa.cards import AVA_SCALE, card_of, keras2_card, read_card, weights_file
 from iqa.commands.infer import score_to_file
 from iqa.commands.terminal import parser_of, positive, processors, quiet_start, run
+from iqa.errors import RuntimeUnavailable
 from iqa.evaluation.predictions import read_predictions
 from iqa.images.finding import named_images
 from iqa.images.reading import list_images, read_image, resize
 from iqa.scoring.journal import Image
 from iqa.scoring.pool import Workers
-from iqa.scoring.runtimes import RUNTIMES, RuntimeUnavailable
+from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
 
 BATCH, THREADS, WARM_UP = 64, 8, 8
 
-IDEALO = keras2_card("histogram", "resize", "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
+IDEALO = keras2_card("histogram", "resize", AVA_SCALE, "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
 
 KERAS_SIDES = ("original's loop", "batched Keras")
 
@@ -56,8 +57,8 @@ def original(weights):
     path, card = facts_of(weights)
     network = network_of(card, path)
     model = keras.Model(network.get_layer("rescaling").output, network.outputs[0])
-    size, interpolation = card["geometry"]["size"], card["geometry"]["interpolation"]
-    if card["backbone"]["normalisation"] == "imagenet":
+    size, interpolation = card.geometry.size, card.geometry.interpolation
+    if card.backbone.normalisation == "imagenet":
         offset, scale = np.array(IMAGENET_MEAN) * 255, np.array(IMAGENET_STD) * 255
     else:
         offset, scale = 127.5, 127.5
@@ -78,7 +79,7 @@ def batched(weights):
     path, card = facts_of(weights)
     network = network_of(card, path)
     model = keras.Model(network.inputs, network.outputs[0])
-    how = card["geometry"]["size"], card["geometry"]["interpolation"]
+    how = card.geometry.size, card.geometry.interpolation
 
     class Batches(keras.utils.PyDataset):
         def __init__(self, files):

@@ -14,7 +14,7 @@ neighbour makes its opinion jump: --mean-opinion takes the mean over the mirror 
 from functools import cache
 from pathlib import Path
 
-from iqa.cards import keras2_card
+from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser, write_labels
 from iqa.commands.terminal import load_quietly, run
 from iqa.labels.tid2013 import locate_ratings, read_ratings
@@ -22,7 +22,7 @@ from iqa.scoring.scorer import Scorer
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
 HINT = "get it with: python data/download.py idealo"
-FACTS = keras2_card("histogram", "resize", "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
+FACTS = keras2_card("histogram", "resize", AVA_SCALE, "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
 
 
 @cache

@@ -13,7 +13,7 @@ from itertools import tee
 
 from iqa.commands.infer import print_error, processors
 from iqa.commands.terminal import load_quietly, parser_of, run
-from iqa.evaluation.predictions import printable
+from iqa.files import printable
 from iqa.images.finding import named_images
 from iqa.labels.percentiles import percentile
 from iqa.scoring.scorer import Scorer
@@ -43,11 +43,11 @@ def main():
     first, second = tee(readable())
     scored = zip(beauty.score_all(first, workers=workers), technical.score_all(second, workers=workers))
     for (path, beautiful), (_, good) in scored:
-        row, reasons = {"path": printable(path)}, {beautiful.error, good.error} - {None}
-        if not beautiful.error:
+        row, reasons = {"path": printable(path)}, {beautiful.reason, good.reason} - {None}
+        if not beautiful.reason:
             score = beautiful.distribution
             row["beauty"] = {"mean": score.mean, "std": score.std, "percentile": percentile(score.mean)}
-        if not good.error:
+        if not good.reason:
             row["technical"] = {"mean": good.score}
         for reason in reasons:
             print(f"{printable(path)}: {reason}", file=sys.stderr)

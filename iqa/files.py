@@ -1,14 +1,18 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, names that any reader can show, and JSON without NaN."""
 
 import glob
+import json
+import math
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 
 @contextmanager
-def written_whole(path, durable=False):
+def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterator[IO[bytes]]:
     """Write a file under a temporary name beside `path` and rename it when all of it is there.
 
     Args:
@@ -22,7 +26,7 @@ def written_whole(path, durable=False):
 
 
 @contextmanager
-def temporary_beside(path, durable=False):
+def temporary_beside(path: str | os.PathLike[str], durable: bool = False) -> Iterator[Path]:
     """As `written_whole`, for savers that take a name: yields a path with the suffixes of `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,10 +43,31 @@ def temporary_beside(path, durable=False):
         os.rmdir(folder)
 
 
-def remove_leftovers(folder, name="*"):
+def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
     """Remove what writers of `temporary_beside` that were killed left in a folder, of all files or of one `name`."""
     for left in Path(folder).glob(f".{name if name == '*' else glob.escape(name)}.????????"):
         if left.is_dir() and {inner.name for inner in left.iterdir()} <= {left.name[1:-9]}:
             for inner in left.iterdir():
                 inner.unlink()
             left.rmdir()
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file name as text that any reader can show: undecodable bytes as `\\xNN`."""
+    name = str(name)
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def finite(value: Any) -> Any:
+    """A value as JSON can hold it: what is not a finite number becomes None, in lists and objects too."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: str | os.PathLike[str], value: Any, durable: bool = False) -> None:
+    """Write a value as JSON, whole or not at all; what is not finite becomes null (see `finite`)."""
+    with written_whole(path, durable) as file:
+        file.write(json.dumps(finite(value), indent=1, allow_nan=False).encode())

@@ -54,6 +54,7 @@ def weights(photograph, tmp_path_factory):
     """
     import keras
 
+    from iqa.cards import TID2013_SCALE, Card, Head, Sight
     from iqa.models.networks import build_backbone, regression_head
     from iqa.training.session import save_with_card
 
@@ -66,7 +67,7 @@ def weights(photograph, tmp_path_factory):
     patches = [np.roll(photograph, shift, axis=(0, 1))[:224, :224] for shift in range(0, 256, 32)]
     model([np.stack(patches).astype(np.float32)], training=True)
     path = tmp_path_factory.mktemp("weights") / "untrained.weights.h5"
-    card = {"backbone": facts, "head": {"kind": "regression", "dropout": 0.25}, "geometry": {"size": 224}}
+    card = Card(facts, Head("regression", 0.25), Sight("patch"), TID2013_SCALE)
     save_with_card(model, path, card)
     return path
 

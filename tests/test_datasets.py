@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from iqa.errors import LabelError
 from iqa.labels import tid2013 as datasets
-from iqa.labels.tid2013 import LabelError, LabelledImage
+from iqa.labels.tid2013 import LabelledImage
 
 
 @pytest.fixture

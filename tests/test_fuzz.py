@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from iqa.cards import WeightsError
-from iqa.evaluation.predictions import Predictions, PredictionsError, read_predictions, write_predictions
-from iqa.images.reading import ImageError, read_image, read_resized, sample_photograph
+from iqa.errors import ImageError, PredictionsError, WeightsError
+from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
+from iqa.images.reading import read_image, read_resized, sample_photograph
 
 EXAMPLES = 5000 if os.environ.get("IQA_THOROUGH") else 60
 

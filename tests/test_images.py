@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from iqa.errors import ImageError
 from iqa.images import reading as images
-from iqa.images.reading import ImageError, read_image, read_resized, resize, sample_photograph
+from iqa.images.reading import read_image, read_resized, resize, sample_photograph
 
 
 def close(image, expected, tolerance=0):

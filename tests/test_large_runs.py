@@ -19,11 +19,12 @@ from bad_files import bad_files
 from PIL import Image as Picture
 
 from AVA import infer_vanilla
+from iqa.errors import JournalError
 from iqa.evaluation.predictions import read_predictions
 from iqa.images import finding as inputs
 from iqa.images.finding import named_images
 from iqa.images.reading import images_below
-from iqa.scoring.journal import Image, Journal, JournalError
+from iqa.scoring.journal import Image, Journal
 from TID2013_regression import infer_regression
 
 ROOT = Path(__file__).resolve().parent.parent

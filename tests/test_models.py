@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.cards import WeightsError, card_of, read_card
+from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Sight, card_of, read_card
+from iqa.errors import WeightsError
 from iqa.images.reading import list_images
 from iqa.models import networks as models
 from iqa.training.session import save_with_card
@@ -128,11 +129,8 @@ def test_a_widened_network_predicts_the_same_and_sees_standardised_levels():
 
 
 def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(with_levels, tmp_path):
-    card = {
-        "backbone": {"backbone": "mobilenet_v2", "backbone_weights": "none", "noise": 0.0, **models.KERAS_CONVENTION},
-        "head": {"kind": "regression", "dropout": 0.25, "levels": list(models.LEVELS)},
-        "geometry": {"kind": "patch", "size": 224},
-    }
+    backbone = Backbone("mobilenet_v2", backbone_weights="none", **models.KERAS_CONVENTION)
+    card = Card(backbone, Head("regression", 0.25, models.LEVELS), Sight("patch"), TID2013_SCALE)
     path = tmp_path / "levels.weights.h5"
     save_with_card(with_levels, path, card)
     pixels = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import io
 
-from iqa.evaluation.predictions import Predictions, PredictionsError, printable, read_predictions, write_predictions
+from iqa.errors import PredictionsError
+from iqa.evaluation.predictions import Predictions, printable, read_predictions, write_predictions
 from iqa.files import written_whole
 
 EXAMPLE = Predictions(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from iqa.cards import card_of
+from iqa.errors import RuntimeUnavailable
 from iqa.images.reading import sample_photograph
 from iqa.models import export
 from iqa.scoring import runtimes
-from iqa.scoring.runtimes import FASTEST_FIRST, CompiledNetwork, RuntimeUnavailable, cache_folder
+from iqa.scoring.runtimes import FASTEST_FIRST, CompiledNetwork, cache_folder
 from iqa.scoring.scorer import Scorer
 
 

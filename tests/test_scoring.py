@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.cards import CardError, WeightsError, card_of, keras2_card, sha256, shipped_weights
-from iqa.images.reading import ImageError
+from iqa.cards import AVA_SCALE, Card, Head, Sight, card_of, keras2_card, sha256, shipped_weights
+from iqa.errors import CardError, ImageError, WeightsError
 from iqa.models.networks import build_from_card, load_weights
 from iqa.scoring import runtimes
 from iqa.scoring.scorer import Scorer
@@ -54,9 +54,9 @@ def test_the_grid_of_a_large_picture_goes_through_in_steps(weights, photograph, 
 
 def test_a_card_that_lacks_a_fact_of_the_network_is_refused(copied):
     card = json.loads(card_of(copied).read_text())
-    del card["head"]["dropout"]
+    del card["backbone"]["padding"]
     card_of(copied).write_text(json.dumps(card))
-    with pytest.raises(CardError, match="not a card"):
+    with pytest.raises(CardError, match=r"untrained\.json: the fact backbone\.padding is missing"):
         Scorer(copied)
 
 
@@ -101,7 +101,7 @@ def test_batches_give_the_scores_of_one_at_a_time_in_order_around_bad_images(sco
     images.insert(1, tmp_path / "bad.jpg")
     one, three = (list(scorer.score_all(images, batch_size)) for batch_size in (1, 3))
     assert [path for path, _ in one] == [path for path, _ in three] == images
-    assert one[1][1].error == three[1][1].error == "the file is empty"
+    assert one[1][1].reason == three[1][1].reason == "the file is empty"
     scores = [[result.score for _, result in run if not result.error] for run in (one, three)]
     np.testing.assert_allclose(*scores, atol=1e-5)
 
@@ -124,10 +124,10 @@ def test_a_card_of_other_weights_is_refused(copied):
         Scorer(copied)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"geometry": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"head": 1}'])
 def test_a_broken_card_is_refused(copied, text):
     card_of(copied).write_text(text)
-    with pytest.raises(CardError, match="not a card"):
+    with pytest.raises(CardError, match=r"untrained\.json: (not a card|a card must be|head must be)"):
         Scorer(copied)
 
 
@@ -165,8 +165,7 @@ def histogram_weights(tmp_path_factory):
     keras.utils.set_random_seed(1)
     backbone, facts = build_backbone("none")
     path = tmp_path_factory.mktemp("histogram") / "h.weights.h5"
-    geometry = {"kind": "resize", "size": 224, "interpolation": "bilinear"}
-    card = {"backbone": facts, "head": {"kind": "histogram", "dropout": 0.75}, "geometry": geometry}
+    card = Card(facts, Head("histogram"), Sight("resize", interpolation="bilinear"), AVA_SCALE)
     save_with_card(histogram_head(backbone), path, card)
     return path
 
@@ -229,7 +228,7 @@ def test_old_weight_files_score_as_they_did_in_keras_2(tmp_path, photograph, kin
         pixels = photograph[16:240, 16:240]
     normalised = (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     expected = model.predict(normalised[None].astype(np.float32), verbose=0)[0]
-    scorer = Scorer(path, head=kind, cardless=keras2_card(kind, geometry), runtime="keras")
+    scorer = Scorer(path, head=kind, cardless=keras2_card(kind, geometry, AVA_SCALE), runtime="keras")
     output = scorer.score(photograph).output
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
@@ -238,20 +237,20 @@ def test_old_weight_files_score_as_they_did_in_keras_2(tmp_path, photograph, kin
 def test_an_old_file_that_does_not_fit_says_where_and_loads_nothing(tmp_path):
     keras2_model("regression").save(tmp_path / "r.hdf5")
     with pytest.raises(WeightsError, match="106 layers with weights in the file, 105 in the model"):
-        Scorer(tmp_path / "r.hdf5", head="histogram", cardless=keras2_card("histogram", "resize"))
+        Scorer(tmp_path / "r.hdf5", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
     import tf_keras
 
     base = keras2_model("histogram")
     wrong = tf_keras.Model(base.input, tf_keras.layers.Dense(7)(base.layers[-3].output))
     wrong.save(tmp_path / "w.hdf5")
     with pytest.raises(WeightsError, match=r"\(1280, 7\).* where layer histogram needs .*\(1280, 10\)"):
-        Scorer(tmp_path / "w.hdf5", head="histogram", cardless=keras2_card("histogram", "resize"))
+        Scorer(tmp_path / "w.hdf5", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
 
 
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
     (tmp_path / "x.hdf5").write_bytes(b"no hdf5")
     with pytest.raises(WeightsError, match=r"x\.hdf5"):
-        Scorer(tmp_path / "x.hdf5", head="histogram", cardless=keras2_card("histogram", "resize"))
+        Scorer(tmp_path / "x.hdf5", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
 
 
 def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):

@@ -15,8 +15,8 @@ from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
 from iqa.commands.infer import score_labelled
 from iqa.evaluation.predictions import read_predictions
+from iqa.labels.opinions import Prediction
 from iqa.labels.tid2013 import LabelledImage, RatedImage, locate_ratings, read_order, read_ratings
-from iqa.scoring.scorer import Scored
 from TID2013_regression import (
     average_weights,
     fit_head,
@@ -199,7 +199,7 @@ def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, label
     scorer = infer_regression.load(weights)
 
     def killed_after_one(self, paths, *_):
-        yield next(paths), Scored(np.array([99.0], np.float32))
+        yield next(paths), Prediction(np.array([99.0], np.float32))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from iqa.cards import keras2_card
+from iqa.cards import AVA_SCALE, keras2_card
+from iqa.errors import WorkerError
 from iqa.scoring import pool as workers
-from iqa.scoring.pool import WorkerError, Workers
+from iqa.scoring.pool import Workers
 from iqa.scoring.scorer import Scorer
 
 
@@ -51,7 +52,9 @@ def test_with_keras_workers_decode(weights, pictures):
 
 
 def test_workers_see_what_the_card_says_and_not_what_is_said_of_weights_without_one(photograph, save):
-    scorer = Scorer("ava_vanilla", head="histogram", cardless=keras2_card("histogram", "resize"), runtime="keras")
+    scorer = Scorer(
+        "ava_vanilla", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE), runtime="keras"
+    )
     paths = [save(f"{name}.png", photograph[:, : 256 - 50 * number]) for number, name in enumerate("ab")]
     here, there = ([result.score for _, result in scorer.score_all(paths, workers=count)] for count in (0, 2))
     assert here == pytest.approx(there, abs=1e-5)

@@ -5,9 +5,10 @@ from pathlib import Path
 from iqa.commands.infer import print_error
 from iqa.commands.terminal import parser_of
 from iqa.distortions.table import everyday_ladders
-from iqa.evaluation.predictions import printable
+from iqa.errors import ImageError
+from iqa.files import printable
 from iqa.images.finding import named_images
-from iqa.images.reading import ImageError, list_images, read_image
+from iqa.images.reading import list_images, read_image
 
 
 def scene_parser(description, weights, crops=()):
@@ -76,13 +77,13 @@ def score_steps(scorer, steps):
     """Score the pictures of a series; one that cannot be scored is named on stderr and left out.
 
     Returns:
-        (scored, refused): a list of (printable label, `Scored`), and how many were left out.
+        (scored, refused): a list of (printable label, `Prediction`), and how many were left out.
     """
     scored, refused = [], 0
     for (label, _), (_, result) in zip(steps, scorer.score_all([image for _, image in steps])):
-        if result.error:
+        if result.reason:
             refused += 1
-            print_error(label, result.error)
+            print_error(label, result.reason)
         else:
             scored.append((printable(label), result))
     return scored, refused

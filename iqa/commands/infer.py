@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from iqa.commands.terminal import load_quietly, natural, parser_of, positive, processors
-from iqa.evaluation.predictions import printable
-from iqa.files import remove_leftovers, written_whole
+from iqa.errors import ImageError
+from iqa.files import printable, remove_leftovers, written_whole
 from iqa.images.finding import named_images
-from iqa.images.reading import ImageError, images_below
+from iqa.images.reading import images_below
 from iqa.scoring.journal import Image, Journal
 from iqa.scoring.report import check_report, write_report
 from iqa.scoring.runtimes import RUNTIMES
@@ -115,11 +115,11 @@ def print_scores(scorer, found, options):
 
     for path, result in scorer.score_all(readable(), options.batch_size, options.workers):
         if options.report:
-            images.append(Image(str(path), path, output=result.output, reason=result.error))
-        if result.error:
+            images.append(Image(str(path), path, output=result.output, reason=result.reason))
+        if result.reason:
             failed += 1
             exists = exists or os.path.exists(path)
-            print_error(path, result.error, options.json)
+            print_error(path, result.reason, options.json)
             continue
         scored += 1
         values = values_of(result.output)
@@ -237,7 +237,7 @@ def _score_waiting(scorer, journal, options):
         closing(scorer.score_all(waiting(), options.batch_size, options.workers)) as results,
     ):
         for _, result in results:
-            journal.record(positions.popleft(), result.output, result.error)
+            journal.record(positions.popleft(), result.output, result.reason)
             bar.update()
 
 
@@ -256,9 +256,9 @@ def write_labels(scorer, folder, out, options):
     if not images:
         raise ImageError(f"{folder}: a folder without images")
     for path, result in scorer.score_all(images, options.batch_size, options.workers):
-        if result.error:
+        if result.reason:
             refused += 1
-            print_error(path, result.error)
+            print_error(path, result.reason)
         else:
             rows.append({"image_id": printable(path.relative_to(folder).as_posix()), "label": result.output.tolist()})
     with written_whole(out) as file:

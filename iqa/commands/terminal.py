@@ -12,7 +12,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-from iqa.cards import CardError
+from iqa.errors import CardError
 
 
 class Parser(argparse.ArgumentParser):

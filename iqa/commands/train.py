@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from iqa.cards import sha256
+from iqa.cards import AVA_SCALE, Card, Head, sha256
 from iqa.commands.terminal import parser_of, quiet_start, train_parser
 from iqa.evaluation.metrics import distribution_agreement
 from iqa.evaluation.predictions import read_predictions
@@ -94,25 +94,25 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
         cut=cut_to_score,
         keep_epochs=arguments.keep_epochs,
         seed=arguments.seed,
-        card={
-            "backbone": facts,
-            "head": {"kind": "histogram", "dropout": arguments.dropout},
-            "geometry": geometry,
-            "scale": {"lowest": 1, "highest": 10, "meaning": "mean of the votes 1-10, higher is better"},
-            "trained_on": {
+        card=Card(
+            facts,
+            Head("histogram", arguments.dropout),
+            geometry,
+            AVA_SCALE,
+            trained_on={
                 "images": len(training),
                 "labels": arguments.train_labels.name,
                 "oversampled": arguments.oversample,
                 "steady": arguments.steady,
-                "began with": sha256(arguments.weights) if arguments.weights else facts["backbone_weights"],
+                "began with": sha256(arguments.weights) if arguments.weights else facts.backbone_weights,
                 "seed": arguments.seed,
             },
-        },
+        ),
     )
     session.begin(phases, arguments.resume)
     open_prompt(
         session,
-        f"MobileNetV2 ({facts['backbone_weights']}), histogram of the votes 1-10",
+        f"MobileNetV2 ({facts.backbone_weights}), histogram of the votes 1-10",
         f"training on {len(data.images)} images in {len(data)} steps ({unusable} unusable), "
         f"testing on {len(testing)} ({untestable} unusable)",
     )

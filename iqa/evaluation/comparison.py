@@ -6,8 +6,9 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from iqa.errors import PredictionsError
 from iqa.evaluation.metrics import agreement, distribution_agreement
-from iqa.evaluation.predictions import PredictionsError, read_predictions, scenes_of
+from iqa.evaluation.predictions import read_predictions, scenes_of
 from iqa.evaluation.tables import TITLES
 from iqa.evaluation.uncertainty import interval, kendall_interval, replicates, units_of, williams_test
 from iqa.labels.histograms import mean_scores

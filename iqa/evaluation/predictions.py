@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from iqa.files import written_whole
+from iqa.errors import PredictionsError
+from iqa.files import printable, written_whole
 from iqa.labels.histograms import normalise
-
-
-class PredictionsError(ValueError):
-    """A file of predictions that cannot be used; the message names file and reason."""
 
 
 @dataclass
@@ -38,12 +35,6 @@ class Predictions:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
-
-
-def printable(name):
-    """A file name as text that any reader can show: undecodable bytes as `\\xNN`."""
-    name = str(name)
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def write_predictions(path, predictions):

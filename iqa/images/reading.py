@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from iqa.errors import ImageError
+
 #: What is looked for in a folder; a file named outright is read whatever its suffix.
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")
@@ -35,10 +37,6 @@ MAX_BYTES = 2**30
 def _formats():
     Image.init()  # a Pillow that was built without one of them has no entry for it
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-class ImageError(ValueError):
-    """An image that cannot be scored; the message is one line without the file's name."""
 
 
 def read_image(image):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.errors import LabelError
 from iqa.labels.histograms import mean, normal_histogram, normalise
 
 LABELS_NAME = "mos_with_names.txt"
@@ -33,10 +34,6 @@ def _joined(reference, distortion, level):
 
 def _name(match):
     return _joined(match["reference"], match["distortion"], match["level"])
-
-
-class LabelError(ValueError):
-    """A label file that cannot be read; the message names file, line and reason."""
 
 
 @dataclass(frozen=True)

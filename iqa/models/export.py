@@ -16,6 +16,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from iqa.errors import ExportError
+
 #: --format -> (Keras's name of it, suffix, the module that Keras needs for it, the extra of this project that brings it).
 FORMATS = {
     "litert": ("litert", ".tflite", "tensorflow", None),
@@ -25,10 +27,6 @@ FORMATS = {
 }
 
 INPUTS = ("float32", "uint8")
-
-
-class ExportError(ValueError):
-    """A model that cannot be written in the format asked for; the message says what is missing."""
 
 
 def check_file(file, format):
@@ -102,7 +100,7 @@ def main():
     shapes = " and ".join(str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs)
     size = network.input_shape[1]
     print(f"{arguments.out}: {arguments.input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
-    print(f"geometry: {card['geometry']}", file=sys.stderr)
+    print(f"geometry: {card.to_json()['geometry']}", file=sys.stderr)
     return 0
 
 

@@ -6,6 +6,7 @@ inside, so an exported model cannot be fed wrongly normalised pixels; flat, so t
 saved by Keras 2 still fit layer by layer.
 """
 
+import dataclasses
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -15,7 +16,8 @@ import h5py
 import keras
 import numpy as np
 
-from iqa.cards import CardError, WeightsError, card_of, read_card
+from iqa.cards import Backbone, card_of, read_card
+from iqa.errors import CardError, WeightsError
 
 PATCH_SIZE = 224
 
@@ -143,7 +145,7 @@ def build_backbone(backbone, noise=0.0):
     elif from_file:
         load_torchvision(model, read_torch_tensors(backbone))
     source = "torchvision" if from_file else backbone
-    return model, {"backbone": "mobilenet_v2", "backbone_weights": source, "noise": noise, **convention}
+    return model, Backbone("mobilenet_v2", noise=noise, backbone_weights=source, **convention)
 
 
 #: MobileNetV2's last activation at each resolution but the coarsest, 112, 56, 28 and 14 pixels in a side.
@@ -250,11 +252,8 @@ def network_to_train(head, backbone, noise, dropout, weights=None):
     """
     if weights and card_of(weights).is_file():
         card = read_card(card_of(weights))
-        facts = card["backbone"] | {"noise": noise}
-        try:
-            model = head(_backbone_of(facts), dropout, **_levels(card["head"]))
-        except (KeyError, ValueError) as error:
-            raise CardError(f"{card_of(weights)}: not a card ({type(error).__name__}: {error})") from None
+        facts = dataclasses.replace(card.backbone, noise=noise)
+        model = head(_backbone_of(facts), dropout, **_levels(card.head))
     else:
         built, facts = build_backbone(backbone, noise)
         model = head(built, dropout)
@@ -270,23 +269,17 @@ def build_from_card(card):
         ValueError: if the card names a backbone, head, padding or normalisation that is not known here.
     """
     heads = {"regression": regression_head, "histogram": histogram_head}
-    if card["head"]["kind"] not in heads:
-        raise ValueError(f"unknown head {card['head']['kind']}")
-    return heads[card["head"]["kind"]](_backbone_of(card["backbone"]), card["head"]["dropout"], **_levels(card["head"]))
+    return heads[card.head.kind](_backbone_of(card.backbone), card.head.dropout, **_levels(card.head))
 
 
 def _levels(head):
     """The argument `levels` that a card's head asks for; none for heads of the pooled output alone."""
-    return {"levels": head["levels"]} if head.get("levels") else {}
+    return {"levels": head.levels} if head.levels else {}
 
 
 def _backbone_of(facts):
     backbones = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
-    if facts["backbone"] not in backbones:
-        raise ValueError(f"unknown backbone {facts['backbone']}")
-    return backbones[facts["backbone"]](
-        **{fact: facts[fact] for fact in ("normalisation", "padding", "batch_norm_epsilon", "noise")}
-    )
+    return backbones[facts.backbone](facts.normalisation, facts.padding, facts.batch_norm_epsilon, facts.noise)
 
 
 def network_of(card, weights):

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iqa.errors import JournalError
+
 _TABLES = """
 CREATE TABLE run (head TEXT, listings INTEGER);
 CREATE TABLE images (
@@ -23,10 +25,6 @@ CREATE INDEX waiting ON images (position) WHERE output IS NULL AND reason IS NUL
 """
 
 _CHUNK = 1000
-
-
-class JournalError(OSError):
-    """A journal that cannot be written, or that another run is writing; the message names it."""
 
 
 class Image(NamedTuple):

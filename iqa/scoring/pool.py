@@ -29,6 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.cards import Card
+from iqa.errors import WorkerError
+
 #: Seconds that one image may take.
 PATIENCE = 300
 
@@ -43,10 +46,6 @@ CHUNK = 4
 AHEAD = 4
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.scoring.pool import serve; serve()"
-
-
-class WorkerError(OSError):
-    """Workers that cannot be started; the message says what the last of them complained of."""
 
 
 class Workers:
@@ -217,7 +216,7 @@ class _Worker:
 
 def serve():
     """Answer the questions on stdin until it is closed; what the process of a worker does."""
-    from iqa.scoring.scorer import Scored
+    from iqa.labels.opinions import Prediction
 
     # The answers go out by a descriptor of their own: whatever prints to stdout must not garble them.
     channel = os.fdopen(os.dup(1), "wb")
@@ -227,7 +226,7 @@ def serve():
     channel.flush()
     for line in sys.stdin.buffer:
         for answer in answers_of(json.loads(line)):
-            array, error = (answer.output, answer.error) if isinstance(answer, Scored) else (answer, None)
+            array, error = (answer.output, answer.reason) if isinstance(answer, Prediction) else (answer, None)
             if error is not None:
                 head, body = {"error": error}, b""
             else:
@@ -239,20 +238,22 @@ def serve():
 
 
 def _answers_of(recipe):
-    """The function from paths to an answer each, an array or a `Scored`, that a recipe asks for."""
-    from iqa.scoring.scorer import Geometry, scored, seen
+    """The function from paths to an answer each, an array or a `Prediction`, that a recipe asks for."""
+    from iqa.images.geometry import Geometry
+    from iqa.scoring.scorer import scored, seen
 
     if "thumbnail" in recipe:
         from iqa.images.reading import thumbnail
 
         look = functools.partial(thumbnail, side=recipe["thumbnail"])
     else:
-        look = Geometry(recipe["card"], recipe["crop"], recipe["mean_opinion"]).patches
+        look = Geometry.of(Card.from_json(recipe["card"]), recipe["crop"], recipe["mean_opinion"]).patches
     decode = functools.partial(seen, look)
     if recipe.get("runtime", "keras") == "keras":
         return functools.partial(map, decode)
     from iqa.scoring.runtimes import open_network
 
-    network = open_network(*(recipe[name] for name in ("runtime", "weights", "card", "sha256")), threads=1)
+    card = Card.from_json(recipe["card"])
+    network = open_network(recipe["runtime"], recipe["weights"], card, recipe["sha256"], threads=1)
     # First all are decoded, then all are scored: going to and fro empties the processor's caches.
     return lambda paths: scored(network, [decode(path) for path in paths])

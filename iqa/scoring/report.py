@@ -15,10 +15,10 @@ from urllib.parse import quote_from_bytes
 
 import numpy as np
 
-from iqa.evaluation.predictions import printable
-from iqa.files import written_whole
-from iqa.images.reading import ImageError, thumbnail
-from iqa.scoring.scorer import Scored
+from iqa.errors import ImageError, OutputError
+from iqa.files import printable, written_whole
+from iqa.images.reading import thumbnail
+from iqa.labels.opinions import Prediction
 from iqa.scoring.writers import values_of
 
 #: Pictures on a page, at most: with their thumbnails some 30 MB, which browsers still sort at once.
@@ -29,10 +29,6 @@ SIDE = 200
 
 _STRIP = 6  # pictures shown as the best and as the worst
 _SKIPPED = 1000  # skipped files that are named
-
-
-class ReportError(ValueError):
-    """A page that cannot be written; the message says what would do."""
 
 
 @dataclass
@@ -58,12 +54,12 @@ def check_report(path):
     """Make sure that a page of this name can be written.
 
     Raises:
-        ReportError: if the suffix is not .html, or Jinja2 is missing.
+        OutputError: if the suffix is not .html, or Jinja2 is missing.
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise ReportError(f"{path}: a page is written to a name like page.html")
+        raise OutputError(f"{path}: a page is written to a name like page.html")
     if not importlib.util.find_spec("jinja2"):
-        raise ReportError(f"{path}: a page needs Jinja2: pip install 'image-quality-assessment[report]'")
+        raise OutputError(f"{path}: a page needs Jinja2: pip install 'image-quality-assessment[report]'")
 
 
 def write_report(path, images, provenance, scale, workers=0):
@@ -78,7 +74,7 @@ def write_report(path, images, provenance, scale, workers=0):
     """
     scores, skipped, skipped_more = [], [], 0
     for image in images():
-        scores.append(np.nan if image.output is None else Scored(image.output).score)
+        scores.append(np.nan if image.output is None else Prediction(image.output).score)
         if image.output is None and len(skipped) < _SKIPPED:
             skipped.append((printable(image.path or image.key), image.reason))
         elif image.output is None:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.errors import ExportError, RuntimeUnavailable
 from iqa.files import written_whole
-from iqa.models.export import FORMATS, ExportError, export
+from iqa.models.export import FORMATS, export
 
 #: What `auto` tries, in the order of benchmarks/README.md; all compute in float32.
 FASTEST_FIRST = ("openvino", "litert", "onnx")
@@ -39,10 +40,6 @@ STEP = 32  # patches that go through Keras at once, at most: their activations t
 
 # Part of the cache's key: files written by another version of this module's `_write` are not read.
 VERSION = 1
-
-
-class RuntimeUnavailable(ValueError):
-    """A runtime that was asked for and cannot be used here; the message says why."""
 
 
 class _Spoilt(RuntimeUnavailable):
@@ -182,7 +179,8 @@ def _cached(runtime, weights, card, sha256, anew=False):
     another network.
     """
     format = runtime.split("-")[0]
-    facts = json.dumps([VERSION, card["backbone"], card["head"], card["geometry"]["size"]], sort_keys=True)
+    facts = card.to_json()
+    facts = json.dumps([VERSION, facts["backbone"], facts["head"], card.geometry.size], sort_keys=True)
     folder = cache_folder() / f"{sha256[:16]}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
     file, probe = folder / f"network{FORMATS[format][1]}", folder / "probe.npz"
     stored = _read_probe(probe)
@@ -207,7 +205,7 @@ def _write(file, probe, format, weights, card):
     from iqa.models.networks import network_of
 
     model = network_of(card, weights)
-    patches = resize(read_image(sample_photograph()), card["geometry"]["size"])[None]
+    patches = resize(read_image(sample_photograph()), card.geometry.size)[None]
     try:
         export(model, file, format, "uint8")
         with written_whole(probe) as stream:

@@ -7,113 +7,42 @@
 An image that cannot be scored is an answer too, with the reason.
 """
 
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import NamedTuple
 
 import numpy as np
 
-from iqa.cards import CardError, card_of, read_card, sha256, weights_file
-from iqa.images.reading import CROPS, ImageError, read_image, read_resized, resize, views
-from iqa.labels.histograms import mean, std
+from iqa.cards import card_for, card_of, sha256, weights_file
+from iqa.images.geometry import Geometry
+from iqa.labels.opinions import Prediction
+from iqa.errors import CardError, ImageError
 from iqa.scoring.runtimes import open_network
 
 
-class Score(NamedTuple):
-    """An opinion-score distribution: mean (1-10), standard deviation, and the shares of the votes 1-10, float32 (10,)."""
-
-    mean: float
-    std: float
-    histogram: np.ndarray
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a model says of an image, or the reason why it says nothing.
-
-    Attributes:
-        output: float32 (1,), a score, or (10,), a histogram of votes.
-        features: float32 (n,), what the head saw: the pooled features, or the dense layer of that name.
-        error: one line.
-    """
-
-    output: np.ndarray | None = None
-    features: np.ndarray | None = None
-    error: str | None = None
-
-    @property
-    def score(self):
-        """The (mean) score, a float."""
-        return float(self.output[0]) if len(self.output) == 1 else self.distribution.mean
-
-    @property
-    def distribution(self):
-        """The `Score` of a histogram."""
-        histogram = self.output.astype(np.float64)
-        return Score(float(mean(histogram)), float(std(histogram)), self.output)
-
-
 def seen(patches_of, image):
-    """`patches_of(image)`, or a `Scored` with the reason why there is no such thing."""
+    """`patches_of(image)`, or a `Prediction` with the reason why there is no such thing."""
     try:
         return patches_of(image)
     except ImageError as error:
-        return Scored(error=str(error))
+        return Prediction(reason=str(error))
     except MemoryError:
-        return Scored(error="it needs more memory than there is")
+        return Prediction(reason="it needs more memory than there is")
 
 
 def scored(network, entries):
-    """What a network says of several images at once: a `Scored` each.
+    """What a network says of several images at once: a `Prediction` each.
 
     Args:
-        entries: of each image its patches (N, size, size, 3), over which the mean is taken, or a `Scored`, which is kept.
+        entries: of each image its patches (N, size, size, 3), over which the mean is taken, or a `Prediction`, which is kept.
     """
-    patches = [entry for entry in entries if not isinstance(entry, Scored)]
+    patches = [entry for entry in entries if not isinstance(entry, Prediction)]
     outputs = network(np.concatenate(patches)) if patches else ([], [])
     start = 0
     for entry in entries:
-        if not isinstance(entry, Scored):
+        if not isinstance(entry, Prediction):
             rows = slice(start, start + len(entry))
-            entry = Scored(*(np.mean(output[rows], axis=0) for output in outputs))
+            entry = Prediction(*(np.mean(output[rows], axis=0) for output in outputs))
             start = rows.stop
         yield entry
-
-
-class Geometry:
-    """What a network sees of an image.
-
-    Args:
-        card: of the weights.
-        crop: where a model of patches looks: "centre", "left_top", or "grid" (patches that cover the image). A model of
-            whole images has no choice.
-        mean_opinion: see a whole image in the views of `iqa.images.reading.views`.
-    """
-
-    def __init__(self, card, crop="centre", mean_opinion=False):
-        self.size, self.mean_opinion = card["geometry"]["size"], mean_opinion
-        self.crop = crop if card["geometry"].get("kind", "patch") == "patch" else None
-        self.multiple = card["geometry"].get("multiple", 1)
-        self.interpolation = card["geometry"].get("interpolation")
-
-    def __str__(self):
-        if self.crop:
-            blocks = f" on blocks of {self.multiple}" if self.multiple > 1 else ""
-            return f"{self.crop} patch of {self.size}x{self.size}{blocks}"
-        views = ", mean opinion" if self.mean_opinion else ""
-        return f"whole image, {self.interpolation}, to {self.size}x{self.size}{views}"
-
-    def patches(self, image):
-        """The patches that a network sees of an image (see `Scorer.score`), uint8 (N, size, size, 3).
-
-        Raises:
-            ImageError: if the image cannot be read or is too small.
-        """
-        if self.crop:
-            return CROPS[self.crop](read_image(image), self.size, self.multiple)
-        if self.mean_opinion:
-            return np.stack([resize(view, self.size, self.interpolation) for view in views(read_image(image))])
-        return read_resized(image, self.size, self.interpolation)[None]
 
 
 class Scorer:
@@ -139,29 +68,28 @@ class Scorer:
         self, weights, crop="centre", head="regression", cardless=None, mean_opinion=False, runtime="auto", threads=None
     ):
         path = weights_file(weights)
-        has_card = path.name.endswith(".weights.h5") or card_of(path).is_file()
-        self.card = cardless if cardless and not has_card else read_card(card_of(path))
-        if self.card["head"]["kind"] != head:
-            kind = self.card["head"]["kind"]
+        self.card = card_for(path, cardless)
+        if self.card.head.kind != head:
+            kind = self.card.head.kind
             raise CardError(f"{card_of(path)}: the weights of a {kind} model, and a {head} model is needed")
         self.sha256 = sha256(path)
-        if self.sha256 != self.card.get("sha256", self.sha256):
+        if self.sha256 != (self.card.sha256 or self.sha256):
             raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
         self.bins = 10 if head == "histogram" else 1
-        self.weights, self.geometry = path, Geometry(self.card, crop, mean_opinion)
+        self.weights, self.geometry = path, Geometry.of(self.card, crop, mean_opinion)
         self.network = open_network(runtime, path, self.card, self.sha256, threads)
         # With these a worker scores as this one does: on the runtime that "auto" has chosen here, not chosen anew.
         self.recipe = {
             "weights": str(path.resolve()),
             "sha256": self.sha256,
-            "card": self.card,
+            "card": self.card.to_json(),
             "runtime": self.network.name,
             "crop": crop,
             "mean_opinion": mean_opinion,
         }
 
     def score(self, image):
-        """What the model says of an image (a path, a PIL image, or uint8 RGB (H, W, 3)), as a `Scored`.
+        """What the model says of an image (a path, a PIL image, or uint8 RGB (H, W, 3)), as a `Prediction`.
 
         Raises:
             ImageError: if the image cannot be read or is too small.
@@ -179,7 +107,7 @@ class Scorer:
                 `iqa.scoring.pool.Workers` of this scorer's `recipe`, already at work.
 
         Yields:
-            (image, `Scored`) for each of `images`; without features if it comes from a worker.
+            (image, `Prediction`) for each of `images`; without features if it comes from a worker.
         """
         images = iter(images)
         first = list(islice(images, 2 if workers else 0))
@@ -197,11 +125,11 @@ class Scorer:
     def _score_in_workers(self, images, batch_size, pool):
         answers = pool.map(images)
         if self.network.name == "keras":
-            entries = ((image, Scored(error=error) if error else patches) for image, patches, error in answers)
+            entries = ((image, Prediction(reason=error) if error else patches) for image, patches, error in answers)
             yield from self._score_waiting(entries, batch_size)
         else:
             for image, output, error in answers:
-                yield image, Scored(error=error) if error else Scored(output)
+                yield image, Prediction(reason=error) if error else Prediction(output)
 
     def _score_waiting(self, entries, batch_size):
         while waiting := list(islice(entries, batch_size)):

@@ -11,18 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.errors import OutputError
 from iqa.evaluation.predictions import Predictions, printable, write_predictions
 from iqa.files import temporary_beside, written_whole
+from iqa.labels.opinions import Prediction
 from iqa.labels.percentiles import percentile
-from iqa.scoring.scorer import Scored
 
 SUFFIXES = (".mat", ".csv", ".jsonl", ".parquet")
 
 _ROWS = 10_000  # of a Parquet row group
-
-
-class OutputError(ValueError):
-    """An output that cannot be written; the message says what would do."""
 
 
 def check_output(path):
@@ -40,7 +37,7 @@ def check_output(path):
 
 def values_of(output):
     """What an output says, {name: value}: `mean`, and of a histogram also `std`, `percentile` and `histogram`."""
-    scored = Scored(output)
+    scored = Prediction(output)
     if len(output) == 1:
         return {"mean": scored.score}
     mean, std, histogram = scored.distribution
@@ -111,7 +108,7 @@ def _write_csv(text, journal, bins):
         row = row_of(image)
         row |= zip(shares, row.pop("histogram", ()))
         if isinstance(row.get("label"), list):
-            row["label"] = Scored(np.array(row["label"])).score
+            row["label"] = Prediction(np.array(row["label"])).score
         table.writerow(row)
 
 

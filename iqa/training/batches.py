@@ -17,8 +17,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from iqa.errors import ImageError
 from iqa.files import written_whole
-from iqa.images.reading import ImageError, random_patches, read_image
+from iqa.images.reading import random_patches, read_image
 
 
 @functools.cache

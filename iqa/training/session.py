@@ -9,10 +9,10 @@ what a run leaves behind. Keras's `BackupAndRestore` and `ModelCheckpoint` are n
 of the state of the random generators, without which a resumed run is another run, and they write their files in place.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import inspect
-import json
 import math
 import re
 import sys
@@ -23,11 +23,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from iqa.cards import CardError, WeightsError, card_of, read_card, sha256
-from iqa.files import temporary_beside, written_whole
-from iqa.images.reading import ImageError, read_image
+from iqa.cards import card_of, read_card, sha256
+from iqa.errors import CardError, ImageError, WeightsError
+from iqa.files import temporary_beside, write_json
+from iqa.images.reading import read_image
+from iqa.labels.opinions import Prediction
 from iqa.models.networks import load_weights
-from iqa.scoring.scorer import Scored
 from iqa.training.devices import over_replicas, strategy_of
 from iqa.training.interrupts import Interrupt, Interrupted
 from iqa.training.run_folder import RunFolder, now
@@ -184,7 +185,7 @@ class Session:
             print(f"{path}: {error}")
             return None
         patches = patches if patches.ndim == 4 else patches[None]
-        scored = Scored(keras.ops.convert_to_numpy(self.model.predict_on_batch(patches)).mean(axis=0))
+        scored = Prediction(keras.ops.convert_to_numpy(self.model.predict_on_batch(patches)).mean(axis=0))
         return scored.score if len(scored.output) == 1 else scored.distribution
 
     @_guarded
@@ -194,7 +195,7 @@ class Session:
         if self.folder.is_own(path):
             print(f"{path.name} is a name of the run's own files: choose another")
             return
-        save_with_card(self.model, path, self.card | {"training": {"phases": self.past, "utc": now()}})
+        save_with_card(self.model, path, dataclasses.replace(self.card, training={"phases": self.past, "utc": now()}))
         print(f"saved {path}")
 
     @_guarded
@@ -444,7 +445,7 @@ class Session:
 
     def _write_best(self):
         trained = {"phases": self.past, **self._best, "utc": now()}
-        save_with_card(self.model, self.folder.path / "best.weights.h5", self.card | {"training": trained})
+        save_with_card(self.model, self.folder.path / "best.weights.h5", dataclasses.replace(self.card, training=trained))
 
     def _repair_best(self):
         """Write `best` again if a kill came between the commit and it."""
@@ -453,7 +454,7 @@ class Session:
         weights = self.folder.path / "best.weights.h5"
         try:
             card = read_card(card_of(weights))
-            whole = card["training"]["epoch"] == self._best["epoch"] and card["sha256"] == sha256(weights)
+            whole = card.training["epoch"] == self._best["epoch"] and card.sha256 == sha256(weights)
         except (CardError, KeyError, OSError):
             whole = False
         if not whole:
@@ -585,7 +586,7 @@ class Session:
         than those of ImageNet, and a step takes half the time. A backbone of random weights (`--backbone none`) has none
         to keep, and nothing normalises it but training.
         """
-        pretrained = self.card.get("backbone", {}).get("backbone_weights") != "none"
+        pretrained = self.card.backbone.backbone_weights != "none"
         head = self._head_at()
         for number, layer in enumerate(self.model.layers):
             kept = pretrained and isinstance(layer, keras.layers.BatchNormalization)
@@ -682,8 +683,7 @@ def save_with_card(model, path, card):
     """Save the weights of a model alone and their card."""
     with temporary_beside(path, durable=True) as file:
         _bare(model).save_weights(file)
-    with written_whole(card_of(path), durable=True) as file:
-        file.write(json.dumps(card | {"sha256": sha256(path)}, indent=1).encode())
+    write_json(card_of(path), dataclasses.replace(card, sha256=sha256(path)).to_json(), durable=True)
 
 
 def open_prompt(session, *facts):

@@ -1,0 +1,62 @@
+"""What this process may use and where it runs: processors, the cache folder, versions, the time."""
+
+import math
+import os
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def processors() -> int:
+    """How many processors this process may use: of those of the machine, what its affinity and its cgroup's quota allow."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(count, math.ceil(quota))) if quota else count
+
+
+def _cgroup_quota() -> float | None:
+    """The processors that a container's quota grants, in cgroup 2 or 1; None where there is no quota."""
+    try:
+        granted, period = (_CGROUP / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            granted = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text()
+            period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        share = float(granted) / float(period)
+    except (ValueError, ZeroDivisionError):  # "max", and -1 below: no quota
+        return None
+    return share if share > 0 else None
+
+
+def cache_folder() -> Path:
+    """Where compiled networks are kept: `IQA_CACHE`, or the user's cache folder."""
+    if os.environ.get("IQA_CACHE"):
+        return Path(os.path.expanduser(os.environ["IQA_CACHE"]))
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
+    return Path(os.path.expanduser(base)) / "image-quality-assessment"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the packages that are installed, {name: version}."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time, UTC, to the second, as text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
