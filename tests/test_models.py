@@ -90,7 +90,7 @@ def test_unknown_conventions_are_refused(options):
 
 def test_a_model_is_rebuilt_from_the_facts_on_its_card():
     _, facts = models.build_backbone("none", noise=0.003)
-    model = models.build_from_card({"backbone": facts, "head": {"kind": "regression", "dropout": 0.25}})
+    model = models.build_from_card(Card(facts, Head("regression", 0.25), Sight("patch"), TID2013_SCALE))
     assert model.get_layer("noise").stddev == pytest.approx(0.006)
     assert model.get_layer("dropout").rate == 0.25
 

@@ -102,7 +102,7 @@ def test_batches_give_the_scores_of_one_at_a_time_in_order_around_bad_images(sco
     one, three = (list(scorer.score_all(images, batch_size)) for batch_size in (1, 3))
     assert [path for path, _ in one] == [path for path, _ in three] == images
     assert one[1][1].reason == three[1][1].reason == "the file is empty"
-    scores = [[result.score for _, result in run if not result.error] for run in (one, three)]
+    scores = [[result.score for _, result in run if not result.reason] for run in (one, three)]
     np.testing.assert_allclose(*scores, atol=1e-5)
 
 
@@ -266,7 +266,7 @@ def test_shipped_weights_fit_their_card_and_see_a_photograph_get_worse():
     from iqa.images.reading import read_image, sample_photograph
 
     scorer = Scorer("tid2013_regression", crop="grid")
-    assert scorer.card["figures"]
+    assert scorer.card.figures
     for steps in everyday_ladders(read_image(sample_photograph())).values():
         scores = [scorer.score(image).score for _, image in steps]
         assert 0 < scores[-1] < scores[len(scores) // 2] < scores[0] < 9

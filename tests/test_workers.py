@@ -28,8 +28,8 @@ def test_workers_score_as_this_process_does_in_the_same_order(scorer, pictures):
     here, there = (list(scorer.score_all(pictures, workers=count)) for count in (0, 2))
     assert [path for path, _ in there] == pictures
     for (_, one), (_, other) in zip(here, there):
-        assert one.error == other.error
-        assert one.error or one.output == other.output
+        assert one.reason == other.reason
+        assert one.reason or one.output == other.output
 
 
 def test_a_broken_image_takes_no_other_of_its_batch_with_it(weights, pictures, monkeypatch):
@@ -39,7 +39,7 @@ def test_a_broken_image_takes_no_other_of_its_batch_with_it(weights, pictures, m
     pictures *= 3
     for path, result in alone.score_all(pictures, workers=2):
         if path.name == "broken.png":
-            assert result.error
+            assert result.reason
         else:
             assert result.score == alone.score(path).score
 
@@ -47,8 +47,8 @@ def test_a_broken_image_takes_no_other_of_its_batch_with_it(weights, pictures, m
 def test_with_keras_workers_decode(weights, pictures):
     scorer = Scorer(weights, runtime="keras")
     here, there = (list(scorer.score_all(pictures, 3, count)) for count in (0, 2))
-    assert [(path, one.error) for path, one in here] == [(path, one.error) for path, one in there]
-    assert [one.score for _, one in here if not one.error] == [one.score for _, one in there if not one.error]
+    assert [(path, one.reason) for path, one in here] == [(path, one.reason) for path, one in there]
+    assert [one.score for _, one in here if not one.reason] == [one.score for _, one in there if not one.reason]
 
 
 def test_workers_see_what_the_card_says_and_not_what_is_said_of_weights_without_one(photograph, save):
@@ -107,7 +107,7 @@ serve()
 """,
     )
     results = dict(scorer.score_all(pictures, workers=2))
-    errors = {path.name: result.error for path, result in results.items() if result.error}
+    errors = {path.name: result.reason for path, result in results.items() if result.reason}
     assert errors.pop("2.png") == f"its decoder crashed (signal {signal.SIGSEGV.value})"
     assert list(errors) == ["broken.png"]
 
@@ -140,7 +140,7 @@ serve()
 """,
     )
     started = time.monotonic()
-    errors = {path.name: result.error for path, result in scorer.score_all(pictures, workers=2) if result.error}
+    errors = {path.name: result.reason for path, result in scorer.score_all(pictures, workers=2) if result.reason}
     assert errors["1.png"] == "it took longer than 0.5 s"
     assert time.monotonic() - started < 60
 
