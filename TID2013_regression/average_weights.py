@@ -22,8 +22,8 @@ def main():
     arguments = parser.parse_args()
     card = read_card(card_of(arguments.epochs[0].with_name("best.weights.h5")))
     with quiet_start():
-        from iqa.models.networks import build_from_card, load_weights
-        from iqa.training.session import save_with_card
+        from iqa.models.networks import build_from_card
+        from iqa.models.weight_files import load_weights, save_with_card
 
         model = build_from_card(card)
     mean = [np.zeros(weight.shape) for weight in model.get_weights()]

@@ -111,30 +111,23 @@ def main():
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         import keras
 
-        from iqa.models.networks import (
-            LEVELS,
-            STANDARDISED,
-            levels_of,
-            network_to_train,
-            pooled_levels,
-            regression_head,
-            widened,
-        )
+        from iqa.models.heads import LEVELS, STANDARDISED, levels_of, pool_levels, widen_head
+        from iqa.models.networks import network_to_train
+        from iqa.models.weight_files import save_with_card
         from iqa.training.losses import LadderLoss
-        from iqa.training.session import save_with_card
 
         card = read_card(card_of(arguments.weights))
-        model, _ = network_to_train(regression_head, "none", NOISE, DROPOUT, arguments.weights)
+        model, _ = network_to_train("regression", "none", NOISE, DROPOUT, arguments.weights)
     tid = [ladder for ladder in read_ladders(arguments.images) if ladder[0].reference not in TEST + VALIDATION]
     if not tid:
         raise LabelError(f"{arguments.images} holds no ladders to learn from")
     photographs = [ladder for folder in arguments.ladders for ladder in read_order(folder)]
     keras.utils.set_random_seed(arguments.seed)
-    backbone = pooled_levels(model, levels_of(model) or LEVELS)
+    backbone = pool_levels(model, levels_of(model) or LEVELS)
     seen_of_tid = features_of(backbone, tid, many_patches, arguments.seed)
     if not levels_of(model):
         everything = seen_of_tid[0].reshape(-1, seen_of_tid[0].shape[-1])
-        model = widened(model, everything.mean(axis=0), everything.var(axis=0))
+        model = widen_head(model, everything.mean(axis=0), everything.var(axis=0))
     standardised = model.get_layer(STANDARDISED)
     standardised.trainable = False  # its statistics are set once
     seen = keras.Input(standardised.input.shape[1:])
@@ -164,7 +157,7 @@ def main():
     settings = {name: getattr(arguments, name) for name in SETTINGS} | {"photographs' ladders": len(photographs)}
     fitted = replace(
         card,
-        head=replace(card.head, levels=tuple(levels_of(model))),
+        head=replace(card.head, levels=levels_of(model)),
         geometry=replace(card.geometry, multiple=MULTIPLE),
         training=card.training | {"head": settings},
         figures={},

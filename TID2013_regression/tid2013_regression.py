@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import TID2013_SCALE, Card, Head, Sight
+from iqa.cards import TID2013_SCALE, Card, Head, Sight, keras2_card
 from iqa.commands.terminal import positive, quiet_start, run, train_parser
 from iqa.errors import LabelError
 from iqa.images.reading import centre_patch, random_patch
@@ -61,7 +61,9 @@ def main():
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
         import keras
 
-        from iqa.models.networks import PATCH_SIZE, levels_of, network_to_train, regression_head
+        from iqa.models.backbones import PATCH_SIZE
+        from iqa.models.heads import levels_of
+        from iqa.models.networks import network_to_train
         from iqa.training.batches import Evaluation, Ladders
         from iqa.training.devices import prepare
         from iqa.training.losses import LCC, LadderLoss, known_mse
@@ -80,7 +82,8 @@ def main():
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
     ordered = [ladder for folder in arguments.order for ladder in read_order(folder)]
     with strategy.scope():
-        model, facts = network_to_train(regression_head, arguments.backbone, NOISE, DROPOUT, arguments.weights)
+        cardless = keras2_card("regression", "patch", TID2013_SCALE)
+        model, facts = network_to_train("regression", arguments.backbone, NOISE, DROPOUT, arguments.weights, cardless)
     if not train or not validation:
         parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
     tid, _ = ladders(train)
@@ -112,7 +115,7 @@ def main():
         seed=arguments.seed,
         card=Card(
             facts,
-            Head("regression", DROPOUT, tuple(levels_of(model))),
+            Head("regression", DROPOUT, levels_of(model)),
             Sight("patch", PATCH_SIZE, multiple=arguments.multiple, training="random patch, mirrored or not"),
             TID2013_SCALE,
             trained_on={

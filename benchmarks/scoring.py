@@ -52,7 +52,8 @@ def facts_of(weights):
 def original(weights):
     import keras
 
-    from iqa.models.networks import IMAGENET_MEAN, IMAGENET_STD, network_of
+    from iqa.models.backbones import IMAGENET_MEAN, IMAGENET_STD
+    from iqa.models.networks import network_of
 
     path, card = facts_of(weights)
     network = network_of(card, path)

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from AVA.ava_vanilla import cut, cut_to_score
+from AVA.ava_vanilla import GEOMETRY, cut, cut_to_score
+from iqa.cards import AVA_SCALE, Card, Head
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.images.reading import list_images, read_image
 from iqa.labels.tid2013 import RatedImage
@@ -63,7 +64,8 @@ def main():
     with quiet_start():
         import keras
 
-        from iqa.models.networks import build_backbone, histogram_head
+        from iqa.models.backbones import build_backbone
+        from iqa.models.heads import add_head
         from iqa.training.batches import Evaluation, Photographs
         from iqa.training.losses import LCC, emd_and_moments
         from iqa.training.session import Session
@@ -80,8 +82,8 @@ def main():
             # The same weights on both sides: where they are such that activations vanish, a step takes half as long again.
             keras.utils.set_random_seed(0)
             backbone, facts = build_backbone("none")
-            model = histogram_head(backbone)
-            card = {"backbone": facts, "head": {"kind": "histogram"}}
+            model = add_head(backbone, Head("histogram"))
+            card = Card(facts, Head("histogram"), GEOMETRY, AVA_SCALE)
             session = Session(model, train, test, emd_and_moments, [LCC()], folder, card)
             session.unfreeze()
             session.evaluate()  # the figures before the first phase are no part of the comparison

@@ -55,12 +55,13 @@ def weights(photograph, tmp_path_factory):
     import keras
 
     from iqa.cards import TID2013_SCALE, Card, Head, Sight
-    from iqa.models.networks import build_backbone, regression_head
-    from iqa.training.session import save_with_card
+    from iqa.models.backbones import build_backbone
+    from iqa.models.heads import add_head
+    from iqa.models.weight_files import save_with_card
 
     keras.utils.set_random_seed(0)
     backbone, facts = build_backbone("none", noise=0.003)
-    model = regression_head(backbone, 0.25)
+    model = add_head(backbone, Head("regression", 0.25))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0

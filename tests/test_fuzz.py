@@ -107,7 +107,7 @@ def small_model(tmp_path_factory):
 @BENT
 @given(bends=BENDS)
 def test_bent_weights_are_loaded_or_refused_in_one_line_and_change_nothing(small_model, tmp_path, bends):
-    from iqa.models.networks import load_weights
+    from iqa.models.weight_files import load_weights
 
     model, content = small_model
     before = model.get_weights()

@@ -1,159 +1,72 @@
-import io
-import pickle
-import sys
-import types
-import zipfile
-from collections import OrderedDict
+"""Backbones, heads and weight files. Networks take a second to build: the tests share a few, of small pictures."""
 
+from dataclasses import replace
+
+import h5py
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
-from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Sight, card_of, read_card
-from iqa.errors import WeightsError
-from iqa.images.reading import list_images
-from iqa.models import networks as models
-from iqa.training.session import save_with_card
+from iqa.cards import (
+    AVA_SCALE,
+    TID2013_SCALE,
+    Card,
+    Head,
+    Sight,
+    card_of,
+    keras2_card,
+    read_card,
+    sha256,
+    shipped_weights,
+)
+from iqa.errors import CardError, OutputError, WeightsError
+from iqa.models.backbones import (
+    KERAS_CONVENTION,
+    TORCHVISION_CONVENTION,
+    build_backbone,
+    mobilenet,
+    mobilenet_v2,
+    normalise,
+)
+from iqa.models.heads import LEVELS, add_head, levels_of, pool_levels, widen_head
+from iqa.models.networks import build_from_card, network_of, network_to_train
+from iqa.models.weight_files import load_weights, save_with_card
 
-PTH = "imagenet/mobilenet_v2-b0353104.pth"
-
-
-@pytest.fixture(scope="module")
-def torchvision(shared):
-    return models.build_backbone(str(shared / PTH))[0], models.read_torch_tensors(shared / PTH)
-
-
-def accuracy(backbone, tensors, photos):
-    """The share of photographs, one of each class in order, that a backbone with torchvision's classifier names rightly."""
-    right = 0
-    for start in range(0, len(photos), 50):
-        pixels = []
-        for photo in photos[start : start + 50]:
-            image = Image.open(photo).convert("RGB")
-            scale = 256 / min(image.size)
-            image = image.resize([round(side * scale) for side in image.size], Image.Resampling.BILINEAR)
-            left, top = (image.width - 224) // 2, (image.height - 224) // 2
-            pixels.append(np.asarray(image.crop((left, top, left + 224, top + 224))))
-        features = backbone.predict_on_batch(np.stack(pixels))
-        logits = features @ tensors["classifier.1.weight"].T + tensors["classifier.1.bias"]
-        right += np.sum(logits.argmax(axis=1) == np.arange(start, start + len(pixels)))
-    return right / len(photos)
+SIZE = 64
+CARD = Card(replace(KERAS_CONVENTION, noise=0.003), Head("regression", 0.25), Sight("patch", SIZE), TID2013_SCALE)
+PICTURES = np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE, 3), np.uint8)
 
 
-def test_the_converted_backbone_classifies_photographs_as_torchvisions_does(torchvision, shared):
-    # Keras's padding gives 0.757, its padding and epsilon 0.006.
-    assert accuracy(*torchvision, list_images(shared / "photos")) == pytest.approx(0.838, abs=0.005)
-
-
-def test_every_tensor_but_the_classifier_is_used(torchvision):
-    backbone, tensors = torchvision
-    used = sum(int(np.prod(weight.shape)) for weight in backbone.weights)
-    counted = [v.size for k, v in tensors.items() if not k.startswith("classifier") and "num_batches" not in k]
-    assert used == sum(counted)
-
-
-def test_models_are_flat_and_take_pixels():
-    model = models.regression_head(models.mobilenet_v2())
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-    names = [layer.name for layer in model.layers]
-    assert names[:3] == ["pixels", "rescaling", "noise"]
-    assert names[-4:] == ["pooling", "dropout", "features", "score"]
-    assert model.output_shape == (None, 1)
-
-
-def test_layers_have_the_names_that_keras_applications_gives_them():
-    ours = {layer.name for layer in models.mobilenet_v2(**models.TORCHVISION_CONVENTION).layers}
-    theirs = {layer.name for layer in keras.applications.MobileNetV2(weights=None, include_top=False).layers[1:]}
-    assert theirs <= ours
-
-
-@pytest.mark.parametrize("name, expected", [("imagenet", (128 / 255 - 0.485) / 0.229), ("minus_one_to_one", 0.00392)])
-def test_normalisation_is_inside(name, expected):
-    pixels = np.full((1, 1, 1, 3), 128, np.uint8)
-    assert float(np.asarray(models.normalisation_layer(name)(pixels))[0, 0, 0, 0]) == pytest.approx(expected, abs=1e-4)
-
-
-def test_padding_and_epsilon_are_those_asked_for():
-    model = models.mobilenet_v2(padding="symmetric", batch_norm_epsilon=1e-5)
-    pads = [layer for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert pads and all(layer.padding == ((1, 1), (1, 1)) for layer in pads)
-    assert norms and all(layer.epsilon == 1e-5 for layer in norms)
-
-
-@pytest.mark.parametrize("options", [{"padding": "valid"}, {"normalisation": "none"}])
-def test_unknown_conventions_are_refused(options):
-    with pytest.raises(ValueError, match="unknown"):
-        models.mobilenet_v2(**options)
-
-
-def test_a_model_is_rebuilt_from_the_facts_on_its_card():
-    _, facts = models.build_backbone("none", noise=0.003)
-    model = models.build_from_card(Card(facts, Head("regression", 0.25), Sight("patch"), TID2013_SCALE))
-    assert model.get_layer("noise").stddev == pytest.approx(0.006)
-    assert model.get_layer("dropout").rate == 0.25
-
-
-@pytest.fixture(scope="module")
-def with_levels():
-    return models.regression_head(models.mobilenet_v2(), 0.25, models.LEVELS)
-
-
-def test_a_head_sees_every_resolution_and_the_model_stays_flat(with_levels):
-    backbone = models.mobilenet_v2()
-    widths = [backbone.get_layer(level).output.shape[-1] for level in models.LEVELS]
-    resolutions = [backbone.get_layer(level).output.shape[1] for level in models.LEVELS]
-    assert resolutions == [112, 56, 28, 14]
-    assert with_levels.get_layer("features").input.shape[-1] == sum(widths) + 1280
-    assert not any(isinstance(layer, keras.Model) for layer in with_levels.layers)
-    assert models.levels_of(with_levels) == list(models.LEVELS)
-    assert models.levels_of(models.regression_head(backbone)) == []
-
-
-def test_a_widened_network_predicts_the_same_and_sees_standardised_levels():
-    model = models.regression_head(models.mobilenet_v2(), 0.25)
-    for layer in model.layers:  # with the statistics that batch normalisation is born with, random features vanish
+def enliven(model):
+    """Give batch normalisation the statistics of pictures: with those that it is born with, random features vanish."""
+    for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    together = np.random.default_rng(0).integers(0, 256, (12, 224, 224, 3), np.uint8)
-    model([together[:4].astype(np.float32)], training=True)
-    expected = model.predict_on_batch(together)
-    assert expected.std() > 1e-3
-    pooled = models.pooled_levels(model).predict_on_batch(together)
-    wide = models.widened(model, pooled.mean(axis=0), pooled.var(axis=0))
-    assert models.levels_of(wide) == list(models.LEVELS)
-    np.testing.assert_allclose(wide.predict_on_batch(together), expected, atol=1e-4)
-    seen = keras.Model(wide.input, wide.get_layer("standardised").output).predict_on_batch(together)
-    np.testing.assert_allclose(seen, (pooled - pooled.mean(axis=0)) / np.sqrt(pooled.var(axis=0) + 1e-4), atol=1e-3)
+    model([PICTURES[:4].astype(np.float32)], training=True)
+    return model
 
 
-def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(with_levels, tmp_path):
-    backbone = Backbone("mobilenet_v2", backbone_weights="none", **models.KERAS_CONVENTION)
-    card = Card(backbone, Head("regression", 0.25, models.LEVELS), Sight("patch"), TID2013_SCALE)
-    path = tmp_path / "levels.weights.h5"
-    save_with_card(with_levels, path, card)
-    pixels = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    expected = with_levels.predict_on_batch(pixels)
-    scores, features = models.network_of(read_card(card_of(path)), path).predict_on_batch(pixels)
-    np.testing.assert_array_equal(scores, expected)
-    assert features.shape == (2, 1000)
-    trained, _ = models.network_to_train(models.regression_head, "none", 0.003, 0.25, path)
-    np.testing.assert_array_equal(trained.predict_on_batch(pixels), expected)
+@pytest.fixture(scope="module")
+def regression():
+    return enliven(build_from_card(CARD))
 
 
-def test_weights_of_another_model_are_refused_and_nothing_is_loaded(tmp_path):
-    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    other.save_weights(tmp_path / "other.weights.h5")
-    model = models.regression_head(models.mobilenet_v2())
-    before = model.get_weights()
-    for name in ("other.weights.h5", "missing.weights.h5"):
-        with pytest.raises(WeightsError, match=name):
-            models.load_weights(model, tmp_path / name)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+@pytest.fixture(scope="module")
+def histogram(regression):
+    """A histogram head on the same backbone."""
+    backbone = keras.Model(regression.input, regression.get_layer("pooling").output)
+    return add_head(backbone, Head("histogram"))
 
 
-def test_a_backbone_that_cannot_be_downloaded_is_named(monkeypatch):
+@pytest.fixture(scope="module")
+def wide(regression):
+    """(the network with a widened head, what the head sees before it is standardised)."""
+    seen = pool_levels(regression).predict_on_batch(PICTURES)
+    return widen_head(regression, seen.mean(axis=0), seen.var(axis=0)), seen
+
+
+@pytest.fixture
+def no_downloads(monkeypatch):
     build = keras.applications.MobileNetV2
 
     def offline(weights="imagenet", **options):
@@ -162,99 +75,190 @@ def test_a_backbone_that_cannot_be_downloaded_is_named(monkeypatch):
         return build(weights=weights, **options)
 
     monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
+
+
+def save_as_keras2_does(model, path):
+    """The weights of a model as the HDF5 files of Keras 2 hold them, under the names of the layers."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{number}" for number in range(len(layer.weights))]
+            group.attrs["weight_names"] = names
+            for name, weight in zip(names, layer.get_weights(), strict=True):
+                group[name] = weight
+
+
+# --- backbones ------------------------------------------------------------------------------------------------------
+
+
+def test_models_are_flat_and_take_pixels(regression):
+    assert not any(isinstance(layer, keras.Model) for layer in regression.layers)
+    names = [layer.name for layer in regression.layers]
+    assert names[:3] == ["pixels", "rescaling", "noise"]
+    assert names[-4:] == ["pooling", "dropout", "features", "score"]
+    assert regression.output_shape == (None, 1)
+
+
+def test_layers_have_the_names_that_keras_applications_gives_them(regression):
+    ours = {layer.name for layer in regression.layers}
+    theirs = {layer.name for layer in keras.applications.MobileNetV2(weights=None, include_top=False).layers[1:]}
+    assert theirs <= ours
+
+
+@pytest.mark.parametrize("name, expected", [("imagenet", (128 / 255 - 0.485) / 0.229), ("minus_one_to_one", 0.00392)])
+def test_normalisation_is_inside(name, expected):
+    pixels = np.full((1, 1, 1, 3), 128, np.uint8)
+    assert float(np.asarray(normalise(pixels, name))[0, 0, 0, 0]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_padding_and_epsilon_are_those_asked_for():
+    model = mobilenet_v2(TORCHVISION_CONVENTION, SIZE)
+    pads = [layer for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert pads and all(layer.padding == ((1, 1), (1, 1)) for layer in pads)
+    assert norms and all(layer.epsilon == 1e-5 for layer in norms)
+
+
+def test_mobilenet_pads_before_a_stride_as_its_weights_were_trained():
+    model = mobilenet(replace(KERAS_CONVENTION, backbone="mobilenet", padding="symmetric"), SIZE)
+    assert model.get_layer("conv1_pad").padding == ((1, 1), (1, 1))
+    assert model.output_shape == (None, 1024)
+
+
+def test_a_backbone_that_cannot_be_downloaded_is_named(no_downloads):
     with pytest.raises(WeightsError, match="imagenet: URL fetch failure on https: no network"):
-        models.build_backbone("imagenet")
+        build_backbone("imagenet", size=SIZE)
 
 
-def save_as_torch_does(path, state, monkeypatch):
-    """The zip form of `torch.save`, without torch: classes of its names, of which the pickle keeps the names alone."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for module, name in ((torch, "FloatStorage"), (torch, "LongStorage"), (utils, "_rebuild_tensor_v2")):
-        thing = type(name, (), {"__module__": module.__name__})
-        setattr(module, name, thing)
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-    kinds = {"float32": torch.FloatStorage, "int64": torch.LongStorage}
-
-    class Tensor:
-        def __init__(self, key, array):
-            self.key, self.array = key, array
-
-        def __reduce__(self):
-            strides = tuple(step // self.array.itemsize for step in self.array.strides)
-            return utils._rebuild_tensor_v2, (Storage(self), 0, self.array.shape, strides, False, OrderedDict())
-
-    class Storage:
-        def __init__(self, tensor):
-            self.tensor = tensor
-
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, thing):
-            if isinstance(thing, Storage):
-                array = thing.tensor.array
-                return "storage", kinds[str(array.dtype)], thing.tensor.key, "cpu", array.size
-            return None
-
-    tensors = {name: Tensor(str(number), array) for number, (name, array) in enumerate(state.items())}
-    pickled = io.BytesIO()
-    Pickler(pickled, protocol=2).dump(OrderedDict(tensors))
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("weights/data.pkl", pickled.getvalue())
-        for tensor in tensors.values():
-            file.writestr(f"weights/data/{tensor.key}", tensor.array.tobytes())
+def test_a_model_is_rebuilt_from_the_facts_on_its_card(regression):
+    assert regression.get_layer("noise").stddev == pytest.approx(0.006)
+    assert regression.get_layer("dropout").rate == 0.25
+    assert regression.input_shape == (None, SIZE, SIZE, 3)
 
 
-def test_a_pth_in_torchs_zip_form_is_read(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    state = {
-        "features.0.0.weight": rng.normal(size=(2, 3, 4, 5)).astype(np.float32),
-        "features.0.1.num_batches_tracked": np.array(7),
-        "bias": rng.normal(size=6).astype(np.float32),
-    }
-    save_as_torch_does(tmp_path / "zip.pth", state, monkeypatch)
-    found = models.read_torch_tensors(tmp_path / "zip.pth")
-    assert list(found) == list(state)
-    for name, array in state.items():
-        assert found[name].dtype == array.dtype
-        assert np.array_equal(found[name], array)
+def test_the_size_on_the_card_is_the_size_of_the_pictures_and_the_weights_do_not_depend_on_it(regression, tmp_path):
+    save_with_card(regression, tmp_path / "small.weights.h5", CARD)
+    larger = network_of(replace(CARD, geometry=Sight("patch", 160)), tmp_path / "small.weights.h5")
+    assert larger.input_shape == (None, 160, 160, 3)
+    scores, features = larger.predict_on_batch(np.zeros((2, 160, 160, 3), np.uint8))
+    assert scores.shape == (2, 1) and features.shape == (2, 1000)
+    for layer in regression.layers:
+        for ours, loaded in zip(layer.get_weights(), larger.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, loaded)
 
 
-class Malicious:
-    def __reduce__(self):
-        return (print, ("executed",))
+# --- heads ----------------------------------------------------------------------------------------------------------
 
 
-def archive(content):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
-    return buffer.getvalue()
+def test_a_head_sees_every_resolution_and_the_model_stays_flat(regression, wide):
+    model, _ = wide
+    outputs = [model.get_layer(level).output for level in LEVELS]
+    assert [output.shape[1] for output in outputs] == [SIZE // 2, SIZE // 4, SIZE // 8, SIZE // 16]
+    assert model.get_layer("features").input.shape[-1] == sum(output.shape[-1] for output in outputs) + 1280
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert levels_of(model) == LEVELS
+    assert levels_of(regression) == ()
+
+
+def test_a_widened_network_predicts_the_same_and_sees_standardised_levels(regression, wide):
+    model, pooled = wide
+    expected = regression.predict_on_batch(PICTURES)
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(model.predict_on_batch(PICTURES), expected, atol=1e-4)
+    seen = keras.Model(model.input, model.get_layer("standardised").output).predict_on_batch(PICTURES)
+    np.testing.assert_allclose(seen, (pooled - pooled.mean(axis=0)) / np.sqrt(pooled.var(axis=0) + 1e-4), atol=1e-3)
+
+
+def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(wide, tmp_path):
+    model, _ = wide
+    path = tmp_path / "levels.weights.h5"
+    save_with_card(model, path, replace(CARD, head=Head("regression", 0.25, LEVELS)))
+    expected = model.predict_on_batch(PICTURES[:2])
+    scores, features = network_of(read_card(card_of(path)), path).predict_on_batch(PICTURES[:2])
+    np.testing.assert_array_equal(scores, expected)
+    assert features.shape == (2, 1000)
+    trained, _ = network_to_train("regression", "none", 0.003, 0.25, path, size=SIZE)
+    np.testing.assert_array_equal(trained.predict_on_batch(PICTURES[:2]), expected)
 
 
 @pytest.mark.parametrize(
-    "content",
+    "head, reason",
     [
-        archive(OrderedDict(a=Malicious())),
-        pickle.dumps(Malicious(), protocol=2),
-        archive({"a": 1}),
-        archive([1, 2]),
-        b"",
-        b"no pickle",
-        bytes(1000),
+        (Head("regression", levels=("block_99",)), "no feature maps named 'block_99'"),
+        (Head("regression", levels=("pooling",)), "no feature maps named 'pooling'"),
+        (Head("regression", levels=(LEVELS[0], LEVELS[0])), "'block_1_expand_relu' stands twice"),
+        (Head("histogram", levels=LEVELS), "only a regression head sees several levels"),
     ],
 )
-def test_a_pth_with_anything_but_tensors_is_refused_and_not_executed(tmp_path, capsys, content):
-    (tmp_path / "bad.pth").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"bad\.pth"):
-        models.read_torch_tensors(tmp_path / "bad.pth")
-    assert "executed" not in capsys.readouterr().out
+def test_levels_that_a_head_cannot_see_are_refused_by_name(regression, head, reason):
+    backbone = keras.Model(regression.input, regression.get_layer("pooling").output)
+    with pytest.raises(CardError, match=reason):
+        add_head(backbone, head)
 
 
-def test_a_pth_of_another_network_is_refused(shared):
-    tensors = models.read_torch_tensors(shared / PTH)
-    with pytest.raises(WeightsError, match="2 layers with weights instead of 104"):
-        fewer = {name: value for name, value in tensors.items() if "features.18" in name}
-        models.load_torchvision(models.mobilenet_v2(**models.TORCHVISION_CONVENTION), fewer)
-    with pytest.raises(WeightsError, match="has the shape"):
-        tensors["features.0.0.weight"] = tensors["features.0.0.weight"][:16]
-        models.load_torchvision(models.mobilenet_v2(**models.TORCHVISION_CONVENTION), tensors)
+# --- what a training begins with ------------------------------------------------------------------------------------
+
+
+def test_an_old_file_without_a_card_is_trained_from_as_it_is_scored(histogram, tmp_path, no_downloads):
+    save_as_keras2_does(histogram, tmp_path / "old.hdf5")
+    cardless = keras2_card("histogram", "resize", AVA_SCALE)
+    cardless = replace(cardless, geometry=replace(cardless.geometry, size=SIZE))
+    expected, _ = network_of(cardless, tmp_path / "old.hdf5").predict_on_batch(PICTURES)
+    model, facts = network_to_train("histogram", "imagenet", 0.003, 0.75, tmp_path / "old.hdf5", cardless, SIZE)
+    np.testing.assert_array_equal(model.predict_on_batch(PICTURES), expected)
+    assert facts == replace(cardless.backbone, noise=0.003)
+    assert np.abs(histogram.predict_on_batch(PICTURES) - expected).max() > 0.01  # with -1...1 it is another network
+
+
+def test_shipped_weights_are_trained_from_by_their_name(no_downloads):
+    card = read_card(card_of(shipped_weights("ava_vanilla")))
+    model, facts = network_to_train("histogram", "imagenet", 0.01, 0.5, "ava_vanilla", size=SIZE)
+    assert facts == replace(card.backbone, noise=0.01)
+    assert model.get_layer("dropout").rate == 0.5
+    small = replace(card, geometry=replace(card.geometry, size=SIZE))
+    expected, _ = network_of(small, shipped_weights("ava_vanilla")).predict_on_batch(PICTURES)
+    np.testing.assert_array_equal(model.predict_on_batch(PICTURES), expected)
+
+
+@pytest.mark.parametrize("name", ["missing.weights.h5", "missing.hdf5", "no_such_model"])
+def test_a_training_from_a_missing_file_says_so(tmp_path, no_downloads, name):
+    weights = tmp_path / name if "." in name else name
+    with pytest.raises(CardError, match=rf"{name}.*: there is no such file"):
+        network_to_train("histogram", "imagenet", 0.0, 0.75, weights, keras2_card("histogram", "resize", AVA_SCALE))
+
+
+def test_a_training_from_a_network_with_another_head_is_refused():
+    with pytest.raises(CardError, match="the weights of a regression network, and a histogram network is trained here"):
+        network_to_train("histogram", "none", 0.0, 0.75, "tid2013_regression")
+
+
+# --- weight files ---------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_another_model_are_refused_and_nothing_is_loaded(regression, tmp_path):
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    before = regression.get_weights()
+    for name in ("other.weights.h5", "missing.weights.h5", "missing.hdf5"):
+        with pytest.raises(WeightsError, match=name):
+            load_weights(regression, tmp_path / name)
+    assert all(np.array_equal(a, b) for a, b in zip(before, regression.get_weights(), strict=True))
+
+
+def test_saved_weights_carry_a_card_with_their_hash_and_no_optimizer(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(300)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    path = tmp_path / "m.weights.h5"
+    save_with_card(model, path, CARD)
+    assert read_card(card_of(path)) == replace(CARD, sha256=sha256(path))
+    with h5py.File(path) as file:
+        assert "optimizer" not in file
+
+
+def test_weights_are_saved_under_a_name_that_keras_can_load(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(OutputError, match=r"m\.h5: .* like m\.weights\.h5"):
+        save_with_card(model, tmp_path / "m.h5", CARD)
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,8 @@ from PIL import Image
 
 from iqa.cards import AVA_SCALE, Card, Head, Sight, card_of, keras2_card, sha256, shipped_weights
 from iqa.errors import CardError, ImageError, WeightsError
-from iqa.models.networks import build_from_card, load_weights
+from iqa.models.networks import build_from_card
+from iqa.models.weight_files import load_weights
 from iqa.scoring import runtimes
 from iqa.scoring.scorer import Scorer
 
@@ -28,7 +29,7 @@ def copied(weights, tmp_path):
 
 
 def test_saved_and_reloaded_weights_give_bit_equal_scores(scorer, photograph, tmp_path):
-    from iqa.training.session import save_with_card
+    from iqa.models.weight_files import save_with_card
 
     model = build_from_card(scorer.card)
     load_weights(model, scorer.weights)
@@ -159,14 +160,15 @@ def test_cards_stand_beside_their_weights():
 def histogram_weights(tmp_path_factory):
     import keras
 
-    from iqa.models.networks import build_backbone, histogram_head
-    from iqa.training.session import save_with_card
+    from iqa.models.backbones import build_backbone
+    from iqa.models.heads import add_head
+    from iqa.models.weight_files import save_with_card
 
     keras.utils.set_random_seed(1)
     backbone, facts = build_backbone("none")
     path = tmp_path_factory.mktemp("histogram") / "h.weights.h5"
     card = Card(facts, Head("histogram"), Sight("resize", interpolation="bilinear"), AVA_SCALE)
-    save_with_card(histogram_head(backbone), path, card)
+    save_with_card(add_head(backbone, Head("histogram")), path, card)
     return path
 
 

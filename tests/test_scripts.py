@@ -529,12 +529,13 @@ def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(comma
 
 def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, photograph):
     import shutil
+    from dataclasses import replace
 
     from iqa.cards import card_of, read_card
-    from iqa.models.networks import build_from_card, load_weights
-    from iqa.training.session import save_with_card
+    from iqa.models.networks import build_from_card
+    from iqa.models.weight_files import load_weights, save_with_card
 
-    card = read_card(card_of(weights)) | {"training": {}}
+    card = replace(read_card(card_of(weights)), training={})
     model = build_from_card(card)
     load_weights(model, weights)
     save_with_card(model, tmp_path / "best.weights.h5", card)
@@ -554,7 +555,9 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     from PIL import Image
 
     from iqa.cards import card_of, read_card
-    from iqa.models.networks import LEVELS, build_from_card, load_weights
+    from iqa.models.heads import LEVELS
+    from iqa.models.networks import build_from_card
+    from iqa.models.weight_files import load_weights
 
     folder = tmp_path / "tid"
     folder.mkdir()
@@ -574,8 +577,8 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     code, _, err = command(fit_head, *common, "--weights", first, "--out", second, "--seed", 1)
     assert code == 0, err
     card = read_card(card_of(second))
-    assert card["head"]["levels"] == list(LEVELS)
-    assert card["training"]["head"]["seed"] == 1
+    assert card.head.levels == LEVELS
+    assert card.training["head"]["seed"] == 1
     assert infer_regression.load(second, runtime="keras").geometry.multiple == fit_head.MULTIPLE
     before, after = build_from_card(card), build_from_card(card)
     load_weights(before, first)

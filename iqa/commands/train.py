@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from iqa.cards import AVA_SCALE, Card, Head, sha256
+from iqa.cards import AVA_SCALE, Card, Head, keras2_card, sha256, weights_file
 from iqa.commands.terminal import parser_of, quiet_start, train_parser
 from iqa.evaluation.metrics import distribution_agreement
 from iqa.evaluation.predictions import read_predictions
@@ -47,7 +47,7 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     )
     arguments = parser.parse_args()
     with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        from iqa.models.networks import histogram_head, network_to_train
+        from iqa.models.networks import network_to_train
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
         from iqa.training.devices import prepare
@@ -67,7 +67,10 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
     if not training or not testing:
         parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")
     with quiet_start(), strategy.scope():
-        model, facts = network_to_train(histogram_head, arguments.backbone, NOISE, arguments.dropout, arguments.weights)
+        cardless = keras2_card("histogram", geometry.kind, AVA_SCALE)
+        model, facts = network_to_train(
+            "histogram", arguments.backbone, NOISE, arguments.dropout, arguments.weights, cardless, geometry.size
+        )
     print(f"{len(training)} images to train on, {len(testing)} to test on")
     data = Photographs(
         oversample(training) if arguments.oversample else training,
@@ -104,7 +107,7 @@ def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
                 "labels": arguments.train_labels.name,
                 "oversampled": arguments.oversample,
                 "steady": arguments.steady,
-                "began with": sha256(arguments.weights) if arguments.weights else facts.backbone_weights,
+                "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
                 "seed": arguments.seed,
             },
         ),

@@ -25,10 +25,9 @@ import numpy as np
 
 from iqa.cards import card_of, read_card, sha256
 from iqa.errors import CardError, ImageError, WeightsError
-from iqa.files import temporary_beside, write_json
 from iqa.images.reading import read_image
 from iqa.labels.opinions import Prediction
-from iqa.models.networks import load_weights
+from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
 from iqa.training.devices import over_replicas, strategy_of
 from iqa.training.interrupts import Interrupt, Interrupted
 from iqa.training.run_folder import RunFolder, now
@@ -204,7 +203,7 @@ class Session:
         saved = self._named(name)
         path = saved if saved.exists() else Path(name)
         try:
-            load_weights(_bare(self.model), path)
+            load_weights(without_optimizer(self.model), path)
         except WeightsError as error:
             print(error)
             return
@@ -223,7 +222,7 @@ class Session:
         if not self._begin:
             print("nothing to undo")
             return
-        load_weights(_bare(self.model), self.folder.path / self._begin)
+        load_weights(without_optimizer(self.model), self.folder.path / self._begin)
         self._compile(self._same_optimizer())
         self.past[-1]["status"] = "undone"
         self._figures, self._begin = self.past[-1]["before"], None
@@ -332,7 +331,7 @@ class Session:
         number = len(self.past) + 1
         self._begin_before = self._begin
         self._begin = self.folder.write_weights(
-            f"phase-{number:02d}-begin", lambda file: _bare(self.model).save_weights(file)
+            f"phase-{number:02d}-begin", lambda file: without_optimizer(self.model).save_weights(file)
         )
         self.past.append(
             {
@@ -458,7 +457,7 @@ class Session:
         except (CardError, KeyError, OSError):
             whole = False
         if not whole:
-            load_weights(_bare(self.model), self.folder.path / self._best["checkpoint"])
+            load_weights(without_optimizer(self.model), self.folder.path / self._best["checkpoint"])
             self._write_best()
 
     def _on_plateau(self):
@@ -505,7 +504,7 @@ class Session:
         phase, epoch = self.past[-1], len(self.log) + 1
         of_this_phase = (self._checkpoint or "").startswith(f"phase-{len(self.past):02d}-")
         last = self._checkpoint if of_this_phase else self._begin
-        load_weights(_bare(self.model), self.folder.path / last)
+        load_weights(without_optimizer(self.model), self.folder.path / last)
         self._compile(self._same_optimizer())
         phase["status"], self._figures = "not finite", None
         self._commit(f"{self._place()}-step-restored")
@@ -672,18 +671,6 @@ def _is_finite(model):
 
 def _random_layers(model):
     return [layer for layer in model.layers if hasattr(layer, "seed_generator")]
-
-
-def _bare(model):
-    """The model without its optimizer, whose state would be saved with it (three times the size)."""
-    return keras.Model(model.inputs, model.outputs, name=model.name)
-
-
-def save_with_card(model, path, card):
-    """Save the weights of a model alone and their card."""
-    with temporary_beside(path, durable=True) as file:
-        _bare(model).save_weights(file)
-    write_json(card_of(path), dataclasses.replace(card, sha256=sha256(path)).to_json(), durable=True)
 
 
 def open_prompt(session, *facts):

@@ -1,0 +1,91 @@
+"""Weight files: read, all of them or nothing, and saved with their card."""
+
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from iqa.cards import Card, card_of, sha256
+from iqa.errors import OutputError, WeightsError
+from iqa.files import temporary_beside, write_json
+
+
+def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
+    """Load weights, all of them or nothing: `.weights.h5` of Keras 3, `.hdf5` or `.h5` of Keras 2.
+
+    Raises:
+        WeightsError: if the file is missing, broken, or of another network; the message names it.
+    """
+    if not Path(file).is_file():
+        raise WeightsError(f"{file}: there is no such file")
+    before = model.get_weights()
+    try:
+        if str(file).endswith(".weights.h5"):
+            model.load_weights(file)
+        else:
+            load_keras2(model, file)
+    except Exception as error:  # h5py and Keras raise whatever a foreign file makes them stumble over
+        model.set_weights(before)
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{file}: not the weights of this model ({reason})") from None
+
+
+def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
+    """Load a whole Keras 2 model or its weights (HDF5, Keras 2.1 to 2.15); nothing in the file is executed.
+
+    Layers are matched by name; those that the user named, or Keras numbered (`dense_1`), in their order.
+
+    Raises:
+        WeightsError: naming the layer and shapes that do not fit, or how many layers the file and the model have.
+        OSError: if it is not an HDF5 file.
+    """
+    stored = _read_keras2(file)
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(stored) != len(layers):
+        raise WeightsError(f"{len(stored)} layers with weights in the file, {len(layers)} in the model")
+    names = {layer.name for layer in layers}
+    others = iter([name for name in stored if name not in names])
+    for layer in layers:
+        source = layer.name if layer.name in stored else next(others)
+        expected, found = ([tuple(w.shape) for w in weights] for weights in (layer.weights, stored[source]))
+        if expected != found:
+            raise WeightsError(f"layer {source} of the file has {found} where layer {layer.name} needs {expected}")
+        layer.set_weights(stored[source])
+
+
+def _read_keras2(file: str | PathLike[str]) -> dict[str, list[NDArray[Any]]]:
+    """The arrays of each layer with weights, in the order of the file."""
+    with h5py.File(Path(file), "r") as opened:
+        root = opened.get("model_weights", opened)
+        if "layer_names" not in root.attrs:
+            raise WeightsError("no weights of Keras 2")
+        stored = {}
+        for name in root.attrs["layer_names"]:
+            name = name.decode() if isinstance(name, bytes) else name
+            arrays = [np.asarray(root[name][weight]) for weight in root[name].attrs["weight_names"]]
+            if arrays:
+                stored[name] = arrays
+    return stored
+
+
+def without_optimizer(model: keras.Model) -> keras.Model:
+    """The same network uncompiled: the optimizer's state would triple the size of a weight file."""
+    return keras.Model(model.inputs, model.outputs, name=model.name)
+
+
+def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
+    """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
+
+    Raises:
+        OutputError: if the name does not end in `.weights.h5`, which Keras needs.
+    """
+    if not str(path).endswith(".weights.h5"):
+        raise OutputError(f"{path}: weights are written to a name like {Path(path).stem or 'model'}.weights.h5")
+    with temporary_beside(path, durable=True) as file:
+        without_optimizer(model).save_weights(file)
+    write_json(card_of(path), replace(card, sha256=sha256(path)).to_json(), durable=True)
