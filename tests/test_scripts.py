@@ -579,7 +579,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     card = read_card(card_of(second))
     assert card.head.levels == LEVELS
     assert card.training["head"]["seed"] == 1
-    assert infer_regression.load(second, runtime="keras").geometry.multiple == fit_head.MULTIPLE
+    assert infer_regression.load(second, runtime="keras").geometry.sight.multiple == fit_head.MULTIPLE
     before, after = build_from_card(card), build_from_card(card)
     load_weights(before, first)
     load_weights(after, second)
