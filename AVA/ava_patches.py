@@ -10,7 +10,7 @@ model comes the correlation of the means in the batch. Images smaller than the p
 from iqa.cards import Sight
 from iqa.commands.terminal import run
 from iqa.commands.train import train
-from iqa.images.reading import centre_patch, random_patch
+from iqa.images.geometry import centre_patch, random_patch
 
 SIZE = 224
 

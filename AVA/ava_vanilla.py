@@ -11,7 +11,7 @@ schedule above is the original's: one epoch with the backbone frozen, then falli
 from iqa.cards import Sight
 from iqa.commands.terminal import run
 from iqa.commands.train import train
-from iqa.images.reading import random_patch, resize
+from iqa.images.geometry import random_patch, resize
 
 SIZE, RESIZED = 224, 256
 

@@ -15,14 +15,15 @@ import numpy as np
 from scipy import stats
 
 from AVA import infer_patches, infer_vanilla
-from AVA.make_training_set import exposed
 from idealo_comparison import infer as idealo
 from iqa.cards import card_of
 from iqa.commands.terminal import load_quietly, parser_of, run
+from iqa.distortions.appearance import change_exposure
 from iqa.distortions.table import DISTORTIONS
 from iqa.evaluation.metrics import distribution_agreement
 from iqa.files import written_whole
-from iqa.images.reading import list_images, read_image
+from iqa.images.finding import list_images
+from iqa.images.reading import read_image
 
 RESAMPLES = 2000
 
@@ -38,8 +39,8 @@ DISTILLED = {
 LADDERS = {
     "blur": [(f"sigma {s}", lambda p, s=s: DISTORTIONS[8].apply(p, s, None)) for s in (1, 2, 4)],
     "JPEG": [(f"quality {q}", lambda p, q=q: DISTORTIONS[10].apply(p, q, None)) for q in (50, 20, 10)],
-    "darker": [(f"{s} stops", lambda p, s=s: exposed(p, s)) for s in (-0.5, -1, -1.5)],
-    "brighter": [(f"+{s} stops", lambda p, s=s: exposed(p, s)) for s in (0.5, 1, 1.5)],
+    "darker": [(f"{s} stops", lambda p, s=s: change_exposure(p, s)) for s in (-0.5, -1, -1.5)],
+    "brighter": [(f"+{s} stops", lambda p, s=s: change_exposure(p, s)) for s in (0.5, 1, 1.5)],
 }
 
 

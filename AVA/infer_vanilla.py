@@ -15,7 +15,7 @@ from functools import cache
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
-from iqa.labels.tid2013 import locate_ratings, read_ratings
+from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring.scorer import Scorer
 
 WEIGHTS = "ava_vanilla"

@@ -22,10 +22,14 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 from iqa.commands.terminal import natural, parser_of, run
-from iqa.distortions.table import additive_gaussian_noise, decode, encode_jpeg, to_uint8
+from iqa.distortions.appearance import change_exposure
+from iqa.distortions.codecs import decode, encode_jpeg
+from iqa.distortions.noise import additive_gaussian_noise
+from iqa.distortions.signal import to_uint8
 from iqa.errors import ImageError
 from iqa.files import remove_leftovers, written_whole
-from iqa.images.reading import list_images, read_image
+from iqa.images.finding import list_images
+from iqa.images.reading import read_image
 
 HERE = Path(__file__).resolve().parent
 LISTS = {"test": HERE / "held_out_scenes.txt", "choose": HERE / "choosing_scenes.txt"}
@@ -51,15 +55,9 @@ def stretch(image, rng):
     )
 
 
-def exposed(pixels, stops):
-    """A picture (uint8 RGB) as if exposed longer by so many stops, in linear light: each doubles it."""
-    linear = (pixels / 255.0) ** 2.2 * 2**stops
-    return to_uint8(255 * np.clip(linear, 0, 1) ** (1 / 2.2))
-
-
 def expose(image, rng):
     """Brighter or darker by up to 1.2 stops."""
-    return Image.fromarray(exposed(np.asarray(image), rng.uniform(-1.2, 1.2)))
+    return Image.fromarray(change_exposure(np.asarray(image), rng.uniform(-1.2, 1.2)))
 
 
 def contrast(image, rng):

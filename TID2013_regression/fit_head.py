@@ -20,9 +20,10 @@ from tqdm import tqdm
 from iqa.cards import card_of, read_card
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
 from iqa.errors import ImageError, LabelError
-from iqa.images.reading import grid_patches, left_top_patch, random_patches, read_image
-from iqa.labels.tid2013 import read_ladders, read_order
-from TID2013_regression.tid2013_regression import DROPOUT, NOISE, TEST, VALIDATION
+from iqa.images.geometry import grid_patches, left_top_patch, random_patches
+from iqa.images.reading import read_image
+from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES, read_ladders, read_order
+from TID2013_regression.tid2013_regression import DROPOUT, NOISE
 
 SIZE = 224  # pixels in a side of a patch
 BATCH = 12  # ladders a step
@@ -118,7 +119,11 @@ def main():
 
         card = read_card(card_of(arguments.weights))
         model, _ = network_to_train("regression", "none", NOISE, DROPOUT, arguments.weights)
-    tid = [ladder for ladder in read_ladders(arguments.images) if ladder[0].reference not in TEST + VALIDATION]
+    tid = [
+        ladder
+        for ladder in read_ladders(arguments.images)
+        if ladder[0].reference not in TEST_REFERENCES + VALIDATION_REFERENCES
+    ]
     if not tid:
         raise LabelError(f"{arguments.images} holds no ladders to learn from")
     photographs = [ladder for folder in arguments.ladders for ladder in read_order(folder)]

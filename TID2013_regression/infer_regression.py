@@ -19,7 +19,7 @@ from functools import cache
 from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
-from iqa.images.reading import CROPS
+from iqa.images.geometry import CROPS
 from iqa.labels.tid2013 import locate, read_mos
 from iqa.scoring.scorer import Scorer
 

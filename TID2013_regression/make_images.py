@@ -4,13 +4,12 @@
         --out data/tid2013_remade
 
 The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. Where five of them lie is known to the pixel
-(reference_crops.json); of the others the centre is taken. I25 is synthetic and cannot be re-made: 2,880 images of
-3,000. They are re-made images with published scores, not TID2013. Written are `iRR_DD_L.png` and the
-`mos_with_names.txt` of the references that were there.
+(iqa/distortions/reference_crops.json); of the others the centre is taken. I25 is synthetic and cannot be re-made, so
+2,880 of the 3,000 images are. They are re-made images with published scores, not TID2013. The script writes
+`iRR_DD_L.png` and the `mos_with_names.txt` of the references that it found.
 """
 
 import csv
-import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,30 +20,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.commands.terminal import parser_of, run
-from iqa.distortions.table import DISTORTIONS, ladder, psnr_luma
-from iqa.errors import ImageError
+from iqa.distortions.references import read_crops, read_reference
+from iqa.distortions.signal import psnr_luma
+from iqa.distortions.table import DISTORTIONS, ladder
 from iqa.files import remove_leftovers, written_whole
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import LABELS_NAME, read_mos
 
-HEIGHT, WIDTH = 384, 512
 LEVELS = (1, 2, 3, 4, 5)
-CROPS = Path(__file__).with_name("reference_crops.json")
 MOS = Path(__file__).resolve().parent.parent / "data/tid2013" / LABELS_NAME  # where data/download.py puts it
-
-
-def read_reference(folder, number, crops):
-    """The reference I<number> as TID2013 has it, uint8 (384, 512, 3), or None where its Kodak image is not there."""
-    file = Path(folder) / f"kodim{number:02d}.png"
-    if not file.exists():
-        return None
-    image = read_image(file)
-    height, width = image.shape[:2]
-    crop = crops.get(f"I{number:02d}", {"top": (height - HEIGHT) // 2, "left": (width - WIDTH) // 2})
-    reference = image[max(crop["top"], 0) :, max(crop["left"], 0) :][:HEIGHT, :WIDTH]
-    if reference.shape != (HEIGHT, WIDTH, 3):
-        raise ImageError(f"{file}: {width}x{height} pixels do not hold the {WIDTH}x{HEIGHT} of the reference")
-    return reference
 
 
 def make_ladder(task, folder, crops, out, suffix, seed):
@@ -87,14 +71,14 @@ def main():
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--mos", type=Path, default=MOS, help="published scores (default: data/tid2013)")
-    parser.add_argument("--crops", type=Path, default=CROPS, help="where the references lie in the Kodak images")
+    parser.add_argument("--crops", type=Path, help="JSON that says where the references lie in the Kodak images")
     parser.add_argument("--psnr", type=Path, help="published PSNR (reference,distortion,level,psnr_db) to compare with")
     parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
     parser.add_argument("--format", choices=("png", "bmp"), default="png")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     arguments = parser.parse_args()
-    crops = json.loads(arguments.crops.read_text())
+    crops = read_crops(arguments.crops)
     labels = read_mos(arguments.mos)
     numbers = [n for n in range(1, 25) if read_reference(arguments.references, n, crops) is not None]
     published = read_published(arguments.psnr, numbers) if arguments.psnr else None

@@ -11,7 +11,6 @@ picture differs from the untouched one, compared with TID2013's images of that d
 training reads them like TID2013 itself.
 """
 
-import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,14 +21,24 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.commands.terminal import parser_of, run
-from iqa.distortions.judge import UNTOUCHED_MOS, Judge, examples_of, features, left_out
+from iqa.distortions.judge import UNTOUCHED_MOS, Judge, cross_validate, features, read_examples
+from iqa.distortions.references import read_crops, read_reference
 from iqa.distortions.table import DISTORTIONS, distort, random_levels
 from iqa.errors import ImageError
 from iqa.evaluation.metrics import correlations
 from iqa.files import remove_leftovers, written_whole
-from iqa.images.reading import list_images, random_patch, read_image
-from iqa.labels.tid2013 import LABELS_NAME, locate, read_mos, split_by_reference, typical_mos
-from TID2013_regression.make_images import CROPS, read_reference
+from iqa.images.finding import list_images
+from iqa.images.geometry import random_patch
+from iqa.images.reading import read_image
+from iqa.labels.tid2013 import (
+    LABELS_NAME,
+    TEST_REFERENCES,
+    VALIDATION_REFERENCES,
+    locate,
+    read_mos,
+    split_by_reference,
+    typical_mos,
+)
 
 SIZE = 256  # a little more than the network sees, so that training can still crop
 
@@ -44,15 +53,13 @@ OTHERS = tuple(number for number in range(1, 25) if number not in COMMON)
 # To judge by fewer would fit their peculiarities.
 SCENES = 12
 
-HELD_OUT = tuple(f"i{number:02d}" for number in range(1, 7))  # test and validation scenes give no labels
 
-
-def read_examples(images, references, crops):
-    """`examples_of` the images of one scene; none if one of them, or the reference, is not there."""
+def read_scene(images, references, crops):
+    """`read_examples` of one scene; none if one of its images, or the reference, is missing."""
     if not all(image.path for image in images):
         return []
     reference = read_reference(references, int(images[0].reference[1:]), crops)
-    return [] if reference is None else examples_of(reference, images)
+    return [] if reference is None else read_examples(reference, images)
 
 
 def make_judge(folder, references, labels, workers):
@@ -60,7 +67,7 @@ def make_judge(folder, references, labels, workers):
     scenes = {}
     for image in locate(labels, folder):
         scenes.setdefault(image.reference, []).append(image)
-    read = partial(read_examples, references=references, crops=json.loads(CROPS.read_text()))
+    read = partial(read_scene, references=references, crops=read_crops())
     with ProcessPoolExecutor(workers) as pool:
         found = list(tqdm(pool.map(read, scenes.values()), total=len(scenes), unit="scene", file=sys.stderr))
     short = [scene for scene, examples in zip(scenes, found) if not examples]
@@ -69,7 +76,7 @@ def make_judge(folder, references, labels, workers):
     if len(scenes) - len(short) < SCENES:
         raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
     examples = [example for scene in found for example in scene]
-    mos, judged, typical = left_out(examples)
+    mos, judged, typical = cross_validate(examples)
     with_differences, alone = (correlations(mos, scores)[0] for scores in (judged, typical))
     print(f"scenes left out: LCC {with_differences:.3f} with the differences, {alone:.3f} typical scores alone")
     return Judge(examples)
@@ -129,7 +136,7 @@ def main():
     arguments = parser.parse_args()
     if bool(arguments.tid) != bool(arguments.references):
         parser.error("--tid and --references go together")
-    train, _ = split_by_reference(read_mos(arguments.mos), HELD_OUT)
+    train, _ = split_by_reference(read_mos(arguments.mos), TEST_REFERENCES + VALIDATION_REFERENCES)
     excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
     photos = list_images(arguments.photos)
     absent = excluded - {path.name for path in photos}

@@ -16,7 +16,8 @@ from iqa.commands.degrade import print_curves, scene_parser, scene_series
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.table import everyday_ladders
 from iqa.evaluation.metrics import ordered_share
-from iqa.images.reading import CROPS, read_image
+from iqa.images.geometry import CROPS
+from iqa.images.reading import read_image
 from TID2013_regression.infer_regression import WEIGHTS, load
 
 

@@ -13,7 +13,7 @@ from iqa.commands.degrade import scene_parser, scene_series, score_steps
 from iqa.commands.terminal import load_quietly, run
 from iqa.errors import ImageError
 from iqa.files import printable
-from iqa.images.reading import CROPS
+from iqa.images.geometry import CROPS
 from TID2013_regression.infer_regression import WEIGHTS, load
 
 

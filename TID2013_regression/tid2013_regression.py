@@ -16,11 +16,18 @@ import numpy as np
 from iqa.cards import TID2013_SCALE, Card, Head, Sight, keras2_card
 from iqa.commands.terminal import positive, quiet_start, run, train_parser
 from iqa.errors import LabelError
-from iqa.images.reading import centre_patch, random_patch
-from iqa.labels.tid2013 import LABELS_NAME, ladders, locate, read_ladders, read_mos, read_order, split_by_reference
-
-TEST = ("i01", "i02", "i03")
-VALIDATION = ("i04", "i05", "i06")
+from iqa.images.geometry import centre_patch, random_patch
+from iqa.labels.tid2013 import (
+    LABELS_NAME,
+    TEST_REFERENCES,
+    VALIDATION_REFERENCES,
+    ladders,
+    locate,
+    read_ladders,
+    read_mos,
+    read_order,
+    split_by_reference,
+)
 
 NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the original's 0.3 %
 
@@ -72,8 +79,8 @@ def main():
         strategy = prepare(arguments)
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     images = [image for ladder in read_ladders(arguments.images, arguments.train_labels) for image in ladder]
-    known, _ = split_by_reference(images, TEST)
-    train, validation = split_by_reference(known, VALIDATION)
+    known, _ = split_by_reference(images, TEST_REFERENCES)
+    train, validation = split_by_reference(known, VALIDATION_REFERENCES)
     if arguments.test_labels:
         validation = [image for image in locate(read_mos(arguments.test_labels), arguments.images) if image.path]
     both = {image.reference for image in train} & {image.reference for image in validation}

@@ -27,8 +27,9 @@ from iqa.commands.infer import score_to_file
 from iqa.commands.terminal import parser_of, positive, processors, quiet_start, run
 from iqa.errors import RuntimeUnavailable
 from iqa.evaluation.predictions import read_predictions
-from iqa.images.finding import named_images
-from iqa.images.reading import list_images, read_image, resize
+from iqa.images.finding import list_images, named_images
+from iqa.images.geometry import resize
+from iqa.images.reading import read_image
 from iqa.scoring.journal import Image
 from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import RUNTIMES

@@ -23,8 +23,9 @@ import numpy as np
 from AVA.ava_vanilla import GEOMETRY, cut, cut_to_score
 from iqa.cards import AVA_SCALE, Card, Head
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
-from iqa.images.reading import list_images, read_image
-from iqa.labels.tid2013 import RatedImage
+from iqa.images.finding import list_images
+from iqa.images.reading import read_image
+from iqa.labels.ratings import RatedImage
 
 
 def seconds(work):

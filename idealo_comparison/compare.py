@@ -61,7 +61,7 @@ def print_table(table):
 
 def disagreements(sides, ids, folder):
     """The `MOST_SHOWN` images on which the mean scores of the models lie furthest apart, as `iqa.scoring.report.Picture`."""
-    from iqa.images.reading import list_images
+    from iqa.images.finding import list_images
     from iqa.scoring.report import Picture
 
     paths = {path.stem.lower(): path for path in list_images(folder)} if folder else {}

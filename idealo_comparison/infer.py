@@ -17,7 +17,7 @@ from pathlib import Path
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser, write_labels
 from iqa.commands.terminal import load_quietly, run
-from iqa.labels.tid2013 import locate_ratings, read_ratings
+from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring.scorer import Scorer
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from iqa.commands.terminal import run
-from iqa.images.reading import read_image, sample_photograph
+from iqa.images.finding import sample_photograph
+from iqa.images.reading import read_image
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iqa.distortions.judge import Example, Judge, features, left_out
+from iqa.distortions.judge import Example, Judge, cross_validate, features
 from iqa.distortions.table import distort
 
 
@@ -22,7 +22,7 @@ def examples():
 
 
 def test_what_scenes_have_in_common_is_learnt_from_other_scenes(examples):
-    mos, judged, typical = left_out(examples)
+    mos, judged, typical = cross_validate(examples)
     assert len(mos) == len(examples)
     assert np.sqrt(np.mean((mos - judged) ** 2)) < 0.5 * np.sqrt(np.mean((mos - typical) ** 2))
 

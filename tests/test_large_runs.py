@@ -22,8 +22,7 @@ from AVA import infer_vanilla
 from iqa.errors import JournalError
 from iqa.evaluation.predictions import read_predictions
 from iqa.images import finding as inputs
-from iqa.images.finding import named_images
-from iqa.images.reading import images_below
+from iqa.images.finding import images_below, named_images
 from iqa.scoring.journal import Image, Journal
 from TID2013_regression import infer_regression
 
@@ -80,7 +79,7 @@ def test_patterns_that_the_shell_left_are_looked_for(pictures):
     found = named_images([f"{pictures}/**/*.png"])
     assert {name for name, _ in names(found, pictures)} == {"a/z.png", "b.png", "é\n&<.png"}
     ((path, reason),) = named_images([f"{pictures}/*.tif"])
-    assert (path.name, reason) == ("*.tif", "no image is called so")
+    assert (path.name, reason) == ("*.tif", "no file matches this pattern")
     (pictures / "circle").symlink_to(pictures)
     assert len(list(named_images([f"{pictures}/**"]))) == 5  # notes.txt too: a pattern is taken at its word
     assert [name for name, _ in names(named_images([f"{pictures}/a*"]), pictures)] == ["a/c/y.PNG", "a/z.png"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny_training import SIZE, centre, make_ladders
 
-from iqa.images.reading import random_patch, read_image
-from iqa.labels.tid2013 import RatedImage
+from iqa.images.geometry import random_patch
+from iqa.images.reading import read_image
+from iqa.labels.ratings import RatedImage
 from iqa.training.batches import Evaluation, Ladders, Photographs, usable
 
 

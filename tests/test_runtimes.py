@@ -9,7 +9,7 @@ import pytest
 
 from iqa.cards import card_of
 from iqa.errors import RuntimeUnavailable
-from iqa.images.reading import sample_photograph
+from iqa.images.finding import sample_photograph
 from iqa.models import export
 from iqa.scoring import runtimes
 from iqa.scoring.runtimes import FASTEST_FIRST, CompiledNetwork, cache_folder

@@ -14,9 +14,11 @@ from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
 from iqa.commands.infer import score_labelled
+from iqa.distortions.references import read_reference
 from iqa.evaluation.predictions import read_predictions
 from iqa.labels.opinions import Prediction
-from iqa.labels.tid2013 import LabelledImage, RatedImage, locate_ratings, read_order, read_ratings
+from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
+from iqa.labels.tid2013 import LabelledImage, read_order
 from TID2013_regression import (
     average_weights,
     fit_head,
@@ -429,7 +431,7 @@ def test_ladders_are_judged_by_how_people_scored_other_scenes(command, tmp_path,
     for scene in range(7, 13):
         coarse = rng.integers(0, 255, (8 * scene, 12 * scene, 3)).astype(np.uint8)
         Image.fromarray(coarse).resize((768, 512), Image.Resampling.BICUBIC).save(kodak / f"kodim{scene:02d}.png")
-        reference = make_images.read_reference(kodak, scene, {})
+        reference = read_reference(kodak, scene, {})
         for level in range(1, 6):
             Image.fromarray(make_ladders.distort(reference, 1, level)).save(tid / f"i{scene:02d}_01_{level}.png")
             lines.append(f"{6 - level + (scene - 9.5) / 4:.5f} i{scene:02d}_01_{level}.bmp\n")

@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from AVA import compare_with_teacher, make_training_set
-from AVA.make_training_set import LISTS, exposed, vary
-from iqa.images.reading import list_images, views
+from AVA.make_training_set import LISTS, vary
+from iqa.distortions.appearance import change_exposure
+from iqa.images.finding import list_images
+from iqa.images.geometry import views
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.percentiles import percentile
 
@@ -61,10 +63,10 @@ def test_every_variant_is_a_picture_that_a_patch_fits_into(photograph):
 
 
 def test_a_stop_doubles_linear_light(photograph):
-    assert np.array_equal(exposed(photograph, 0), photograph)
+    assert np.array_equal(change_exposure(photograph, 0), photograph)
     grey = np.full((1, 1, 3), 60, np.uint8)
-    assert exposed(grey, 1)[0, 0, 0] == round(60 * 2 ** (1 / 2.2))
-    assert exposed(np.full((1, 1, 3), 250, np.uint8), 1).max() == 255
+    assert change_exposure(grey, 1)[0, 0, 0] == round(60 * 2 ** (1 / 2.2))
+    assert change_exposure(np.full((1, 1, 3), 250, np.uint8), 1).max() == 255
 
 
 def test_views_are_the_picture_and_its_mirror_whole_and_cut(photograph):

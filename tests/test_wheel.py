@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iqa.images.reading import sample_photograph
+from iqa.images.finding import sample_photograph
 from TID2013_regression import infer_regression
 
 ROOT = Path(__file__).resolve().parent.parent

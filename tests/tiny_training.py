@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from iqa.commands.terminal import run
-from iqa.images.reading import centre_patch
+from iqa.images.geometry import centre_patch
 from iqa.labels.tid2013 import LabelledImage
 
 SIZE = 8

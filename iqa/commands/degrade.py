@@ -7,8 +7,8 @@ from iqa.commands.terminal import parser_of
 from iqa.distortions.table import everyday_ladders
 from iqa.errors import ImageError
 from iqa.files import printable
-from iqa.images.finding import named_images
-from iqa.images.reading import list_images, read_image
+from iqa.images.finding import list_images, named_images
+from iqa.images.reading import read_image
 
 
 def scene_parser(description, weights, crops=()):

@@ -18,8 +18,7 @@ import numpy as np
 from iqa.commands.terminal import load_quietly, natural, parser_of, positive, processors
 from iqa.errors import ImageError
 from iqa.files import printable, remove_leftovers, written_whole
-from iqa.images.finding import named_images
-from iqa.images.reading import images_below
+from iqa.images.finding import images_below, named_images
 from iqa.scoring.journal import Image, Journal
 from iqa.scoring.report import check_report, write_report
 from iqa.scoring.runtimes import RUNTIMES

@@ -10,7 +10,7 @@ from iqa.evaluation.metrics import distribution_agreement
 from iqa.evaluation.predictions import read_predictions
 from iqa.evaluation.tables import add_interval_options, print_intervals
 from iqa.files import written_whole
-from iqa.labels.tid2013 import check_apart, locate_ratings, oversample, read_ratings
+from iqa.labels.ratings import check_apart, locate_ratings, oversample, read_ratings
 
 # 0.75 as in NIMA. The noise is the original's 0.3 %, a share of the range of the pixels.
 DROPOUT, NOISE = 0.75, 0.003

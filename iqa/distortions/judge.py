@@ -9,13 +9,17 @@ says some of the rest. It is a ridge regression for each distortion, and good fo
 publish.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from iqa.distortions.table import LUMA
+from iqa.distortions.signal import LUMA, Pixels
+from iqa.errors import ImageError, LabelError
 from iqa.images.reading import read_image
+from iqa.labels.tid2013 import LabelledImage
 
 LEVELS = np.arange(1, 6)
 
@@ -35,11 +39,11 @@ class Example(NamedTuple):
     scene: str
     distortion: int
     level: int
-    features: np.ndarray
+    features: NDArray[np.float64]
     mos: float
 
 
-def features(reference, image):
+def features(reference: Pixels, image: Pixels) -> NDArray[np.float64]:
     """How an image differs from its original, and how busy and colourful that is.
 
     Args:
@@ -76,45 +80,65 @@ def features(reference, image):
     return np.array([np.log(max(number, 0) + floor) for number, floor in numbers])
 
 
-def examples_of(reference, images):
+def read_examples(reference: Pixels, images: Sequence[LabelledImage]) -> list[Example]:
     """The `Example` of each of the images of one scene.
 
     Args:
         reference: uint8 RGB (H, W, 3).
-        images: `iqa.labels.tid2013.LabelledImage` with paths.
+        images: with paths.
+
+    Raises:
+        ImageError: if an image cannot be read or is not of the reference's size; the message names it.
     """
-    return [Example(i.reference, i.distortion, i.level, features(reference, read_image(i.path)), i.mos) for i in images]
+    examples = []
+    for image in images:
+        assert image.path, image.name
+        try:
+            pixels = read_image(image.path)
+        except ImageError as error:
+            raise ImageError(f"{image.path}: {error}") from None
+        if pixels.shape != reference.shape:
+            sizes = ("{1}x{0}".format(*shape) for shape in (pixels.shape, reference.shape))
+            raise ImageError("{}: {} pixels, but its reference has {}".format(image.path, *sizes))
+        found = features(reference, pixels)
+        examples.append(Example(image.reference, image.distortion, image.level, found, image.mos))
+    return examples
 
 
-def _smooth(plane, sigma=WINDOW):
-    return ndimage.gaussian_filter(plane, sigma)
+def _smooth(plane: NDArray[np.float64], sigma: float = WINDOW) -> NDArray[np.float64]:
+    smooth: NDArray[np.float64] = ndimage.gaussian_filter(plane, sigma)
+    return smooth
 
 
-def _gradient(plane):
+def _gradient(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     blurred = _smooth(plane, 0.7)
-    return np.hypot(ndimage.prewitt(blurred, 0), ndimage.prewitt(blurred, 1)) / 3
+    gradient: NDArray[np.float64] = np.hypot(ndimage.prewitt(blurred, 0), ndimage.prewitt(blurred, 1)) / 3
+    return gradient
 
 
 class Judge:
     """Scores distorted pictures by examples.
 
     Args:
-        examples: a list of `Example`, of every distortion that will be asked for all levels 1-5.
+        examples: of every distortion that will be asked for, at all levels 1-5.
+
+    Raises:
+        LabelError: if a distortion has no example at one of the levels.
     """
 
-    def __init__(self, examples):
+    def __init__(self, examples: Sequence[Example]) -> None:
         self._models = {
             distortion: _Distortion([example for example in examples if example.distortion == distortion])
             for distortion in sorted({example.distortion for example in examples})
         }
 
-    def score(self, distortion, level, found):
+    def score(self, distortion: int, level: float, found: NDArray[np.float64]) -> tuple[float, float]:
         """(score, typical score) of one picture at a level of 1-5 by its `features`."""
-        model = self._models[distortion]
+        model = self._model(distortion)
         (typical,) = model.typical([level])
-        return typical + model.corrections([level], found[None])[0], typical
+        return float(typical + model.corrections([level], found[None])[0]), float(typical)
 
-    def scores(self, distortion, levels, found):
+    def scores(self, distortion: int, levels: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
         """The scores of one picture at rising levels of a distortion.
 
         Args:
@@ -124,8 +148,11 @@ class Judge:
 
         Returns:
             float64 (n,), 0-9. Where the typical score falls from one level to the next, these do not rise.
+
+        Raises:
+            LabelError: if there are no examples of the distortion.
         """
-        model, levels = self._models[distortion], np.asarray(levels, np.float64)
+        model, levels = self._model(distortion), np.asarray(levels, np.float64)
         typical = model.typical(levels)
         # Below level 1 there are no examples: a correction that grows from nothing up to that of the next level.
         corrections = model.corrections(np.maximum(levels, 1), np.asarray(found))
@@ -139,13 +166,21 @@ class Judge:
                 scores[step] = min(scores[step], scores[step - 1])
         return np.clip(scores, 0, 9)
 
+    def _model(self, distortion: int) -> "_Distortion":
+        if distortion not in self._models:
+            raise LabelError(f"no example of distortion {distortion} to judge by")
+        return self._models[distortion]
+
 
 class _Distortion:
     """A ridge regression of what is left of the score, from what is left of the features, of their means at the level."""
 
-    def __init__(self, examples):
+    def __init__(self, examples: Sequence[Example]) -> None:
         levels = np.array([example.level for example in examples])
         found, mos = np.array([example.features for example in examples]), np.array([example.mos for example in examples])
+        missing = set(range(1, 6)) - set(levels.tolist())
+        if missing:
+            raise LabelError(f"no example of distortion {examples[0].distortion} at level {min(missing)} to judge by")
         self._features = np.array([found[levels == level].mean(axis=0) for level in LEVELS])
         self._mos = np.array([mos[levels == level].mean() for level in LEVELS])
         rest = found - self._features[levels - 1]
@@ -155,21 +190,30 @@ class _Distortion:
         matrix = inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1])
         self._weights = np.linalg.solve(matrix, inputs.T @ (mos - self._mos[levels - 1]))
 
-    def _inputs(self, rest, levels):
+    def _inputs(self, rest: NDArray[np.float64], levels: ArrayLike) -> NDArray[np.float64]:
         rest = rest / self._scale
         return np.hstack([rest, rest * (np.asarray(levels)[:, None] - 3) / 2])
 
-    def typical(self, levels):
+    def typical(self, levels: ArrayLike) -> NDArray[np.float64]:
+        """The typical scores at levels from 0, an untouched picture, to 5, (n,)."""
         return np.interp(levels, [0, *LEVELS], [UNTOUCHED_MOS, *self._mos])
 
-    def corrections(self, levels, found):
+    def corrections(self, levels: ArrayLike, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What to add to the typical scores of pictures at levels of 1-5 by their `features`, (n, 8) -> (n,)."""
         usual = np.stack([np.interp(levels, LEVELS, column) for column in self._features.T], axis=1)
         # What lies outside the examples counts as the outermost of them.
-        return self._inputs(np.clip(found - usual, self._lowest, self._highest), levels) @ self._weights
+        corrections: NDArray[np.float64] = (
+            self._inputs(np.clip(found - usual, self._lowest, self._highest), levels) @ self._weights
+        )
+        return corrections
 
 
-def left_out(examples, parts=6):
+def cross_validate(
+    examples: Sequence[Example], parts: int = 6
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """How good a judge is: its scores of scenes that it has not seen.
+
+    The scenes are left out in `parts` groups, one after the other.
 
     Returns:
         (mos, judged, typical): float64 (N,) each, in the order of the scenes.
@@ -179,4 +223,5 @@ def left_out(examples, parts=6):
     for part in np.array_split(scenes, parts):
         judge = Judge([example for example in examples if example.scene not in part])
         rows += [(e.mos, *judge.score(e.distortion, e.level, e.features)) for e in examples if e.scene in part]
-    return np.array(rows).T
+    mos, judged, typical = np.array(rows).T
+    return mos, judged, typical

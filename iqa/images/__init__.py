@@ -1,0 +1,8 @@
+"""From a file or folder to pixels, and from pixels to what a network sees.
+
+- `reading`: `read_image`, `read_resized`, `thumbnail`: any image file -> RGB uint8.
+- `geometry`: `Geometry`, what a network sees of a picture; patches, grids, `resize`, `views`.
+- `finding`: `named_images`, `list_images`, `images_below`: which files are meant; `sample_photograph`.
+
+Importing this package loads none of them.
+"""

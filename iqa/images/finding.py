@@ -1,22 +1,32 @@
-"""The images that were meant: files, folders, patterns and lists of paths -> one path after the other, however many."""
+"""Which images are meant: files, folders, patterns and lists of paths -> one path after the other, however many."""
 
 import fnmatch
 import glob
 import os
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from iqa.images.reading import files_below, images_below, sample_photograph
+from iqa.errors import ImageError
+
+#: What is looked for in a folder; a file that is named itself is read whatever its suffix.
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")
+)
+
+#: A path, and None or the reason why there is no image.
+Found = tuple[Path, str | None]
 
 
-def named_images(named, lists=()):
-    """The images behind what was named on a command line.
+def named_images(named: Sequence[str | os.PathLike[str]], lists: Sequence[str | os.PathLike[str]] = ()) -> Iterator[Found]:
+    """The images that were named on a command line.
 
     Args:
         named: files, which are taken whatever their suffix; folders, for what is below them; or patterns such as
-            `photos/**/*.jpg`, for those that their shell has not expanded. Nothing at all means the sample photograph,
-            which is announced on stderr.
-        lists: files of paths, one a line, or "-" for stdin; see `listed`.
+            `photos/**/*.jpg` that the shell has not expanded. If nothing is named, the sample photograph is taken, and
+            stderr says so.
+        lists: files of paths, or "-" for stdin; see `read_list`.
 
     Yields:
         (path, None), or (path, reason) for what holds no image.
@@ -26,21 +36,22 @@ def named_images(named, lists=()):
         print(f"no image named: taking {sample.name}, the photograph that matplotlib ships", file=sys.stderr)
         yield sample, None
     for name in named:
-        yield from _meant(name)
+        yield from _find(name)
     for file in lists:
         try:
-            for name in listed(file):
-                yield from _meant(name)
+            for name in read_list(file):
+                yield from _find(name)
         except OSError as error:
             yield Path(file), f"the list cannot be read ({error.strerror})"
 
 
-def _meant(name):
+def _find(name: str | os.PathLike[str]) -> Iterator[Found]:
     name = str(name)
+    found: Iterable[Found]
     if os.path.isdir(name):
         found, reason = images_below(name), "a folder without images"
     elif not os.path.lexists(name) and glob.has_magic(name):
-        found, reason = _matching(name), "no image is called so"
+        found, reason = _match(name), "no file matches this pattern"
     else:
         yield Path(name), None
         return
@@ -52,7 +63,7 @@ def _meant(name):
         yield Path(name), reason
 
 
-def _matching(pattern):
+def _match(pattern: str) -> Iterator[Found]:
     """What a pattern stands for; `**` is any number of folders, of which linked ones are not entered."""
     parts = Path(pattern).parts
     if "**" not in parts:
@@ -65,7 +76,7 @@ def _matching(pattern):
             yield Path(path), reason
 
 
-def _fits(names, parts):
+def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     if not parts or not names:
         return not parts and not names
     if parts[0] == "**":
@@ -73,12 +84,12 @@ def _fits(names, parts):
     return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
-def listed(file):
+def read_list(file: str | os.PathLike[str]) -> Iterator[str]:
     """The paths in a file, or in stdin for "-": one a line, in whatever encoding the file system has.
 
-    `find -print0` separates them by zero bytes, because a name may hold a line's end; so may a list.
+    A name may hold a newline, so `find -print0` separates names by zero bytes; such a list is read too.
     """
-    stream = sys.stdin.buffer if str(file) == "-" else open(file, "rb")  # noqa: SIM115, closed below
+    stream: BinaryIO = sys.stdin.buffer if str(file) == "-" else open(file, "rb")  # noqa: SIM115, closed below
     try:
         ahead = stream.peek(1 << 16) if hasattr(stream, "peek") else b""
         for line in _split(stream, b"\0" if b"\0" in ahead else b"\n"):
@@ -89,9 +100,57 @@ def listed(file):
             stream.close()
 
 
-def _split(stream, separator):
+def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
     rest = b""
     while chunk := stream.read(1 << 16):
         *whole, rest = (rest + chunk).split(separator)
         yield from (line.removesuffix(b"\r") if separator == b"\n" else line for line in whole)
     yield rest.removesuffix(b"\r") if separator == b"\n" else rest
+
+
+def images_below(folder: str | os.PathLike[str]) -> Iterator[Found]:
+    """The image files below a folder, by suffix, in the order of their paths; linked folders are not entered.
+
+    Yields:
+        (path, None), or (path, reason) for a folder that cannot be read.
+    """
+    for path, reason in files_below(folder):
+        if reason or os.path.splitext(path)[1].lower() in SUFFIXES:
+            yield Path(path), reason
+
+
+def files_below(folder: str | os.PathLike[str]) -> Iterator[tuple[str, str | None]]:
+    """All files below a folder, in the order and form of `images_below`, but as text."""
+    try:
+        with os.scandir(folder) as found:
+            # Names alone, not entries: a folder may hold a million.
+            names = [f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found]
+    except OSError as error:
+        yield os.fspath(folder), f"the folder cannot be read ({error.strerror})"
+        return
+    for name in sorted(names, key=lambda name: name.removesuffix("/")):
+        path = os.path.join(folder, name.removesuffix("/"))
+        if name.endswith("/"):
+            yield from files_below(path)
+        elif os.path.isfile(path):  # and no link that goes in circles
+            yield path, None
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """`images_below` as a list of paths.
+
+    Raises:
+        ImageError: if a folder cannot be read.
+    """
+    found = list(images_below(folder))
+    for path, reason in found:
+        if reason:
+            raise ImageError(f"{path}: {reason}")
+    return [path for path, _ in found]
+
+
+def sample_photograph() -> Path:
+    """The path of the photograph that matplotlib ships (Grace Hopper, 1984, 512x600, public domain)."""
+    from matplotlib.cbook import get_sample_data
+
+    return Path(get_sample_data("grace_hopper.jpg", asfileobj=False))

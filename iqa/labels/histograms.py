@@ -5,51 +5,80 @@ A histogram is an array (..., bins) of shares; its bins have centres, by default
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from iqa.errors import LabelError
 
 
-def centres(bins, low=1.0, high=None):
+def centres(bins: int, low: float = 1.0, high: float | None = None) -> NDArray[np.float64]:
     """The centres of `bins` bins, evenly spaced from `low` to `high` (default: `bins`), float64 (bins,)."""
     return np.linspace(low, bins if high is None else high, bins)
 
 
-def normalise(histogram):
+def normalise(histogram: ArrayLike) -> NDArray[np.float64]:
     """Divide by the sum over the last axis, so that the shares add to 1.
 
     Raises:
-        ValueError: if a histogram is negative anywhere, not finite, or empty.
+        LabelError: if a histogram is negative anywhere, not finite, or empty.
+
+    >>> normalise([1, 3]).tolist()
+    [0.25, 0.75]
     """
-    histogram = np.asarray(histogram, np.float64)
-    total = histogram.sum(axis=-1, keepdims=True)
-    if not np.all(np.isfinite(histogram)) or np.any(histogram < 0) or np.any(total <= 0):
-        raise ValueError("a histogram needs finite shares of 0 or more, and one above 0")
-    return histogram / total
+    shares = np.asarray(histogram, np.float64)
+    total = shares.sum(axis=-1, keepdims=True)
+    if not np.all(np.isfinite(shares)) or np.any(shares < 0) or np.any(total <= 0):
+        raise LabelError("a histogram needs finite shares of 0 or more, and one above 0")
+    return shares / total
 
 
-def mean(histogram, values=None):
+def mean(histogram: ArrayLike, values: ArrayLike | None = None) -> NDArray[np.float64]:
     """The mean score, (...,); `values` are the bin centres (default 1 ... bins).
 
     >>> float(mean([0, 0.5, 0.5, 0]))
     2.5
     """
-    histogram = np.asarray(histogram, np.float64)
-    return histogram @ (centres(histogram.shape[-1]) if values is None else np.asarray(values))
+    shares = np.asarray(histogram, np.float64)
+    means: NDArray[np.float64] = shares @ (centres(shares.shape[-1]) if values is None else np.asarray(values))
+    return means
 
 
-def mean_scores(scores):
-    """Of histograms (N, bins) the means; scores (N,) as they are: float64 (N,)."""
+def mean_scores(scores: ArrayLike) -> NDArray[np.float64]:
+    """The means of histograms (N, bins), or scores (N,) as they are: float64 (N,)."""
     scores = np.asarray(scores, np.float64)
     return mean(scores) if scores.ndim == 2 else scores
 
 
-def std(histogram, values=None):
+def std(histogram: ArrayLike, values: ArrayLike | None = None) -> NDArray[np.float64]:
     """The standard deviation of the scores, (...,), in units of the score."""
-    histogram = np.asarray(histogram, np.float64)
-    values = centres(histogram.shape[-1]) if values is None else np.asarray(values)
-    deviation = values - mean(histogram, values)[..., None]
-    return np.sqrt(np.sum(histogram * deviation**2, axis=-1))
+    shares = np.asarray(histogram, np.float64)
+    values = centres(shares.shape[-1]) if values is None else np.asarray(values)
+    deviation = values - mean(shares, values)[..., None]
+    deviations: NDArray[np.float64] = np.sqrt(np.sum(shares * deviation**2, axis=-1))
+    return deviations
 
 
-def normal_histogram(mos, deviation, values):
+def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> NDArray[np.float64]:
+    """Move shares to other bins: each goes to the two nearest, in the ratio that keeps its mean.
+
+    Args:
+        shares: (bins,).
+        values: what each of them stands for, (bins,), within the first and the last of `onto`.
+        onto: rising bin centres, (others,).
+
+    Returns:
+        float64 (others,), with the same sum and the same mean.
+
+    >>> rebin([1, 1], [1, 2.25], onto=[1, 2, 3]).tolist()
+    [1.0, 0.75, 0.25]
+    """
+    onto = np.asarray(onto, np.float64)
+    # Column b of the identity, interpolated at the values, is what each of them gives to bin b.
+    given = np.stack([np.interp(np.asarray(values, np.float64), onto, row) for row in np.eye(len(onto))], axis=-1)
+    moved: NDArray[np.float64] = np.asarray(shares, np.float64) @ given
+    return moved
+
+
+def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The normal distribution of a mean opinion score, cut into bins around `values` and normalised.
 
     Args:
@@ -59,16 +88,19 @@ def normal_histogram(mos, deviation, values):
 
     Returns:
         float64 (..., bins).
+
+    Raises:
+        LabelError: if a deviation is not above 0, or a score lies so far outside that no bin gets a share.
     """
     width = values[1] - values[0]
     edges = np.concatenate([values - width / 2, values[-1:] + width / 2])
-    mos, deviation = (np.asarray(x, np.float64)[..., None] for x in (mos, deviation))
-    if np.any(deviation <= 0):
-        raise ValueError("a standard deviation must be above 0")
-    return normalise(np.diff(scipy.stats.norm.cdf(edges, mos, deviation), axis=-1))
+    mean, std = (np.asarray(x, np.float64)[..., None] for x in (mos, deviation))
+    if not np.all(std > 0):
+        raise LabelError("a standard deviation must be above 0")
+    return normalise(np.diff(scipy.stats.norm.cdf(edges, mean, std), axis=-1))
 
 
-def maximum_entropy_histogram(mos, values):
+def maximum_entropy_histogram(mos: float, values: ArrayLike) -> NDArray[np.float64]:
     """The histogram of greatest entropy that has a given mean: p_i proportional to exp(lambda v_i) (Jaynes 1957).
 
     Args:
@@ -76,16 +108,17 @@ def maximum_entropy_histogram(mos, values):
         values: bin centres, (bins,).
 
     Raises:
-        ValueError: if no such histogram exists.
+        LabelError: if no such histogram exists.
     """
     values = np.asarray(values, np.float64)
     if not values.min() < mos < values.max():
-        raise ValueError(f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose")
+        raise LabelError(f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose")
 
-    def excess(rate):
-        return scipy.special.softmax(rate * values) @ values - mos
+    def excess(rate: float) -> float:
+        return float(scipy.special.softmax(rate * values) @ values - mos)
 
     limit = 1.0
     while excess(-limit) > 0 or excess(limit) < 0:
         limit *= 2
-    return scipy.special.softmax(scipy.optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14) * values)
+    rate = scipy.optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14)
+    return np.asarray(scipy.special.softmax(rate * values))

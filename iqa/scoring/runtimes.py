@@ -201,7 +201,9 @@ def _read_probe(path):
 
 
 def _write(file, probe, format, weights, card):
-    from iqa.images.reading import read_image, resize, sample_photograph
+    from iqa.images.finding import sample_photograph
+    from iqa.images.geometry import resize
+    from iqa.images.reading import read_image
     from iqa.models.networks import network_of
 
     model = network_of(card, weights)

@@ -12,9 +12,9 @@ from itertools import chain, islice
 import numpy as np
 
 from iqa.cards import card_for, card_of, sha256, weights_file
+from iqa.errors import CardError, ImageError
 from iqa.images.geometry import Geometry
 from iqa.labels.opinions import Prediction
-from iqa.errors import CardError, ImageError
 from iqa.scoring.runtimes import open_network
 
 

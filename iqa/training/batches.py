@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from iqa.errors import ImageError
 from iqa.files import written_whole
-from iqa.images.reading import random_patches, read_image
+from iqa.images.geometry import random_patches
+from iqa.images.reading import read_image
 
 
 @functools.cache

@@ -1,0 +1,106 @@
+"""What the distortions share: colour spaces, PSNR, the block transform, a search for a strength."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+#: A picture, uint8 RGB (H, W, 3), and planes of floating point numbers, (H, W, C).
+Pixels: TypeAlias = NDArray[np.uint8]
+Planes: TypeAlias = NDArray[np.float64]
+
+#: The share of red, green and blue in the luma.
+LUMA = np.array([0.299, 0.587, 0.114])
+
+# ITU-R BT.601, full range, without the offset of 128 on the chroma.
+RGB_TO_YCC = np.array([LUMA, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+YCC_TO_RGB = np.linalg.inv(RGB_TO_YCC)
+
+#: Pixels in a side of a block, as in JPEG.
+BLOCK = 8
+
+
+def to_uint8(image: NDArray[Any]) -> Pixels:
+    """Round to the nearest grey level and clip to 0-255."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def to_ycc(image: NDArray[Any]) -> Planes:
+    """RGB 0-255 (H, W, 3) -> float luma 0-255 and chroma -128..128, in one (H, W, 3) array."""
+    return image @ RGB_TO_YCC.T
+
+
+def to_rgb(ycc: Planes) -> Pixels:
+    """The inverse of `to_ycc`, rounded and clipped to uint8."""
+    return to_uint8(ycc @ YCC_TO_RGB.T)
+
+
+def psnr_luma(reference: Pixels, image: Pixels) -> float:
+    """Peak signal-to-noise ratio of the studio-range luma (16-235), the figure that TID2013 publishes.
+
+    Args:
+        reference, image: uint8 RGB arrays of one shape.
+
+    Returns:
+        Decibels relative to a peak of 255; `inf` for equal luma. Full-range luma gives 1.32 dB less.
+    """
+    difference = (reference.astype(np.float64) - image) @ LUMA * (219 / 255)
+    error = np.mean(difference**2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def block_dct(planes: Planes) -> Planes:
+    """(H, W, C) -> orthonormal DCT of its 8x8 blocks, (H/8, 8, W/8, 8, C), the edges repeated to whole blocks."""
+    height, width, channels = planes.shape
+    padded = np.pad(planes, ((0, -height % BLOCK), (0, -width % BLOCK), (0, 0)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK, channels)
+    return scipy.fft.dctn(blocks, axes=(1, 3), norm="ortho")
+
+
+def inverse_block_dct(coefficients: Planes, shape: tuple[int, ...]) -> Planes:
+    """The inverse of `block_dct`, cut to `shape`."""
+    blocks = scipy.fft.idctn(coefficients, axes=(1, 3), norm="ortho")
+    rows, _, columns, _, channels = blocks.shape
+    return blocks.reshape(rows * BLOCK, columns * BLOCK, channels)[: shape[0], : shape[1]]
+
+
+def dct_denoise(image: Planes, threshold: float) -> Planes:
+    """Sliding-window DCT denoising: hard threshold in 8x8 blocks, averaged over four positions of the grid."""
+    total = np.zeros(image.shape)
+    for top, left in ((0, 0), (0, 4), (4, 0), (4, 4)):
+        shifted = np.pad(image, ((top, 0), (left, 0), (0, 0)), mode="reflect")
+        coefficients = block_dct(shifted)
+        coefficients[np.abs(coefficients) < threshold] = 0
+        total += inverse_block_dct(coefficients, shifted.shape)[top:, left:]
+    return total / 4
+
+
+def scale_to_rms(noise: Planes, rms: float) -> Planes:
+    """Noise multiplied so that its root mean square is `rms`."""
+    return noise * (rms / np.sqrt(np.mean(noise**2)))
+
+
+def distort_to_psnr(
+    image: Pixels, distort: Callable[[float], Pixels], psnr: float, weak: float, strong: float, steps: int = 10
+) -> Pixels:
+    """What `distort` makes of an image at the strength that comes nearest to a luma PSNR.
+
+    Args:
+        distort: function of a strength; a greater strength must not raise the PSNR.
+        weak, strong: the strengths to search between, by bisection of their logarithm.
+        steps: how many strengths are tried at most.
+    """
+    best: tuple[float, Pixels] | None = None
+    for _ in range(steps):
+        strength = float(np.sqrt(weak * strong))
+        candidate = distort(strength)
+        found = psnr_luma(image, candidate)
+        if best is None or abs(found - psnr) < best[0]:
+            best = abs(found - psnr), candidate
+        if best[0] < 0.05:
+            break
+        weak, strong = (strength, strong) if found > psnr else (weak, strength)
+    assert best
+    return best[1]
