@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from iqa.errors import WeightsError
-from iqa.images.reading import list_images
+from iqa.images.finding import list_images
 from iqa.models.backbones import build_backbone
 from iqa.models.torchvision import load_torchvision, read_torch_tensors
 
