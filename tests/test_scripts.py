@@ -553,6 +553,68 @@ def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, pho
     assert isinstance(infer_regression.infer(photograph, infer_regression.load(tmp_path / "mean.weights.h5")), float)
 
 
+@pytest.fixture
+def two_epochs(weights, tmp_path):
+    """Two epochs of runs of their own, each with its best.json; change(fact, part) rewrites the card of the second."""
+    import shutil
+    from dataclasses import replace
+
+    from iqa.cards import card_of, read_card
+    from iqa.files import write_json
+
+    epochs = [tmp_path / run / "epoch-001.weights.h5" for run in ("first", "second")]
+    for epoch in epochs:
+        epoch.parent.mkdir()
+        shutil.copy(weights, epoch)
+        shutil.copy(card_of(weights), epoch.with_name("best.json"))
+
+    def change(**parts):
+        card = read_card(card_of(weights))
+        changed = {name: replace(getattr(card, name), **facts) for name, facts in parts.items()}
+        write_json(epochs[1].with_name("best.json"), replace(card, **changed).to_json())
+
+    return epochs, change
+
+
+@pytest.mark.parametrize(
+    "part, fact, value",
+    [
+        ("backbone", "padding", "symmetric"),
+        ("backbone", "normalisation", "imagenet"),
+        ("head", "levels", ("block_1_expand_relu",)),
+        ("geometry", "multiple", 16),
+    ],
+)
+def test_epochs_of_different_networks_are_not_averaged(command, two_epochs, tmp_path, part, fact, value):
+    epochs, change = two_epochs
+    change(**{part: {fact: value}})
+    code, _, err = command(average_weights, *epochs, "--out", tmp_path / "mean.weights.h5")
+    assert code == 2
+    assert f"{epochs[1].with_name('best.json')}: {part}.{fact} is {value!r}" in err
+    assert not (tmp_path / "mean.weights.h5").exists()
+
+
+def test_a_checkpoint_of_other_shapes_is_named_and_not_averaged(command, two_epochs, tmp_path):
+    import keras
+
+    epochs, change = two_epochs
+    change(backbone={"noise": 0.1}, head={"dropout": 0.5})  # which matter in training alone
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save_weights(epochs[1])
+    code, _, err = command(average_weights, *epochs, "--out", tmp_path / "mean.weights.h5")
+    assert code == 2
+    assert f"{epochs[1]}: not the weights of this model" in err
+    assert not (tmp_path / "mean.weights.h5").exists()
+
+
+def test_an_average_is_not_written_over_one_of_its_epochs(command, two_epochs):
+    epochs, _ = two_epochs
+    before = epochs[0].read_bytes()
+    code, _, err = command(average_weights, *epochs, "--out", epochs[0])
+    assert code == 2
+    assert "would be overwritten" in err
+    assert epochs[0].read_bytes() == before
+
+
 def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photograph, monkeypatch):
     from PIL import Image
 

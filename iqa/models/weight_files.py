@@ -78,14 +78,25 @@ def without_optimizer(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, model.outputs, name=model.name)
 
 
-def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
-    """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
+def check_name(path: str | PathLike[str]) -> None:
+    """Make sure that weights can be saved under a name, before the work of making them.
 
     Raises:
-        OutputError: if the name does not end in `.weights.h5`, which Keras needs.
+        OutputError: if it does not end in `.weights.h5`, which Keras needs.
     """
     if not str(path).endswith(".weights.h5"):
         raise OutputError(f"{path}: weights are written to a name like {Path(path).stem or 'model'}.weights.h5")
+
+
+def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
+    """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
+
+    The card no longer names compiled files: those are of other weights.
+
+    Raises:
+        OutputError: see `check_name`.
+    """
+    check_name(path)
     with temporary_beside(path, durable=True) as file:
         without_optimizer(model).save_weights(file)
-    write_json(card_of(path), replace(card, sha256=sha256(path)).to_json(), durable=True)
+    write_json(card_of(path), replace(card, sha256=sha256(path), compiled={}).to_json(), durable=True)
