@@ -615,6 +615,16 @@ def test_an_average_is_not_written_over_one_of_its_epochs(command, two_epochs):
     assert epochs[0].read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "name, reason", [("ava_vanilla", "a histogram network of whole pictures"), ("no_such", "there is no such file")]
+)
+def test_a_head_is_fitted_to_a_regression_network_alone(command, labelled, tmp_path, name, reason):
+    arguments = ["--images", labelled, "--weights", name, "--out", tmp_path / "fitted.weights.h5"]
+    code, _, err = command(fit_head, *arguments)
+    assert code == 2
+    assert reason in err
+
+
 def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photograph, monkeypatch):
     from PIL import Image
 
