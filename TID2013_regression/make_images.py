@@ -109,7 +109,7 @@ def main():
         file.write("".join(rows).encode())
     print_psnr(found, published)
     if arguments.figure:
-        from iqa.evaluation.plots import contact_sheet
+        from iqa.evaluation.plots import draw_contact_sheet
 
         rows = {
             f"{d.number} {d.name}": [
@@ -118,7 +118,7 @@ def main():
             ]
             for d in DISTORTIONS.values()
         }
-        contact_sheet(rows, [f"level {level}" for level in LEVELS], arguments.figure)
+        draw_contact_sheet(rows, [f"level {level}" for level in LEVELS], arguments.figure)
     print(f"{5 * len(tasks)} images of {len(numbers)} references in {arguments.out}")
     return 0
 

@@ -25,7 +25,7 @@ from iqa.distortions.judge import UNTOUCHED_MOS, Judge, cross_validate, features
 from iqa.distortions.references import read_crops, read_reference
 from iqa.distortions.table import DISTORTIONS, distort, random_levels
 from iqa.errors import ImageError
-from iqa.evaluation.metrics import correlations
+from iqa.evaluation.metrics import correlate
 from iqa.files import remove_leftovers, written_whole
 from iqa.images.finding import list_images
 from iqa.images.geometry import random_patch
@@ -77,7 +77,7 @@ def make_judge(folder, references, labels, workers):
         raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
     examples = [example for scene in found for example in scene]
     mos, judged, typical = cross_validate(examples)
-    with_differences, alone = (correlations(mos, scores)[0] for scores in (judged, typical))
+    with_differences, alone = (correlate(mos, scores)[0] for scores in (judged, typical))
     print(f"scenes left out: LCC {with_differences:.3f} with the differences, {alone:.3f} typical scores alone")
     return Judge(examples)
 

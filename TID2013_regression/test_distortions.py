@@ -12,42 +12,44 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.commands.degrade import print_curves, scene_parser, scene_series
+from iqa.commands.degrade import list_series, print_curves, scene_parser
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.table import everyday_ladders
-from iqa.evaluation.metrics import ordered_share
+from iqa.evaluation.metrics import share_in_order
 from iqa.images.geometry import CROPS
 from iqa.images.reading import read_image
-from TID2013_regression.infer_regression import WEIGHTS, load
+from iqa.scoring.scorer import Scorer
+
+WEIGHTS = "tid2013_regression"
 
 
-def print_shares(scorer, folder, names):
+def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
     """Print, for each everyday distortion, the share of neighbouring steps whose score falls."""
     from tqdm import tqdm
 
-    scores = {}
+    scores: dict[str, list[list[float]]] = {}
     for name in tqdm(names, unit="photograph"):
         for title, steps in everyday_ladders(read_image(folder / name)).items():
             scores.setdefault(title, []).append([scorer.score(image).score for _, image in steps])
-    shares = {title: ordered_share(rows) for title, rows in scores.items()}
+    shares = {title: share_in_order(rows) for title, rows in scores.items()}
     for title, rows in scores.items():
         means = " ".join(f"{score:.2f}" for score in np.mean(rows, axis=0))
         print(f"{title:12s} {shares[title]:.4f} of {len(rows) * (len(rows[0]) - 1)} pairs in order; mean scores {means}")
     print(f"{'mean':12s} {np.mean(list(shares.values())):.4f}")
 
 
-def main():
+def main() -> int:
     parser = scene_parser(__doc__, WEIGHTS, CROPS)
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
     parser.add_argument("--list", type=Path, help="file of their names, one a line")
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
-    scorer = load_quietly(lambda: load(arguments.weights, arguments.crop))
+    scorer = load_quietly(lambda: Scorer(arguments.weights, arguments.crop))
     if arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
         return 0
-    return print_curves(scene_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
+    return print_curves(list_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
 
 
 if __name__ == "__main__":

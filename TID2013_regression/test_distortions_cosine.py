@@ -9,35 +9,24 @@ A row a picture: its score and the cosine distance of its features from those of
 
 from scipy.spatial.distance import cosine
 
-from iqa.commands.degrade import scene_parser, scene_series, score_steps
+from iqa.commands.degrade import list_series, print_curves, scene_parser
 from iqa.commands.terminal import load_quietly, run
-from iqa.errors import ImageError
-from iqa.files import printable
 from iqa.images.geometry import CROPS
-from TID2013_regression.infer_regression import WEIGHTS, load
+from iqa.labels.opinions import Prediction
+from iqa.scoring.scorer import Scorer
+
+WEIGHTS = "tid2013_regression"
 
 
-def main():
-    parser = scene_parser(__doc__, WEIGHTS, CROPS)
-    arguments = parser.parse_args()
-    scorer = load_quietly(lambda: load(arguments.weights, arguments.crop))
-    curves, refused = {}, 0
-    for title, steps in scene_series(arguments.scene).items():
-        print(f"{title}:")
-        scored, bad = score_steps(scorer, steps)
-        refused += bad
-        undistorted = printable(steps[0][0])
-        if not scored or scored[0][0] != undistorted:
-            raise ImageError(f"{undistorted}: without the undistorted picture there is no distance from it")
-        distances = [float(cosine(scored[0][1].features, result.features)) for _, result in scored]
-        for (label, result), distance in zip(scored, distances):
-            print(f"file:{label}, score:{result.score:.6f}, cos: {distance:.6f}")
-        curves[title] = ([label for label, _ in scored], distances)
-    if arguments.figure:
-        from iqa.evaluation.plots import distortion_curves
+def measure_distance(undistorted: Prediction, distorted: Prediction) -> float:
+    return float(cosine(undistorted.features, distorted.features))
 
-        distortion_curves(curves, arguments.figure, ylabel="cosine distance of the features (0-2)")
-    return 1 if refused else 0
+
+def main() -> int:
+    arguments = scene_parser(__doc__, WEIGHTS, CROPS).parse_args()
+    scorer = load_quietly(lambda: Scorer(arguments.weights, arguments.crop))
+    scale = "cosine distance of the features (0-2)"
+    return print_curves(list_series(arguments.scene), scorer, arguments.figure, scale, measure_distance)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 
     python docs/make_figures.py
 
-Both come from the quantiles of AVA's test set that ship (`iqa/ava_quantiles.json`), and from nothing else:
+Both come from the quantiles of AVA's test set that ship (`iqa/labels/ava_quantiles.json`), and from nothing else:
 `one-picture.svg` is a simulation, of a model whose SRCC is 0.6 and of people who vote as they did on AVA.
 """
 
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 
-from iqa.evaluation.plots import distribution_curves, predictions_against_truth
+from iqa.evaluation.plots import draw_distributions, draw_predictions
 from iqa.labels.percentiles import quantiles
 
 HERE = Path(__file__).parent
@@ -19,7 +20,7 @@ SRCC = 0.6
 PICTURES = 25_000
 
 
-def simulated(seed=0):
+def simulate_scores(seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(people's means, a model's means) of `PICTURES` pictures, both spread as on AVA, with the SRCC asked for.
 
     Two normal variables of correlation 2 sin(pi SRCC / 6) have it (Pearson 1907); each is then given its own distribution,
@@ -28,14 +29,14 @@ def simulated(seed=0):
     rng = np.random.default_rng(seed)
     correlation = 2 * np.sin(np.pi * SRCC / 6)
     pair = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], PICTURES).T
-    return [
-        np.interp(100 * special.ndtr(side), np.arange(101), quantiles(of)) for side, of in zip(pair, ("rated", "predicted"))
-    ]
+    people, model = (100 * special.ndtr(side) for side in pair)
+    places = np.arange(101)
+    return np.interp(people, places, quantiles("rated")), np.interp(model, places, quantiles("predicted"))
 
 
-def main():
-    people, model = simulated()
-    print(f"one-picture.svg: {predictions_against_truth(people, model, HERE / 'one-picture.svg', 'AVA, 1-10')}")
+def main() -> None:
+    people, model = simulate_scores()
+    print(f"one-picture.svg: {draw_predictions(people, model, HERE / 'one-picture.svg', 'AVA, 1-10')}")
     print(f"SRCC {stats.spearmanr(people, model)[0]:.3f}, LCC {stats.pearsonr(people, model)[0]:.3f}")
     first, second = np.random.default_rng(1).permutation(PICTURES).reshape(2, -1)
     same = np.sign(people[first] - people[second]) == np.sign(model[first] - model[second])
@@ -54,7 +55,7 @@ def main():
         f"in their better half: {(people > np.median(people))[best[1]].mean():.2f}"
     )
     curves = {"people": quantiles("rated"), "idealo's model": quantiles("predicted")}
-    caption = distribution_curves(curves, HERE / "ordinary.svg", "mean score (AVA, 1-10)")
+    caption = draw_distributions(curves, HERE / "ordinary.svg", "mean score (AVA, 1-10)")
     print(f"ordinary.svg: {caption}")
     for score in (4.5, 5.0, 5.2, 5.5, 6.0):
         shares = [np.interp(score, quantiles(of), np.arange(101)) for of in ("rated", "predicted")]

@@ -1,4 +1,4 @@
-"""Is one model better than another? All metrics side by side, and whether their differences are real.
+"""Is one model better than another? All metrics side by side, and which of their differences are more than chance.
 
     python idealo_comparison/compare.py AVA/wtf_vanilla.mat AVA/wtf_patches.mat idealo_comparison/wtf_idealo_ava.mat
     python idealo_comparison/compare.py A.mat B.mat --figure differences.pdf --json comparison.json
@@ -6,23 +6,25 @@
 
 Images are matched by their ids; those that are not in all files are left out and counted. The intervals are percentiles of
 a bootstrap that resamples the images, the same for all models, so that those of the differences are paired; KRCC has its
-analytic one. For LCC and SRCC the Williams-Steiger test for correlations with the same labels stands beside. TID2013's 120
-versions of a scene are not independent: of them whole scenes are resampled.
+analytic one. A model "differs" from another in a metric if the p value, corrected for all the differences shown (Holm), is
+below 0.05. For LCC and SRCC the Williams-Steiger test for correlations with the same labels stands beside, uncorrected.
+TID2013's 120 versions of a scene are not independent: of them whole scenes are resampled.
 """
 
-import json
 import sys
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from iqa.commands.terminal import parser_of, positive, processors, run
-from iqa.evaluation.comparison import compare, matched
+from iqa.commands.terminal import parser_of, positive, run
+from iqa.environment import processors
+from iqa.evaluation.comparison import DIFFERS, Comparison, Difference, MatchedPredictions, compare_models, match_predictions
 from iqa.evaluation.tables import TITLES
-from iqa.files import written_whole
+from iqa.files import printable, write_json
 from iqa.labels.histograms import mean_scores
-from iqa.scoring.report import check_report, write_page
+from iqa.scoring.report import Picture, check_report, write_page
 
 #: The differences that the figure shows: all on scales that fit one axis.
 DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
@@ -31,52 +33,67 @@ DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
 MOST_SHOWN = 200
 
 
-def tables_of(found):
-    """What a comparison says as tables {title, head, rows}: the models side by side, then the differences of each pair."""
+def make_tables(found: Comparison) -> list[dict[str, Any]]:
+    """A comparison as tables {title, head, rows}: the models side by side, then the differences of each pair."""
     rows = [
-        [TITLES[name], *("{:.4f} ({:.4f} to {:.4f})".format(*of[name]) for of in found["models"].values())]
-        for name in next(iter(found["models"].values()))
+        [TITLES[name], *("{:.4f} ({:.4f} to {:.4f})".format(*of[name]) for of in found.models.values())]
+        for name in next(iter(found.models.values()))
     ]
-    title = f"{found['n']} images in all files; 95 % intervals from {found['resamples']} resamples of {found['resampled']}"
-    tables = [{"title": title, "head": ["", *found["models"]], "rows": rows}]
-    for first, second in combinations(found["models"], 2):
-        rows = []
-        for row in found["differences"]:
-            if (row["first"], row["second"]) == (first, second):
-                williams = f"t {row['williams_t']:.2f}, p {row['williams_p']:.2g}" if "williams_t" in row else ""
-                shown = f"{row['difference']:+.4f} ({row['lower']:+.4f} to {row['upper']:+.4f})"
-                rows.append([TITLES[row["metric"]], shown, row["verdict"], williams])
-        head = ["", "difference (95 %)", "", "Williams-Steiger"]
+    title = f"{found.n} images in all files; 95 % intervals from {found.resamples} resamples of {found.resampled}"
+    tables: list[dict[str, Any]] = [{"title": title, "head": ["", *found.models], "rows": rows}]
+    count = len(found.differences)
+    head = ["", "difference (95 %)", f"p (Holm, {count} differences)", "", "Williams-Steiger (uncorrected)"]
+    for first, second in combinations(found.models, 2):
+        rows = [format_difference(row) for row in found.differences if (row.first, row.second) == (first, second)]
         tables.append({"title": f"{first} less {second}", "head": head, "rows": rows})
     return tables
 
 
-def print_table(table):
+def format_difference(row: Difference) -> list[str]:
+    williams = f"t {row.williams_t:.2f}, p {row.williams_p:.2g}" if row.williams_t is not None else ""
+    shown = f"{row.difference:+.4f} ({row.lower:+.4f} to {row.upper:+.4f})"
+    return [TITLES[row.metric], shown, f"{row.p_holm:.2g}", row.verdict, williams]
+
+
+def print_table(table: dict[str, Any]) -> None:
     print(table["title"])
     rows = [table["head"], *table["rows"]]
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def disagreements(sides, ids, folder):
-    """The `MOST_SHOWN` images on which the mean scores of the models lie furthest apart, as `iqa.scoring.report.Picture`."""
+def draw_differences(found: Comparison, path: Path) -> None:
+    from iqa.evaluation.plots import draw_intervals
+
+    shown = [row for row in found.differences if row.metric in DRAWN]
+    labels = [f"{Path(row.first).stem} - {Path(row.second).stem}: {TITLES[row.metric]}" for row in shown]
+    values = [(row.difference, row.lower, row.upper) for row in shown]
+    draw_intervals(labels, values, [row.verdict == DIFFERS for row in shown], path)
+    print(
+        f"{path}: differences of the metrics on {found.n} images with paired 95 % intervals; right of 0 the first is "
+        f"higher. A filled dot: the models differ (p below 0.05, corrected for {len(found.differences)} differences)"
+    )
+
+
+def find_disagreements(matched: MatchedPredictions, folder: Path | None) -> list[Picture]:
+    """The `MOST_SHOWN` images on which the mean scores of the models lie furthest apart."""
     from iqa.images.finding import list_images
-    from iqa.scoring.report import Picture
 
     paths = {path.stem.lower(): path for path in list_images(folder)} if folder else {}
-    people = mean_scores(next(iter(sides.values()))[0])
-    models = {str(file): mean_scores(predictions) for file, (_, predictions) in sides.items()}
+    people = mean_scores(next(iter(matched.sides.values()))[0])
+    models = {file: mean_scores(predictions) for file, (_, predictions) in matched.sides.items()}
     apart = np.ptp(list(models.values()), axis=0)
     pictures = []
     for row in np.argsort(-apart, kind="stable")[:MOST_SHOWN]:
         values = {"disagreement": apart[row], **{name: of[row] for name, of in models.items()}, "people": people[row]}
-        histograms = {str(file): of[row] for file, (_, of) in sides.items() if of.ndim == 2}
-        pictures.append(Picture(ids[row], paths.get(ids[row]), values, histograms=histograms))
+        histograms = {file: of[row] for file, (_, of) in matched.sides.items() if of.ndim == 2}
+        image_id = matched.ids[row]
+        pictures.append(Picture(image_id, paths.get(image_id), values, histograms=histograms))
     return pictures
 
 
-def main():
+def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.mat")
     parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
@@ -89,30 +106,27 @@ def main():
     arguments = parser.parse_args()
     if len(set(arguments.files)) < 2:
         parser.error("a comparison needs two files of predictions")
+    if arguments.images and not arguments.report:
+        parser.error("--images is for the page of --report")
     if arguments.report:
         check_report(arguments.report)
-    sides, ids = matched(arguments.files)
-    found = compare(sides, ids, arguments.bootstrap)
-    tables = tables_of(found)
+    matched = match_predictions(arguments.files)
+    for file, (left, total, skipped) in matched.left_out.items():
+        if left:
+            more = f", {skipped} more were skipped when it was made" if skipped else ""
+            print(f"{printable(file)}: {left} of {total} images are not in all files{more}", file=sys.stderr)
+    found = compare_models(matched, arguments.bootstrap)
+    tables = make_tables(found)
     for number, table in enumerate(tables):
         print(end="\n" if number else "")
         print_table(table)
     if arguments.json:
-        with written_whole(arguments.json) as file:
-            file.write(json.dumps(found, indent=1).encode())
+        write_json(arguments.json, found.as_json())
     if arguments.figure:
-        from iqa.evaluation.plots import intervals as draw
-
-        shown = [row for row in found["differences"] if row["metric"] in DRAWN]
-        labels = [f"{Path(r['first']).stem} - {Path(r['second']).stem}: {TITLES[r['metric']]}" for r in shown]
-        draw(labels, [(r["difference"], r["lower"], r["upper"]) for r in shown], arguments.figure)
-        print(
-            f"{arguments.figure}: differences of the metrics on {found['n']} images with paired 95 % intervals; right of 0 "
-            "the first is higher, and where the dot is filled the interval excludes 0"
-        )
+        draw_differences(found, arguments.figure)
     if arguments.report:
-        pictures = disagreements(sides, ids, arguments.images)
-        lead = f"The {len(pictures)} of {len(ids)} pictures on which the mean scores of the models lie furthest apart."
+        pictures = find_disagreements(matched, arguments.images)
+        lead = f"The {len(pictures)} of {found.n} pictures on which the mean scores of the models lie furthest apart."
         write_page(arguments.report, pictures, "Where the models disagree", lead, processors(), tables=tables)
         print(f"{arguments.report}: a page to look at", file=sys.stderr)
     return 0

@@ -7,15 +7,16 @@
 A row a picture: its mean score, 1-10.
 """
 
-from idealo_comparison.infer import HINT, WEIGHTS, load
-from iqa.commands.degrade import print_curves, scene_parser, scene_series
+from iqa.commands.degrade import list_series, print_curves, scene_parser
 from iqa.commands.terminal import load_quietly, run
+from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
+from iqa.scoring.scorer import Scorer
 
 
-def main():
-    arguments = scene_parser(__doc__, WEIGHTS).parse_args()
-    scorer = load_quietly(lambda: load(arguments.weights), HINT)
-    return print_curves(scene_series(arguments.scene), scorer, arguments.figure, "mean score (1-10)")
+def main() -> int:
+    arguments = scene_parser(__doc__, AESTHETIC_WEIGHTS).parse_args()
+    scorer = load_quietly(lambda: Scorer(arguments.weights, head="histogram", cardless=AESTHETIC), HINT)
+    return print_curves(list_series(arguments.scene), scorer, arguments.figure, "mean score (1-10)")
 
 
 if __name__ == "__main__":

@@ -95,3 +95,29 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert (tmp_path / "f").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("shape, bins", [((2, 1), 1), ((2, 10), 10), ((1, 10), 10), ((1, 1), 1)])
+def test_predictions_that_matlab_has_saved_again_are_read(tmp_path, shape, bins):
+    # It drops trailing dimensions of 1.
+    count = shape[0]
+    labels = np.ones((1, count)) if bins == 1 else np.column_stack([np.arange(count), np.full((count, 10), 0.1)])
+    outputs = np.full(shape, 0.1, np.float32)
+    io.savemat(tmp_path / "p.mat", {"labels": labels, "predictions": outputs})
+    for asked in (bins, None):
+        read = read_predictions(tmp_path / "p.mat", asked)
+        assert read.predictions.shape == read.labels.shape == ((count,) if bins == 1 else (count, 10))
+
+
+def test_a_file_with_too_few_names_is_refused(tmp_path):
+    names = np.array(["a.png"], object)
+    io.savemat(tmp_path / "p.mat", {"labels": np.ones((1, 2)), "predictions": np.ones((2, 1, 1)), "filenames": names})
+    with pytest.raises(PredictionsError, match="1 file names for 2 images"):
+        read_predictions(tmp_path / "p.mat")
+
+
+@pytest.mark.parametrize("value", [np.array([[1 + 2j, 3]]), np.array([["a", "b"]])], ids=["complex", "text"])
+def test_labels_that_are_no_real_numbers_are_refused(tmp_path, value):
+    io.savemat(tmp_path / "p.mat", {"labels": value, "predictions": np.ones((2, 1, 1))})
+    with pytest.raises(PredictionsError, match="'labels' are not numbers"):
+        read_predictions(tmp_path / "p.mat")

@@ -1,15 +1,10 @@
-"""What the experiments on AVA share: the options, data and session of training, and the printed table of results."""
+"""What the experiments on AVA share: the options, data and session of training."""
 
-import json
 import sys
 from pathlib import Path
 
 from iqa.cards import AVA_SCALE, Card, Head, keras2_card, sha256, weights_file
-from iqa.commands.terminal import parser_of, quiet_start, train_parser
-from iqa.evaluation.metrics import distribution_agreement
-from iqa.evaluation.predictions import read_predictions
-from iqa.evaluation.tables import add_interval_options, print_intervals
-from iqa.files import written_whole
+from iqa.commands.terminal import quiet_start, train_parser
 from iqa.labels.ratings import check_apart, locate_ratings, oversample, read_ratings
 
 # 0.75 as in NIMA. The noise is the original's 0.3 %, a share of the range of the pixels.
@@ -132,48 +127,3 @@ def _usable(images, folder, memory, smallest):
     if refused:
         print(f"{len(refused)} of {len(images)} images cannot be used", file=sys.stderr)
     return good, len(refused)
-
-
-def plot(description, predictions):
-    """Print the table of the original for a `.mat` of histograms, as the command line says; returns the exit code.
-
-    Args:
-        description: the script's docstring.
-        predictions: the default file.
-    """
-    parser = parser_of(description)
-    parser.add_argument("file", nargs="?", type=Path, default=predictions, help=f"default: {predictions.name} beside this")
-    parser.add_argument("--json", type=Path, help="write the metrics here")
-    parser.add_argument(
-        "--figure", type=Path, help="write distributions, scatter and calibration here, as .pdf, .svg or .png"
-    )
-    parser.add_argument("--show", action="store_true", help="open the figure")
-    add_interval_options(parser)
-    arguments = parser.parse_args()
-    read = read_predictions(arguments.file, bins=10)
-    result = distribution_agreement(read.labels, read.predictions)
-    print(f"Got labels: {result.n}")
-    print(result.confusion_matrix)
-    print(f"accuracy:{result.accuracy}")
-    print(f"Binary accuracy:{result.binary_accuracy}")
-    print(f"standard deviation of score differences:{result.score_difference_std}")
-    print(f"LCC: {result.lcc}")
-    print(f"SRCC: SpearmanrResult(correlation={result.srcc[0]}, pvalue={result.srcc[1]})")
-    print(f"LCC (std dev): {result.lcc_std}")
-    print(f"SRCC (std dev): SpearmanrResult(correlation={result.srcc_std[0]}, pvalue={result.srcc_std[1]})")
-    print(f"EMD L1: {result.emd_l1}")
-    print_intervals(read.labels, read.predictions, arguments)
-    if read.skipped:
-        print(f"{len(read.skipped)} images were skipped, see `skipped` in {arguments.file}", file=sys.stderr)
-    if arguments.json:
-        with written_whole(arguments.json) as file:
-            file.write(json.dumps(result.as_json(), indent=1).encode())
-    if arguments.figure or arguments.show:
-        from iqa.evaluation.plots import predictions_against_truth, show
-
-        figure = arguments.figure or arguments.file.with_suffix(".png")
-        caption = predictions_against_truth(read.labels, read.predictions, figure, "AVA, 1-10")
-        print(f"{figure}: {arguments.file.name}, {caption}")
-        if arguments.show:
-            show(figure)
-    return 0

@@ -1,11 +1,16 @@
 """Agreement of predicted scores with people's: one function, one dataclass of results."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from iqa.labels import histograms as scores
+from iqa.errors import PredictionsError
+from iqa.files import finite
+from iqa.labels import histograms
 
 # A mean within this of an integer counts as that integer: labels do lie on integers, and the linear algebra library
 # moves the last digit of a mean.
@@ -14,71 +19,93 @@ NEAR = 1e-9
 # Where scores count as good (5 of 10), the class border of the binary accuracy.
 BORDER = 5
 
+# Numbers that differ by less than this share of the largest are one number, and have no correlation with anything.
+FLAT = 1e-11
+
+Correlation = Callable[[NDArray[np.float64], NDArray[np.float64]], Any]
+
 
 @dataclass(frozen=True)
 class Agreement:
-    """Results of `agreement`.
+    """Results of `measure_agreement`.
 
     Attributes:
         n: images.
         confusion_matrix: int64 (10, 10), rows predicted, columns true.
-        accuracy: mean of 1 - |predicted - true| / true.
+        accuracy: mean of 1 - |predicted - true| / true over the `accuracy_n` images whose label is above 0; NaN if there
+            are none.
+        accuracy_n: images that the accuracy is defined for.
         score_difference_std: standard deviation of |predicted - true|, in units of the score.
-        lcc, srcc: (coefficient, p value) of Pearson's and Spearman's correlation.
-        krcc: Kendall's tau-b and its p value.
+        lcc, srcc: (coefficient, p value) of Pearson's and Spearman's correlation; NaN if a side does not vary.
+        krcc: Kendall's tau-b and its p value; the same.
         rmse: root mean squared difference, in units of the score.
     """
 
     n: int
-    confusion_matrix: np.ndarray
+    confusion_matrix: NDArray[np.int64]
     accuracy: float
+    accuracy_n: int
     score_difference_std: float
     lcc: tuple[float, float]
     srcc: tuple[float, float]
     krcc: tuple[float, float]
     rmse: float
 
-    def as_json(self):
-        """A dict for `json.dump`: the correlations without their p values."""
+    def as_json(self) -> dict[str, Any]:
+        """The metrics as JSON holds them: correlations without their p values, None where a metric is not defined.
+
+        `accuracy_n` is there only if it is below `n`.
+        """
         values = asdict(self)
         values["confusion_matrix"] = self.confusion_matrix.tolist()
-        return {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
+        if self.accuracy_n == self.n:
+            del values["accuracy_n"]
+        found: dict[str, Any] = finite(
+            {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
+        )
+        return found
 
 
-def agreement(true, predicted, lowest=0):
+def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> Agreement:
     """Compare predicted mean scores with true ones.
 
     Args:
-        true, predicted: float (N,), N of at least 2; true scores above 0.
+        true, predicted: float (N,), N of at least 2.
         lowest: the lower edge of the first of ten bins of width 1; 0 for TID2013 (0-9), 1 for AVA (1-10).
 
-    Returns:
-        An `Agreement`. Correlations of a side that does not vary are NaN.
-
     Raises:
-        ValueError: if the lengths differ, there are fewer than two images, or a score is not finite.
+        ValueError: if the lengths differ.
+        PredictionsError: if there are fewer than two images or a score is not finite.
+
+    >>> result = measure_agreement([1, 2, 4], [1, 3, 4])
+    >>> result.srcc[0], round(result.rmse, 4)
+    (1.0, 0.5774)
     """
-    true, predicted = (np.asarray(side, np.float64).ravel() for side in (true, predicted))
+    true, predicted = np.asarray(true, np.float64).ravel(), np.asarray(predicted, np.float64).ravel()
     if true.shape != predicted.shape:
         raise ValueError(f"{len(predicted)} predictions for {len(true)} labels")
-    if len(true) < 2 or not np.all(np.isfinite(true)) or not np.all(np.isfinite(predicted)):
-        raise ValueError("metrics need the finite scores of at least two images")
-    each = of_each_image(true, predicted)
+    if len(true) < 2:
+        raise PredictionsError(f"metrics need at least two images, got {len(true)}")
+    if not np.all(np.isfinite(true)) or not np.all(np.isfinite(predicted)):
+        raise PredictionsError("metrics need finite scores; a label or a prediction is NaN or infinite")
+    each = measure_images(true, predicted)
+    accuracies = each["accuracy"][np.isfinite(each["accuracy"])]
     return Agreement(
         n=len(true),
-        confusion_matrix=confusion_matrix(true, predicted, lowest),
-        accuracy=float(np.mean(each["accuracy"])),
+        confusion_matrix=count_confusions(true, predicted, lowest),
+        accuracy=float(np.mean(accuracies)) if len(accuracies) else float("nan"),
+        accuracy_n=len(accuracies),
         score_difference_std=float(np.std(each["difference"])),
-        lcc=_correlation(stats.pearsonr, true, predicted),
-        srcc=_correlation(stats.spearmanr, true, predicted),
-        krcc=_correlation(stats.kendalltau, true, predicted),
+        lcc=_correlate(stats.pearsonr, true, predicted),
+        srcc=_correlate(stats.spearmanr, true, predicted),
+        krcc=_correlate(stats.kendalltau, true, predicted),
         rmse=float(np.sqrt(np.mean(each["difference"] ** 2))),
     )
 
 
 @dataclass(frozen=True)
 class DistributionAgreement(Agreement):
-    """Results of `distribution_agreement`: those of the mean scores, and
+    """Results of `measure_distribution_agreement`: those of the mean scores, and
 
     Attributes:
         binary_accuracy: mean of floor(predicted / 5) = floor(true / 5).
@@ -92,80 +119,86 @@ class DistributionAgreement(Agreement):
     emd_l1: float
 
 
-def distribution_agreement(true, predicted):
+def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> DistributionAgreement:
     """Compare predicted histograms of votes 1-10 with true ones.
 
     Args:
         true, predicted: float (N, 10), shares that add to 1.
 
-    Returns:
-        A `DistributionAgreement`.
-
     Raises:
-        ValueError: as `agreement`, or if the shapes are not (N, 10).
+        ValueError: if the shapes are not (N, 10).
+        PredictionsError: see `measure_agreement`.
     """
-    true, predicted = (np.asarray(histograms, np.float64) for histograms in (true, predicted))
+    true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if true.ndim != 2 or true.shape[1] != 10 or true.shape != predicted.shape:
         raise ValueError(f"histograms of shapes {true.shape} and {predicted.shape} instead of (N, 10)")
-    means = [scores.mean(histograms) for histograms in (true, predicted)]
-    stds = [scores.std(histograms) for histograms in (true, predicted)]
-    each = of_each_image(true, predicted)
-    of_means = agreement(*means, lowest=1)
+    of_means = measure_agreement(histograms.mean(true), histograms.mean(predicted), lowest=1)
+    stds = histograms.std(true), histograms.std(predicted)
+    each = measure_images(true, predicted)
     return DistributionAgreement(
         **{field.name: getattr(of_means, field.name) for field in fields(of_means)},
         binary_accuracy=float(np.mean(each["binary_accuracy"])),
-        lcc_std=_correlation(stats.pearsonr, *stds),
-        srcc_std=_correlation(stats.spearmanr, *stds),
+        lcc_std=_correlate(stats.pearsonr, *stds),
+        srcc_std=_correlate(stats.spearmanr, *stds),
         emd_l1=float(np.mean(each["emd_l1"])),
     )
 
 
-def of_each_image(true, predicted):
-    """What the metrics are made from, for each image.
+def measure_images(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """What the metrics are means of, for each image.
 
     Args:
-        true, predicted: float64 (N,) scores, or (N, 10) histograms.
+        true, predicted: (N,) scores, or (N, 10) histograms.
 
     Returns:
-        {name: float64 (N,)}: difference, |predicted - true| of the mean scores; accuracy, 1 - difference / true; of
-        histograms also binary_accuracy, 1 where both means are on one side of `BORDER`, and emd_l1, the mean over bins of
-        |CDF difference|.
+        {name: float64 (N,)}: difference, |predicted - true| of the mean scores; accuracy, 1 - difference / true, NaN for a
+        label that is not above 0; of histograms also binary_accuracy, 1 where both means are on one side of `BORDER`, and
+        emd_l1, the mean over bins of |CDF difference|.
     """
-    means = [scores.mean_scores(side) for side in (true, predicted)]
-    difference = np.abs(means[1] - means[0])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        each = {"difference": difference, "accuracy": 1 - difference / means[0]}
-    if np.ndim(true) == 2:
-        sides = [np.floor(side / BORDER + NEAR) for side in means]
-        each["binary_accuracy"] = (sides[0] == sides[1]).astype(float)
+    true_means, predicted_means = histograms.mean_scores(true), histograms.mean_scores(predicted)
+    difference = np.abs(predicted_means - true_means)
+    accuracy = np.full(len(difference), np.nan)
+    np.divide(difference, true_means, out=accuracy, where=true_means > 0)
+    each = {"difference": difference, "accuracy": 1 - accuracy}
+    if true.ndim == 2:
+        same = np.floor(true_means / BORDER + NEAR) == np.floor(predicted_means / BORDER + NEAR)
+        each["binary_accuracy"] = same.astype(np.float64)
         each["emd_l1"] = np.mean(np.abs(np.cumsum(true, axis=1) - np.cumsum(predicted, axis=1)), axis=1)
     return each
 
 
-def correlations(true, predicted):
+def correlate(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[float, float]:
     """(LCC, SRCC) alone, of float (N,) arrays; NaN where a side does not vary."""
-    return tuple(_correlation(function, true, predicted)[0] for function in (stats.pearsonr, stats.spearmanr))
+    return _correlate(stats.pearsonr, true, predicted)[0], _correlate(stats.spearmanr, true, predicted)[0]
 
 
-def _correlation(function, true, predicted):
-    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(predicted) == 0:
+def varies(values: NDArray[np.float64]) -> bool:
+    """Whether there are numbers that differ by more than rounding does."""
+    return len(values) > 1 and bool(np.ptp(values) > FLAT * np.max(np.abs(values)))
+
+
+def _correlate(function: Correlation, true: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[float, float]:
+    if not varies(true) or not varies(predicted):
         return float("nan"), float("nan")
     result = function(true, predicted)
     return float(result.statistic), float(result.pvalue)
 
 
-def confusion_matrix(true, predicted, lowest=0):
+def count_confusions(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> NDArray[np.int64]:
     """Counts by whole scores, int64 (10, 10): rows predicted, columns true; what lies outside goes to the edge bins."""
-    rows, columns = (np.clip(np.floor(np.asarray(side) + NEAR).astype(int) - lowest, 0, 9) for side in (predicted, true))
+    rows, columns = (np.clip(np.floor(np.asarray(side) + NEAR) - lowest, 0, 9).astype(int) for side in (predicted, true))
     matrix = np.zeros((10, 10), np.int64)
     np.add.at(matrix, (rows, columns), 1)
     return matrix
 
 
-def ordered_share(ladders):
-    """The share of neighbouring pairs in falling order.
+def share_in_order(ladders: Sequence[Sequence[float]] | NDArray[np.float64]) -> float:
+    """The share of neighbouring pairs whose score falls.
 
     Args:
         ladders: float (ladders, steps), each ladder from the best image to the worst.
+
+    >>> share_in_order([[3, 2, 1], [1, 2, 0]])
+    0.75
     """
     return float(np.mean(np.diff(np.asarray(ladders), axis=1) < 0))

@@ -4,11 +4,15 @@ MATLAB version 5, compressed, with the variables that readers of the original's 
 `predictions`, and beside them `filenames`, `skipped` and `provenance`.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from iqa.errors import PredictionsError
 from iqa.files import printable, written_whole
@@ -29,25 +33,28 @@ class Predictions:
             names the first column of the labels of histograms, or of scores what TID2013 has at that place.
     """
 
-    labels: np.ndarray
-    predictions: np.ndarray
+    labels: NDArray[np.float64]
+    predictions: NDArray[np.float32]
     filenames: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
 
 
-def write_predictions(path, predictions):
+def write_predictions(path: str | PathLike[str], predictions: Predictions) -> None:
     """Write `labels` (1, N) and `predictions` (N, 1, 1) of scores, or (N, 11) and (N, 1, 10) of histograms.
 
     The first column of the labels of histograms is the image's id, or its row number where the id is no number.
+
+    Raises:
+        ValueError: if there are not as many predictions, and of histograms as many names, as labels.
     """
     labels = np.asarray(predictions.labels, np.float64)
     outputs = np.asarray(predictions.predictions, np.float32)
+    names = predictions.filenames
+    if len(outputs) != len(labels) or (len(names) != len(labels) and (names or labels.ndim == 2)):
+        raise ValueError(f"{len(labels)} labels, {len(outputs)} predictions, {len(names)} file names")
     if labels.ndim == 2:
-        names = predictions.filenames
-        if len(names) != len(labels) or len(outputs) != len(labels):
-            raise ValueError(f"{len(labels)} labels, {len(outputs)} predictions, {len(names)} file names")
         labels = np.column_stack([np.arange(len(names), dtype=np.float64), labels])
         for row, name in enumerate(names):
             if (stem := Path(name).stem).isdecimal():
@@ -60,30 +67,30 @@ def write_predictions(path, predictions):
             {
                 "labels": labels,
                 "predictions": outputs[:, None, :],
-                "filenames": _names(predictions.filenames),
-                "skipped": _cell(predictions.skipped),
+                "filenames": _make_column(names),
+                "skipped": _make_cell(predictions.skipped),
                 "provenance": predictions.provenance or {"model": ""},
             },
             do_compression=True,
         )
 
 
-def _names(names):
+def _make_column(names: Sequence[str]) -> NDArray[np.object_]:
     cell = np.empty(len(names), object)
     for number, name in enumerate(names):
         cell[number] = printable(name)
     return cell
 
 
-def _cell(rows):
+def _make_cell(rows: Sequence[tuple[str, str]]) -> NDArray[np.object_]:
     cell = np.empty((len(rows), max((len(row) for row in rows), default=1)), object)
     for number, row in enumerate(rows):
         cell[number] = [printable(text) for text in row]
     return cell
 
 
-def read_predictions(path, bins=1):
-    """Read predictions, ours or the original's.
+def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predictions:
+    """Read predictions, ours or the original's, and either as MATLAB saves them again.
 
     Args:
         path: a `.mat`.
@@ -93,65 +100,87 @@ def read_predictions(path, bins=1):
         `Predictions`, labels and predictions (N,) or (N, 10), the histograms of the labels normalised.
 
     Raises:
-        PredictionsError: if it is no such file, lacks a variable, or holds something of another shape.
+        PredictionsError: if there is no such file, it lacks a variable, or a variable has another shape or type.
     """
     content = _load(path)
-    for name in ("labels", "predictions"):
-        if name not in content:
-            raise PredictionsError(f"{path}: it has no variable {name!r}")
-        if not np.issubdtype(content[name].dtype, np.number):
-            raise PredictionsError(f"{path}: its {name!r} are not numbers")
-    labels, outputs = content["labels"], content["predictions"]
+    labels, outputs = (_take_numbers(path, content, name) for name in ("labels", "predictions"))
     count = len(outputs)
-    bins = bins or (10 if outputs.shape[1:] == (1, 10) else 1)
+    bins = bins or (10 if outputs.shape[1:] in ((1, 10), (10,)) else 1)
     expected = [(1, count), (count, 1)] if bins == 1 else [(count, bins + 1)]
-    if labels.shape not in expected or outputs.shape != (count, 1, bins):
+    # MATLAB drops trailing dimensions of 1: (N, 1, 1) comes back as (N, 1).
+    if labels.shape not in expected or outputs.shape not in ((count, 1, bins), (count, bins)):
         kind = "scores" if bins == 1 else "histograms"
         raise PredictionsError(f"{path}: labels {labels.shape} and predictions {outputs.shape} are no {kind}")
     labels = labels.astype(np.float64)
-    names = [_text(name) for name in content.get("filenames", np.empty(0)).ravel()]
+    names = [_text(name) for name in np.ravel(content.get("filenames", ()))]
+    if names and len(names) != count:
+        raise PredictionsError(f"{path}: {len(names)} file names for {count} images")
     ids = [Path(name).stem.lower() for name in names]
     if not names:
         ids = [f"{number:.0f}" for number in labels[:, 0]] if bins > 1 else _ids_in_order(count)
-    if count and np.isnan(labels if bins == 1 else labels[:, 1:]).all():
-        raise PredictionsError(f"{path}: predictions alone, of images without labels")
+    votes = labels.ravel() if bins == 1 else labels[:, 1:]
+    if count and np.isnan(votes).all():
+        raise PredictionsError(f"{path}: it holds predictions of images without labels; there is nothing to compare with")
     try:
-        labels = labels.ravel() if bins == 1 else normalise(labels[:, 1:])
+        labels = votes if bins == 1 else normalise(votes)
     except ValueError as error:
         raise PredictionsError(f"{path}: {error}") from None
-    skipped = content.get("skipped", np.empty((0, 2), object)).reshape(-1, 2)
-    provenance = content.get("provenance", np.empty(0))
+    skipped = np.asarray(content.get("skipped", ()), object)
+    if skipped.size % 2:
+        raise PredictionsError(f"{path}: its 'skipped' are not pairs of a file name and a reason")
     return Predictions(
         labels,
-        outputs.reshape(labels.shape),
+        outputs.reshape(labels.shape).astype(np.float32),
         names,
-        [(_text(name), _text(reason)) for name, reason in skipped],
-        {name: _text(provenance[name].item()) for name in provenance.dtype.names or ()},
+        [(_text(name), _text(reason)) for name, reason in skipped.reshape(-1, 2)],
+        _read_struct(content.get("provenance")),
         ids,
     )
 
 
-def _ids_in_order(count):
+def _take_numbers(path: str | PathLike[str], content: dict[str, Any], name: str) -> NDArray[Any]:
+    if name not in content:
+        raise PredictionsError(f"{path}: it has no variable {name!r}")
+    value = content[name]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+        raise PredictionsError(f"{path}: its {name!r} are not numbers")
+    return value
+
+
+def _ids_in_order(count: int) -> list[str]:
     """The ids of the first `count` images of TID2013: 24 distortions of 5 levels, scene by scene."""
     places = (np.unravel_index(number, (count // 120 + 1, 24, 5)) for number in range(count))
     return [f"i{scene + 1:02d}_{distortion + 1:02d}_{level + 1}" for scene, distortion, level in places]
 
 
-def scenes_of(ids):
-    """The references that the ids of TID2013's images name: i01_08_3 -> i01."""
+def name_scenes(ids: Iterable[str]) -> list[str]:
+    """The references that the ids of TID2013's images name.
+
+    >>> name_scenes(["i01_08_3"])
+    ['i01']
+    """
     return [image_id.partition("_")[0] for image_id in ids]
 
 
-def _load(path):
+def _load(path: str | PathLike[str]) -> dict[str, Any]:
     try:
-        return scipy.io.loadmat(path)
+        content: dict[str, Any] = scipy.io.loadmat(path)
+        return content
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None
+    except NotImplementedError:
+        raise PredictionsError(f"{path}: a file of MATLAB 7.3; save it with -v7") from None
     except Exception as error:  # a broken file raises whatever its bytes happen to mean
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PredictionsError(f"{path}: not a file of MATLAB 5 ({reason})") from None
 
 
-def _text(cell):
+def _read_struct(value: Any) -> dict[str, str]:
+    """The texts of a MATLAB struct; empty if it is none."""
+    names = getattr(getattr(value, "dtype", None), "names", None)
+    return {name: _text(value[name].ravel()[0]) for name in names} if names and value.size else {}
+
+
+def _text(cell: Any) -> str:
     """A MATLAB string, which comes as an array of none or one text."""
     return "".join(np.atleast_1d(cell).astype(str))

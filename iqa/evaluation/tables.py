@@ -1,13 +1,16 @@
-"""The lines on uncertainty that the plot scripts print below the original's table."""
+"""The printed tables: the lines of the original's README in its words, and below them how sure the figures are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from iqa.commands.terminal import natural
-from iqa.evaluation.metrics import agreement
-from iqa.evaluation.uncertainty import interval, kendall_interval, logistic_mapped, replicates, units_of
+from iqa.evaluation.metrics import Agreement, DistributionAgreement, measure_agreement
+from iqa.evaluation.uncertainty import estimate_interval, estimate_kendall, group_scenes, map_logistically, resample_metrics
 from iqa.labels.histograms import mean_scores
 
-#: The names under which the table shows the metrics.
+#: The names under which the tables show the metrics.
 TITLES = {
     "accuracy": "accuracy",
     "binary_accuracy": "Binary accuracy",
@@ -22,41 +25,94 @@ TITLES = {
 }
 
 
-def add_interval_options(parser):
-    """Give a parser --bootstrap and --logistic."""
-    parser.add_argument(
-        "--bootstrap", type=natural, default=1000, help="resamples for the 95 %% intervals (default: 1000; 0 for none)"
-    )
-    parser.add_argument("--logistic", action="store_true", help="LCC after VQEG's four-parameter logistic as well")
+def format_agreement(result: Agreement) -> list[str]:
+    """The original's lines for TID2013's scores."""
+    return [
+        f"Got labels: {result.n}",
+        "Confusion matrix:",
+        str(result.confusion_matrix),
+        f"accuracy:{result.accuracy}",
+        f"standard deviation of score differences:{result.score_difference_std}",
+        f"LCC: {result.lcc}",
+        _format_srcc("SRCC", result.srcc),
+    ]
 
 
-def print_intervals(true, predicted, options, scenes=None):
-    """Print a 95 % interval for every metric, and what else the options of `add_interval_options` ask for.
+def format_distribution_agreement(result: DistributionAgreement) -> list[str]:
+    """The original's lines for AVA's histograms."""
+    return [
+        f"Got labels: {result.n}",
+        str(result.confusion_matrix),
+        f"accuracy:{result.accuracy}",
+        f"Binary accuracy:{result.binary_accuracy}",
+        f"standard deviation of score differences:{result.score_difference_std}",
+        f"LCC: {result.lcc}",
+        _format_srcc("SRCC", result.srcc),
+        f"LCC (std dev): {result.lcc_std}",
+        _format_srcc("SRCC (std dev)", result.srcc_std),
+        f"EMD L1: {result.emd_l1}",
+    ]
+
+
+def _format_srcc(title: str, srcc: tuple[float, float]) -> str:
+    """As SciPy printed it when the original was written, whatever the installed SciPy prints."""
+    return f"{title}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"
+
+
+@dataclass(frozen=True)
+class IntervalOptions:
+    """What `format_intervals` shows.
+
+    Attributes:
+        resamples: for the intervals; 0 for none.
+        logistic: show the LCC after VQEG's logistic as well.
+    """
+
+    resamples: int = 1000
+    logistic: bool = False
+
+
+def format_intervals(
+    true: ArrayLike, predicted: ArrayLike, options: IntervalOptions, scenes: Sequence[str] | None = None
+) -> list[str]:
+    """The lines below a table: a 95 % interval for every metric. Fewer than three images have none.
 
     Args:
         true, predicted: float (N,) scores or (N, 10) histograms.
-        options: with `bootstrap` and `logistic`.
-        scenes: N names of what the images show, see `units_of`; where there are too few to be resampled, the figures of
-            each are printed.
+        options: what to show.
+        scenes: N names of what the images show, see `group_scenes`; where the scenes are too few to be resampled, the
+            figures of each are shown.
+
+    Raises:
+        PredictionsError: if the logistic is asked for and cannot be fitted.
     """
-    means = [mean_scores(side) for side in (true, predicted)]
+    true_means, predicted_means = mean_scores(true), mean_scores(predicted)
+    lines = []
     if options.logistic:
-        mapped = logistic_mapped(*means)
-        print(f"LCC after VQEG's four-parameter logistic: {agreement(means[0], mapped, lowest=0).lcc[0]}")
-    if not options.bootstrap or len(true) < 3:
-        return
-    groups, what = units_of(scenes)
-    if groups is None and what != "images":
-        for name in sorted(set(scenes)):
-            of_scene = [side[np.equal(scenes, name)] for side in means]
-            if len(of_scene[0]) > 1:
-                found = agreement(*of_scene)
-                print(f"{name}: n {found.n}, LCC {found.lcc[0]:.4f}, SRCC {found.srcc[0]:.4f}, RMSE {found.rmse:.4f}")
-    found = {name: interval(values) for name, values in replicates(true, predicted, options.bootstrap, groups).items()}
+        mapped = map_logistically(true_means, predicted_means)
+        lines.append(f"LCC after VQEG's four-parameter logistic: {measure_agreement(true_means, mapped).lcc[0]}")
+    if not options.resamples or len(true_means) < 3:
+        return lines
+    groups, what = group_scenes(scenes)
+    if scenes is not None and groups is None and what != "images":
+        lines += _format_scenes(true_means, predicted_means, scenes)
+    resampled = resample_metrics(true, predicted, options.resamples, groups)
+    intervals = {name: estimate_interval(values) for name, values in resampled.items()}
     if groups is None:
-        found["krcc"] = kendall_interval(*means)[1:]
-    print(f"95 % intervals ({options.bootstrap} resamples of {what}):")
+        intervals["krcc"] = estimate_kendall(true_means, predicted_means)[1:]
+    lines.append(f"95 % intervals ({options.resamples} resamples of {what}):")
     for name, title in TITLES.items():
-        if name in found:
-            note = " (analytic)" if name == "krcc" else ""
-            print(f"  {title}: {found[name][0]:.4f} to {found[name][1]:.4f}{note}")
+        if name in intervals:
+            low, high = intervals[name]
+            lines.append(f"  {title}: {low:.4f} to {high:.4f}{' (analytic)' if name == 'krcc' else ''}")
+    return lines
+
+
+def _format_scenes(true: np.ndarray, predicted: np.ndarray, scenes: Sequence[str]) -> list[str]:
+    lines = []
+    for name in sorted(set(scenes)):
+        chosen = np.equal(scenes, name)
+        if chosen.sum() > 1:
+            found = measure_agreement(true[chosen], predicted[chosen])
+            lines.append(f"{name}: n {found.n}, LCC {found.lcc[0]:.4f}, SRCC {found.srcc[0]:.4f}, RMSE {found.rmse:.4f}")
+    return lines

@@ -1,14 +1,22 @@
 """How sure a figure is: intervals by resampling, Kendall's analytic one, and tests between models on the same images.
 
 All resamples of one call are drawn from its seed: two models on the same images are resampled alike, so that the
-difference of their replicates is that of a paired bootstrap (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993).
+difference of their resampled figures is that of a paired bootstrap (Efron, Tibshirani, "An Introduction to the
+Bootstrap", 1993).
 """
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike, NDArray
 
-from iqa.evaluation.metrics import of_each_image
-from iqa.labels import histograms as scores
+from iqa.errors import PredictionsError
+from iqa.evaluation.metrics import FLAT, NEAR, correlate, measure_images, varies
+from iqa.labels import histograms
+
+Floats = NDArray[np.float64]
 
 #: Confidence of all intervals.
 LEVEL = 0.95
@@ -18,8 +26,12 @@ FEWEST_SCENES = 20
 
 _CHUNK = 25  # resamples at a time: of 25,000 images they take some 50 MB
 
+_SUMS = ("t", "p", "tt", "pp", "tp")
 
-def replicates(true, predicted, resamples=1000, groups=None, seed=0):
+
+def resample_metrics(
+    true: ArrayLike, predicted: ArrayLike, resamples: int = 1000, groups: ArrayLike | None = None, seed: int = 0
+) -> dict[str, Floats]:
     """What each metric would have been with other images, drawn from these with replacement.
 
     Args:
@@ -30,50 +42,66 @@ def replicates(true, predicted, resamples=1000, groups=None, seed=0):
         seed: of the draws.
 
     Returns:
-        {name: float64 (resamples,)} with the names of `iqa.evaluation.metrics`: lcc, srcc, rmse, accuracy, score_difference_std, and
-        for histograms binary_accuracy, lcc_std, srcc_std, emd_l1. NaN where a resample does not vary.
+        {name: float64 (resamples,)} with the names of `iqa.evaluation.metrics`: lcc, srcc, rmse, accuracy,
+        score_difference_std, and for histograms binary_accuracy, lcc_std, srcc_std, emd_l1. NaN where a resample does not
+        vary.
     """
-    true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))
-    each = of_each_image(true, predicted)
-    columns = each | {"square": each["difference"] ** 2}
-    pairs = {"": [scores.mean_scores(side) for side in (true, predicted)]}
+    true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
+    pairs = {"": (histograms.mean_scores(true), histograms.mean_scores(predicted))}
     if true.ndim == 2:
-        pairs["_std"] = [scores.std(side) for side in (true, predicted)]
-    for suffix, pair in pairs.items():
-        t, p = (side - side.mean() for side in pair)
-        columns |= {f"{name}{suffix}": value for name, value in zip(_SUMS, (t, p, t * t, p * p, t * p))}
+        pairs["_std"] = (histograms.std(true), histograms.std(predicted))
+    columns = _summands(true, predicted, pairs)
     table = np.column_stack(list(columns.values()))
-    ranked = {suffix: [_Ranks(side) for side in pair] for suffix, pair in pairs.items()}
-    found = {}
-    for counts in _draws(len(true), resamples, groups, seed):
+    ranked = {suffix: [_Ranks(side) for side in pair] for suffix, pair in pairs.items() if all(map(varies, pair))}
+    found: dict[str, list[Floats]] = {}
+    for counts in _draw_counts(len(true), resamples, groups, seed):
         total = counts.sum(axis=1, keepdims=True)
-        mean = dict(zip(columns, (counts @ table / total).T))
-        results = {
-            "rmse": np.sqrt(mean["square"]),
-            "accuracy": mean["accuracy"],
-            "score_difference_std": np.sqrt(np.maximum(mean["square"] - mean["difference"] ** 2, 0)),
-        }
-        results |= {name: mean[name] for name in ("binary_accuracy", "emd_l1") if name in mean}
-        for suffix, ranks in ranked.items():
-            results[f"lcc{suffix}"] = _pearson(*(mean[f"{name}{suffix}"] for name in _SUMS))
-            first, second = (side.of(counts) - (total + 1) / 2 for side in ranks)
-            products = ((first, first), (second, second), (first, second))
-            results[f"srcc{suffix}"] = _pearson(0, 0, *(np.einsum("ij,ij,ij->i", counts, a, b) for a, b in products))
+        means = dict(zip(columns, (counts @ table / total).T, strict=True))
+        results = _combine_means(means)
+        for suffix in pairs:
+            results[f"lcc{suffix}"] = results[f"srcc{suffix}"] = np.full(len(counts), np.nan)
+            if suffix in ranked:
+                results[f"lcc{suffix}"] = _pearson(*(means[f"{name}{suffix}"] for name in _SUMS))
+                first, second = (side.rank(counts) - (total + 1) / 2 for side in ranked[suffix])
+                products = ((first, first), (second, second), (first, second))
+                results[f"srcc{suffix}"] = _pearson(0, 0, *(np.einsum("ij,ij,ij->i", counts, a, b) for a, b in products))
         for name, values in results.items():
             found.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-_SUMS = ("t", "p", "tt", "pp", "tp")
+def _summands(true: Floats, predicted: Floats, pairs: dict[str, tuple[Floats, Floats]]) -> dict[str, Floats]:
+    """What the metrics of a resample are computed from, as means over its images: {name: (N,)}."""
+    columns = measure_images(true, predicted)
+    rated = np.isfinite(columns["accuracy"])
+    columns["accuracy"] = np.where(rated, columns["accuracy"], 0)
+    columns |= {"rated": rated.astype(np.float64), "square": columns["difference"] ** 2}
+    for suffix, pair in pairs.items():
+        t, p = (side - side.mean() for side in pair)
+        columns |= {f"{name}{suffix}": value for name, value in zip(_SUMS, (t, p, t * t, p * p, t * p), strict=True)}
+    return columns
 
 
-def _pearson(t, p, tt, pp, tp):
-    variances = np.maximum(tt - t * t, 0) * np.maximum(pp - p * p, 0)
+def _combine_means(means: dict[str, Floats]) -> dict[str, Floats]:
+    """The metrics of resamples but for the correlations, from the means of `_summands` over their images."""
+    with np.errstate(invalid="ignore"):  # a resample in which no image has an accuracy
+        accuracy = means["accuracy"] / means["rated"]
+    found = {
+        "rmse": np.sqrt(means["square"]),
+        "accuracy": accuracy,
+        "score_difference_std": np.sqrt(np.maximum(means["square"] - means["difference"] ** 2, 0)),
+    }
+    return found | {name: means[name] for name in ("binary_accuracy", "emd_l1") if name in means}
+
+
+def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:
+    """Pearson's r from means of the centred values, their squares and their product; NaN where a side does not vary."""
+    first, second = tt - t * t, pp - p * p
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(variances > 0, (tp - t * p) / np.sqrt(variances), np.nan)
+        return np.where((first > FLAT * tt) & (second > FLAT * pp), (tp - t * p) / np.sqrt(first * second), np.nan)
 
 
-def _draws(number, resamples, groups, seed):
+def _draw_counts(number: int, resamples: int, groups: ArrayLike | None, seed: int) -> Iterator[Floats]:
     """How often each image is drawn: float64 (up to _CHUNK, number), chunk by chunk."""
     rng = np.random.default_rng(seed)
     names, member = np.unique(np.arange(number) if groups is None else groups, return_inverse=True)
@@ -84,9 +112,9 @@ def _draws(number, resamples, groups, seed):
 
 
 class _Ranks:
-    """The ranks of values in resamples of them, ties shared, from how often each was drawn: no sorting again."""
+    """The ranks of values in resamples of them, ties shared, from how often each was drawn, without sorting again."""
 
-    def __init__(self, values):
+    def __init__(self, values: Floats) -> None:
         self._order = np.argsort(values, kind="stable")
         ordered = values[self._order]
         new = np.r_[True, ordered[1:] != ordered[:-1]]
@@ -94,21 +122,22 @@ class _Ranks:
         self._place = np.empty(len(values), int)
         self._place[self._order] = np.cumsum(new) - 1
 
-    def of(self, counts):
+    def rank(self, counts: Floats) -> Floats:
         ordered = counts[:, self._order]
         drawn = np.add.reduceat(ordered, self._starts, axis=1) if self._tied else ordered
-        return (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, self._place]
+        ranks: Floats = (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, self._place]
+        return ranks
 
 
-def units_of(scenes):
-    """What a bootstrap of these images has to draw: images where each is a scene of its own, else whole scenes.
+def group_scenes(scenes: Sequence[str] | None) -> tuple[NDArray[np.intp] | None, str]:
+    """What a bootstrap of these images draws: images if each is a scene of its own, else whole scenes.
 
     Args:
         scenes: N names, of the scene that each image shows; None if no two show the same.
 
     Returns:
-        (groups, what): groups as `replicates` takes them and what they are in words. Of fewer than `FEWEST_SCENES` the
-        images are drawn, and what comes out holds for these scenes alone.
+        (groups, what): groups as `resample_metrics` takes them, and what is drawn in words. Of fewer than `FEWEST_SCENES`
+        scenes the images are drawn, and the result holds for these scenes alone.
     """
     if scenes is None or len(set(scenes)) == len(scenes):
         return None, "images"
@@ -118,13 +147,54 @@ def units_of(scenes):
     return groups, f"the {len(names)} scenes"
 
 
-def interval(values, level=LEVEL):
-    """The percentile interval of replicates: (lower, upper); NaN among them are left out."""
-    return tuple(np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2]).tolist())
+def estimate_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of resampled figures: (lower, upper). NaN among them are left out; NaN if all are."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
-def kendall_interval(true, predicted, level=LEVEL):
-    """(tau-b, lower, upper): Kendall's rank correlation with its asymptotic interval.
+def estimate_p_value(difference: float, resampled: Floats, units: int) -> float:
+    """The two-sided p value of a difference between two models on the same images; NaN if it is not defined.
+
+    Student's t with the standard error of the paired bootstrap: unlike a count of resamples on either side of 0 it can
+    be smaller than 1 / resamples, which a correction for many comparisons needs.
+
+    Args:
+        difference: of the metric, first less second.
+        resampled: the same difference in each resample.
+        units: images or groups that were drawn from.
+    """
+    resampled = resampled[~np.isnan(resampled)]
+    if np.isnan(difference) or len(resampled) < 2:
+        return float("nan")
+    if abs(difference) <= NEAR:
+        return 1.0
+    error = np.std(resampled, ddof=1)
+    return float(2 * scipy.stats.t.sf(abs(difference) / error, units - 1)) if error > 0 else 0.0
+
+
+def correct_p_values(p_values: ArrayLike) -> Floats:
+    """p values corrected for their number: below alpha with a chance of at most alpha for any of the true nulls.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2), 1979. NaN
+    stays NaN and is not counted.
+
+    >>> correct_p_values([0.01, 0.04, 0.03, 0.5]).tolist()
+    [0.04, 0.09, 0.09, 0.5]
+    """
+    p_values = np.asarray(p_values, np.float64)
+    corrected = np.full(p_values.shape, np.nan)
+    order = np.argsort(p_values, kind="stable")[: np.count_nonzero(~np.isnan(p_values))]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
+    return corrected
+
+
+def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
+    """(tau-b, lower, upper): Kendall's rank correlation with its asymptotic interval; NaN if a side does not vary.
 
     The variance is that of a U-statistic (Hoeffding 1948): 4/n times the variance over images of the share of pairs, of
     those that the image is in, that are concordant less those that are discordant.
@@ -132,11 +202,13 @@ def kendall_interval(true, predicted, level=LEVEL):
     Args:
         true, predicted: float (N,).
     """
-    true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))
+    true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
+    if not varies(true) or not varies(predicted):
+        return float("nan"), float("nan"), float("nan")
     number = len(true)
-    excess = sum(
-        sign * _dominated(a * true, b * predicted) for a, b, sign in ((1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, -1))
-    )
+    excess = np.zeros(number)
+    for a, b, sign in ((1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, -1)):
+        excess += sign * _count_dominated(a * true, b * predicted)
     pairs = number * (number - 1) / 2
     untied = [pairs - sum(c * (c - 1) / 2 for c in np.unique(side, return_counts=True)[1]) for side in (true, predicted)]
     scale = pairs / np.sqrt(untied[0] * untied[1])
@@ -147,7 +219,7 @@ def kendall_interval(true, predicted, level=LEVEL):
     return float(tau), float(max(-1, tau - reach)), float(min(1, tau + reach))
 
 
-def _dominated(x, y, block=512):
+def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]:
     """For each point how many others are smaller in both: int (N,)."""
     order = np.lexsort((-y, x))  # equal x: larger y first, so that what precedes with a smaller y has a smaller x
     y = y[order]
@@ -160,21 +232,26 @@ def _dominated(x, y, block=512):
     return found
 
 
-def williams_test(true, first, second, correlation=None):
+def williams_test(
+    true: Floats, first: Floats, second: Floats, correlation: Callable[[Floats, Floats], float] | None = None
+) -> tuple[float, float]:
     """Do two models correlate differently with the same labels? Williams' t as Steiger recommends it.
 
     Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87(2), 1980, eq. 7.
 
     Args:
-        true, first, second: float (N,), N above 3.
+        true, first, second: float (N,).
         correlation: function (a, b) -> r; default Pearson's.
 
     Returns:
-        (t, p): t is positive where `first` correlates more strongly, p is two-sided. (0, 1) for equal predictions.
+        (t, p): t is positive where `first` correlates more strongly, p is two-sided. (0, 1) for equal predictions; NaN for
+        fewer than four images, or if a correlation is not defined.
     """
-    correlation = correlation or (lambda a, b: scipy.stats.pearsonr(a, b)[0])
+    correlation = correlation or (lambda a, b: correlate(a, b)[0])
     number = len(true)
     r12, r13, r23 = correlation(true, first), correlation(true, second), correlation(first, second)
+    if number < 4 or np.isnan([r12, r13, r23]).any():
+        return float("nan"), float("nan")
     determinant = max(0.0, 1 - r12**2 - r13**2 - r23**2 + 2 * r12 * r13 * r23)
     mean = (r12 + r13) / 2
     divisor = 2 * (number - 1) / (number - 3) * determinant + mean**2 * max(0.0, 1 - r23) ** 3
@@ -184,23 +261,27 @@ def williams_test(true, first, second, correlation=None):
     return float(t), float(2 * scipy.stats.t.sf(abs(t), number - 3))
 
 
-def logistic_mapped(true, predicted):
+def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
     """Predictions mapped onto the labels by VQEG's four-parameter logistic, which is fitted to them: float (N,).
 
     (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report on the validation of objective
     models of video quality assessment, phase II, 2003. The LCC after it forgives a monotone scale, and is higher.
 
     Raises:
-        ValueError: if the fit does not converge.
+        PredictionsError: if there are fewer than four images or the fit does not converge.
     """
-    true, predicted = (np.asarray(side, np.float64) for side in (true, predicted))
+    true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
+    if len(true) < 4:
+        raise PredictionsError(f"the logistic has four parameters and needs four images or more, got {len(true)}")
 
-    def logistic(x, b1, b2, b3, b4):
-        return (b1 - b2) * scipy.special.expit((x - b3) / (abs(b4) + 1e-12)) + b2
+    def logistic(x: Floats, b1: float, b2: float, b3: float, b4: float) -> Floats:
+        curve: Floats = (b1 - b2) * scipy.special.expit((x - b3) / (abs(b4) + 1e-12)) + b2
+        return curve
 
     start = (true.max(), true.min(), predicted.mean(), predicted.std() / 4 + 1e-6)
     try:
-        fitted, _ = scipy.optimize.curve_fit(logistic, predicted, true, start, maxfev=20_000)
+        with warnings.catch_warnings(action="ignore"):  # of a covariance that nobody asks for
+            fitted, _ = scipy.optimize.curve_fit(logistic, predicted, true, start, maxfev=20_000)
     except RuntimeError:
-        raise ValueError("the logistic cannot be fitted to these predictions") from None
+        raise PredictionsError("the logistic cannot be fitted to these predictions") from None
     return logistic(predicted, *fitted)

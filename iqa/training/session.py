@@ -242,9 +242,9 @@ class Session:
         if file is None:
             print(epoch_table(self.log, self.past, self.monitor))
             return
-        from iqa.evaluation.plots import training_curves
+        from iqa.evaluation.plots import draw_training
 
-        training_curves(self.log, file)
+        draw_training(self.log, file)
         print(f"wrote {file}")
 
     # --- schedules and resuming --------------------------------------------------------------------------------------
