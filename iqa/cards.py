@@ -199,9 +199,9 @@ class Card:
         known = {entry.name for entry in dataclasses.fields(cls)} - {"notes"}
         facts: dict[str, Any] = {name: value[name] for name in known & value.keys()}
         head = _part(Head, "head", facts)
-        for name, part in (("backbone", Backbone), ("geometry", Sight)):
-            facts[name] = _part(part, name, facts)
-        # Cards written before there were populations say so in words or not at all: no percentile is better than a wrong one.
+        facts["backbone"] = _part(Backbone, "backbone", facts)
+        facts["geometry"] = _part(Sight, "geometry", facts)
+        # Older cards name no population, or name it in words: no percentile is better than a wrong one.
         facts["scale"] = (
             _part(Scale, "scale", facts)
             if "scale" in facts

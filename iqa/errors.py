@@ -1,7 +1,7 @@
 """The errors of this project: one class above them all, so that a caller can tell a refusal from a bug.
 
-`iqa.commands.terminal.run` turns an `IqaError` and an error of the file system into one line and exit code 2. Anything else is
-a bug and shows its traceback.
+`iqa.commands.terminal.run` turns an `IqaError` and an error of the file system into one line and exit code 2. Anything else
+is a bug and shows its traceback.
 """
 
 

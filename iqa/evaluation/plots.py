@@ -41,7 +41,7 @@ def _save(figure: Figure, path: str | PathLike[str]) -> None:
         raise OutputError(f"{path}: figures are .png, .svg, .pdf or another suffix of matplotlib's, not {suffix!r}")
     # Text stays text in a PDF, to be searched; and the same numbers make the same file, without the time of day.
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    settings: dict[str, Any] = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}
+    settings: Any = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}
     with temporary_beside(path) as file, matplotlib.rc_context(settings):
         figure.savefig(file, dpi=150, metadata=undated)
 
@@ -180,7 +180,7 @@ def draw_ranked_pictures(
     """
     rows = {name: -(-len(pictures) // columns) for name, pictures in groups.items()}
     figure = _start_figure(2.2 * columns, 2.3 * sum(rows.values()) + 0.4 * len(groups))
-    parts: Any = np.atleast_1d(figure.subfigures(len(groups), 1))
+    parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
     for part, (name, pictures) in zip(parts, groups.items(), strict=True):
         part.suptitle(name)
         cells = part.subplots(rows[name], columns, squeeze=False).ravel()
