@@ -9,6 +9,7 @@ import pytest
 
 from iqa.cards import (
     AVA_SCALE,
+    BACKBONES,
     TID2013_SCALE,
     Card,
     Head,
@@ -21,6 +22,7 @@ from iqa.cards import (
 )
 from iqa.errors import CardError, OutputError, WeightsError
 from iqa.models.backbones import (
+    BUILDERS,
     KERAS_CONVENTION,
     TORCHVISION_CONVENTION,
     build_backbone,
@@ -124,6 +126,10 @@ def test_mobilenet_pads_before_a_stride_as_its_weights_were_trained():
     model = mobilenet(replace(KERAS_CONVENTION, backbone="mobilenet", padding="symmetric"), SIZE)
     assert model.get_layer("conv1_pad").padding == ((1, 1), (1, 1))
     assert model.output_shape == (None, 1024)
+
+
+def test_every_backbone_that_a_card_may_name_can_be_built():
+    assert set(BUILDERS) == set(BACKBONES)
 
 
 def test_a_backbone_that_cannot_be_downloaded_is_named(no_downloads):

@@ -1,0 +1,11 @@
+"""The networks, in Keras: backbones, heads, weight files, and the forms for other runtimes.
+
+- `networks`: `network_of` (to score), `network_to_train`, `build_from_card`.
+- `backbones`: `mobilenet_v2`, `mobilenet`, `build_backbone`: from pixels 0-255 to pooled features.
+- `heads`: `add_head`, `widen_head`: from pooled features to a histogram or a score.
+- `weight_files`: `load_weights`, `save_with_card`.
+- `torchvision`: `read_torch_tensors`, `load_torchvision`: weights of a `.pth`, without torch.
+- `export`: `export`, the network as a file for a runtime that needs no Keras.
+
+Importing this package loads none of them; all but `export` load Keras.
+"""

@@ -6,6 +6,7 @@ Normalisation is inside, so nobody can feed an exported network wrongly normalis
 of the same network saved by Keras 2 still fit layer by layer.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -116,9 +117,13 @@ def mobilenet(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
     return keras.Model(pixels, keras.layers.GlobalAveragePooling2D(name="pooling")(x), name="mobilenet")
 
 
+#: What builds each of `iqa.cards.BACKBONES`.
+BUILDERS: dict[str, Callable[[Backbone, int], keras.Model]] = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
+
+
 def build_untrained(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
     """The backbone that a card describes, with untrained weights; see `mobilenet_v2`."""
-    return {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}[facts.backbone](facts, size)
+    return BUILDERS[facts.backbone](facts, size)
 
 
 def build_backbone(source: str, noise: float = 0.0, size: int = PATCH_SIZE) -> tuple[keras.Model, Backbone]:
