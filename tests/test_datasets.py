@@ -1,5 +1,10 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iqa.errors import LabelError
 from iqa.labels import ratings, tid2013
@@ -152,3 +157,155 @@ def test_an_image_in_both_splits_is_refused():
 def test_rare_opinions_are_repeated():
     low, middle = (ratings.RatedImage(name, tuple(np.eye(10)[bin])) for name, bin in (("low", 2), ("middle", 4)))
     assert [image.name for image in ratings.oversample([low, middle], times=3)] == ["low"] * 3 + ["middle"]
+
+
+# --- ratings of one's own in a CSV ----------------------------------------------------------------------------------
+
+VOTES = ",".join(map(str, range(1, 11)))
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    def write(text):
+        path = tmp_path / "own.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["path", "image_id", "image_name", " Name "])
+@pytest.mark.parametrize("score", ["score", "mean", "MOS"])
+def test_the_heading_of_a_csv_says_where_name_and_score_stand(csv_file, name, score):
+    images = ratings.read_ratings(csv_file(f"camera,{score},{name}\nNikon,5.5,a.jpg\n,4.2,b.jpg\n"))
+    assert [image.name for image in images] == ["a.jpg", "b.jpg"]
+    assert [image.mean for image in images] == pytest.approx([5.5, 4.2], abs=0.05)
+
+
+def test_votes_count_where_a_csv_has_them_and_the_mean_where_they_are_empty(csv_file):
+    file = csv_file(f"image_id,{VOTES},mean\n17,0,0,0,0,1,3,0,0,0,0,9\n18{',' * 11}5.5\n")
+    voted, scored = ratings.read_ratings(file)
+    assert voted.histogram[4:6] == (0.25, 0.75)
+    assert scored.mean == pytest.approx(5.5, abs=0.01)
+    assert scored.histogram == ratings.read_ratings(csv_file("path,score\n18,5.5\n"))[0].histogram
+
+
+def test_columns_of_votes_may_stand_in_any_order(csv_file):
+    file = csv_file(f"path,{','.join(map(str, range(10, 0, -1)))}\na.jpg,1,0,0,0,0,0,0,0,0,3\n")
+    assert ratings.read_ratings(file)[0].histogram == (0.75, *[0] * 8, 0.25)
+
+
+def test_votes_of_another_scale_are_mapped_to_1_to_10(csv_file):
+    file = csv_file("path,1,2,3,4,5,6,7\nlow,5,0,0,0,0,0,0\nmiddle,0,0,0,2,0,0,0\nhigh,0,0,0,0,0,0,1\n")
+    low, middle, high = (image.histogram for image in ratings.read_ratings(file, scale=(1, 7)))
+    assert (low[0], high[9]) == (1, 1)
+    assert middle[4:6] == (0.5, 0.5)  # 4 lies in the middle of 1-7, as 5.5 does of 1-10
+
+
+@pytest.mark.parametrize("score, mapped", [(50, 5.5), (60, 6.4), (40, 4.6)])
+def test_scores_of_another_scale_are_mapped_to_1_to_10(csv_file, score, mapped):
+    (image,) = ratings.read_ratings(csv_file(f"a.jpg,{score}\n"), scale=(0, 100))
+    assert image.mean == pytest.approx(mapped, abs=0.02)
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=12).filter(any))
+def test_the_mean_of_votes_is_mapped_exactly(votes):
+    highest = len(votes) - 1
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "own.csv")
+        file.write_text(f"path,{','.join(map(str, range(highest + 1)))}\na.jpg,{','.join(map(str, votes))}\n")
+        (image,) = ratings.read_ratings(file, scale=(0, highest))
+    assert len(image.histogram) == 10 and sum(image.histogram) == pytest.approx(1)
+    assert image.mean == pytest.approx(1 + 9 * np.average(np.arange(highest + 1), weights=votes) / highest)
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("path,1,2,3,4,5,6,7\na.jpg,1,1,1,1,1,1,1\n", "line 1: the votes are 1-7, but the scale is 1-10"),
+        ("path,1,2,3,4,5,6,7,9,10\n", "line 1: 9 columns of votes, not all of 1-10"),
+        ("path,camera,year\na.jpg,Nikon,2012\n", "line 1: the heading names neither votes"),
+        (f"{VOTES},mean\n{'1,' * 10}5\n", "line 1: the heading names none of path"),
+        ("path,score\na.jpg,\n", "line 2: the score is empty"),
+        ("path,score\na.jpg,good\n", "line 2: the score is not a number: 'good'"),
+        ("path,score\na.jpg,nan\n", "line 2: a score of nan is not within 1-10"),
+        ("path,score\n,5\n", "line 2: the name is empty"),
+        ("path,score\na.jpg,5,6\n", "line 2: 3 columns instead of 2"),
+        (f"path,{VOTES},mean\na.jpg{',' * 11}\n", "line 2: neither votes nor a score"),
+        (f"path,{VOTES},mean\na.jpg,1{',' * 10}\n", "line 2: some of the votes are empty"),
+        ("path,score\na\0.jpg,5\n\0", "own.csv"),
+    ],
+)
+def test_a_bad_csv_is_refused_by_line_and_reason(csv_file, text, reason):
+    with pytest.raises(LabelError, match=reason) as error:
+        ratings.read_ratings(csv_file(text))
+    assert "own.csv" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.json", "AVA.txt"])
+def test_ratings_that_are_not_text_are_refused_by_name(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LabelError, match=f"{name}: not a text file"):
+        ratings.read_ratings(tmp_path / name)
+
+
+def test_mos_that_is_not_text_is_refused_by_name(tmp_path):
+    (tmp_path / "mos.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LabelError, match=r"mos.txt: not a text file"):
+        tid2013.read_mos(tmp_path / "mos.txt")
+
+
+@pytest.mark.parametrize("scale", [(7, 1), (1, 1), (0, float("nan"))])
+def test_a_scale_that_does_not_rise_is_refused(csv_file, scale):
+    with pytest.raises(LabelError, match="a scale needs"):
+        ratings.read_ratings(csv_file("a.jpg,5\n"), scale)
+
+
+def test_avas_own_file_has_no_other_scale(tmp_path):
+    (tmp_path / "AVA.txt").write_text("1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396\n")
+    with pytest.raises(LabelError, match=r"votes of AVA.txt are 1-10, not 1-7"):
+        ratings.read_ratings(tmp_path / "AVA.txt", scale=(1, 7))
+
+
+def test_a_typical_score_needs_all_levels(labels):
+    with pytest.raises(LabelError, match="no image of distortion 7 at level 2"):
+        tid2013.typical_mos(tid2013.read_mos(labels("5 i01_07_1.bmp\n4 i01_07_3.bmp\n")))
+
+
+# --- splits ---------------------------------------------------------------------------------------------------------
+
+
+def test_groups_are_read_and_an_empty_one_is_none(csv_file):
+    images = ratings.read_ratings(csv_file("path,score,group\na.jpg,5,beach\nb.jpg,5, beach \nc.jpg,5,\n"))
+    assert [image.group for image in images] == ["beach", "beach", None]
+
+
+def grouped(*groups):
+    return [ratings.RatedImage(f"{number}.jpg", (0.1,) * 10, group=group) for number, group in enumerate(groups)]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=2, max_size=40), st.floats(0.01, 0.99), st.integers(0, 9))
+def test_a_split_tears_no_group_apart_and_loses_no_image(groups, share, seed):
+    images = grouped(*groups)
+    if len(set(groups)) == 1 and None not in groups:
+        with pytest.raises(LabelError, match="of two groups or more"):
+            ratings.split_by_group(images, share, seed)
+        return
+    train, test = ratings.split_by_group(images, share, seed)
+    assert train and test
+    assert sorted([*train, *test], key=lambda image: image.name) == sorted(images, key=lambda image: image.name)
+    assert not {image.group for image in train} & {image.group for image in test} - {None}
+
+
+def test_a_split_has_the_share_asked_for_and_the_same_seed_gives_the_same():
+    images = grouped(*(f"{number // 3}" for number in range(300)))
+    train, test = ratings.split_by_group(images, 0.2, seed=1)
+    assert (len(train), len(test)) == (240, 60)
+    assert ratings.split_by_group(images[::-1], 0.2, seed=1)[1] == test[::-1]
+    assert ratings.split_by_group(images, 0.2, seed=2)[1] != test
+
+
+@pytest.mark.parametrize("share", [0, 1, float("nan")])
+def test_a_share_of_nothing_or_all_is_refused(share):
+    with pytest.raises(LabelError, match="the share to test on must be above 0 and below 1"):
+        ratings.split_by_group(grouped("a", "b"), share, 0)

@@ -11,6 +11,7 @@ from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.references import read_crops, read_reference
 from iqa.distortions.signal import LUMA, block_dct, psnr_luma, to_ycc
 from iqa.distortions.table import DISTORTIONS, distort, everyday_ladders, random_levels, strength
+from iqa.errors import LabelError, UsageError
 from iqa.images.reading import read_image
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -89,8 +90,19 @@ def test_sides_need_not_be_multiples_of_the_block(photograph, number, shape):
 
 @pytest.mark.parametrize("distortion, level", [(0, 1), (25, 1), (1, 0), (1, 5.1)])
 def test_there_are_24_types_and_levels_up_to_5(photograph, distortion, level):
-    with pytest.raises(ValueError, match="is not within"):
+    with pytest.raises(UsageError, match="is not within"):
         distort(photograph, distortion, level)
+
+
+def test_a_picture_that_is_too_small_to_distort_is_refused(photograph):
+    with pytest.raises(UsageError, match="60x47 pixels are too few to distort"):
+        distort(photograph[:47, :60], 14, 1)
+
+
+@pytest.mark.parametrize("weakest, strongest", [(0, 5), (0.5, 6), (3, 2), (np.nan, 5)])
+def test_random_levels_outside_the_published_ones_are_refused(weakest, strongest):
+    with pytest.raises(UsageError, match=r"do not rise within 0.5-5"):
+        random_levels(10, np.random.default_rng(0), weakest, strongest)
 
 
 def test_strengths_are_interpolated_between_levels_and_extrapolated_below_the_first():
@@ -198,7 +210,7 @@ def test_13_packet_lengths_add_up_to_the_stream(photograph):
 
 @pytest.mark.parametrize("number", [12, 13])
 def test_12_13_lose_data_until_the_psnr_is_reached(photograph, number):
-    for level, target in zip(LEVELS, DISTORTIONS[number].strengths):
+    for level, target in zip(LEVELS, DISTORTIONS[number].strengths, strict=True):
         assert psnr_luma(photograph, distort(photograph, number, level, seed=4)) == pytest.approx(target, abs=1.1)
 
 
@@ -265,7 +277,7 @@ def test_21_noise_is_quantised_in_blocks(photograph):
 
 
 def test_22_few_colours_are_left_and_are_dithered(photograph):
-    for level, colours in zip(LEVELS, DISTORTIONS[22].strengths):
+    for level, colours in zip(LEVELS, DISTORTIONS[22].strengths, strict=True):
         assert len(np.unique(distort(photograph, 22, level).reshape(-1, 3), axis=0)) <= colours
     assert high_frequency_energy(distort(photograph, 22, 4), 0.35) > 2 * high_frequency_energy(photograph, 0.35)
 
@@ -280,7 +292,7 @@ def test_23_red_and_blue_are_displaced_in_opposite_directions(photograph):
 
 
 def test_24_reaches_its_psnr(photograph):
-    for level, target in zip((1, 4), (35.2, 25.9)):
+    for level, target in zip((1, 4), (35.2, 25.9), strict=True):
         assert psnr_luma(photograph, distort(photograph, 24, level)) == pytest.approx(target, abs=0.7)
 
 
@@ -297,3 +309,22 @@ def test_random_levels_rise_and_are_whole_where_the_strength_is_uneven(distortio
     assert levels.shape == (50, 4) and (np.diff(levels) > 0).all()
     assert levels.min() >= 1 and levels.max() <= 5
     assert (levels == np.rint(levels)).all() == (distortion == 14)
+
+
+# --- references -----------------------------------------------------------------------------------------------------
+
+
+def test_a_reference_is_cut_where_it_is_known_to_lie_and_else_from_the_centre(save):
+    rows, columns = np.meshgrid(np.arange(512), np.arange(768), indexing="ij")
+    kodak = np.stack([rows // 3, columns // 4, rows % 2], -1).astype(np.uint8)
+    folder = save("kodim03.png", kodak).parent
+    np.testing.assert_array_equal(read_reference(folder, 3, read_crops()), kodak[44 : 44 + 384, 73 : 73 + 512])
+    np.testing.assert_array_equal(read_reference(folder, 3, {}), kodak[64:-64, 128:-128])
+    assert read_reference(folder, 4, {}) is None
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"I01": 5}', '{"I01": {"top": 0}}'])
+def test_crops_of_another_form_are_refused_by_file(tmp_path, text):
+    (tmp_path / "crops.json").write_text(text)
+    with pytest.raises(LabelError, match=r"crops.json: not"):
+        read_crops(tmp_path / "crops.json")

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from iqa.distortions.judge import Example, Judge, cross_validate, features
+from iqa.distortions.judge import Example, Judge, cross_validate, features, read_examples
 from iqa.distortions.table import distort
+from iqa.errors import ImageError, LabelError
+from iqa.labels.tid2013 import LabelledImage
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +60,18 @@ def test_features_tell_a_stronger_distortion_and_a_busier_original():
     np.testing.assert_allclose(features(busy, busy)[:6], features(smooth, smooth)[:6], atol=1e-6)  # nothing differs
     # The same error counts less where the original is busy.
     assert features(busy, distort(busy, 1, 3))[1] < features(smooth, distort(smooth, 1, 3))[1]
+
+
+def test_a_distortion_or_level_without_examples_is_an_error_that_names_it(examples):
+    with pytest.raises(LabelError, match="no example of distortion 3 to judge by"):
+        Judge(examples).scores(3, [1], [np.zeros(8)])
+    with pytest.raises(LabelError, match="no example of distortion 10 at level 2"):
+        Judge([example for example in examples if example.level != 2])
+
+
+def test_an_image_that_cannot_be_compared_with_its_reference_is_named(photograph, save):
+    for name, pixels in (("small.png", photograph[:100]), ("empty.png", photograph)):
+        path = save(name, pixels)
+        path.write_bytes(b"" if name == "empty.png" else path.read_bytes())
+        with pytest.raises(ImageError, match=f"{name}: (256x100 pixels, but its reference has 256x256|the file is empty)"):
+            read_examples(photograph, [LabelledImage("i01", 1, 1, 5.0, path)])

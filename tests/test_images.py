@@ -13,7 +13,7 @@ from iqa.errors import ImageError
 from iqa.images import geometry
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import resize
-from iqa.images.reading import read_image, read_resized
+from iqa.images.reading import read_image, read_resized, thumbnail
 
 
 def close(image, expected, tolerance=0):
@@ -118,8 +118,55 @@ def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour):
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_an_array_of_another_kind_is_refused(array):
-    with pytest.raises((TypeError, ValueError), match="image array must"):
-        read_image(array)
+    for read in (read_image, lambda array: read_resized(array, 4)):
+        with pytest.raises(ImageError, match="an image array must"):
+            read(array)
+
+
+@pytest.mark.parametrize("value", [None, [[1, 2, 3]], 5])
+def test_what_is_neither_a_path_nor_pixels_is_refused_by_its_type(value):
+    with pytest.raises(TypeError, match=f"an image must be a path, .* not {type(value).__name__}"):
+        read_image(value)
+
+
+@pytest.fixture(params=["gif", "png", "webp", "tif"])
+def animation(request, save):
+    """A file of three frames, of 10, 120 and 240."""
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (10, 120, 240)]
+    return save(f"p.{request.param}", frames[0], save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("frame, value", [(0, 10), (1, 120), (2, 240)])
+def test_a_pil_image_is_read_at_its_frame_and_stays_there(animation, frame, value):
+    with Image.open(animation) as opened:
+        opened.seek(frame)
+        before = opened.tell(), opened.size, opened.mode
+        for pixels in (read_image(opened), read_resized(opened, 16)):
+            np.testing.assert_allclose(pixels, value, atol=3)
+        thumbnail(opened, 8)
+        assert (opened.tell(), opened.size, opened.mode) == before
+        opened.seek(0)
+        np.testing.assert_allclose(read_image(opened), 10, atol=3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+def test_reading_a_pil_image_leaves_it_as_it_was(colour, mode):
+    image = colour.convert(mode)
+    image.getexif()[0x0112] = 6
+    kept = image.copy()
+    small = Image.open(io.BytesIO(thumbnail(image, 32).tobytes()))
+    assert max(small.size) == 32
+    read_image(image)
+    read_resized(image, 16)
+    assert (image.size, image.mode, image.getexif()[0x0112]) == (kept.size, kept.mode, 6)
+    assert image.tobytes() == kept.tobytes()
+
+
+def test_writing_to_the_pixels_that_were_read_does_not_reach_the_pil_image(colour, photograph):
+    pixels = read_image(colour)
+    if pixels.flags.writeable:
+        pixels[:] = 0
+    np.testing.assert_array_equal(np.asarray(colour), photograph)
 
 
 def jpeg(photograph):

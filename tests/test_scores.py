@@ -1,4 +1,3 @@
-import doctest
 import json
 
 import numpy as np
@@ -7,13 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from iqa.errors import LabelError
 from iqa.labels import histograms as scores
 
 histograms = st.lists(st.floats(0, 100), min_size=2, max_size=20).filter(lambda shares: sum(shares) > 1e-3)
-
-
-def test_doctests_run():
-    assert doctest.testmod(scores).failed == 0
 
 
 @given(histograms)
@@ -23,7 +19,7 @@ def test_normalised_shares_add_to_one(shares):
 
 @pytest.mark.parametrize("shares", [[0, 0], [1, -1], [np.nan, 1], [np.inf, 1]])
 def test_normalise_refuses_what_is_no_histogram(shares):
-    with pytest.raises(ValueError, match="histogram"):
+    with pytest.raises(LabelError, match="histogram"):
         scores.normalise(shares)
 
 
@@ -45,7 +41,7 @@ def test_maximum_entropy_has_the_mean_asked_for_and_a_constant_ratio_of_neighbou
 
 @pytest.mark.parametrize("mos", [0, 9, -1, 10])
 def test_maximum_entropy_refuses_a_mean_at_or_beyond_the_last_bin(mos):
-    with pytest.raises(ValueError, match="has the mean"):
+    with pytest.raises(LabelError, match="has the mean"):
         scores.maximum_entropy_histogram(mos, scores.centres(10, 0, 9))
 
 
@@ -53,7 +49,7 @@ def test_maximum_entropy_equals_the_labels_that_idealo_derived(shared):
     labels = json.loads((shared / "tid2013/idealo_tid_labels_test.json").read_text())
     lines = (shared / "tid2013/mos_with_names.txt").read_text().split("\n")[: len(labels)]
     values = scores.centres(10, 0, 9)
-    for label, line in zip(labels, lines):
+    for label, line in zip(labels, lines, strict=True):
         mos, name = line.split()
         assert label["image_id"].lower() == name.lower().removesuffix(".bmp")
         np.testing.assert_allclose(scores.maximum_entropy_histogram(float(mos), values), label["label"], atol=1e-6)
@@ -66,6 +62,15 @@ def test_normal_histogram_keeps_mean_and_deviation_where_nothing_is_cut_off():
     np.testing.assert_allclose(scores.std(histogram, values), [0.2, 0.5], atol=1e-3)
 
 
-def test_normal_histogram_refuses_a_deviation_of_zero():
-    with pytest.raises(ValueError, match="above 0"):
-        scores.normal_histogram(5.0, 0.0, scores.centres(10))
+@pytest.mark.parametrize("deviation", [0.0, -1.0, np.nan])
+def test_normal_histogram_refuses_a_deviation_that_is_not_above_zero(deviation):
+    with pytest.raises(LabelError, match="above 0"):
+        scores.normal_histogram(5.0, deviation, scores.centres(10))
+
+
+@given(st.lists(st.tuples(st.floats(1, 10), st.floats(0.01, 9)), min_size=1, max_size=20))
+def test_shares_that_are_moved_to_other_bins_keep_sum_and_mean(pairs):
+    values, shares = np.array(pairs).T
+    moved = scores.rebin(shares, values, scores.centres(10))
+    assert moved.sum() == pytest.approx(shares.sum())
+    assert moved @ scores.centres(10) == pytest.approx(shares @ values)

@@ -549,7 +549,7 @@ def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, pho
     code, _, _ = command(average_weights, *epochs, "--out", tmp_path / "mean.weights.h5")
     assert code == 0
     load_weights(model, tmp_path / "mean.weights.h5")
-    assert all(np.allclose(mean, weight + 1, atol=1e-5) for mean, weight in zip(model.get_weights(), first))
+    assert all(np.allclose(mean, weight + 1, atol=1e-5) for mean, weight in zip(model.get_weights(), first, strict=True))
     assert isinstance(infer_regression.infer(photograph, infer_regression.load(tmp_path / "mean.weights.h5")), float)
 
 
@@ -615,6 +615,16 @@ def test_an_average_is_not_written_over_one_of_its_epochs(command, two_epochs):
     assert epochs[0].read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "name, reason", [("ava_vanilla", "a histogram network of whole pictures"), ("no_such", "there is no such file")]
+)
+def test_a_head_is_fitted_to_a_regression_network_alone(command, labelled, tmp_path, name, reason):
+    arguments = ["--images", labelled, "--weights", name, "--out", tmp_path / "fitted.weights.h5"]
+    code, _, err = command(fit_head, *arguments)
+    assert code == 2
+    assert reason in err
+
+
 def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photograph, monkeypatch):
     from PIL import Image
 
@@ -649,8 +659,8 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     load_weights(after, second)
     changed = {
         layer.name
-        for layer, other in zip(before.layers, after.layers)
-        if any(not np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights()))
+        for layer, other in zip(before.layers, after.layers, strict=True)
+        if any(not np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights(), strict=True))
     }
     assert changed == {"features", "score"}
 

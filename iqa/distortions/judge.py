@@ -194,11 +194,11 @@ class _Distortion:
         rest = rest / self._scale
         return np.hstack([rest, rest * (np.asarray(levels)[:, None] - 3) / 2])
 
-    def typical(self, levels: ArrayLike) -> NDArray[np.float64]:
+    def typical(self, levels: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
         """The typical scores at levels from 0, an untouched picture, to 5, (n,)."""
         return np.interp(levels, [0, *LEVELS], [UNTOUCHED_MOS, *self._mos])
 
-    def corrections(self, levels: ArrayLike, found: NDArray[np.float64]) -> NDArray[np.float64]:
+    def corrections(self, levels: Sequence[float] | NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
         """What to add to the typical scores of pictures at levels of 1-5 by their `features`, (n, 8) -> (n,)."""
         usual = np.stack([np.interp(levels, LEVELS, column) for column in self._features.T], axis=1)
         # What lies outside the examples counts as the outermost of them.

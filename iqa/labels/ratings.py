@@ -173,7 +173,7 @@ class _Columns(NamedTuple):
     score: int | None
     votes: list[int]
     group: int | None
-    count: int
+    width: int
 
 
 def _read_csv(file: str | PathLike[str], scale: tuple[float, float]) -> Iterator[_Entry]:
@@ -216,20 +216,22 @@ def _find_columns(heading: list[str], scale: tuple[float, float], file: str | Pa
         if len(names) == 2:  # a heading in words of its own
             return _columns_by_position(heading)
         raise LabelError(f"{file}, line 1: the heading names neither votes such as 1 nor any of {', '.join(SCORE_COLUMNS)}")
-    expected = list(range(round(scale[0]), round(scale[1]) + 1))
-    if votes and sorted(votes) != expected:
-        found = f"{min(votes)}-{max(votes)}"
-        if found == f"{expected[0]}-{expected[-1]}":
-            found += f" without {', '.join(str(vote) for vote in expected if vote not in votes)}"
-        raise LabelError(f"{file}, line 1: the votes are {found}, but the scale is {scale[0]:g}-{scale[1]:g}")
+    if votes:
+        lowest, highest = min(votes), max(votes)
+        if (lowest, highest) != scale:
+            raise LabelError(
+                f"{file}, line 1: the votes are {lowest}-{highest}, but the scale is {scale[0]:g}-{scale[1]:g}"
+            )
+        if len(votes) != highest - lowest + 1:
+            raise LabelError(f"{file}, line 1: {len(votes)} columns of votes, not all of {lowest}-{highest}")
     if name in (score, group, *votes.values()):
         raise LabelError(f"{file}, line 1: the heading names none of {', '.join(NAME_COLUMNS)}")
     return _Columns(name, score, [votes[vote] for vote in sorted(votes)], group, len(names))
 
 
 def _read_row(place: str, row: list[str], columns: _Columns) -> _Entry:
-    if len(row) != columns.count:
-        raise LabelError(f"{len(row)} columns instead of {columns.count}")
+    if len(row) != columns.width:
+        raise LabelError(f"{len(row)} columns instead of {columns.width}")
     name, group = row[columns.name], None
     if not name.strip():
         raise LabelError("the name is empty")
@@ -304,7 +306,8 @@ def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -
         raise LabelError("images to split must be of two groups or more")
     order = sorted(sizes)
     order = [order[index] for index in np.random.default_rng(seed).permutation(len(order))]
-    wanted, test, count = test_share * len(images), set(), 0
+    wanted, count = test_share * len(images), 0
+    test: set[tuple[bool, str]] = set()
     for group in order:
         # Taken if that brings the number of images nearer to what is wanted, and another group is left to train on.
         if count + sizes[group] / 2 <= wanted and len(test) < len(order) - 1:
