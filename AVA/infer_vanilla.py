@@ -10,22 +10,25 @@ From another project:
     mean, std, histogram = infer("photo.jpg")
 """
 
-from functools import cache
-
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.labels.ratings import locate_ratings, read_ratings
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
 
 
-@cache
 def load(weights=WEIGHTS, runtime="auto"):
-    """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE), runtime=runtime)
+    """The model of `infer`, a `Scorer`, loaded once per process.
+
+    Args:
+        weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+    """
+    cardless = keras2_card("histogram", "resize", AVA_SCALE)
+    return load_scorer(weights, head="histogram", cardless=cardless, runtime=runtime)
 
 
 def infer(image, model=None, runtime="auto"):
@@ -33,8 +36,8 @@ def infer(image, model=None, runtime="auto"):
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3).
-        model: a `Scorer` of `load`, or None for the weights that ship.
-        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`, for the weights that ship; a model given has its own.
+        model: what `load` returned, or None for the weights that ship.
+        runtime: see `load`; for the weights that ship, since a model has its own.
 
     Returns:
         `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.

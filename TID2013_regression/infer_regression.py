@@ -14,22 +14,26 @@ The model sees 224x224 pixels at their own size: the centre of the image, or wit
 that cover all of it. An image smaller than that is refused.
 """
 
-from functools import cache
-
 from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.geometry import CROPS
 from iqa.labels.tid2013 import locate, read_mos
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "tid2013_regression"
 
 
-@cache
 def load(weights=WEIGHTS, crop="centre", runtime="auto"):
-    """The model of `infer`, read once a process: a name of shipped weights, a `.weights.h5`, or an `.hdf5` of Keras 2."""
-    return Scorer(weights, crop, "regression", keras2_card("regression", "patch", TID2013_SCALE), runtime=runtime)
+    """The model of `infer`, a `Scorer`, loaded once per process.
+
+    Args:
+        weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
+        crop: where it looks: "centre", "left_top", or "grid" for the mean over patches that cover the picture.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+    """
+    cardless = keras2_card("regression", "patch", TID2013_SCALE)
+    return load_scorer(weights, crop, "regression", cardless, runtime=runtime)
 
 
 def infer(image, model=None, crop="centre", runtime="auto"):
@@ -37,9 +41,8 @@ def infer(image, model=None, crop="centre", runtime="auto"):
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
-        model: a `Scorer` of `load`, or None for the weights that ship.
-        crop: "centre", "left_top" or "grid", for the weights that ship; a model given has its own.
-        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`; the same holds.
+        model: what `load` returned, or None for the weights that ship.
+        crop, runtime: see `load`; for the weights that ship, since a model has its own.
 
     Returns:
         A float on the scale of TID2013's mean opinion scores, 0-9.
@@ -59,6 +62,8 @@ def main():
     parser = infer_parser(__doc__, WEIGHTS, CROPS)
     parser.add_argument("--references", nargs="+", help="score only these scenes of the labelled set, such as i01 i02")
     arguments = parser.parse_args()
+    if arguments.references and not arguments.labels:
+        parser.error("--references chooses scenes of a labelled set and needs --labels")
 
     def read_labelled():
         wanted = {name.lower() for name in arguments.references or ()}

@@ -18,33 +18,32 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
-from iqa.cards import AVA_SCALE, card_of, keras2_card, read_card, weights_file
-from iqa.commands.infer import score_to_file
-from iqa.commands.terminal import parser_of, positive, processors, quiet_start, run
+from iqa.cards import Card, card_for, idealo_card, weights_file
+from iqa.commands.terminal import parser_of, positive, quiet_start, run
+from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
 from iqa.evaluation.predictions import read_predictions
-from iqa.images.finding import list_images, named_images
+from iqa.images.finding import named_images
+from iqa.images.finding import list_images
 from iqa.images.geometry import resize
 from iqa.images.reading import read_image
-from iqa.scoring.journal import Image
+from iqa.scoring.collection import RunOptions, score_to_file
+from iqa.scoring.journal import Entry
 from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
 
 BATCH, THREADS, WARM_UP = 64, 8, 8
 
-IDEALO = keras2_card("histogram", "resize", AVA_SCALE, "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
-
 KERAS_SIDES = ("original's loop", "batched Keras")
 
 
-def facts_of(weights):
+def facts_of(weights) -> tuple[Path, Card]:
     path = weights_file(weights)
-    return path, (IDEALO if path.suffix == ".hdf5" else read_card(card_of(path)))
+    return path, card_for(path, idealo_card())
 
 
 # --- the sides: weights -> function (files) -> mean scores ----------------------------------------------------------
@@ -104,11 +103,11 @@ def ours(weights, runtime):
     pool = Workers(scorer.recipe, processors())
 
     def score(files):
-        options = SimpleNamespace(batch_size=BATCH if runtime == "keras" else 1, workers=pool, report=None)
+        options = RunOptions(batch_size=BATCH if runtime == "keras" else 1, workers=pool)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "scores.mat"
-            images = [Image(str(file), file, np.full(10, 0.1)) for file in files]
-            score_to_file(scorer, lambda: images, {}, out, options)
+            entries = [Entry(str(file), file, np.full(10, 0.1)) for file in files]
+            score_to_file(scorer, lambda: entries, {}, out, options)
             return read_predictions(out, bins=10).predictions
 
     return score
@@ -213,10 +212,10 @@ def run_side(name, arguments, files):
     scorer = Scorer(path, head="histogram", cardless=card, runtime=name)
     scorer.score(files[0])
     print("first", flush=True)
-    options = SimpleNamespace(batch_size=BATCH if name == "keras" else 1, workers=processors(), report=None)
+    options = RunOptions(batch_size=BATCH if name == "keras" else 1, workers=processors())
     with tempfile.TemporaryDirectory() as folder:
-        listed = [Image(str(path), path) for path in files]
-        return score_to_file(scorer, lambda: listed, {}, Path(folder) / "scores.mat", options)
+        entries = [Entry(str(path), path) for path in files]
+        return 1 if score_to_file(scorer, lambda: entries, {}, Path(folder) / "scores.mat", options).skipped else 0
 
 
 def memory(arguments):

@@ -11,24 +11,26 @@ With --labels-out the histograms are written as labels in AVA's form, to train o
 neighbour makes its opinion jump: --mean-opinion takes the mean over the mirror image and small shifts.
 """
 
-from functools import cache
 from pathlib import Path
 
-from iqa.cards import AVA_SCALE, keras2_card
-from iqa.commands.infer import infer_images, infer_parser, write_labels
-from iqa.commands.terminal import load_quietly, run
-from iqa.labels.ratings import locate_ratings, read_ratings
-from iqa.scoring.scorer import Scorer
+from iqa.cards import idealo_card
+from iqa.commands.teach import infer_or_label
+from iqa.commands.terminal import run
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
 HINT = "get it with: python data/download.py idealo"
-FACTS = keras2_card("histogram", "resize", AVA_SCALE, "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
 
 
-@cache
 def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
-    """The model of `infer`, read once a process, from idealo's `.hdf5`; `mean_opinion`: of six views, see `Scorer`."""
-    return Scorer(weights, head="histogram", cardless=FACTS, mean_opinion=mean_opinion, runtime=runtime)
+    """The model of `infer`, a `Scorer` of idealo's `.hdf5`, loaded once per process.
+
+    Args:
+        weights: the path of the file.
+        mean_opinion: whether it takes the mean over six views of a picture.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+    """
+    return load_scorer(weights, "centre", "histogram", idealo_card(), mean_opinion, runtime)
 
 
 def infer(image, model=None, runtime="auto"):
@@ -41,30 +43,11 @@ def features(image, model=None, runtime="auto"):
     return (model or load(runtime=runtime)).score(image).features
 
 
-def command(description, weights):
-    """The command line of idealo's models; returns the exit code."""
-    parser = infer_parser(description, weights)
-    parser.add_argument("--labels-out", type=Path, help="write labels in AVA's form for one folder of images")
-    parser.add_argument("--mean-opinion", action="store_true", help="mean over the mirror image and small shifts")
-    arguments = parser.parse_args()
-
-    def load_chosen():
+def main():
+    def load_chosen(arguments):
         return load(arguments.weights, arguments.mean_opinion, arguments.runtime)
 
-    if arguments.labels_out:
-        if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir() or arguments.out or arguments.report:
-            parser.error("--labels-out takes one folder of images, and neither --out nor --report")
-        scorer = load_quietly(load_chosen, HINT)
-        return write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, arguments)
-
-    def read_labelled():
-        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
-
-    return infer_images(parser, arguments, load_chosen, read_labelled, HINT)
-
-
-def main():
-    return command(__doc__, WEIGHTS)
+    return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
 
 
 if __name__ == "__main__":

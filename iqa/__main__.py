@@ -6,66 +6,83 @@ Beauty is what the vanilla model of AVA says, a mean of votes 1-10, with the sha
 Technical quality is TID2013's scale, 0-9, from a grid of patches that covers the picture; it needs 224 pixels in a side.
 """
 
-import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from itertools import tee
+from pathlib import Path
+from typing import Any
 
-from iqa.commands.infer import print_error, processors
+from iqa.cards import Scale
+from iqa.commands.infer import print_error
 from iqa.commands.terminal import load_quietly, parser_of, run
+from iqa.environment import processors
 from iqa.files import printable
 from iqa.images.finding import named_images
-from iqa.labels.percentiles import percentile
-from iqa.scoring.scorer import Scorer
+from iqa.labels.opinions import Prediction
+from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.writers import json_line, values_of
 
 
-def main():
+def main() -> int:
+    """The command; returns the exit code."""
     parser = parser_of(__doc__)
     parser.add_argument("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: path, beauty, technical, or error")
     arguments = parser.parse_args()
     beauty, technical = load_quietly(
-        lambda: (Scorer("ava_vanilla", head="histogram"), Scorer("tid2013_regression", crop="grid"))
+        lambda: (load_scorer("ava_vanilla", head="histogram"), load_scorer("tid2013_regression", crop="grid"))
     )
+    return print_both(beauty, technical, arguments.images, arguments.json)
+
+
+def print_both(beauty: Scorer, technical: Scorer, named: Sequence[str], as_json: bool) -> int:
+    """Print a row with both answers for each picture, as soon as it is known; returns the exit code."""
     failed, exists = 0, False
 
-    def readable():
+    def readable() -> Iterator[Path]:
         nonlocal failed, exists
-        for path, reason in named_images(arguments.images):
+        for path, reason in named_images(named):
             exists = exists or os.path.exists(path)
             if reason is None:
                 yield path
             else:
                 failed += 1
-                print_error(path, reason, arguments.json)
+                print_error(path, reason, as_json)
 
     workers = max(1, processors() // 2)  # half of them for each of the two models
     first, second = tee(readable())
-    scored = zip(beauty.score_all(first, workers=workers), technical.score_all(second, workers=workers))
-    for (path, beautiful), (_, good) in scored:
-        row, reasons = {"path": printable(path)}, {beautiful.reason, good.reason} - {None}
-        if not beautiful.reason:
-            score = beautiful.distribution
-            row["beauty"] = {"mean": score.mean, "std": score.std, "percentile": percentile(score.mean)}
-        if not good.reason:
-            row["technical"] = {"mean": good.score}
-        for reason in reasons:
-            print(f"{printable(path)}: {reason}", file=sys.stderr)
-        failed += bool(reasons)
-        if arguments.json and reasons:
-            row["error"] = "; ".join(reasons)
-        print(json.dumps(row) if arguments.json else _in_words(row), flush=True)
+    answers = zip(beauty.score_all(first, workers=workers), technical.score_all(second, workers=workers), strict=True)
+    for (path, beautiful), (_, good) in answers:
+        row = _row(path, beautiful, good, beauty.card.scale, technical.card.scale)
+        if "error" in row:
+            failed += 1
+            print(f"{row['path']}: {row['error']}", file=sys.stderr)
+        print(json_line(row) if as_json else _in_words(row, beauty.card.scale), flush=True)
     if not exists:
         return 2
     return 1 if failed else 0
 
 
-def _in_words(row):
+def _row(path: Path, beautiful: Prediction, good: Prediction, beauty: Scale, technical: Scale) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": printable(path)}
+    for name, prediction, scale in (("beauty", beautiful, beauty), ("technical", good, technical)):
+        if prediction.output is not None:
+            row[name] = values_of(prediction, scale)
+            row[name].pop("histogram", None)
+    if reasons := {prediction.reason for prediction in (beautiful, good) if prediction.reason}:
+        row["error"] = "; ".join(sorted(reasons))
+    return row
+
+
+def _in_words(row: dict[str, Any], scale: Scale) -> str:
     words = [f"{row['path']}:"]
     if "beauty" in row:
         beauty = row["beauty"]
-        share = f"higher than {beauty['percentile']:.0f} % of AVA's photographs"
-        words.append(f"beauty {beauty['mean']:.2f} of 10 (votes scatter by {beauty['std']:.2f}; {share})")
+        share = (
+            f"; higher than {beauty['percentile']:.0f} % of {scale.population}'s photographs" if scale.population else ""
+        )
+        words.append(f"beauty {beauty['mean']:.2f} of 10 (votes scatter by {beauty['std']:.2f}{share})")
     if "technical" in row:
         words.append(f"technical quality {row['technical']['mean']:.2f} of 9")
     return "  ".join(words) if len(words) > 1 else f"{words[0]} no score"

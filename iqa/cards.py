@@ -303,6 +303,11 @@ def keras2_card(
     )
 
 
+def idealo_card(scale: Scale = AVA_SCALE) -> Card:
+    """The card of idealo's MobileNets, which Keras 2.1 trained with a padding of (1, 1) and pixels from -1 to 1."""
+    return keras2_card("histogram", "resize", scale, "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
+
+
 def weights_file(weights: str | PathLike[str]) -> Path:
     """The path that a name of shipped weights ("ava_vanilla"), or the path of a weight file, stands for.
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_pat
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.commands.infer import score_labelled
 from iqa.distortions.references import read_reference
 from iqa.evaluation.predictions import read_predictions
 from iqa.labels.opinions import Prediction
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.labels.tid2013 import LabelledImage, read_order
+from iqa.scoring.collection import Outcome, score_labelled
 from TID2013_regression import (
     average_weights,
     fit_head,
@@ -33,7 +32,6 @@ from TID2013_regression import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONS = Namespace(json=False, batch_size=1, workers=0, report=None)
 
 SCRIPTS = sorted(
     path.relative_to(ROOT)
@@ -206,8 +204,8 @@ def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, label
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(type(scorer), "score_all", killed_after_one)
-        score_labelled(scorer, images, "missing", tmp_path / "p.mat", OPTIONS)
-    score_labelled(scorer, moved, "missing", tmp_path / "p.mat", OPTIONS)
+        score_labelled(scorer, images, "missing", tmp_path / "p.mat")
+    score_labelled(scorer, moved, "missing", tmp_path / "p.mat")
     assert read_predictions(tmp_path / "p.mat").predictions.max() < 99
 
 
@@ -735,7 +733,7 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
 def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histograms(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     images = [RatedImage("a", (0.1,) * 10, tmp_path / "a.jpg")]
-    assert score_labelled(infer_vanilla.load(), images, "missing", tmp_path / "p.mat", OPTIONS) == 1
+    assert score_labelled(infer_vanilla.load(), images, "missing", tmp_path / "p.mat") == Outcome(0, 1)
     read = read_predictions(tmp_path / "p.mat", bins=10)
     assert read.labels.shape == (0, 10)
     assert read.skipped == [("a.jpg", "the file is empty")]
@@ -744,7 +742,7 @@ def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histogra
 def test_two_labels_of_one_file_are_both_scored(weights, labelled, tmp_path):
     # AVA's ids and a CSV's paths can name the same file: "7" and "7.jpg".
     images = [LabelledImage("i01", 1, level, 5.0, labelled / "I01_01_1.BMP") for level in (1, 2)]
-    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat", OPTIONS) == 0
+    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat") == Outcome(2, 0)
     assert len(read_predictions(tmp_path / "p.mat").predictions) == 2
 
 

@@ -9,30 +9,36 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
-from iqa.errors import CardError
+from iqa.errors import CardError, IqaError
+
+_Loaded = TypeVar("_Loaded")
 
 
 class Parser(argparse.ArgumentParser):
     """Shows the script's docstring as it was written, and an error as one line without the usage above it."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def parser_of(description):
+def parser_of(description: str | None) -> Parser:
     """The argument parser of a script; `description` is its docstring."""
     return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def run(main):
-    """Call `main` and leave with the exit code that it returns; what it returns otherwise is given back.
+def run(main: Callable[[], Any]) -> Any:
+    """Call `main` and leave with the exit code that it returns. Anything else that it returns is given back.
 
-    What the file system or a file's content refuses ends in one line and exit code 2. `python3 -i` turns every `sys.exit`
-    into a traceback and a prompt: whoever mistyped an option wants neither, so the process ends; after a success the
-    prompt comes as asked for.
+    An `IqaError` and an error of the file system become one line and exit code 2. Any other error is a bug: it goes on, so
+    that Python shows its traceback.
+
+    `python3 -i` turns every `sys.exit` into a traceback and a prompt. Nobody who mistyped an option wants these, so the
+    process ends there; after a success the prompt opens as usual.
     """
     try:
         result = main()
@@ -40,13 +46,13 @@ def run(main):
             return result
         code = result
     except SystemExit as stop:
-        code = stop.code
+        code = stop.code  # type: ignore[assignment]
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # the reader of our rows, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except (OSError, ValueError) as error:
+    except (IqaError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         code = 2
     sys.stdout.flush()
@@ -59,11 +65,11 @@ def run(main):
 
 
 @contextmanager
-def quiet_start():
-    """Keep TensorFlow's greetings off stderr, where our own complaints go.
+def quiet_start() -> Iterator[None]:
+    """Keep TensorFlow's greetings off stderr, where our own messages go.
 
-    TF_CPP_MIN_LOG_LEVEL no longer silences them (tensorflow/tensorflow#100442). If the block fails in a way that is not
-    ours to explain, they are shown after all.
+    TF_CPP_MIN_LOG_LEVEL no longer silences them (tensorflow/tensorflow#100442). If the block fails with an error that is
+    not one of ours, they are shown after all.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -71,7 +77,7 @@ def quiet_start():
         os.dup2(greetings.fileno(), 2)
         try:
             yield
-        except (OSError, ValueError):
+        except (IqaError, OSError):
             raise
         except BaseException:
             greetings.seek(0)
@@ -82,7 +88,7 @@ def quiet_start():
             os.close(kept)
 
 
-def train_parser(description, run, batch_size):
+def train_parser(description: str | None, run: str | os.PathLike[str], batch_size: int) -> Parser:
     """The parser with the options that all train scripts share; `run` and `batch_size` are their defaults."""
     parser = parser_of(description)
     parser.add_argument("--images", required=True, type=Path, help="folder of the images")
@@ -102,7 +108,7 @@ def train_parser(description, run, batch_size):
     return parser
 
 
-def natural(text):
+def natural(text: str) -> int:
     """An integer of 0 or more, for `argparse`."""
     number = int(text)
     if number < 0:
@@ -110,7 +116,7 @@ def natural(text):
     return number
 
 
-def positive(text):
+def positive(text: str) -> int:
     """An integer of 1 or more, for `argparse`."""
     number = int(text)
     if number < 1:
@@ -118,13 +124,8 @@ def positive(text):
     return number
 
 
-def processors():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def load_quietly(load, hint=""):
-    """Call `load` without TensorFlow's greetings; `hint` tells where weights that are missing are to be had.
+def load_quietly(load: Callable[[], _Loaded], hint: str = "") -> _Loaded:
+    """Call `load` without TensorFlow's greetings; `hint` says where to get weights that are missing.
 
     Raises:
         CardError: as `load`.

@@ -1,17 +1,7 @@
-"""Write a model as a file for a runtime that needs no Keras.
-
-    python -m iqa.models.export ava_vanilla --format litert --out ava_vanilla.tflite
-    python -m iqa.models.export runs/first/best.weights.h5 --format onnx --input uint8 --out best.onnx
-
-The file takes pixels 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8: normalisation is inside, cutting or resizing a
-picture to that size is not; the card tells how that is done. It gives two arrays, the histogram (N, 10) or score (N, 1),
-and the features behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.xml, with a .bin beside it), saved_model
-(a folder).
-"""
+"""Write a network as a file for a runtime that needs no Keras; `iqa.commands.export` is the command for it."""
 
 import importlib.util
 import os
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -77,34 +67,3 @@ def export(network, file, format, input="float32"):
         parts = [part for part in Path(folder).iterdir() if part.name != ".before"]
         for part in sorted(parts, key=lambda part: part.name == file.name):
             os.replace(part, file.with_name(part.name))
-
-
-def main():
-    from iqa.cards import card_of, read_card, weights_file
-    from iqa.commands.terminal import parser_of, quiet_start
-
-    parser = parser_of(__doc__)
-    parser.add_argument("weights", metavar="NAME", help="shipped weights, or a .weights.h5 with its card")
-    parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--input", choices=INPUTS, default="float32", help="type of the pixels, 0-255 (default: float32)")
-    parser.add_argument("--out", required=True, type=Path)
-    arguments = parser.parse_args()
-    check_file(arguments.out, arguments.format)
-    weights = weights_file(arguments.weights)
-    card = read_card(card_of(weights))
-    with quiet_start():
-        from iqa.models.networks import network_of
-
-        network = network_of(card, weights)
-        export(network, arguments.out, arguments.format, arguments.input)
-    shapes = " and ".join(str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs)
-    size = network.input_shape[1]
-    print(f"{arguments.out}: {arguments.input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
-    print(f"geometry: {card.to_json()['geometry']}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    from iqa.commands.terminal import run
-
-    run(main)

@@ -1,24 +1,32 @@
-"""Scores as a page to look at: one HTML file that holds thumbnails and all, and opens in a browser without a server.
+"""Scores as a page: one HTML file, thumbnails included, that opens in a browser without a server.
 
-The page is made of the parts in `iqa/scoring/page/`. Whatever a file is called, its name is shown and never run: the template
-escapes it, the script only compares it, and the page's own policy lets no other script run.
+The page is made of the parts in `iqa/scoring/page/`. Whatever a file is called, its name is shown and never run: the
+template escapes it, the script only compares it, and the page's own policy lets no other script run.
 """
 
 import base64
 import hashlib
 import importlib.util
 import json
+import math
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_from_bytes
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from iqa.errors import ImageError, OutputError
+from iqa.cards import Scale
+from iqa.errors import OutputError
 from iqa.files import printable, written_whole
 from iqa.images.reading import thumbnail
 from iqa.labels.opinions import Prediction
+from iqa.scoring.batch import look
+from iqa.scoring.journal import Entry
+from iqa.scoring.pool import Workers
 from iqa.scoring.writers import values_of
 
 #: Pictures on a page, at most: with their thumbnails some 30 MB, which browsers still sort at once.
@@ -45,12 +53,12 @@ class Picture:
 
     name: str
     path: Path | None
-    values: dict
-    lines: dict = field(default_factory=dict)
-    histograms: dict = field(default_factory=dict)
+    values: dict[str, float | None]
+    lines: dict[str, str] = field(default_factory=dict)
+    histograms: dict[str, ArrayLike] = field(default_factory=dict)
 
 
-def check_report(path):
+def check_report(path: str | os.PathLike[str]) -> None:
     """Make sure that a page of this name can be written.
 
     Raises:
@@ -62,31 +70,38 @@ def check_report(path):
         raise OutputError(f"{path}: a page needs Jinja2: pip install 'image-quality-assessment[report]'")
 
 
-def write_report(path, images, provenance, scale, workers=0):
+def write_report(
+    path: str | os.PathLike[str],
+    list_entries: Callable[[], Iterable[Entry]],
+    provenance: dict[str, str],
+    scale: Scale,
+    workers: int = 0,
+) -> None:
     """Write the page of a run.
 
     Args:
         path: of the page.
-        images: function without arguments that returns an iterable of `iqa.scoring.journal.Image`, each time in the same order.
+        list_entries: function that lists what was scored and skipped, each time in the same order.
         provenance: {name: text} of the model.
-        scale: (lowest, highest) score.
-        workers: processes that make thumbnails; 0 for none.
+        scale: of the model.
+        workers: how many processes make thumbnails; 0 for none.
     """
-    scores, skipped, skipped_more = [], [], 0
-    for image in images():
-        scores.append(np.nan if image.output is None else Prediction(image.output).score)
-        if image.output is None and len(skipped) < _SKIPPED:
-            skipped.append((printable(image.path or image.key), image.reason))
-        elif image.output is None:
+    found: list[float] = []
+    skipped: list[tuple[str, str | None]] = []
+    skipped_more = 0
+    for entry in list_entries():
+        scored = entry.prediction is not None and entry.prediction.output is not None
+        found.append(entry.prediction.score if scored and entry.prediction else np.nan)
+        if not scored and len(skipped) < _SKIPPED:
+            skipped.append((printable(entry.path or entry.key), entry.reason))
+        elif not scored:
             skipped_more += 1
-    scores = np.array(scores)
-    shown = _chosen(scores)
-    places, pictures = set(shown.tolist()), {}
-    for place, image in enumerate(images()):
-        if place in places:
-            pictures[place] = _picture(image)
+    scores = np.array(found, np.float64)
+    shown = _choose(scores)
+    places = set(shown.tolist())
+    pictures = {place: _picture(entry, scale) for place, entry in enumerate(list_entries()) if place in places}
     count = int(np.isfinite(scores).sum())
-    folder = _common_folder(list(pictures.values()))
+    folder = _take_off_common_folder(list(pictures.values()))
     left_out = ""
     if len(shown) < count:
         left_out = f"{len(shown)} of {count}: the {MOST // 5} best, the {MOST // 5} worst, and every so many between them."
@@ -94,7 +109,7 @@ def write_report(path, images, provenance, scale, workers=0):
         path,
         [pictures[place] for place in shown],
         title=f"{provenance['model']}: {count} pictures",
-        lead=f"Scores from {scale[0]} to {scale[1]}, higher is better."
+        lead=f"Scores from {scale.lowest:g} to {scale.highest:g}. {scale.meaning[:1].upper()}{scale.meaning[1:]}."
         + (f" {len(skipped) + skipped_more} files could not be scored." if skipped else "")
         + (f" Folder: {folder}" if folder else ""),
         facts=provenance,
@@ -107,7 +122,7 @@ def write_report(path, images, provenance, scale, workers=0):
     )
 
 
-def _chosen(scores):
+def _choose(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     """The places of the pictures to show, best first: all, or the best, the worst and some between them."""
     order = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]
     if len(order) <= MOST:
@@ -117,8 +132,8 @@ def _chosen(scores):
     return order[np.r_[:ends, between, len(order) - ends : len(order)]]
 
 
-def _common_folder(pictures):
-    """The folder that all pictures lie below, as a text; taken off their names, which it would hide on a narrow card."""
+def _take_off_common_folder(pictures: list[Picture]) -> str:
+    """The folder that all pictures lie below. It is taken off their names, which it would hide on a narrow card."""
     try:
         folder = os.path.commonpath([os.path.dirname(picture.name) for picture in pictures])
     except ValueError:  # no picture, or absolute paths beside relative ones
@@ -128,29 +143,38 @@ def _common_folder(pictures):
     return folder
 
 
-def _picture(image):
-    said = values_of(image.output)
-    picture = Picture(printable(image.path or image.key), image.path, {"score": said["mean"]})
+def _picture(entry: Entry, scale: Scale) -> Picture:
+    assert entry.prediction
+    said = values_of(entry.prediction, scale)
+    picture = Picture(printable(entry.path or entry.key), entry.path, {"score": said["mean"]})
     if "histogram" in said:
         picture.values["standard deviation"] = said["std"]
-        picture.lines["of AVA score lower"] = f"{said['percentile']:.0f} %"
         picture.histograms["model"] = said["histogram"]
-    if image.label is not None:
-        people = values_of(np.asarray(image.label, np.float64))
-        picture.values |= {"people": people["mean"], "error": abs(said["mean"] - people["mean"])}
-        if "histogram" in people:
-            picture.histograms["people"] = people["histogram"]
+    if "percentile" in said:
+        picture.lines[f"of {scale.population} score lower"] = f"{said['percentile']:.0f} %"
+    if entry.label is not None:
+        picture.values |= {"people": entry.label_mean, "error": abs(said["mean"] - entry.label_mean)}
+        if "histogram" in said:
+            picture.histograms["people"] = entry.label
     return picture
 
 
-def write_page(path, pictures, title, lead, workers=0, strips=False, **parts):
+def write_page(
+    path: str | os.PathLike[str],
+    pictures: Sequence[Picture],
+    title: str,
+    lead: str,
+    workers: int = 0,
+    strips: bool = False,
+    **parts: Any,
+) -> None:
     """Write a page; the file is whole or not there.
 
     Args:
         path: of the page.
         pictures: list of `Picture`, in the order in which they are shown first.
         title, lead: a heading, and a line below it.
-        workers: processes that make thumbnails; 0 for none.
+        workers: how many processes make thumbnails; 0 for none.
         strips: show the first and the last pictures as the best and the worst.
         parts: of `page.html`: facts {name: text}, tables, distribution, left_out, skipped, skipped_more.
     """
@@ -160,9 +184,9 @@ def write_page(path, pictures, title, lead, workers=0, strips=False, **parts):
     style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     shown = [
         _card(number, picture, *thumb, Path(path).parent)
-        for number, (picture, thumb) in enumerate(zip(pictures, _thumbnails(pictures, workers)))
+        for number, (picture, thumb) in enumerate(zip(pictures, _thumbnails(pictures, workers), strict=True))
     ]
-    ends = []
+    ends: list[dict[str, Any]] = []
     if strips and len(shown) >= 2 * _STRIP:
         ends = [{"title": "Best", "pictures": shown[:_STRIP]}, {"title": "Worst", "pictures": shown[: -_STRIP - 1 : -1]}]
     loader = jinja2.FileSystemLoader(folder)
@@ -183,50 +207,47 @@ def write_page(path, pictures, title, lead, workers=0, strips=False, **parts):
             file.write(part.encode("utf-8", "backslashreplace"))
 
 
-def _hash(text):
+def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _thumbnails(pictures, workers):
+def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str | None, str | None]]:
     """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
     paths = [picture.path for picture in pictures if picture.path]
     if workers and len(paths) > 1:
-        from iqa.scoring.pool import Workers
-
         with Workers({"thumbnail": SIDE}, workers) as pool:
-            made = [(array, error) for _, array, error in pool.map(paths)]
+            made = [(array, reason) for _, array, reason in pool.map(paths)]
     else:
-        made = [_made(path) for path in paths]
-    made = iter(made)
+        made = [_make_thumbnail(path) for path in paths]
+    remaining = iter(made)
     for picture in pictures:
-        array, error = next(made) if picture.path else (None, "the file was not found")
-        yield (None, error) if array is None else (base64.b64encode(array.tobytes()).decode(), None)
+        array, reason = next(remaining) if picture.path else (None, "the file was not found")
+        yield (None, reason) if array is None else (base64.b64encode(array.tobytes()).decode(), None)
 
 
-def _made(path):
-    try:
-        return thumbnail(path, SIDE), None
-    except ImageError as error:
-        return None, str(error)
+def _make_thumbnail(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
+    view = look(lambda image: thumbnail(image, SIDE), path)
+    return (None, view.reason) if isinstance(view, Prediction) else (view, None)
 
 
-def _card(number, picture, thumb, missing, folder):
+def _card(number: int, picture: Picture, thumb: str | None, missing: str | None, folder: Path) -> dict[str, Any]:
     """What `page.html` shows of a picture."""
-    values = {name: f"{value:.3f}" for name, value in picture.values.items() if value is not None}
+    known = [None if value is None or not math.isfinite(value) else float(value) for value in picture.values.values()]
+    shown = {name: f"{value:.3f}" for name, value in zip(picture.values, known, strict=True) if value is not None}
     return {
         "number": number,
         "name": picture.name,
-        "shown": next(iter(values.values())),
+        "shown": next(iter(shown.values()), ""),
         "link": _link(picture.path, folder) if picture.path else None,
         "thumbnail": thumb,
         "missing": missing,
-        "numbers": json.dumps([None if v is None else round(float(v), 6) for v in picture.values.values()]),
-        "lines": list((values | picture.lines).items()),
+        "numbers": json.dumps([None if value is None else round(value, 6) for value in known], allow_nan=False),
+        "lines": list((shown | picture.lines).items()),
         "histograms": [_bars(name, shares) for name, shares in picture.histograms.items()],
     }
 
 
-def _link(path, folder):
+def _link(path: str | os.PathLike[str], folder: Path) -> str:
     """The picture's address as seen from the page; quoted, so that no name can be an address of another kind."""
     try:
         path = os.path.relpath(path, folder)
@@ -235,18 +256,18 @@ def _link(path, folder):
     return quote_from_bytes(os.fsencode(path).replace(os.sep.encode(), b"/"))
 
 
-def _bars(name, shares):
+def _bars(name: str, shares: ArrayLike) -> dict[str, str]:
     """A histogram of votes as a path in a box of 100x30, the highest bar full height, and as a text."""
-    shares = np.asarray(shares, float)
-    width, heights = 100 / len(shares), 28 * shares / max(shares.max(), 1e-9)
-    return {"path": _path(heights, width, 30), "label": f"{name}: " + _votes(shares)}
+    found = np.asarray(shares, np.float64)
+    width, heights = 100 / len(found), 28 * found / max(found.max(), 1e-9)
+    return {"path": _path(heights, width, 30), "label": f"{name}: " + _votes(found)}
 
 
-def _votes(shares):
+def _votes(shares: NDArray[np.float64]) -> str:
     return ", ".join(f"{share:.0%} vote {vote}" for vote, share in enumerate(shares, start=1) if share >= 0.005)
 
 
-def _path(heights, width, floor):
+def _path(heights: NDArray[np.float64], width: float, floor: float) -> str:
     bars = (
         f"M{place * width + 0.1 * width:.1f} {floor}v{-height:.1f}h{0.8 * width:.1f}v{height:.1f}z"
         for place, height in enumerate(heights)
@@ -255,7 +276,7 @@ def _path(heights, width, floor):
     return "".join(bars)
 
 
-def _distribution(scores):
+def _distribution(scores: NDArray[np.float64]) -> dict[str, Any] | None:
     """The scores of a set as a histogram in a box of 600x150, 10 bars for a whole score."""
     if not len(scores):
         return None

@@ -1,48 +1,25 @@
-"""Image -> score, with the weights and the facts on their card, on a chosen runtime.
+"""A model with its weights: picture -> `Prediction`.
 
-    scorer = Scorer("tid2013_regression")
-    scorer.score("photo.jpg").score                 # a mean opinion score
-    for path, scored in scorer.score_all(paths, workers=2): ...
-
-An image that cannot be scored is an answer too, with the reason.
+scorer = load_scorer("tid2013_regression")
+scorer.score("photo.jpg").score                 # a mean opinion score
+for path, prediction in scorer.score_all(paths, workers=2): ...
 """
 
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import Any
 
-import numpy as np
-
-from iqa.cards import card_for, card_of, sha256, weights_file
-from iqa.errors import CardError, ImageError
+from iqa.cards import Card, card_for, card_of, sha256, weights_file
+from iqa.errors import CardError, ImageError, UsageError
 from iqa.images.geometry import Geometry
 from iqa.labels.opinions import Prediction
+from iqa.scoring.batch import look, predict, predict_in_batches
+from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import open_network
-
-
-def seen(patches_of, image):
-    """`patches_of(image)`, or a `Prediction` with the reason why there is no such thing."""
-    try:
-        return patches_of(image)
-    except ImageError as error:
-        return Prediction(reason=str(error))
-    except MemoryError:
-        return Prediction(reason="it needs more memory than there is")
-
-
-def scored(network, entries):
-    """What a network says of several images at once: a `Prediction` each.
-
-    Args:
-        entries: of each image its patches (N, size, size, 3), over which the mean is taken, or a `Prediction`, which is kept.
-    """
-    patches = [entry for entry in entries if not isinstance(entry, Prediction)]
-    outputs = network(np.concatenate(patches)) if patches else ([], [])
-    start = 0
-    for entry in entries:
-        if not isinstance(entry, Prediction):
-            rows = slice(start, start + len(entry))
-            entry = Prediction(*(np.mean(output[rows], axis=0) for output in outputs))
-            start = rows.stop
-        yield entry
 
 
 class Scorer:
@@ -50,88 +27,144 @@ class Scorer:
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` with its card beside it.
-        crop, mean_opinion: see `Geometry`; the score is the mean over the patches or views. `mean_opinion` steadies a
-            model whose opinion jumps.
-        head: "regression" or "histogram": the kind of model that the caller can use.
-        cardless: the facts of an `.hdf5` or `.h5` file of Keras 2, which has no card; see `keras2_card`.
+        crop: where a model of patches looks, a key of `iqa.images.reading.CROPS`; the score is the mean over the patches.
+        head: "regression" or "histogram", the kind of model that the caller can use.
+        cardless: the card of an `.hdf5` or `.h5` file of Keras 2, which has none; see `keras2_card`.
+        mean_opinion: whether a model of whole pictures takes the mean over six views, which steadies its opinion.
         runtime: one of `iqa.scoring.runtimes.RUNTIMES`.
-        threads: that a compiled runtime may use; None for all processors.
+        threads: for a compiled runtime; None for all processors that this process may use.
+
+    Attributes:
+        card, geometry: what the model is and what it sees.
+        weights, sha256: the file and its hash.
+        network: what computes, see `iqa.scoring.runtimes.Network`.
+        recipe: what a worker process needs to score as this scorer does, as JSON holds it.
 
     Raises:
-        CardError: if there is no such file, the card is missing or broken, its sha256 is another file's, or the model is
-            of another kind.
+        CardError: if there is no such file, the card is missing or broken, its sha256 is another file's, or the model is of
+            another kind.
+        UsageError: if `crop` or `mean_opinion` is for another kind of model.
         WeightsError: if the weights do not fit the network on the card.
-        RuntimeUnavailable: if the runtime is not installed here, or does not agree with Keras.
+        RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
     """
 
     def __init__(
-        self, weights, crop="centre", head="regression", cardless=None, mean_opinion=False, runtime="auto", threads=None
-    ):
+        self,
+        weights: str | os.PathLike[str],
+        crop: str = "centre",
+        head: str = "regression",
+        cardless: Card | None = None,
+        mean_opinion: bool = False,
+        runtime: str = "auto",
+        threads: int | None = None,
+    ) -> None:
         path = weights_file(weights)
         self.card = card_for(path, cardless)
         if self.card.head.kind != head:
-            kind = self.card.head.kind
-            raise CardError(f"{card_of(path)}: the weights of a {kind} model, and a {head} model is needed")
+            raise CardError(f"{card_of(path)}: a {self.card.head.kind} model, but a {head} model is needed")
+        whole = self.card.geometry.kind == "resize"
+        if whole and crop != "centre":
+            raise UsageError(f"{path.name} sees whole pictures, so the crop {crop} does not apply")
+        if mean_opinion and not whole:
+            raise UsageError(f"{path.name} sees patches, so a mean opinion does not apply")
         self.sha256 = sha256(path)
         if self.sha256 != (self.card.sha256 or self.sha256):
             raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
-        self.bins = 10 if head == "histogram" else 1
         self.weights, self.geometry = path, Geometry.of(self.card, crop, mean_opinion)
         self.network = open_network(runtime, path, self.card, self.sha256, threads)
-        # With these a worker scores as this one does: on the runtime that "auto" has chosen here, not chosen anew.
-        self.recipe = {
+        self.recipe: dict[str, Any] = {
             "weights": str(path.resolve()),
             "sha256": self.sha256,
             "card": self.card.to_json(),
-            "runtime": self.network.name,
+            "runtime": self.network.name,  # what "auto" chose here, not chosen again
             "crop": crop,
             "mean_opinion": mean_opinion,
         }
 
-    def score(self, image):
-        """What the model says of an image (a path, a PIL image, or uint8 RGB (H, W, 3)), as a `Prediction`.
+    def score(self, image: Any) -> Prediction:
+        """What the model says of a picture (a path, a PIL image, or a uint8 array (H, W, 3), RGB).
 
         Raises:
-            ImageError: if the image cannot be read or is too small.
+            ImageError: if the picture cannot be read or is too small, or the model's answer is not a finite number.
         """
-        return next(scored(self.network, [self.geometry.patches(image)]))
+        (prediction,) = predict(self.network, [self.geometry.patches(image)])
+        if prediction.reason:
+            raise ImageError(prediction.reason)
+        return prediction
 
-    def score_all(self, images, batch_size=1, workers=0):
-        """Score many, in their order; an image that cannot be scored does not stop the others.
+    def score_all(
+        self, images: Iterable[Any], batch_size: int = 1, workers: int | Workers = 0
+    ) -> Iterator[tuple[Any, Prediction]]:
+        """Score any number of pictures in their order; one that cannot be scored does not stop the others.
 
         Args:
-            images: as for `score`; with `workers` paths alone. Taken as they are needed, so they may be any number.
-            batch_size: images that go through Keras at once. Compiled runtimes take one patch after the other.
-            workers: processes that decode, and score on a compiled runtime, so that an image whose decoding crashes is
-                an error like others; 0 for none: all happens here. A single image is not worth a process. Or an
-                `iqa.scoring.pool.Workers` of this scorer's `recipe`, already at work.
+            images: as for `score`, but with `workers` paths alone. They are taken as they are needed.
+            batch_size: pictures that go through Keras at once. Compiled runtimes take one patch after the other.
+            workers: how many processes decode, and score on a compiled runtime, so that a picture whose decoding crashes
+                is an error like others; 0 does everything in this process. A single picture is not worth a process. Or
+                a pool of this scorer's `recipe` that runs already.
 
         Yields:
-            (image, `Prediction`) for each of `images`; without features if it comes from a worker.
+            (image, `Prediction`) for each picture; without features if a worker scored it.
         """
         images = iter(images)
         first = list(islice(images, 2 if workers else 0))
-        if len(first) > 1 and isinstance(workers, int):
-            from iqa.scoring.pool import Workers
-
-            with Workers(self.recipe, workers) as pool:
-                yield from self._score_in_workers(chain(first, images), batch_size, pool)
-        elif len(first) > 1:
-            yield from self._score_in_workers(chain(first, images), batch_size, workers)
+        every = chain(first, images)
+        if len(first) < 2:
+            views = ((image, look(self.geometry.patches, image)) for image in every)
+            yield from predict_in_batches(self.network, views, batch_size)
+        elif isinstance(workers, Workers):
+            yield from self._score_in_pool(every, batch_size, workers)
         else:
-            entries = ((image, seen(self.geometry.patches, image)) for image in chain(first, images))
-            yield from self._score_waiting(entries, batch_size)
+            with Workers(self.recipe, workers) as pool:
+                yield from self._score_in_pool(every, batch_size, pool)
 
-    def _score_in_workers(self, images, batch_size, pool):
+    def _score_in_pool(self, images: Iterable[Any], batch_size: int, pool: Workers) -> Iterator[tuple[Any, Prediction]]:
         answers = pool.map(images)
         if self.network.name == "keras":
-            entries = ((image, Prediction(reason=error) if error else patches) for image, patches, error in answers)
-            yield from self._score_waiting(entries, batch_size)
+            views = ((image, Prediction(reason=reason) if array is None else array) for image, array, reason in answers)
+            yield from predict_in_batches(self.network, views, batch_size)
         else:
-            for image, output, error in answers:
-                yield image, Prediction(reason=error) if error else Prediction(output)
+            for image, output, reason in answers:
+                yield image, Prediction(output, reason=reason)
 
-    def _score_waiting(self, entries, batch_size):
-        while waiting := list(islice(entries, batch_size)):
-            images, seen_of_them = zip(*waiting)
-            yield from zip(images, scored(self.network, seen_of_them))
+
+# --- one scorer for all who ask for the same -------------------------------------------------------------------------
+
+
+@dataclass
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    scorer: Scorer | None = None
+
+
+_slots: dict[tuple[Any, ...], _Slot] = {}
+_slots_lock = threading.Lock()
+
+
+def load_scorer(
+    weights: str | os.PathLike[str],
+    crop: str = "centre",
+    head: str = "regression",
+    cardless: Card | None = None,
+    mean_opinion: bool = False,
+    runtime: str = "auto",
+) -> Scorer:
+    """The `Scorer` of these arguments, which this process loads once, however many threads ask for it at the same time.
+
+    The same file is the same scorer, whether it is named ("ava_vanilla") or given by any of its paths. A file that has
+    changed since is loaded again.
+
+    Raises:
+        CardError, UsageError, WeightsError, RuntimeUnavailable: see `Scorer`.
+    """
+    path = weights_file(weights)
+    found = path.stat()
+    card = json.dumps(card_for(path, cardless).to_json(), sort_keys=True)
+    key = (path.resolve(), found.st_size, found.st_mtime_ns, card, crop, head, mean_opinion, runtime)
+    with _slots_lock:
+        slot = _slots.setdefault(key, _Slot())
+    with slot.lock:
+        if slot.scorer is None:
+            slot.scorer = Scorer(path, crop, head, cardless, mean_opinion, runtime)
+        return slot.scorer

@@ -1,28 +1,33 @@
 """The files that scores end up in: `.mat`, `.csv`, `.jsonl`, `.parquet`; and a score as a row for people and programs.
 
-All but `.mat`, whose format needs whole arrays, are written image by image from the journal of the run.
+All but `.mat`, whose format needs whole arrays, are written picture by picture from the journal of the run.
 """
 
 import csv
 import importlib.util
 import io
 import json
+import os
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from iqa.cards import Card, Scale
 from iqa.errors import OutputError
-from iqa.evaluation.predictions import Predictions, printable, write_predictions
-from iqa.files import temporary_beside, written_whole
+from iqa.evaluation.predictions import Predictions, write_predictions
+from iqa.files import finite, printable, temporary_beside, written_whole
 from iqa.labels.opinions import Prediction
 from iqa.labels.percentiles import percentile
+from iqa.scoring.journal import Entry, Journal
 
+#: What `--out` writes.
 SUFFIXES = (".mat", ".csv", ".jsonl", ".parquet")
 
 _ROWS = 10_000  # of a Parquet row group
 
 
-def check_output(path):
+def check_output(path: str | os.PathLike[str]) -> None:
     """Make sure that a file of this name can be written.
 
     Raises:
@@ -35,104 +40,115 @@ def check_output(path):
         raise OutputError(f"{path}: Parquet needs pyarrow: pip install 'image-quality-assessment[parquet]'")
 
 
-def values_of(output):
-    """What an output says, {name: value}: `mean`, and of a histogram also `std`, `percentile` and `histogram`."""
-    scored = Prediction(output)
-    if len(output) == 1:
-        return {"mean": scored.score}
-    mean, std, histogram = scored.distribution
-    return {"mean": mean, "std": std, "percentile": percentile(mean), "histogram": histogram.tolist()}
+def values_of(prediction: Prediction, scale: Scale) -> dict[str, Any]:
+    """What a prediction says, {name: value}.
+
+    A score is its `mean`. A histogram has also `std` and `histogram`, and a `percentile` where the scale has a population.
+    """
+    assert prediction.output is not None, prediction.reason
+    if len(prediction.output) == 1:
+        return {"mean": prediction.score}
+    mean, std, histogram = prediction.distribution
+    share = {"percentile": percentile(mean)} if scale.population else {}
+    return {"mean": mean, "std": std, **share, "histogram": histogram.tolist()}
 
 
-def row_of(image):
-    """An `iqa.scoring.journal.Image` as {name: value}: `path`, what `values_of` says or `error`, and its label if it has one."""
-    row = {"path": printable(image.path or image.key)}
-    row |= values_of(image.output) if image.output is not None else {"error": image.reason}
-    if image.label is not None:
-        row["label"] = image.label.tolist() if len(image.label) > 1 else float(image.label[0])
+def row_of(entry: Entry, scale: Scale) -> dict[str, Any]:
+    """An entry as {name: value}: `path`, what `values_of` says or `error`, and its `label` if it has one."""
+    row: dict[str, Any] = {"path": printable(entry.path or entry.key)}
+    if entry.prediction and entry.prediction.output is not None:
+        row |= values_of(entry.prediction, scale)
+    else:
+        row["error"] = entry.reason
+    if entry.label is not None:
+        row["label"] = entry.label.tolist() if len(entry.label) > 1 else float(entry.label[0])
     return row
 
 
-def write_scores(path, journal, bins, provenance):
-    """Write the scores of a finished run; the file is whole or not there.
+def json_line(row: dict[str, Any]) -> str:
+    """A row as one line of JSON; a number that is not finite becomes null."""
+    return json.dumps(finite(row), allow_nan=False)
+
+
+def write_scores(path: str | os.PathLike[str], journal: Journal, card: Card, provenance: dict[str, str]) -> None:
+    """Write the scores of a finished run. The file is whole or not there, and on the disk when this returns.
 
     Args:
         path: of a suffix in `SUFFIXES`.
-        journal: `iqa.scoring.journal.Journal`.
-        bins: 1 for scores, 10 for histograms.
-        provenance: a dict of text, for the formats that have a place for it (`.mat`, `.parquet`).
+        journal: of the run.
+        card: of the model.
+        provenance: {name: text}, for the formats that have a place for it (`.mat`, `.parquet`).
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".mat":
-        write_predictions(path, _predictions(journal, bins, provenance))
+        write_predictions(path, _predictions(journal, card.bins, provenance))
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
     elif suffix == ".parquet":
-        with temporary_beside(path) as name:
-            _write_parquet(name, journal, bins, provenance)
+        with temporary_beside(path, durable=True) as name:
+            _write_parquet(name, journal, card, provenance)
     else:
-        with written_whole(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
-            (_write_csv if suffix == ".csv" else _write_json_lines)(text, journal, bins)
+        with written_whole(path, durable=True) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as text:
+            (_write_csv if suffix == ".csv" else _write_json_lines)(text, journal, card)
 
 
-def _predictions(journal, bins, provenance):
+def _predictions(journal: Journal, bins: int, provenance: dict[str, str]) -> Predictions:
     total, _ = journal.count()
-    skipped = [(_shown(image), image.reason) for image in journal.images(scored=False)]
+    skipped = [(_shown(entry), entry.reason or "") for entry in journal.entries(scored=False)]
     count = total - len(skipped)
-    labels, outputs, names = np.full((count, bins), np.nan), np.empty((count, bins), np.float32), []
-    for row, image in enumerate(journal.images(scored=True)):
-        if image.label is not None:
-            labels[row] = image.label
-        outputs[row] = image.output
-        names.append(_shown(image))
+    labels, outputs = np.full((count, bins), np.nan), np.empty((count, bins), np.float32)
+    names = []
+    for row, entry in enumerate(journal.entries(scored=True)):
+        if entry.label is not None:
+            labels[row] = entry.label
+        outputs[row] = entry.output
+        names.append(_shown(entry))
     shape = (count,) if bins == 1 else (count, bins)
     return Predictions(labels.reshape(shape), outputs.reshape(shape), names, skipped, provenance)
 
 
-def _shown(image):
-    """Of a labelled image the file's name, as the original's readers expect it; else the path, as it was named."""
-    if image.path is None:
-        return image.key
-    return image.path.name if image.label is not None else str(image.path)
+def _shown(entry: Entry) -> str:
+    """The file name of a labelled picture, as the original's readers expect it; otherwise the path, as it was named."""
+    if entry.path is None:
+        return entry.key
+    return entry.path.name if entry.label is not None else str(entry.path)
 
 
-def _write_json_lines(text, journal, bins):
-    for image in journal.images():
-        text.write(json.dumps(row_of(image)) + "\n")
+def _write_json_lines(text: IO[str], journal: Journal, card: Card) -> None:
+    for entry in journal.entries():
+        text.write(json_line(row_of(entry, card.scale)) + "\n")
 
 
-def _write_csv(text, journal, bins):
-    shares = [f"share_{vote}" for vote in range(1, bins + 1)] if bins > 1 else []
-    names = ["path", "mean", *(["std", "percentile", *shares] if bins > 1 else []), "label", "error"]
-    table = csv.DictWriter(text, names)
+def _write_csv(text: IO[str], journal: Journal, card: Card) -> None:
+    shares = [f"share_{vote}" for vote in range(1, card.bins + 1)] if card.bins > 1 else []
+    of_histograms = ["std", *(["percentile"] if card.scale.population else []), *shares]
+    table = csv.DictWriter(text, ["path", "mean", *(of_histograms if shares else []), "label", "error"])
     table.writeheader()
-    for image in journal.images():
-        row = row_of(image)
-        row |= zip(shares, row.pop("histogram", ()))
+    for entry in journal.entries():
+        row = row_of(entry, card.scale)
+        if "histogram" in row:
+            row |= zip(shares, row.pop("histogram"), strict=True)
         if isinstance(row.get("label"), list):
-            row["label"] = Prediction(np.array(row["label"])).score
+            row["label"] = entry.label_mean
         table.writerow(row)
 
 
-def _write_parquet(name, journal, bins, provenance):
+def _write_parquet(name: Path, journal: Journal, card: Card, provenance: dict[str, str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    shares = pyarrow.list_(pyarrow.float32(), bins)
-    labels = pyarrow.float64() if bins == 1 else pyarrow.list_(pyarrow.float64(), bins)
-    of_histograms = [("std", pyarrow.float64()), ("percentile", pyarrow.float64()), ("histogram", shares)]
-    schema = pyarrow.schema(
-        [
-            ("path", pyarrow.string()),
-            ("mean", pyarrow.float64()),
-            *(of_histograms if bins > 1 else []),
-            ("label", labels),
-            ("error", pyarrow.string()),
-        ],
-        metadata=provenance,
-    )
+    fields = [("path", pyarrow.string()), ("mean", pyarrow.float64())]
+    label = pyarrow.float64()
+    if card.bins > 1:
+        fields += [("std", pyarrow.float64())]
+        fields += [("percentile", pyarrow.float64())] if card.scale.population else []
+        fields += [("histogram", pyarrow.list_(pyarrow.float32(), card.bins))]
+        label = pyarrow.list_(pyarrow.float64(), card.bins)
+    schema = pyarrow.schema([*fields, ("label", label), ("error", pyarrow.string())], metadata=provenance)
     with parquet.ParquetWriter(name, schema) as writer:
         rows = []
-        for image in journal.images():
-            rows.append(row_of(image))
+        for entry in journal.entries():
+            rows.append(row_of(entry, card.scale))
             if len(rows) == _ROWS:
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema))
                 rows = []

@@ -1,0 +1,62 @@
+"""Several pictures at once, from what is seen of them to a `Prediction` each, whatever is wrong with some of them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iqa.errors import ImageError
+from iqa.labels.opinions import Prediction
+from iqa.scoring.runtimes import Network
+
+#: Patches, uint8 (N, size, size, 3); or a prediction that is known already, usually why there are no patches.
+View = NDArray[np.uint8] | Prediction
+
+_Name = TypeVar("_Name")
+
+
+def look(see: Callable[[Any], NDArray[np.uint8]], image: Any) -> View:
+    """`see(image)`, or a `Prediction` with the reason why it cannot be seen.
+
+    Args:
+        see: such as `Geometry.patches`.
+        image: what `see` takes.
+    """
+    try:
+        return see(image)
+    except ImageError as error:
+        return Prediction(reason=str(error))
+    except MemoryError:
+        return Prediction(reason="it needs more memory than there is")
+
+
+def predict(network: Network, views: Iterable[View]) -> Iterator[Prediction]:
+    """What a network says of each view: the mean over its patches. A view that is a `Prediction` already stays as it is."""
+    views = list(views)
+    patches = [view for view in views if not isinstance(view, Prediction)]
+    empty: NDArray[np.float32] = np.empty((0, 0), np.float32)
+    outputs, features = network(np.concatenate(patches)) if patches else (empty, empty)
+    start = 0
+    for view in views:
+        if isinstance(view, Prediction):
+            yield view
+            continue
+        rows = slice(start, start + len(view))
+        start = rows.stop
+        output = np.mean(outputs[rows], axis=0)
+        if np.isfinite(output).all():
+            yield Prediction(output, np.mean(features[rows], axis=0))
+        else:
+            yield Prediction(reason="the model's answer is not a finite number")
+
+
+def predict_in_batches(
+    network: Network, pairs: Iterable[tuple[_Name, View]], size: int
+) -> Iterator[tuple[_Name, Prediction]]:
+    """`predict` for any number of (name, view), `size` at a time, in their order."""
+    pairs = iter(pairs)
+    while batch := list(islice(pairs, size)):
+        names, views = zip(*batch, strict=True)
+        yield from zip(names, predict(network, views), strict=True)

@@ -1,0 +1,234 @@
+"""Scoring a collection to a file, in its order, in such a way that a run that was killed can be resumed.
+
+    outcome = score_to_file(scorer, lambda: named_entries(["holiday/"]), {"named": ["holiday/"]}, Path("scores.csv"))
+
+What is done is noted in a journal beside the file, which becomes the file when all of it is done.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from iqa.environment import now, versions
+from iqa.errors import ImageError
+from iqa.files import printable, remove_leftovers, written_whole
+from iqa.images.finding import named_images
+from iqa.images.finding import images_below
+from iqa.labels.opinions import Prediction
+from iqa.scoring.journal import Entry, Journal
+from iqa.scoring.pool import Workers
+from iqa.scoring.report import write_report
+from iqa.scoring.scorer import Scorer
+from iqa.scoring.writers import write_scores
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a collection is scored.
+
+    Attributes:
+        batch_size, workers: see `Scorer.score_all`.
+        report: a page to write as well, or None; see `iqa.scoring.report`.
+    """
+
+    batch_size: int = 1
+    workers: int | Workers = 0
+    report: Path | None = None
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes may make thumbnails."""
+        return self.workers if isinstance(self.workers, int) else 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        scored, skipped: numbers of pictures.
+        written: whether there is a file: not if nothing that was named exists.
+    """
+
+    scored: int
+    skipped: int
+    written: bool = True
+
+
+class Labelled(Protocol):
+    """A picture of a labelled set, such as `iqa.labels.tid2013.LabelledImage`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def label(self) -> Any: ...
+
+    @property
+    def path(self) -> Path | None: ...
+
+
+def complain(line: str) -> None:
+    """Print a line on stderr, as the functions of this module do if nothing else is asked for."""
+    print(line, file=sys.stderr)
+
+
+def named_entries(named: Sequence[str | os.PathLike[str]], lists: Sequence[str] = ()) -> Iterator[Entry]:
+    """The entries of what was named; see `iqa.images.finding.named_images`."""
+    for path, reason in named_images(named, lists):
+        yield Entry(str(path), path, prediction=Prediction(reason=reason) if reason else None)
+
+
+def score_to_file(
+    scorer: Scorer,
+    list_entries: Callable[[], Iterable[Entry]],
+    head: dict[str, Any],
+    out: Path,
+    options: RunOptions = RunOptions(),
+    again: bool = True,
+    tell: Callable[[str], None] = complain,
+) -> Outcome:
+    """Score pictures and write them to a file in their order. To resume a run that was killed, call this again.
+
+    Args:
+        scorer: the model.
+        list_entries: function that lists what is to be scored.
+        head: what the pictures are, as JSON holds it: a run of others does not resume this one.
+        out: file to write, of a suffix in `iqa.scoring.writers.SUFFIXES`.
+        options: see `RunOptions`.
+        again: call `list_entries` again when all are scored, for those that came or changed meanwhile.
+        tell: function that is told, a line each, what is unusual and which pictures are skipped.
+
+    Raises:
+        JournalError: if the journal beside the file cannot be written.
+    """
+    origin = provenance(scorer)
+    head = head | {"weights": scorer.sha256, "geometry": str(scorer.geometry), "runtime": scorer.network.description}
+    with Journal(out.with_name(f"{out.name}.journal"), head) as journal:
+        if journal.replaced:
+            tell(f"{journal.path} belongs to another run: starting from the beginning")
+        for _ in range(2 if again else 1):
+            for key, what in journal.enter(list_entries()):
+                tell(f"{printable(key)}: {what}")
+            _score_waiting(scorer, journal, options)
+        total, skipped, exists = journal.count()[0], 0, False
+        for entry in journal.entries(scored=False):
+            skipped += 1
+            exists = exists or bool(entry.path and os.path.exists(entry.path))
+            tell(f"{printable(entry.path or entry.key)}: {entry.reason}")
+        outcome = Outcome(total - skipped, skipped, written=exists or total > skipped)
+        if outcome.written:
+            remove_leftovers(out.parent, out.name)
+            write_scores(out, journal, scorer.card, origin)
+            if options.report:
+                write_report(options.report, journal.entries, origin, scorer.card.scale, options.worker_count)
+        journal.finish()
+    return outcome
+
+
+def _score_waiting(scorer: Scorer, journal: Journal, options: RunOptions) -> None:
+    """Score what waits in the journal, with a progress bar on stderr."""
+    from tqdm import tqdm
+
+    total, done = journal.count()
+    if total == done:
+        return
+    positions: deque[int] = deque()
+
+    def waiting() -> Iterator[Path]:
+        for position, path in journal.waiting():
+            positions.append(position)
+            yield path
+
+    with (
+        tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
+        closing(scorer.score_all(waiting(), options.batch_size, options.workers)) as results,  # type: ignore[type-var]
+    ):
+        for _, prediction in results:
+            journal.record(positions.popleft(), prediction)
+            bar.update()
+
+
+def score_labelled(
+    scorer: Scorer,
+    images: Sequence[Labelled],
+    missing: str,
+    out: Path,
+    options: RunOptions = RunOptions(),
+    tell: Callable[[str], None] = complain,
+) -> Outcome:
+    """Score a labelled set in the order of its labels; see `score_to_file`.
+
+    Args:
+        images: in the order of the label file; those without a path are skipped.
+        missing: the reason to give for them.
+    """
+    labels = hashlib.sha256()
+    for image in images:
+        labels.update(json.dumps([image.name, image.label]).encode())
+
+    def list_entries() -> Iterator[Entry]:
+        for image in images:
+            reason = None if image.path else Prediction(reason=missing)
+            yield Entry(image.name, image.path, np.atleast_1d(np.asarray(image.label, np.float64)), reason)
+
+    return score_to_file(scorer, list_entries, {"labels": labels.hexdigest()}, out, options, tell=tell)
+
+
+def write_labels(
+    scorer: Scorer,
+    folder: Path,
+    out: Path,
+    options: RunOptions = RunOptions(),
+    tell: Callable[[str], None] = complain,
+) -> Outcome:
+    """Write a model's histograms of the pictures below a folder as labels in AVA's form.
+
+    The `image_id` is the path below the folder, so that `read_ratings` and `locate_ratings` find the files again.
+
+    Raises:
+        ImageError: if the folder holds no picture.
+    """
+    paths, rows, skipped = [], [], 0
+    for path, reason in images_below(folder):
+        if reason is None:
+            paths.append(path)
+        else:
+            skipped += 1
+            tell(f"{printable(path)}: {reason}")
+    if not paths:
+        raise ImageError(f"{folder}: a folder without images")
+    for path, prediction in scorer.score_all(paths, options.batch_size, options.workers):
+        if prediction.output is None:
+            skipped += 1
+            tell(f"{printable(path)}: {prediction.reason}")
+        else:
+            name = printable(path.relative_to(folder).as_posix())
+            rows.append({"image_id": name, "label": prediction.output.tolist()})
+    with written_whole(out) as file:
+        file.write(json.dumps(rows, allow_nan=False).encode())
+    return Outcome(len(rows), skipped)
+
+
+def provenance(scorer: Scorer) -> dict[str, str]:
+    """Where predictions come from, as text: model, weights, geometry, runtime, versions, time."""
+    packages = (*scorer.network.packages, "numpy", "pillow")
+    # A package may be installed under another name, such as onnxruntime-gpu.
+    installed = dict.fromkeys(packages, "of unknown version") | versions(packages)
+    return {
+        "model": scorer.weights.name.removesuffix(".h5").removesuffix(".weights"),
+        "weights_sha256": scorer.sha256,
+        "geometry": str(scorer.geometry),
+        "runtime": scorer.network.description,
+        "versions": ", ".join(f"{name} {number}" for name, number in installed.items()),
+        "utc": now(),
+    }

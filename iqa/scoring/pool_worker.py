@@ -1,0 +1,56 @@
+"""The worker's side of `iqa.scoring.pool`: read paths from stdin, look at the pictures, score them, answer."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iqa.cards import Card
+from iqa.images.geometry import Geometry
+from iqa.images.reading import thumbnail
+from iqa.labels.opinions import Prediction
+from iqa.scoring.batch import look, predict
+from iqa.scoring.runtimes import open_network
+
+#: Paths -> for each an array, or a `Prediction` with an output or a reason.
+_Answer = Callable[[list[str]], Iterable[NDArray[Any] | Prediction]]
+
+
+def serve() -> None:
+    """Answer the questions on stdin until it is closed: a line of JSON each, a list of paths."""
+    # The answers go out by a descriptor of their own, because whatever prints to stdout would garble them.
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    answer = _answers_of(json.loads(sys.argv[2]))
+    channel.write(b"ready\n")
+    channel.flush()
+    for line in sys.stdin.buffer:
+        for found in answer(json.loads(line)):
+            array = found.output if isinstance(found, Prediction) else found
+            if array is None:
+                assert isinstance(found, Prediction)
+                channel.write(json.dumps({"reason": found.reason}).encode() + b"\n")
+                continue
+            array = np.ascontiguousarray(array)
+            channel.write(json.dumps({"shape": array.shape, "dtype": array.dtype.str}).encode() + b"\n")
+            channel.write(array.data.cast("B"))
+        channel.flush()
+
+
+def _answers_of(recipe: dict[str, Any]) -> _Answer:
+    """What a recipe asks for: thumbnails, patches for Keras in the parent, or scores."""
+    if "thumbnail" in recipe:
+        return functools.partial(map, functools.partial(look, functools.partial(thumbnail, side=recipe["thumbnail"])))
+    card = Card.from_json(recipe["card"])
+    see = functools.partial(look, Geometry.of(card, recipe["crop"], recipe["mean_opinion"]).patches)
+    if recipe["runtime"] == "keras":
+        return functools.partial(map, see)
+    network = open_network(recipe["runtime"], Path(recipe["weights"]), card, recipe["sha256"], threads=1)
+    # First all are decoded, then all are scored: going to and fro empties the processor's caches.
+    return lambda paths: predict(network, [see(path) for path in paths])
