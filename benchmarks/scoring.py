@@ -26,8 +26,7 @@ from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
 from iqa.evaluation.predictions import read_predictions
-from iqa.images.finding import named_images
-from iqa.images.finding import list_images
+from iqa.images.finding import list_images, named_images
 from iqa.images.geometry import resize
 from iqa.images.reading import read_image
 from iqa.scoring.collection import RunOptions, score_to_file

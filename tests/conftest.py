@@ -1,20 +1,24 @@
-"""Fixtures: a photograph that is always there, and the data that only some machines have."""
+"""Fixtures: a photograph that is always there, networks to score with, and the data that only some machines have."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Sight, card_of, sha256
 from iqa.commands.terminal import run
+from iqa.files import write_json
 from iqa.images.finding import sample_photograph
 from iqa.images.reading import read_image
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Networks that are written for the runtimes go to a folder of these tests, empty at their start."""
+    """Compiled networks go to a folder that is empty when the tests start, and that all of them share."""
     os.environ["IQA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     return Path(os.environ["IQA_CACHE"])
 
@@ -48,14 +52,13 @@ def save(tmp_path):
 
 @pytest.fixture(scope="session")
 def weights(photograph, tmp_path_factory):
-    """Weights of an untrained regression model that tells pictures apart, and their card.
+    """Weights of an untrained regression model whose scores differ from picture to picture, and their card.
 
-    Batch normalisation takes its statistics from patches of the photograph: with those that it is born with, the features
-    of random weights vanish, every picture scores 0, and no test of what is scored could fail.
+    Batch normalisation takes its statistics from patches of the photograph. With its initial ones the features of random
+    weights vanish, every picture scores 0, and no test of a score could fail.
     """
     import keras
 
-    from iqa.cards import TID2013_SCALE, Card, Head, Sight
     from iqa.models.backbones import build_backbone
     from iqa.models.heads import add_head
     from iqa.models.weight_files import save_with_card
@@ -72,6 +75,80 @@ def weights(photograph, tmp_path_factory):
     card = Card(facts, Head("regression", 0.25), Sight("patch"), TID2013_SCALE)
     save_with_card(model, path, card)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_networks(tmp_path_factory):
+    """Networks of two layers, which take a second to compile, for tests that do not depend on the layers.
+
+    `network_of` builds them for weight files whose names begin with "tiny". Their cards are those of ordinary networks.
+    """
+    import keras
+
+    from iqa.models import networks
+
+    network_of = networks.network_of
+
+    def build(card):
+        pixels = keras.Input((card.geometry.size, card.geometry.size, 3))
+        x = keras.layers.Rescaling(1 / 127.5, 0 if card.backbone.padding == "symmetric" else -1)(pixels)
+        x = keras.layers.Flatten()(keras.layers.AveragePooling2D(32)(x))
+        features = keras.layers.Dense(1000, activation="tanh", name="features")(x)
+        activation = "softmax" if card.bins > 1 else None
+        return keras.Model(pixels, [keras.layers.Dense(card.bins, activation=activation)(features), features])
+
+    def network_or_tiny_one_of(card, weights):
+        if not Path(weights).name.startswith("tiny"):
+            return network_of(card, weights)
+        model = build(card)
+        with open(weights, "rb") as file:
+            stored = np.load(file)
+            model.set_weights([stored[name] for name in stored.files])
+        return model
+
+    def write(name, head, sight, scale):
+        keras.utils.set_random_seed(0)
+        card = Card(Backbone("mobilenet_v2", "imagenet", "keras", 1e-3), Head(head), sight, scale)
+        path = tmp_path_factory.mktemp("tiny") / name
+        with open(path, "wb") as file:
+            np.savez(file, *build(card).get_weights())
+        write_json(card_of(path), card.to_json() | {"sha256": sha256(path)})
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "network_of", network_or_tiny_one_of)
+        yield {
+            "regression": write("tiny.weights.h5", "regression", Sight("patch"), TID2013_SCALE),
+            "histogram": write("tiny.weights.h5", "histogram", Sight("resize", interpolation="bilinear"), AVA_SCALE),
+        }
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_networks):
+    """Weights of a tiny regression model of patches; see `tiny_networks`."""
+    return tiny_networks["regression"]
+
+
+@pytest.fixture(scope="session")
+def tiny_histogram(tiny_networks):
+    """Weights of a tiny histogram model of whole pictures; see `tiny_networks`."""
+    return tiny_networks["histogram"]
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """copy_of(weights, **changes of its card's parts) -> the path of a copy; copy_of(w, geometry={"kind": "x"}) ..."""
+
+    def copy(weights, **changes):
+        copied = tmp_path / weights.name
+        shutil.copy(weights, copied)
+        card = json.loads(card_of(weights).read_text())
+        for part, facts in changes.items():
+            card[part] = {name: fact for name, fact in (card.get(part, {}) | facts).items() if fact is not None}
+        card_of(copied).write_text(json.dumps(card))
+        return copied
+
+    return copy
 
 
 @pytest.fixture

@@ -119,6 +119,6 @@ def test_bent_weights_are_loaded_or_refused_in_one_line_and_change_nothing(small
             load_weights(model, tmp_path / "m.weights.h5")
         except WeightsError as error:
             assert "\n" not in str(error)
-            for left, was in zip(model.get_weights(), before):
+            for left, was in zip(model.get_weights(), before, strict=True):
                 np.testing.assert_array_equal(left, was)
         model.set_weights(before)

@@ -64,10 +64,10 @@ def pictures(photograph, save, tmp_path):
 
 
 @pytest.fixture
-def page(command, weights, pictures, tmp_path):
+def page(command, tiny, pictures, tmp_path):
     """The page of 14 pictures and a broken one, in a folder of its own."""
     (tmp_path / "out").mkdir()
-    code, _, err = command(infer_regression, pictures, "--weights", weights, "--report", tmp_path / "out/page.html")
+    code, _, err = command(infer_regression, pictures, "--weights", tiny, "--report", tmp_path / "out/page.html")
     assert code == 1, err
     return tmp_path / "out/page.html"
 
@@ -123,7 +123,7 @@ def test_it_sorts_and_filters(page, opened):
     assert shown.complaints == []
 
 
-def test_it_is_walked_through_by_keyboard(page, opened):
+def test_the_keyboard_walks_through_it(page, opened):
     shown = opened(page)
     order = names(shown)
 
@@ -163,14 +163,14 @@ def test_it_fits_a_telephone_and_a_desk_and_can_be_read_in_light_and_dark(page, 
     assert abs(np.mean(ink) - np.mean(paper)) > 150
 
 
-def test_names_are_shown_and_never_run(command, weights, photograph, save, tmp_path, opened):
+def test_names_are_shown_and_never_run(command, tiny, photograph, save, tmp_path, opened):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / NASTY[1]).mkdir()
     for number, name in enumerate(name for name in NASTY if name != NASTY[1]):
         os.rename(save(f"{number}.png", np.roll(photograph, 9 * number)), tmp_path / "in" / name)
     os.rename(save("b.png", photograph), tmp_path / "in" / os.fsdecode(b"caf\xe9.png"))
     (tmp_path / "in/<script>window.run=1.png").write_bytes(b"no picture")
-    assert command(infer_regression, tmp_path / "in", "--weights", weights, "--report", tmp_path / "page.html")[0] == 1
+    assert command(infer_regression, tmp_path / "in", "--weights", tiny, "--report", tmp_path / "page.html")[0] == 1
     shown = opened(tmp_path / "page.html")
     shown.wait_for_timeout(300)
     assert shown.evaluate("window.run") is None
@@ -184,13 +184,13 @@ def test_names_are_shown_and_never_run(command, weights, photograph, save, tmp_p
         assert shown.goto(link).ok  # each leads to its picture, whatever its name
 
 
-def test_a_labelled_run_shows_what_people_said(command, weights, pictures, tmp_path, opened):
+def test_a_labelled_run_shows_what_people_said(command, tiny, pictures, tmp_path, opened):
     for number in range(14):
         (pictures / f"p{number}.png").rename(pictures / f"i01_{number:02d}_1.png")
     (tmp_path / "labels.txt").write_text("".join(f"{4 + n / 10} i01_{n:02d}_1.png\n" for n in range(14)))
     code, _, err = command(
         infer_regression,
-        *("--weights", weights, "--labels", tmp_path / "labels.txt", "--images", pictures),
+        *("--weights", tiny, "--labels", tmp_path / "labels.txt", "--images", pictures),
         *("--out", tmp_path / "p.mat", "--report", tmp_path / "page.html"),
     )
     assert code == 0, err
@@ -203,12 +203,12 @@ def test_a_labelled_run_shows_what_people_said(command, weights, pictures, tmp_p
 
 
 def test_of_more_pictures_than_a_page_holds_the_best_the_worst_and_some_between_are_shown(
-    command, weights, pictures, tmp_path, monkeypatch
+    command, tiny, pictures, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(report, "MOST", 10)
     seen = {}
     monkeypatch.setattr(report, "write_page", lambda path, pictures, **parts: seen.update(parts, pictures=pictures))
-    command(infer_regression, pictures, "--weights", weights, "--report", tmp_path / "page.html")
+    command(infer_regression, pictures, "--weights", tiny, "--report", tmp_path / "page.html")
     found = [picture.values["score"] for picture in seen["pictures"]]
     assert len(set(found)) == 10
     assert found == sorted(found, reverse=True)
@@ -262,9 +262,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_scored(comm
     assert "pip install 'image-quality-assessment[report]'" in err
 
 
-def test_no_page_of_nothing(command, weights, tmp_path):
-    code, _, err = command(
-        infer_regression, tmp_path / "none.png", "--weights", weights, "--report", tmp_path / "page.html"
-    )
+def test_no_page_of_nothing(command, tiny, tmp_path):
+    code, _, err = command(infer_regression, tmp_path / "none.png", "--weights", tiny, "--report", tmp_path / "page.html")
     assert (code, list(tmp_path.glob("*.html"))) == (2, [])
     assert "none.png: there is no such file" in err

@@ -1,24 +1,30 @@
+"""A model scores pictures: what it sees, what it says, and which weights and cards are refused."""
+
 import json
 import os
+import re
 import shutil
-import subprocess
-import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.cards import AVA_SCALE, Card, Head, Sight, card_of, keras2_card, sha256, shipped_weights
-from iqa.errors import CardError, ImageError, WeightsError
+from AVA import infer_patches, infer_vanilla
+from iqa.cards import AVA_SCALE, card_of, keras2_card, sha256, shipped_weights
+from iqa.errors import CardError, ImageError, UsageError, WeightsError
+from iqa.labels.opinions import Prediction
 from iqa.models.networks import build_from_card
 from iqa.models.weight_files import load_weights
 from iqa.scoring import runtimes
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.batch import predict
+from iqa.scoring.scorer import Scorer, load_scorer
 
 
 @pytest.fixture(scope="module")
 def scorer(weights):
-    return Scorer(weights)
+    return Scorer(weights, runtime="keras")
 
 
 @pytest.fixture
@@ -47,18 +53,28 @@ def test_the_model_of_these_tests_tells_pictures_and_patches_apart(scorer, photo
     assert np.ptp([scorer.score(image).score for image in rolled]) > 0.01
 
 
-def test_the_grid_of_a_large_picture_goes_through_in_steps(weights, photograph, monkeypatch):
-    whole = Scorer(weights, crop="grid").score(photograph).score
+def test_the_grid_of_a_large_picture_goes_through_in_steps(tiny, photograph, monkeypatch):
+    scorer = Scorer(tiny, crop="grid", runtime="keras")
+    whole = scorer.score(photograph).score
     monkeypatch.setattr(runtimes, "STEP", 3)
-    assert Scorer(weights, crop="grid", runtime="keras").score(photograph).score == pytest.approx(whole, abs=1e-5)
+    assert scorer.score(photograph).score == pytest.approx(whole, abs=1e-5)
 
 
-def test_a_card_that_lacks_a_fact_of_the_network_is_refused(copied):
-    card = json.loads(card_of(copied).read_text())
-    del card["backbone"]["padding"]
-    card_of(copied).write_text(json.dumps(card))
-    with pytest.raises(CardError, match=r"untrained\.json: the fact backbone\.padding is missing"):
-        Scorer(copied)
+@pytest.mark.parametrize(
+    ("kind", "part", "facts", "message"),
+    [
+        ("regression", "backbone", {"padding": None}, "the fact backbone.padding is missing"),
+        ("regression", "backbone", {"padding": "same"}, "backbone.padding must be one of keras, symmetric, got 'same'"),
+        ("histogram", "geometry", {"interpolation": None}, "geometry.interpolation must be one of nearest, bilinear"),
+        ("histogram", "geometry", {"kind": "resized"}, "geometry.kind must be one of resize, patch, got 'resized'"),
+        ("histogram", "geometry", {"size": 10**6}, "geometry.size must be an integer of 32 to 2048, got 1000000"),
+        ("histogram", "scale", {"population": "Flickr"}, "scale.population must be one of AVA, got 'Flickr'"),
+    ],
+)
+def test_a_card_without_a_fact_or_with_an_absurd_one_is_refused_by_name(tiny_networks, copy_of, kind, part, facts, message):
+    with pytest.raises(CardError, match=re.escape(message)) as refusal:
+        Scorer(copy_of(tiny_networks[kind], **{part: facts}), head=kind)
+    assert "tiny.json" in str(refusal.value)
 
 
 def test_a_score_is_the_models_own_output_for_the_centre_patch(weights, scorer, photograph):
@@ -77,14 +93,11 @@ def test_paths_pil_images_and_arrays_score_alike(scorer, photograph, save):
 def test_the_grid_is_the_mean_over_its_patches(weights, scorer, photograph):
     corners = [photograph[top : top + 224, left : left + 224] for top in (0, 32) for left in (0, 32)]
     expected = np.mean([scorer.score(np.ascontiguousarray(corner)).score for corner in corners])
-    assert Scorer(weights, crop="grid").score(photograph).score == pytest.approx(expected, abs=1e-5)
+    assert Scorer(weights, crop="grid", runtime="keras").score(photograph).score == pytest.approx(expected, abs=1e-5)
 
 
-def test_patches_keep_to_blocks_if_the_card_says_so(copied, photograph):
-    card = json.loads(card_of(copied).read_text())
-    card["geometry"]["multiple"] = 32
-    card_of(copied).write_text(json.dumps(card))
-    geometry = Scorer(copied).geometry
+def test_patches_keep_to_blocks_if_the_card_says_so(tiny, copy_of, photograph):
+    geometry = Scorer(copy_of(tiny, geometry={"multiple": 32})).geometry
     image = photograph[:250, :250]
     np.testing.assert_array_equal(geometry.patches(image)[0], image[:224, :224])
     assert str(geometry) == "centre patch of 224x224 on blocks of 32"
@@ -96,7 +109,9 @@ def test_features_are_the_thousand_before_the_score(scorer, photograph):
     assert np.abs(features).max() <= 1
 
 
-def test_batches_give_the_scores_of_one_at_a_time_in_order_around_bad_images(scorer, photograph, tmp_path, save):
+@pytest.mark.parametrize("runtime", ["keras", "litert"])
+def test_batches_give_the_scores_of_one_at_a_time_in_order_around_bad_images(tiny, photograph, tmp_path, save, runtime):
+    scorer = Scorer(tiny, runtime=runtime)
     (tmp_path / "bad.jpg").write_bytes(b"")
     images = [save(f"{n}.png", np.roll(photograph, 40 * n, axis=1)) for n in range(4)]
     images.insert(1, tmp_path / "bad.jpg")
@@ -105,6 +120,19 @@ def test_batches_give_the_scores_of_one_at_a_time_in_order_around_bad_images(sco
     assert one[1][1].reason == three[1][1].reason == "the file is empty"
     scores = [[result.score for _, result in run if not result.reason] for run in (one, three)]
     np.testing.assert_allclose(*scores, atol=1e-5)
+    assert len(set(scores[0])) == 4
+
+
+def test_an_answer_that_is_no_finite_number_is_a_reason_and_no_score():
+    def broken_network(patches):
+        outputs = np.ones((len(patches), 10), np.float32)
+        outputs[1] = np.nan
+        return outputs, np.zeros((len(patches), 3), np.float32)
+
+    views = [np.zeros((1, 224, 224, 3), np.uint8)] * 2
+    good, bad = predict(broken_network, views)
+    assert good.reason is None and good.output.shape == (10,)
+    assert bad == Prediction(reason="the model's answer is not a finite number")
 
 
 def test_an_image_smaller_than_the_patch_is_refused(scorer):
@@ -143,12 +171,18 @@ def test_weights_of_another_model_are_refused(copied):
         Scorer(copied)
 
 
-def test_a_card_of_another_kind_of_head_is_refused(copied):
-    card = json.loads(card_of(copied).read_text())
-    card["head"]["kind"] = "histogram"
-    card_of(copied).write_text(json.dumps(card))
-    with pytest.raises(CardError, match="histogram model"):
-        Scorer(copied)
+def test_a_card_of_another_kind_of_head_is_refused(tiny, tiny_histogram):
+    with pytest.raises(CardError, match="a histogram model, but a regression model is needed"):
+        Scorer(tiny_histogram)
+    with pytest.raises(CardError, match="a regression model, but a histogram model is needed"):
+        Scorer(tiny, head="histogram")
+
+
+def test_a_crop_or_a_mean_opinion_that_the_model_would_ignore_is_refused(tiny, tiny_histogram):
+    with pytest.raises(UsageError, match="sees whole pictures, so the crop grid does not apply"):
+        Scorer(tiny_histogram, crop="grid", head="histogram")
+    with pytest.raises(UsageError, match="sees patches, so a mean opinion does not apply"):
+        Scorer(tiny, mean_opinion=True)
 
 
 def test_cards_stand_beside_their_weights():
@@ -156,48 +190,91 @@ def test_cards_stand_beside_their_weights():
     assert shipped_weights("x").name == "x.weights.h5"
 
 
-@pytest.fixture(scope="module")
-def histogram_weights(tmp_path_factory):
-    import keras
-
-    from iqa.models.backbones import build_backbone
-    from iqa.models.heads import add_head
-    from iqa.models.weight_files import save_with_card
-
-    keras.utils.set_random_seed(1)
-    backbone, facts = build_backbone("none")
-    path = tmp_path_factory.mktemp("histogram") / "h.weights.h5"
-    card = Card(facts, Head("histogram"), Sight("resize", interpolation="bilinear"), AVA_SCALE)
-    save_with_card(add_head(backbone, Head("histogram")), path, card)
-    return path
-
-
-def test_a_histogram_model_says_mean_deviation_and_shares(histogram_weights, photograph):
-    scored = Scorer(histogram_weights, head="histogram").score(photograph)
-    mean, std, histogram = scored.distribution
+def test_a_histogram_model_says_mean_deviation_and_shares(tiny_histogram, photograph):
+    prediction = Scorer(tiny_histogram, head="histogram").score(photograph)
+    mean, std, histogram = prediction.distribution
     assert (histogram.shape, histogram.dtype) == ((10,), np.float32)
     assert histogram.sum() == pytest.approx(1, abs=1e-6)
-    assert mean == scored.score == pytest.approx(histogram @ np.arange(1, 11), abs=1e-5)
+    assert mean == prediction.score == pytest.approx(histogram @ np.arange(1, 11), abs=1e-5)
     assert std == pytest.approx(np.sqrt(histogram @ (np.arange(1, 11) - mean) ** 2), abs=1e-5)
-    assert scored.features.shape == (1280,)
+    assert prediction.features.shape == (1000,)
 
 
-def test_a_model_of_whole_images_sees_all_of_a_picture_of_any_size(histogram_weights, photograph):
-    scorer = Scorer(histogram_weights, head="histogram")
+def test_a_model_of_whole_images_sees_all_of_a_picture_of_any_size(tiny_histogram, photograph):
+    scorer = Scorer(tiny_histogram, head="histogram")
     small = np.ascontiguousarray(photograph[:100, :30])
     expected = np.asarray(Image.fromarray(small).resize((224, 224), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(scorer.geometry.patches(small)[0], expected)
 
 
-def test_a_histogram_model_does_not_pass_for_a_regression_model(histogram_weights):
-    with pytest.raises(CardError, match="a regression model is needed"):
-        Scorer(histogram_weights)
+# --- one scorer for all who ask for the same ------------------------------------------------------------------------
+
+
+def test_the_same_model_is_loaded_once_however_it_is_named(tiny_histogram, monkeypatch):
+    shipped = infer_vanilla.load()
+    assert infer_vanilla.load(runtime="auto") is shipped
+    assert infer_vanilla.load("ava_vanilla") is shipped
+    assert infer_vanilla.load(str(shipped_weights("ava_vanilla")), "auto") is shipped
+    tiny_one = infer_vanilla.load(tiny_histogram)
+    monkeypatch.chdir(tiny_histogram.parent)
+    assert infer_vanilla.load(tiny_histogram.name) is tiny_one is not shipped
+    assert infer_vanilla.load(tiny_histogram, runtime="litert") is not tiny_one
+
+
+def test_another_crop_is_another_model(tiny, copy_of):
+    votes = copy_of(tiny, head={"kind": "regression"})
+    assert load_scorer(votes, crop="grid") is load_scorer(votes, crop="grid")
+    assert load_scorer(votes, crop="grid") is not load_scorer(votes)
+    with pytest.raises(CardError):
+        infer_patches.load(votes)
+
+
+def test_a_file_that_has_changed_is_loaded_again(tiny, copy_of):
+    copied = copy_of(tiny)
+    before = load_scorer(copied)
+    copy_of(tiny, geometry={"multiple": 32})
+    assert load_scorer(copied).geometry.sight.multiple == 32
+    copy_of(tiny)
+    os.utime(copied, ns=(0, 0))
+    assert load_scorer(copied) is not before
+
+
+def test_first_calls_from_many_threads_load_one_model(tiny, copy_of, monkeypatch):
+    copied, loads, start = copy_of(tiny), [], threading.Barrier(8)
+    read = Scorer.__init__
+
+    def read_and_count(self, *arguments, **options):
+        loads.append(self)
+        read(self, *arguments, **options)
+
+    def call(_):
+        start.wait()
+        return load_scorer(copied)
+
+    monkeypatch.setattr(Scorer, "__init__", read_and_count)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(call, range(8)))
+    assert len(loads) == 1
+    assert all(scorer is loads[0] for scorer in found)
+
+
+def test_a_load_that_failed_is_tried_again(tiny, copy_of):
+    copied = copy_of(tiny)
+    content = copied.read_bytes()
+    stamp = copied.stat().st_mtime_ns
+    copied.write_bytes(content[:-1] + b"!")
+    os.utime(copied, ns=(stamp, stamp))
+    with pytest.raises(CardError, match="not the weights"):
+        load_scorer(copied)
+    copied.write_bytes(content)
+    os.utime(copied, ns=(stamp, stamp))
+    assert load_scorer(copied).card.bins == 1
 
 
 # --- weights of Keras 2 ---------------------------------------------------------------------------------------------
 
 
-def keras2_model(kind):
+def _keras2_model(kind):
     """The original's networks as its users built and saved them."""
     import tf_keras
 
@@ -217,36 +294,59 @@ def keras2_model(kind):
     return model
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("whole", [True, False], ids=["model", "weights"])
-@pytest.mark.parametrize("kind, geometry", [("histogram", "resize"), ("regression", "patch")])
-def test_old_weight_files_score_as_they_did_in_keras_2(tmp_path, photograph, kind, geometry, whole):
-    model = keras2_model(kind)
-    path = tmp_path / "weights-01-0.79.hdf5"
-    (model.save if whole else model.save_weights)(path)
-    if geometry == "resize":
+@pytest.fixture(scope="module", params=["histogram", "regression"])
+def keras2_files(request, photograph, tmp_path_factory):
+    """(kind, geometry, output for the photograph, {"model" and "weights": file}) of a network of Keras 2."""
+    kind, folder = request.param, tmp_path_factory.mktemp("keras2")
+    model = _keras2_model(kind)
+    files = {"model": folder / "weights-01-0.79.hdf5", "weights": folder / "w.hdf5"}
+    model.save(files["model"])
+    model.save_weights(files["weights"])
+    if kind == "histogram":
         pixels = np.asarray(Image.fromarray(photograph).resize((224, 224), Image.Resampling.NEAREST))
     else:
         pixels = photograph[16:240, 16:240]
     normalised = (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
-    expected = model.predict(normalised[None].astype(np.float32), verbose=0)[0]
-    scorer = Scorer(path, head=kind, cardless=keras2_card(kind, geometry, AVA_SCALE), runtime="keras")
-    output = scorer.score(photograph).output
-    np.testing.assert_allclose(output, expected, atol=1e-5)
+    output = model.predict(normalised[None].astype(np.float32), verbose=0)[0]
+    return kind, "resize" if kind == "histogram" else "patch", output, files
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_old_file_that_does_not_fit_says_where_and_loads_nothing(tmp_path):
-    keras2_model("regression").save(tmp_path / "r.hdf5")
-    with pytest.raises(WeightsError, match="106 layers with weights in the file, 105 in the model"):
-        Scorer(tmp_path / "r.hdf5", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
-    import tf_keras
+@pytest.mark.parametrize("saved", ["model", "weights"])
+def test_old_weight_files_score_as_they_did_in_keras_2(keras2_files, photograph, saved):
+    kind, geometry, expected, files = keras2_files
+    scorer = Scorer(files[saved], head=kind, cardless=keras2_card(kind, geometry, AVA_SCALE), runtime="keras")
+    np.testing.assert_allclose(scorer.score(photograph).output, expected, atol=1e-5)
 
-    base = keras2_model("histogram")
-    wrong = tf_keras.Model(base.input, tf_keras.layers.Dense(7)(base.layers[-3].output))
-    wrong.save(tmp_path / "w.hdf5")
-    with pytest.raises(WeightsError, match=r"\(1280, 7\).* where layer histogram needs .*\(1280, 10\)"):
-        Scorer(tmp_path / "w.hdf5", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_old_file_that_does_not_fit_says_where(keras2_files, tmp_path):
+    kind, _, _, files = keras2_files
+    if kind == "regression":
+        message = "106 layers with weights in the file, 105 in the model"
+        file = files["model"]
+    else:
+        import h5py
+
+        message = r"\(1280, 7\).* where layer histogram needs .*\(1280, 10\)"
+        file = tmp_path / "w.hdf5"
+        shutil.copy(files["weights"], file)
+        with h5py.File(file, "r+") as stored:
+            (layer,) = [name for name in stored if "dense" in name]
+            (kernel,) = [found for found in _data_sets(stored[layer]) if found.shape == (1280, 10)]
+            parent, name, cut = kernel.parent, kernel.name, kernel[:, :7]
+            del stored[name]
+            parent[name.rpartition("/")[2]] = cut
+    with pytest.raises(WeightsError, match=message):
+        Scorer(file, head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
+
+
+def _data_sets(group):
+    import h5py
+
+    found = []
+    group.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    return found
 
 
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
@@ -273,21 +373,3 @@ def test_shipped_weights_fit_their_card_and_see_a_photograph_get_worse():
     for steps in everyday_ladders(read_image(sample_photograph())).values():
         scores = [scorer.score(image).score for _, image in steps]
         assert 0 < scores[-1] < scores[len(scores) // 2] < scores[0] < 9
-
-
-def test_jax_gives_the_same_scores(photograph, save):
-    path = save("photograph.png", photograph)
-    code = f"""
-import keras
-from iqa.scoring.scorer import Scorer
-assert keras.backend.backend() == "jax"
-print(*Scorer("ava_vanilla", head="histogram").score({str(path)!r}).output)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "jax"}
-    )
-    assert done.returncode == 0, done.stderr
-    theirs = np.array(done.stdout.split()[-10:], float)
-    ours = Scorer("ava_vanilla", head="histogram").score(path).output
-    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5)
-    assert abs((theirs - ours) @ np.arange(1, 11)) < 1e-4

@@ -21,8 +21,7 @@ import numpy as np
 from iqa.environment import now, versions
 from iqa.errors import ImageError
 from iqa.files import printable, remove_leftovers, written_whole
-from iqa.images.finding import named_images
-from iqa.images.finding import images_below
+from iqa.images.finding import images_below, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pool import Workers
