@@ -6,9 +6,9 @@
             --labels-out data/distilled/$split.json
     done
 
-The teacher labels what the student will see, so every variant is a picture of its own. Written are `SCENE-N.jpg`, N from 0,
-the photograph as it is, in three folders by scene: `test` (held_out_scenes.txt: for the figures on the card, as they are),
-`choose` (choosing_scenes.txt: for choosing epochs by) and `train`, all others.
+The teacher labels what the student will see, so every variant is a picture of its own. The script writes `SCENE-N.jpg`, of
+which N = 0 is the photograph itself, to three folders by scene: `test` (held_out_scenes.txt: for the figures on the card),
+`choose` (choosing_scenes.txt: to choose epochs by) and `train`, all others. Only scenes to train on get variants.
 """
 
 import shutil
@@ -21,12 +21,13 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
-from iqa.commands.terminal import natural, parser_of, run
+from iqa.commands.terminal import natural, parser_of, positive, run
 from iqa.distortions.appearance import change_exposure
 from iqa.distortions.codecs import decode, encode_jpeg
 from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.signal import to_uint8
-from iqa.errors import ImageError
+from iqa.environment import processors
+from iqa.errors import ImageError, LabelError
 from iqa.files import remove_leftovers, written_whole
 from iqa.images.finding import list_images
 from iqa.images.reading import read_image
@@ -40,14 +41,14 @@ QUALITY = 95
 SMALLEST = 230  # pixels in a side of what is cropped, so that a patch of 224 still fits
 
 
-def crop(image, rng):
+def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A part of the picture, 60-95 % of each side: another composition."""
     sides = [max(min(SMALLEST, side), round(side * rng.uniform(0.6, 0.95))) for side in image.size]
-    left, top = (int(rng.integers(side - part + 1)) for side, part in zip(image.size, sides))
+    left, top = (int(rng.integers(side - part + 1)) for side, part in zip(image.size, sides, strict=True))
     return image.crop((left, top, left + sides[0], top + sides[1]))
 
 
-def stretch(image, rng):
+def stretch(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Another aspect ratio, up to 1.35 times wider or narrower."""
     width = round(image.width * np.exp(rng.uniform(-0.3, 0.3)))
     return image.resize(
@@ -55,38 +56,38 @@ def stretch(image, rng):
     )
 
 
-def expose(image, rng):
+def expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Brighter or darker by up to 1.2 stops."""
     return Image.fromarray(change_exposure(np.asarray(image), rng.uniform(-1.2, 1.2)))
 
 
-def contrast(image, rng):
+def contrast(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 1.6))
 
 
-def saturate(image, rng):
+def saturate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return ImageEnhance.Color(image).enhance(rng.uniform(0.3, 1.9))
 
 
-def white_balance(image, rng):
+def white_balance(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Warmer or colder, greener or more magenta."""
     gains = np.exp(rng.uniform(-0.2, 0.2, 3))
     return Image.fromarray(to_uint8(np.asarray(image) * (gains / gains.mean())))
 
 
-def blur(image, rng):
+def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3.0) * max(image.size) / 500))
 
 
-def noise(image, rng):
+def noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(additive_gaussian_noise(np.asarray(image), rng.uniform(4, 30), rng))
 
 
-def compress(image, rng):
+def compress(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(decode(encode_jpeg(np.asarray(image), quality=int(rng.integers(10, 60)))))
 
 
-def black_and_white(image, rng):
+def black_and_white(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
@@ -94,7 +95,7 @@ LIGHT = (expose, contrast, saturate, white_balance)
 DAMAGE = (blur, noise, compress)
 
 
-def vary(image, rng):
+def vary(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """One variant: most are cropped or stretched, most have other light and colour, one in three is damaged."""
     steps = [step for step, chance in ((crop, 0.7), (stretch, 0.3)) if rng.random() < chance]
     steps += list(rng.choice(np.array(LIGHT), size=rng.integers(0, 3), replace=False))
@@ -105,7 +106,7 @@ def vary(image, rng):
     return image
 
 
-def make_variants(task, longest, seed):
+def make_variants(task: tuple[Path, Path, int], longest: int, seed: int) -> int | str:
     """Write a photograph and its variants; returns how many, or the reason why the photograph cannot be used."""
     path, folder, variants = task
     try:
@@ -121,27 +122,34 @@ def make_variants(task, longest, seed):
     return 1 + variants
 
 
-def main():
+def assign_splits(folder: Path) -> dict[Path, str]:
+    """The split of each photograph of a folder: that of the list which names it, or "train".
+
+    Raises:
+        LabelError: if a list names one that is missing: a held-out scene that is misspelt would be trained on.
+    """
+    photos = list_images(folder)
+    lists = {split: set(file.read_text(encoding="utf-8").splitlines()) - {""} for split, file in LISTS.items()}
+    missing = set().union(*lists.values()) - {path.name for path in photos}
+    if missing:
+        raise LabelError(f"{folder} holds no {', '.join(sorted(missing)[:5])}, which must be kept apart")
+    return {path: next((split for split, names in lists.items() if path.name in names), "train") for path in photos}
+
+
+def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs, one of each scene")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--variants", type=natural, default=7, help="of each photograph to train on (default: 7)")
-    parser.add_argument("--longest", type=int, default=800, help="longer side of a variant at most (default: 800)")
+    parser.add_argument("--longest", type=positive, default=800, help="longer side of a variant at most (default: 800)")
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one a processor)")
     arguments = parser.parse_args()
-    photos = list_images(arguments.photos)
-    kept = {split: set(file.read_text().split("\n")) - {""} for split, file in LISTS.items()}
-    absent = set().union(*kept.values()) - {path.name for path in photos}
-    if absent:  # a held-out scene that is misspelt would be trained on
-        parser.error(f"{arguments.photos} holds no {', '.join(sorted(absent)[:5])}, which is to be kept apart")
-    tasks = []
-    for path in photos:
-        split = next((split for split, names in kept.items() if path.name in names), "train")
+    splits = assign_splits(arguments.photos)
+    for split in set(splits.values()):
         (arguments.out / split).mkdir(parents=True, exist_ok=True)
-        tasks.append((path, arguments.out / split, arguments.variants if split == "train" else 0))
-    for folder in {folder for _, folder, _ in tasks}:
-        remove_leftovers(folder)  # half-written images of a run that was killed, under their final names
+        remove_leftovers(arguments.out / split)  # half-written images of a run that was killed, under their final names
+    tasks = [(path, arguments.out / split, arguments.variants if split == "train" else 0) for path, split in splits.items()]
     make = partial(make_variants, longest=arguments.longest, seed=arguments.seed)
     with ProcessPoolExecutor(arguments.workers) as pool:
         results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="photo", file=sys.stderr))
@@ -149,7 +157,7 @@ def main():
     for reason in refused:
         print(f"left out: {reason}", file=sys.stderr)
     made = sum(result for result in results if not isinstance(result, str))
-    print(f"{made} images of {len(photos) - len(refused)} photographs in {arguments.out}, {len(refused)} left out")
+    print(f"{made} images of {len(splits) - len(refused)} photographs in {arguments.out}, {len(refused)} left out")
     return 1 if refused else 0
 
 

@@ -11,6 +11,7 @@ The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. Where five of
 
 import csv
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,54 +20,108 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.terminal import parser_of, run
-from iqa.distortions.references import read_crops, read_reference
+from iqa.commands.terminal import natural, parser_of, positive, run
+from iqa.distortions.references import REFERENCES, Crop, read_crops, read_reference
 from iqa.distortions.signal import psnr_luma
 from iqa.distortions.table import DISTORTIONS, ladder
+from iqa.environment import processors
+from iqa.errors import LabelError
 from iqa.files import remove_leftovers, written_whole
 from iqa.images.reading import read_image
-from iqa.labels.tid2013 import LABELS_NAME, read_mos
+from iqa.labels.tid2013 import LABELS_NAME, LabelledImage, read_mos
 
 LEVELS = (1, 2, 3, 4, 5)
 MOS = Path(__file__).resolve().parent.parent / "data/tid2013" / LABELS_NAME  # where data/download.py puts it
 
+#: Of each image published or made: {(distortion, level): {number of the reference: PSNR in dB}}.
+Table = dict[tuple[int, int], dict[int, float]]
 
-def make_ladder(task, folder, crops, out, suffix, seed):
+
+def make_ladder(
+    task: tuple[int, int], folder: Path, crops: Mapping[str, Crop], out: Path, suffix: str, seed: int
+) -> list[float]:
     """Write the five levels of one distortion of one reference; returns their luma PSNR."""
     number, distortion = task
     reference = read_reference(folder, number, crops)
+    assert reference is not None, number
     images = ladder(reference, distortion, LEVELS, seed=(seed, number, distortion))
-    for level, image in zip(LEVELS, images):
-        with written_whole(out / f"i{number:02d}_{distortion:02d}_{level}.{suffix}") as file:
+    for level, image in zip(LEVELS, images, strict=True):
+        with written_whole(out / name_of(number, distortion, level, suffix)) as file:
             Image.fromarray(image).save(file, suffix, **({"compress_level": 1} if suffix == "png" else {}))
     return [psnr_luma(reference, image) for image in images]
 
 
-def print_psnr(found, published):
-    """Print the mean luma PSNR of each type and level, beside the published mean over the references in the table."""
+def name_of(number: int, distortion: int, level: int, suffix: str) -> str:
+    """The name of an image as TID2013 has it."""
+    return f"i{number:02d}_{distortion:02d}_{level}.{suffix}"
+
+
+def make_all(tasks: Sequence[tuple[int, int]], workers: int, **options) -> Table:
+    """`make_ladder` of (reference, distortion) in processes of their own; returns the PSNR of every image."""
+    table: Table = {}
+    with ProcessPoolExecutor(workers) as pool:
+        results = tqdm(pool.map(partial(make_ladder, **options), tasks), total=len(tasks), unit="ladder", file=sys.stderr)
+        for (number, distortion), found in zip(tasks, results, strict=True):
+            for level, psnr in zip(LEVELS, found, strict=True):
+                table.setdefault((distortion, level), {})[number] = psnr
+    return table
+
+
+def read_published(file: Path, numbers: Iterable[int]) -> Table:
+    """The published PSNR of some references, from columns `reference,distortion,level,psnr_db`.
+
+    Raises:
+        LabelError: naming the file and the line that lacks one of them.
+    """
+    published: Table = {}
+    with open(file, newline="", encoding="utf-8") as lines:
+        rows = csv.DictReader(lines)
+        for row in rows:
+            try:
+                number = int(row["reference"][1:])
+                key, psnr = (int(row["distortion"]), int(row["level"])), float(row["psnr_db"])
+            except (KeyError, TypeError, ValueError):
+                raise LabelError(f"{file}, line {rows.line_num}: not reference,distortion,level,psnr_db") from None
+            if number in numbers:
+                published.setdefault(key, {})[number] = psnr
+    return published
+
+
+def print_psnr(made: Table, published: Table | None) -> None:
+    """Print the mean luma PSNR of each type and level, beside the published mean over the references in that table."""
     print("luma PSNR in dB (studio range)" + (": ours, published" if published else ""))
     for distortion in DISTORTIONS.values():
         cells = []
         for level in LEVELS:
-            key = (distortion.number, level)
-            numbers = list(published[key]) if published else sorted({n for n, d in found if d == distortion.number})
-            ours = np.mean([found[number, distortion.number][level - 1] for number in numbers])
-            cells.append(f"{ours:6.2f}" + (f" {np.mean(list(published[key].values())):6.2f}" if published else ""))
+            ours, theirs = made[distortion.number, level], {}
+            if published:
+                theirs = published.get((distortion.number, level), {})
+            numbers = theirs or ours
+            mean = np.mean([ours[number] for number in numbers])
+            cells.append(f"{mean:6.2f}" + (f" {np.mean(list(theirs.values())):6.2f}" if theirs else ""))
         print(f"{distortion.number:2d} {distortion.name:34s}", "  ".join(cells))
 
 
-def read_published(file, numbers):
-    """`reference,distortion,level,psnr_db` -> {(distortion, level): {reference number: dB}}, for `numbers` only."""
-    published = {}
-    with open(file, newline="") as lines:
-        for row in csv.DictReader(lines):
-            number = int(row["reference"][1:])
-            if number in numbers:
-                published.setdefault((int(row["distortion"]), int(row["level"])), {})[number] = float(row["psnr_db"])
-    return published
+def write_labels(labels: Iterable[LabelledImage], numbers: Iterable[int], out: Path, suffix: str) -> None:
+    """Write the scores of the references that were made, in TID2013's form."""
+    made = {f"i{number:02d}" for number in numbers}
+    with written_whole(out / LABELS_NAME) as file:
+        rows = [f"{image.mos:.5f} {image.name}.{suffix}\n" for image in labels if image.reference in made]
+        file.write("".join(rows).encode())
 
 
-def main():
+def draw_sheet(number: int, out: Path, suffix: str, figure: Path) -> None:
+    """Draw all types and levels of one reference."""
+    from iqa.evaluation.plots import draw_contact_sheet
+
+    rows = {
+        f"{d.number} {d.name}": [read_image(out / name_of(number, d.number, level, suffix)) for level in LEVELS]
+        for d in DISTORTIONS.values()
+    }
+    draw_contact_sheet(rows, [f"level {level}" for level in LEVELS], figure)
+
+
+def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
@@ -75,51 +130,33 @@ def main():
     parser.add_argument("--psnr", type=Path, help="published PSNR (reference,distortion,level,psnr_db) to compare with")
     parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
     parser.add_argument("--format", choices=("png", "bmp"), default="png")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
-    arguments = parser.parse_args()
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one a processor)")
+    return parser, parser.parse_args()
+
+
+def main() -> int:
+    parser, arguments = parse_arguments()
+    folder, out, suffix = arguments.references, arguments.out, arguments.format
     crops = read_crops(arguments.crops)
     labels = read_mos(arguments.mos)
-    numbers = [n for n in range(1, 25) if read_reference(arguments.references, n, crops) is not None]
-    published = read_published(arguments.psnr, numbers) if arguments.psnr else None
+    numbers = [number for number in REFERENCES if read_reference(folder, number, crops) is not None]
     if not numbers:
-        parser.error(f"{arguments.references} holds none of kodim01.png ... kodim24.png")
-    absent = sorted(set(range(1, 25)) - set(numbers))
-    if absent:
-        print(f"not there: {', '.join(f'kodim{n:02d}.png' for n in absent)}", file=sys.stderr)
+        parser.error(f"{folder} holds none of kodim01.png ... kodim24.png")
+    missing = [f"kodim{number:02d}.png" for number in REFERENCES if number not in numbers]
+    if missing:
+        print(f"missing: {', '.join(missing)}", file=sys.stderr)
+    published = read_published(arguments.psnr, numbers) if arguments.psnr else None
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
+    out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)  # half-written images of a run that was killed, under their final names
     tasks = [(number, distortion) for number in numbers for distortion in DISTORTIONS]
-    make = partial(
-        make_ladder,
-        folder=arguments.references,
-        crops=crops,
-        out=arguments.out,
-        suffix=arguments.format,
-        seed=arguments.seed,
-    )
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        results = tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr)
-        found = dict(zip(tasks, results))
-
-    made = {f"i{number:02d}" for number in numbers}
-    with written_whole(arguments.out / LABELS_NAME) as file:
-        rows = [f"{i.mos:.5f} {i.name}.{arguments.format}\n" for i in labels if i.reference in made]
-        file.write("".join(rows).encode())
-    print_psnr(found, published)
+    made = make_all(tasks, arguments.workers, folder=folder, crops=crops, out=out, suffix=suffix, seed=arguments.seed)
+    write_labels(labels, numbers, out, suffix)
+    print_psnr(made, published)
     if arguments.figure:
-        from iqa.evaluation.plots import draw_contact_sheet
-
-        rows = {
-            f"{d.number} {d.name}": [
-                read_image(arguments.out / f"i{numbers[-1]:02d}_{d.number:02d}_{level}.{arguments.format}")
-                for level in LEVELS
-            ]
-            for d in DISTORTIONS.values()
-        }
-        draw_contact_sheet(rows, [f"level {level}" for level in LEVELS], arguments.figure)
-    print(f"{5 * len(tasks)} images of {len(numbers)} references in {arguments.out}")
+        draw_sheet(numbers[-1], out, suffix, arguments.figure)
+    print(f"{len(LEVELS) * len(tasks)} images of {len(numbers)} references in {out}")
     return 0
 
 

@@ -4,63 +4,89 @@
     python TID2013_regression/make_labels.py --mos mos_with_names.txt --std mos_std.txt --kind normal --bins 1000 \\
         --out labels.json
 
-Kinds: `maximum-entropy` knows the score alone and is what idealo trained on; `normal` takes the deviation too, which
+Kinds: `maximum-entropy` knows the score alone and is what idealo trained on. `normal` takes the deviation too, which
 TID2013 gives as that of the mean: `--deviation absolute` uses it as it is, `relative` multiplies it by the score, as
 the original tried. 10 bins are centred on 0 ... 9, 1000 bins on 0 ... 9 in steps of 9/999. The deviations are a number
-a line, in the order of the scores. Written is JSON in idealo's form: a list of {"image_id", "label"}.
+a line, in the order of the scores. The output is JSON in idealo's form: a list of {"image_id", "label"}.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iqa.commands.terminal import parser_of, run
+from iqa.errors import LabelError
 from iqa.files import written_whole
 from iqa.labels.histograms import centres, maximum_entropy_histogram, normal_histogram
-from iqa.labels.tid2013 import read_mos
+from iqa.labels.tid2013 import LabelledImage, read_mos
 
 LOWEST, HIGHEST = 0, 9
 
 
-def histograms(mos, kind, bins, deviation=None):
-    """Histograms of mean opinion scores, float64 (N, bins).
+def read_deviations(file: Path, count: int) -> NDArray[np.float64]:
+    """Standard deviations, one a line, float64 (count,).
 
-    Args:
-        mos: (N,), 0-9.
-        kind: "maximum-entropy" or "normal".
-        deviation: (N,), above 0, in units of the score; only for "normal".
+    Raises:
+        LabelError: if a line is not a number above 0, or there are more or fewer of them.
     """
-    values = centres(bins, LOWEST, HIGHEST)
-    if kind == "normal":
-        return normal_histogram(mos, deviation, values)
-    return np.array([maximum_entropy_histogram(score, values) for score in mos])
+    deviations = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").split(), start=1):
+        try:
+            deviation = float(line)
+        except ValueError:
+            deviation = float("nan")
+        if not 0 < deviation < float("inf"):
+            raise LabelError(f"{file}: deviation {number} is not a number above 0: {line!r}")
+        deviations.append(deviation)
+    if len(deviations) != count:
+        raise LabelError(f"{file} has {len(deviations)} deviations for {count} scores")
+    return np.array(deviations)
 
 
-def main():
+def make_histograms(
+    images: Sequence[LabelledImage], bins: int, deviations: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Histograms of the scores of images, float64 (N, bins): normal ones, or without deviations of maximum entropy.
+
+    Raises:
+        LabelError: if a score of an image has no such histogram; the message names the image.
+    """
+    values, histograms = centres(bins, LOWEST, HIGHEST), []
+    for index, image in enumerate(images):
+        try:
+            if deviations is None:
+                histograms.append(maximum_entropy_histogram(image.mos, values))
+            else:
+                histograms.append(normal_histogram(image.mos, deviations[index], values))
+        except LabelError as error:
+            raise LabelError(f"{image.name}: {error}") from None
+    return np.array(histograms)
+
+
+def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--mos", type=Path, required=True, help="mos_with_names.txt")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     parser.add_argument("--kind", choices=("maximum-entropy", "normal"), default="maximum-entropy")
     parser.add_argument("--bins", type=int, choices=(10, 1000), default=10)
     parser.add_argument("--std", type=Path, help="mos_std.txt, a deviation a line; needed for --kind normal")
-    parser.add_argument("--deviation", choices=("absolute", "relative"), default="absolute")
+    parser.add_argument("--deviation", choices=("absolute", "relative"), help="only for --kind normal (default: absolute)")
     arguments = parser.parse_args()
     if (arguments.kind == "normal") != bool(arguments.std):
         parser.error("--std goes with --kind normal, and is needed there")
+    if arguments.deviation and arguments.kind != "normal":
+        parser.error("--deviation goes with --kind normal")
     images = read_mos(arguments.mos)
-    mos = np.array([image.mos for image in images])
-    deviation = None
-    if arguments.std:
-        deviation = np.array([float(line) for line in arguments.std.read_text().split()])
-        if len(deviation) != len(mos):
-            parser.error(f"{arguments.std} has {len(deviation)} deviations for {len(mos)} scores")
-        if arguments.deviation == "relative":
-            deviation = deviation * mos
-    labels = histograms(mos, arguments.kind, arguments.bins, deviation)
-    rows = [{"image_id": image.name, "label": label.tolist()} for image, label in zip(images, labels)]
+    deviations = read_deviations(arguments.std, len(images)) if arguments.std else None
+    if deviations is not None and arguments.deviation == "relative":
+        deviations = deviations * [image.mos for image in images]
+    labels = make_histograms(images, arguments.bins, deviations)
+    rows = [{"image_id": image.name, "label": label.tolist()} for image, label in zip(images, labels, strict=True)]
     with written_whole(arguments.out) as file:
-        file.write(json.dumps(rows).encode())
+        file.write(json.dumps(rows, allow_nan=False).encode())
     print(f"{arguments.out}: {len(rows)} histograms of {arguments.bins} bins")
     return 0
 

@@ -6,25 +6,29 @@
 A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random between level
 0.5 and level 5 (or --levels). Its labels are what TID2013 gave that distortion on average (over its training scenes,
 references 7 to 25), interpolated between the levels. With --tid and --references they are corrected by how far the
-picture differs from the untouched one, compared with TID2013's images of that distortion and level. Written are
+picture differs from the untouched one, compared with TID2013's images of that distortion and level. The script writes
 `PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step 1-5) and a `mos_with_names.txt` in TID2013's form, so that
 training reads them like TID2013 itself.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.terminal import parser_of, run
-from iqa.distortions.judge import UNTOUCHED_MOS, Judge, cross_validate, features, read_examples
-from iqa.distortions.references import read_crops, read_reference
-from iqa.distortions.table import DISTORTIONS, distort, random_levels
-from iqa.errors import ImageError
+from iqa.commands.terminal import natural, parser_of, positive, run
+from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features, read_examples
+from iqa.distortions.references import Crop, read_crops, read_reference
+from iqa.distortions.signal import Pixels
+from iqa.distortions.table import DISTORTIONS, STRONGEST, WEAKEST, check_levels, distort, random_levels
+from iqa.environment import processors
+from iqa.errors import ImageError, LabelError
 from iqa.evaluation.metrics import correlate
 from iqa.files import remove_leftovers, written_whole
 from iqa.images.finding import list_images
@@ -34,6 +38,7 @@ from iqa.labels.tid2013 import (
     LABELS_NAME,
     TEST_REFERENCES,
     VALIDATION_REFERENCES,
+    LabelledImage,
     locate,
     read_mos,
     split_by_reference,
@@ -42,19 +47,19 @@ from iqa.labels.tid2013 import (
 
 SIZE = 256  # a little more than the network sees, so that training can still crop
 
-# Pixels in a unit of JPEG with halved chroma. Who saves a photograph again codes the blocks of its first coding again,
-# which changes less, and otherwise, than coding across them.
+# Pixels in a unit of JPEG with halved chroma. Saving a photograph again codes the blocks of its first coding again, which
+# changes it less, and in other ways, than coding across them.
 BLOCK = 16
 
 # The everyday distortions come in every second ladder: noise, blur, JPEG, JPEG2000.
 COMMON = (1, 8, 10, 11)
 OTHERS = tuple(number for number in range(1, 25) if number not in COMMON)
 
-# To judge by fewer would fit their peculiarities.
+# A judge of fewer scenes would fit their peculiarities.
 SCENES = 12
 
 
-def read_scene(images, references, crops):
+def read_scene(images: Sequence[LabelledImage], references: Path, crops: Mapping[str, Crop]) -> list[Example]:
     """`read_examples` of one scene; none if one of its images, or the reference, is missing."""
     if not all(image.path for image in images):
         return []
@@ -62,15 +67,15 @@ def read_scene(images, references, crops):
     return [] if reference is None else read_examples(reference, images)
 
 
-def make_judge(folder, references, labels, workers):
-    """The `Judge` of TID2013's images in a folder, and a line on how good it is."""
-    scenes = {}
+def make_judge(folder: Path, references: Path, labels: Sequence[LabelledImage], workers: int) -> Judge:
+    """The `Judge` of TID2013's images in a folder, after a line on how good it is."""
+    scenes: dict[str, list[LabelledImage]] = {}
     for image in locate(labels, folder):
         scenes.setdefault(image.reference, []).append(image)
     read = partial(read_scene, references=references, crops=read_crops())
     with ProcessPoolExecutor(workers) as pool:
         found = list(tqdm(pool.map(read, scenes.values()), total=len(scenes), unit="scene", file=sys.stderr))
-    short = [scene for scene, examples in zip(scenes, found) if not examples]
+    short = [scene for scene, examples in zip(scenes, found, strict=True) if not examples]
     if short:
         print(f"not judged by, images or references are missing: {', '.join(short)}", file=sys.stderr)
     if len(scenes) - len(short) < SCENES:
@@ -82,30 +87,46 @@ def make_judge(folder, references, labels, workers):
     return Judge(examples)
 
 
-def make_ladder(task, out, typical, judge, seed, levels, smallest_scale):
+def cut_patch(path: Path, smallest_scale: float, rng: np.random.Generator) -> Pixels:
+    """A patch of a photograph, which is made smaller first half of the time.
+
+    Made smaller, a photograph loses the traces of the camera's own JPEG: more of the ladders start clean.
+    """
+    image = read_image(path)
+    smallest = SIZE / min(image.shape[:2])
+    scale = max(smallest, rng.choice([1.0, rng.uniform(smallest_scale, 1.0)]))
+    if scale < 1:
+        width, height = (max(SIZE, round(length * scale)) for length in (image.shape[1], image.shape[0]))
+        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return random_patch(image, SIZE, rng, BLOCK)
+
+
+def make_ladder(
+    task: tuple[Path, int, int],
+    out: Path,
+    typical: Mapping[int, NDArray[np.float64]],
+    judge: Judge | None,
+    seed: int,
+    levels: tuple[float, float],
+    smallest_scale: float,
+) -> list[str] | str:
     """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
     path, serial, distortion = task
     rng = np.random.default_rng((seed, *path.name.encode(), serial))
     try:
-        image = read_image(path)
-        smallest = SIZE / min(image.shape[:2])
-        # Made smaller, a photograph loses the traces of the camera's own JPEG: more of the ladders start clean.
-        scale = max(smallest, rng.choice([1.0, rng.uniform(smallest_scale, 1.0)]))
-        if scale < 1:
-            size = [max(SIZE, round(length * scale)) for length in (image.shape[1], image.shape[0])]
-            image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-        untouched = random_patch(image, SIZE, rng, BLOCK)
+        untouched = cut_patch(path, smallest_scale, rng)
     except ImageError as error:
         return f"{path}: {error}"
-    levels = random_levels(distortion, rng, *levels)
-    noise = rng.integers(2**32)
-    steps = [untouched] + [distort(untouched, distortion, level, seed=noise) for level in levels]
+    strengths = random_levels(distortion, rng, *levels)
+    noise = int(rng.integers(2**32))
+    distorted = [distort(untouched, distortion, level, seed=noise) for level in strengths]
     if judge:
-        scores = [UNTOUCHED_MOS, *judge.scores(distortion, levels, [features(untouched, step) for step in steps[1:]])]
+        scores = judge.scores(distortion, strengths, [features(untouched, step) for step in distorted])
     else:
-        scores = [UNTOUCHED_MOS, *np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])]
+        scores = np.interp(strengths, range(6), [UNTOUCHED_MOS, *typical[distortion]])
     lines = []
-    for step, (image, score) in enumerate(zip(steps, scores), start=1):
+    steps = zip([untouched, *distorted], [UNTOUCHED_MOS, *scores], strict=True)
+    for step, (image, score) in enumerate(steps, start=1):
         name = f"{path.stem}-{serial}_{distortion:02d}_{step}.png"
         with written_whole(out / name) as file:
             Image.fromarray(np.ascontiguousarray(image)).save(file, "png", compress_level=1)
@@ -113,7 +134,33 @@ def make_ladder(task, out, typical, judge, seed, levels, smallest_scale):
     return lines
 
 
-def main():
+def list_photos(folder: Path, exclude: Path | None) -> list[Path]:
+    """The photographs of a folder but those whose names a file excludes.
+
+    Raises:
+        LabelError: if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
+        ImageError: if no photograph is left.
+    """
+    excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
+    photos = list_images(folder)
+    missing = excluded - {path.name for path in photos}
+    if missing:
+        raise LabelError(f"{folder} holds no {', '.join(sorted(missing)[:5])}, which {exclude} excludes")
+    photos = [path for path in photos if path.name not in excluded]
+    if not photos:
+        raise ImageError(f"{folder} holds no photographs")
+    return photos
+
+
+def scale(text: str) -> float:
+    """A number above 0, at most 1, for `argparse`."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError
+    return number
+
+
+def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
     parser.add_argument("--mos", required=True, type=Path, help="TID2013's mos_with_names.txt")
@@ -121,32 +168,36 @@ def main():
     parser.add_argument("--tid", type=Path, help="TID2013's images, or make_images.py's, to judge the photographs by")
     parser.add_argument("--references", type=Path, help="folder of kodim01.png ... kodim24.png; with --tid")
     parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one a line")
-    parser.add_argument("--per-photo", type=int, default=2, help="ladders of each photograph (default: 2)")
+    parser.add_argument("--per-photo", type=positive, default=2, help="ladders of each photograph (default: 2)")
     parser.add_argument(
         "--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="only these (default: all 24)"
     )
     parser.add_argument(
-        "--levels", type=float, nargs=2, default=(0.5, 5), metavar=("WEAKEST", "STRONGEST"), help="default: 0.5 5"
-    )
+        "--levels", type=float, nargs=2, default=(WEAKEST, STRONGEST), metavar=("WEAKEST", "STRONGEST"),
+        help=f"default: {WEAKEST:g} {STRONGEST:g}",
+    )  # fmt: skip
     parser.add_argument(
-        "--smallest-scale", type=float, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
+        "--smallest-scale", type=scale, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one a processor)")
     arguments = parser.parse_args()
     if bool(arguments.tid) != bool(arguments.references):
         parser.error("--tid and --references go together")
-    train, _ = split_by_reference(read_mos(arguments.mos), TEST_REFERENCES + VALIDATION_REFERENCES)
-    excluded = set(arguments.exclude.read_text().splitlines()) if arguments.exclude else set()
-    photos = list_images(arguments.photos)
-    absent = excluded - {path.name for path in photos}
-    if absent:  # a held-out photograph that is misspelt would be trained on
-        parser.error(f"{arguments.photos} holds no {', '.join(sorted(absent)[:5])}, which {arguments.exclude} excludes")
-    photos = [path for path in photos if path.name not in excluded]
-    if not photos:
-        parser.error(f"{arguments.photos} holds no photographs")
+    return arguments
 
+
+def main() -> int:
+    arguments = parse_arguments()
+    check_levels(*arguments.levels)
+    train, _ = split_by_reference(read_mos(arguments.mos), TEST_REFERENCES + VALIDATION_REFERENCES)
+    typical = typical_mos(train)
+    unknown = sorted(set(arguments.distortions or DISTORTIONS) - set(typical))
+    if unknown:
+        raise LabelError(f"{arguments.mos} has no scores of distortion {', '.join(map(str, unknown))} to learn from")
+    photos = list_photos(arguments.photos, arguments.exclude)
     judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
+
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     rng = np.random.default_rng(arguments.seed)
@@ -158,21 +209,25 @@ def main():
     make = partial(
         make_ladder,
         out=arguments.out,
-        typical=typical_mos(train),
+        typical=typical,
         judge=judge,
         seed=arguments.seed,
         levels=arguments.levels,
         smallest_scale=arguments.smallest_scale,
     )
-    lines, refused = [], []
+    lines: list[str] = []
+    refused: set[str] = set()
     with ProcessPoolExecutor(arguments.workers) as pool:
         for result in tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr):
-            (refused.append if isinstance(result, str) else lines.extend)(result)
+            if isinstance(result, str):
+                refused.add(result)
+            else:
+                lines += result
     with written_whole(arguments.out / LABELS_NAME) as file:
         file.write("".join(lines).encode())
-    for reason in sorted(set(refused)):
+    for reason in sorted(refused):
         print(f"left out: {reason}", file=sys.stderr)
-    print(f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(set(refused))} photographs left out")
+    print(f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(refused)} photographs left out")
     return 1 if refused else 0
 
 

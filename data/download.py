@@ -11,8 +11,8 @@
     ava          idealo's split of AVA: the votes on 255,000 photographs (38 MB)
     idealo       idealo's weights, aesthetic and technical (26 MB)
 
-A transfer that broke goes on where it stopped. TID2013's own images are to be had from its authors,
-https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) by
+To resume a transfer that broke, repeat the command. TID2013's own images come from its authors,
+https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) from
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """
 
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from iqa.cards import sha256
 from iqa.commands.terminal import parser_of, run
+from iqa.errors import IqaError
 
 MANIFEST = Path(__file__).with_name("files.sha256")
 
@@ -38,39 +39,43 @@ SOURCES = {
     "idealo": IDEALO + "models/MobileNet/",
 }
 
-UNKNOWN = "-"  # in the manifest: nobody here has seen the file, and its hash is printed instead of checked
+UNKNOWN = "-"  # in the manifest: the hash of the file is not known, so it is printed instead of checked
 
 TIMEOUT = 60  # seconds without a byte
 
 
-def set_of(path):
+class DownloadError(IqaError):
+    """A file that came whole and is not the one expected."""
+
+
+def set_of(path: str) -> str:
     """The set of a file of the manifest: its folder, or "ava" for the label files, which stand in none."""
     return path.rpartition("/")[0] or "ava"
 
 
-def url_of(path):
+def url_of(path: str) -> str:
     """Where a file of the manifest comes from."""
     folder, name = set_of(path), path.rpartition("/")[2]
     return SOURCES[folder] + (name.replace(".jpg", ".JPEG") if folder == "photos" else name)
 
 
-def read_manifest(file=MANIFEST):
+def read_manifest(file: Path = MANIFEST) -> dict[str, str]:
     """{path below the data folder: sha256}, from lines as `sha256sum` writes them."""
-    rows = (line.split(maxsplit=1) for line in Path(file).read_text().splitlines())
+    rows = (line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines())
     return {path.strip(): digest for digest, path in rows}
 
 
-def fetch(url, path, digest):
+def fetch(url: str, path: Path, digest: str) -> None:
     """Download one file, or the rest of it if part of it is there.
 
     Args:
         url: http or https.
-        path: where the whole file is to stand; what has come so far stands beside it as NAME.part.
+        path: of the whole file; what has come so far is kept beside it as NAME.part.
         digest: the SHA-256 that it must have.
 
     Raises:
         OSError: if the transfer fails or the disk is full; the part is kept.
-        ValueError: if all of it came and is not the file expected; nothing is kept.
+        DownloadError: if all of it came and is not the file expected; nothing is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -91,18 +96,18 @@ def fetch(url, path, digest):
         print(f"{path.name}: not checked, its sha256 is {sha256(part)}", file=sys.stderr)
     elif sha256(part) != digest:
         part.unlink()
-        raise ValueError("what came is not the file expected (sha256 differs)")
+        raise DownloadError("what came is not the file expected (sha256 differs)")
     part.rename(path)
 
 
-def main():
+def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SOURCES)} (default: all)")
     parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
     arguments = parser.parse_args()
     unknown = set(arguments.sets) - set(SOURCES)
     if unknown:
-        parser.error(f"no set is called {', '.join(sorted(unknown))}; there are {', '.join(SOURCES)}")
+        parser.error(f"unknown set {', '.join(sorted(unknown))}; choose from {', '.join(SOURCES)}")
     wanted = arguments.sets or list(SOURCES)
     files = {path: digest for path, digest in read_manifest().items() if set_of(path) in wanted}
     failed = fetched = 0
@@ -113,7 +118,7 @@ def main():
         try:
             fetch(url_of(path), target, digest)
             fetched += 1
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, DownloadError, http.client.HTTPException) as error:
             failed += 1
             print(f"{path}: {error} ({url_of(path)})", file=sys.stderr)
     print(f"{len(files)} files: {len(files) - fetched - failed} were there, {fetched} fetched, {failed} failed")

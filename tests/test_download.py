@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from iqa.errors import IqaError
+
 CONTENT = bytes(range(256)) * 400
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
@@ -81,7 +83,7 @@ def test_a_part_that_is_already_whole_is_kept(server, tmp_path):
 
 
 def test_a_file_with_another_hash_is_not_kept(server, tmp_path):
-    with pytest.raises(ValueError, match="sha256 differs"):
+    with pytest.raises(IqaError, match="sha256 differs"):
         download.fetch(f"{server.url}/file", tmp_path / "file", "0" * 64)
     assert list(tmp_path.iterdir()) == []
 
@@ -94,6 +96,20 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_others_are_fetched(ser
     assert "1 fetched, 1 failed" in out
     assert err.startswith("tid2013/missing: HTTP Error 404")
     assert command(download, "--to", tmp_path)[1].startswith("2 files: 1 were there")
+
+
+def test_an_unknown_set_is_wrong_usage_that_names_the_known_ones(command, tmp_path):
+    code, _, err = command(download, "tid2031", "--to", tmp_path)
+    assert code == 2
+    assert "unknown set tid2031; choose from tid2013, kodak" in err
+
+
+def test_a_bug_is_not_reported_as_a_failed_download(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "read_manifest", lambda: {"tid2013/file": DIGEST})
+    monkeypatch.setattr(download, "SOURCES", {"tid2013": "no-address/"})
+    monkeypatch.setattr("sys.argv", ["download.py", "--to", str(tmp_path)])
+    with pytest.raises(ValueError, match="unknown url type"):
+        download.main()
 
 
 def test_every_file_of_the_manifest_has_a_source_and_a_whole_hash():

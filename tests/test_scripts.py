@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from AVA import ava_patches, ava_vanilla, infer_patches, infer_vanilla, plot_patches, plot_vanilla
+from AVA import (
+    ava_patches,
+    ava_vanilla,
+    infer_patches,
+    infer_vanilla,
+    make_training_set,
+    plot_patches,
+    plot_vanilla,
+)
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
@@ -313,6 +321,65 @@ def test_labels_of_1000_bins_have_the_deviation_asked_for(command, labelled, tmp
     assert np.sqrt(label @ (values - mean) ** 2) == pytest.approx(deviation, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "deviations, reason",
+    [
+        ("0.2\n" * 5, "std.txt has 5 deviations for 6 scores"),
+        ("0.2\n" * 5 + "much\n", "std.txt: deviation 6 is not a number above 0: 'much'"),
+        ("0\n" * 6, "std.txt: deviation 1 is not a number above 0"),
+    ],
+)
+def test_deviations_that_cannot_be_used_are_refused_by_file(command, labelled, tmp_path, deviations, reason):
+    (tmp_path / "std.txt").write_text(deviations)
+    code, _, err = command(
+        make_labels, "--mos", labelled / "mos_with_names.txt", "--std", tmp_path / "std.txt", "--kind", "normal",
+        "--out", tmp_path / "l.json"
+    )  # fmt: skip
+    assert code == 2
+    assert reason in err
+    assert not (tmp_path / "l.json").exists()
+
+
+def test_a_score_without_a_histogram_is_refused_by_name(command, tmp_path):
+    (tmp_path / "mos.txt").write_text("5 i01_01_1.bmp\n0 i01_01_2.bmp\n")
+    code, _, err = command(make_labels, "--mos", tmp_path / "mos.txt", "--out", tmp_path / "l.json")
+    assert code == 2
+    assert "i01_01_2: no histogram on 0-9 has the mean 0" in err
+
+
+def test_a_deviation_without_its_kind_is_an_error_of_usage(command, labelled, tmp_path):
+    code, _, err = command(
+        make_labels, "--mos", labelled / "mos_with_names.txt", "--deviation", "relative", "--out", tmp_path / "l.json"
+    )
+    assert code == 2
+    assert "--deviation goes with --kind normal" in err
+
+
+@pytest.mark.parametrize("script", [make_images, make_ladders, make_training_set])
+def test_as_many_processes_are_started_as_this_one_may_use_processors(
+    command, script, kodak, photograph, save, tmp_path, monkeypatch
+):
+    class Started(Exception):
+        pass
+
+    def start(workers):
+        raise Started(workers)
+
+    photos = save("photo.png", photograph).parent
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr(script, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(make_training_set, "LISTS", {})
+    options = {
+        make_images: ["--references", kodak, "--mos", kodak / "mos_with_names.txt"],
+        make_ladders: ["--photos", photos, "--mos", kodak / "seven.txt"],
+        make_training_set: ["--photos", photos],
+    }
+    (kodak / "seven.txt").write_text((kodak / "mos_with_names.txt").read_text().replace("i02_", "i07_"))
+    with pytest.raises(Started, match=r"^1$"):
+        command(script, *options[script], "--out", tmp_path / "out")
+
+
 @pytest.fixture
 def kodak(tmp_path):
     from PIL import Image
@@ -343,7 +410,7 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
     code, printed, err = command(make_images, "--references", kodak, "--mos", mos, "--out", out, "--workers", 1)
     assert code == 0
     assert not killed.exists()
-    assert "not there: kodim01.png, kodim03.png" in err
+    assert "missing: kodim01.png, kodim03.png" in err
     assert "15 images of 1 references" in printed
     assert len(list(out.glob("i02_*.png"))) == 15
     labels = (out / "mos_with_names.txt").read_text().splitlines()
@@ -357,6 +424,37 @@ def test_a_reference_that_is_too_small_is_refused_by_name(command, kodak, save, 
     code, _, err = command(make_images, "--references", kodak, "--mos", mos, "--out", kodak / "out")
     assert code == 2
     assert "kodim05.png: 256x256 pixels do not hold the 512x384" in err
+
+
+def test_a_table_of_psnr_in_another_form_is_refused_by_line(command, kodak, tmp_path):
+    (tmp_path / "psnr.csv").write_text("reference,distortion,level,psnr_db\nI02,1,1,33.1\nI02,1,2,much\n")
+    mos = kodak / "mos_with_names.txt"
+    code, _, err = command(
+        make_images, "--references", kodak, "--mos", mos, "--out", tmp_path / "out", "--psnr", tmp_path / "psnr.csv"
+    )
+    assert code == 2
+    assert "psnr.csv, line 3: not reference,distortion,level,psnr_db" in err
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        (["--levels", "0.1", "5"], "levels 0.1 to 5 do not rise within 0.5-5"),
+        (["--levels", "4", "3"], "levels 4 to 3 do not rise within 0.5-5"),
+        (["--smallest-scale", "1.5"], "invalid scale value: '1.5'"),
+        (["--workers", "0"], "invalid positive value: '0'"),
+        (["--distortions", "9"], "mos.txt has no scores of distortion 9 to learn from"),
+    ],
+)
+def test_ladders_that_cannot_be_made_are_refused_before_any_work(command, tmp_path, save, photograph, options, reason):
+    photos = save("a.png", photograph).parent
+    (tmp_path / "mos.txt").write_text("".join(f"{6 - level} i07_01_{level}.bmp\n" for level in range(1, 6)))
+    code, _, err = command(
+        make_ladders, "--photos", photos, "--mos", tmp_path / "mos.txt", "--out", tmp_path / "out", *options
+    )
+    assert code == 2
+    assert reason in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_training_refuses_to_choose_by_a_scene_that_it_learns_from(command, labelled, tmp_path):

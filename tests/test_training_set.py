@@ -46,7 +46,7 @@ def test_a_held_out_scene_that_is_not_there_is_refused_and_a_broken_photograph_n
     (photos / "b.jpg").unlink()
     code, _, err = command(make_training_set, "--photos", photos, "--out", tmp_path / "o")
     assert code == 2
-    assert "holds no b.jpg, which is to be kept apart" in err
+    assert "holds no b.jpg, which must be kept apart" in err
 
 
 def test_the_scenes_kept_apart_are_a_hundred_and_fifty_and_differ():

@@ -114,6 +114,16 @@ def strength(distortion: int, level: float) -> float:
     return float(np.interp(level, range(1, 6), strengths))
 
 
+def check_levels(weakest: float, strongest: float) -> None:
+    """Make sure that a range of levels rises and stays within 0.5-5.
+
+    Raises:
+        UsageError: if it does not.
+    """
+    if not WEAKEST <= weakest < strongest <= STRONGEST:
+        raise UsageError(f"levels {weakest:g} to {strongest:g} do not rise within {WEAKEST:g}-{STRONGEST:g}")
+
+
 # Types whose strength does not grow steadily with the level, or in whole numbers: only their five levels make sense.
 _UNEVEN = (14, 15, 17)
 
@@ -124,10 +134,9 @@ def random_levels(
     """Four rising levels, float64 (4,): one from each quarter of the range; whole ones where no others make sense.
 
     Raises:
-        UsageError: if the range does not rise or leaves 0.5-5.
+        UsageError: see `check_levels`.
     """
-    if not WEAKEST <= weakest < strongest <= STRONGEST:
-        raise UsageError(f"levels {weakest:g} to {strongest:g} do not rise within {WEAKEST:g}-{STRONGEST:g}")
+    check_levels(weakest, strongest)
     if distortion in _UNEVEN:
         return np.sort(rng.choice(np.arange(1, 6), 4, replace=False)).astype(float)
     edges = np.linspace(weakest, strongest, 5)
