@@ -95,9 +95,9 @@ def test_percentiles_rise_with_the_score():
 def test_agreement_of_equal_histograms_is_whole_and_its_interval_holds_the_figure():
     bins, rng = np.arange(1.0, 11), np.random.default_rng(0)
     true = np.array([normal_histogram(mean, 1.4, bins) for mean in rng.uniform(3, 8, 40)])
-    same = compare_with_teacher.agreement(true, true)
+    same = compare_with_teacher.measure(true, true)
     assert (same["n"], same["srcc"], same["lcc"], same["emd_l1"]) == (40, 1, 1, 0)
     noisy = np.array([normal_histogram(h @ bins + rng.normal(0, 1), 1.4, bins) for h in true])
-    found = compare_with_teacher.agreement(true, noisy)
+    found = compare_with_teacher.measure(true, noisy)
     low, high = found["srcc_95"]
     assert 0.2 < low < found["srcc"] < high < 1
