@@ -232,7 +232,7 @@ def _part(of: type[_Part], name: str, facts: dict[str, Any]) -> _Part:
     value = facts.get(name)
     _require(name, value, isinstance(value, dict), "an object")
     assert isinstance(value, dict)
-    entries = dataclasses.fields(of)  # type: ignore[arg-type]
+    entries = dataclasses.fields(of)
     unknown = value.keys() - {entry.name for entry in entries}
     if unknown:
         raise CardError(f"unknown fact {name}.{min(unknown)}")

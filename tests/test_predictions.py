@@ -5,8 +5,8 @@ import pytest
 from scipy import io
 
 from iqa.errors import PredictionsError
-from iqa.evaluation.predictions import Predictions, printable, read_predictions, write_predictions
-from iqa.files import written_whole
+from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
+from iqa.files import printable, written_whole
 
 EXAMPLE = Predictions(
     np.array([1.0, 2.5]),

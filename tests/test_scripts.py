@@ -41,24 +41,9 @@ from TID2013_regression import (
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SCRIPTS = sorted(
-    path.relative_to(ROOT)
-    for folder in ("TID2013_regression", "AVA", "idealo_comparison", "data")
-    for path in (ROOT / folder).glob("*.py")
-    if path.name != "__init__.py"
-)
-
 
 def python(*arguments, **options):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=str)
-def test_help_works_from_any_folder_without_importing_keras(script, tmp_path):
-    result = python("-X", "importtime", ROOT / script, "--help", cwd=tmp_path)
-    assert result.returncode == 0
-    assert result.stdout.startswith("usage:")
-    assert "keras" not in result.stderr and "tensorflow" not in result.stderr
 
 
 def test_a_usage_error_under_python_i_ends_the_process_with_one_line(tmp_path):
@@ -877,13 +862,6 @@ def test_idealos_curve_is_printed(command, shared, save, photograph):
     code, out, _ = command(idealo_distortions, save("p.png", photograph), "--weights", weights)
     assert code == 0
     assert sum(line.startswith("file:") for line in out.splitlines()) == 21
-
-
-def test_plots_do_not_import_keras(shared):
-    file = shared / "golden/wtf_patches.mat"
-    result = python("-X", "importtime", ROOT / "AVA/plot_patches.py", file)
-    assert result.returncode == 0
-    assert "keras" not in result.stderr and "tensorflow" not in result.stderr
 
 
 def test_both_answers_for_a_picture(command, photograph, save, tmp_path):
