@@ -62,10 +62,12 @@ def expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def contrast(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Less or more contrast."""
     return ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 1.6))
 
 
 def saturate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Paler or stronger colours."""
     return ImageEnhance.Color(image).enhance(rng.uniform(0.3, 1.9))
 
 
@@ -76,18 +78,22 @@ def white_balance(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Out of focus."""
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3.0) * max(image.size) / 500))
 
 
 def noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The noise of a high sensitivity."""
     return Image.fromarray(additive_gaussian_noise(np.asarray(image), rng.uniform(4, 30), rng))
 
 
 def compress(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Saved as a JPEG of low quality."""
     return Image.fromarray(decode(encode_jpeg(np.asarray(image), quality=int(rng.integers(10, 60)))))
 
 
 def black_and_white(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Without colours."""
     return image.convert("L").convert("RGB")
 
 

@@ -77,7 +77,7 @@ def make_judge(folder: Path, references: Path, labels: Sequence[LabelledImage], 
         found = list(tqdm(pool.map(read, scenes.values()), total=len(scenes), unit="scene", file=sys.stderr))
     short = [scene for scene, examples in zip(scenes, found, strict=True) if not examples]
     if short:
-        print(f"not judged by, images or references are missing: {', '.join(short)}", file=sys.stderr)
+        print(f"scenes left out of judging, images or references are missing: {', '.join(short)}", file=sys.stderr)
     if len(scenes) - len(short) < SCENES:
         raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
     examples = [example for scene in found for example in scene]

@@ -835,7 +835,7 @@ def test_training_refuses_an_image_in_both_splits(command, tiny_ava, tmp_path):
         ava_vanilla, "--images", tiny_ava, "--train-labels", labels, "--test-labels", labels, "--run", tmp_path
     )
     assert code == 2
-    assert err.splitlines()[-1].endswith("7 images stand in both splits: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg ...")
+    assert err.splitlines()[-1].endswith("images in both splits (7): 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg ...")
 
 
 @pytest.mark.parametrize("script", [idealo_infer, idealo_technical, infer_vanilla, infer_patches], ids=lambda s: s.__name__)

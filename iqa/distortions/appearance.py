@@ -19,6 +19,7 @@ from iqa.distortions.signal import (
 
 
 def gaussian_blur(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """Every channel blurred by a Gaussian of `sigma` pixels."""
     return to_uint8(scipy.ndimage.gaussian_filter(image.astype(np.float64), (sigma, sigma, 0), mode="reflect"))
 
 
@@ -104,6 +105,6 @@ def chromatic_aberration(image: Pixels, psnr: float, rng: np.random.Generator) -
 
 
 def change_exposure(image: Pixels, stops: float) -> Pixels:
-    """A picture as if exposed longer by so many stops, in linear light: each doubles it."""
+    """A picture as if exposed longer by a number of stops, each of which doubles the linear light."""
     linear = (image / 255.0) ** 2.2 * 2**stops
     return to_uint8(255 * np.clip(linear, 0, 1) ** (1 / 2.2))

@@ -61,6 +61,7 @@ def jpeg(image: Pixels, quality: float, rng: np.random.Generator) -> Pixels:
 
 
 def jpeg2000(image: Pixels, psnr: float, rng: np.random.Generator) -> Pixels:
+    """JPEG2000 with the irreversible wavelet, at a PSNR in dB."""
     return decode(encode_jpeg2000(image, psnr))
 
 

@@ -3,9 +3,9 @@
     judge = Judge([Example("i07", 10, 3, features(reference, image), mos), ...])
     scores = judge.scores(10, [0.5, 2, 3.5, 5], [features(photograph, image) for image in ...])
 
-The typical score of a distortion and level leaves out that noise hides in foliage and stands out in a sky. How far a
-picture differs from its original, measured in eight ways and compared with what is usual for its distortion and level,
-says some of the rest. It is a ridge regression for each distortion, and good for labels to learn from, not for figures to
+Noise hides in foliage and shows in a sky, which the typical score of a distortion and level ignores. The judge corrects it
+by how far a picture differs from its original, measured in eight ways and compared with what is usual for its distortion
+and level: a ridge regression for each distortion. Its scores are good enough as labels to learn from, not as figures to
 publish.
 """
 
@@ -23,10 +23,10 @@ from iqa.labels.tid2013 import LabelledImage
 
 LEVELS = np.arange(1, 6)
 
-#: TID2013 published no score of its references. Its best distorted images reach 6.5; people put the reference above.
+#: TID2013 published no scores of its references. Its best distorted images reach 6.5, and people prefer the reference.
 UNTOUCHED_MOS = 6.5
 
-#: Of the ridge. By scenes left out, 10 to 100 differ by 0.004 in LCC.
+#: Strength of the ridge. On scenes left out, 10 to 100 differ by 0.004 in LCC.
 RIDGE = 30.0
 
 # A window as in SSIM (Wang et al. 2004), and its two constants (0.01 * 255)^2 and (0.03 * 255)^2.

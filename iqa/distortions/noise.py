@@ -10,6 +10,7 @@ from iqa.distortions.signal import LUMA, Pixels, scale_to_rms, to_rgb, to_uint8,
 
 
 def additive_gaussian_noise(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """White noise of standard deviation `sigma`, independent in the three channels."""
     return to_uint8(image + rng.normal(0, sigma, image.shape))
 
 
@@ -55,4 +56,5 @@ def quantization_noise(image: Pixels, step: float, rng: np.random.Generator) -> 
 
 
 def multiplicative_noise(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """White noise whose standard deviation is `sigma` times the value of each sample."""
     return to_uint8(image * (1 + rng.normal(0, sigma, image.shape)))

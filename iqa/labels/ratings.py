@@ -108,7 +108,7 @@ def read_ratings(file: str | PathLike[str], scale: tuple[float, float] = SCALE) 
             except (TypeError, ValueError) as error:
                 raise LabelError(f"{file}, {entry.place}: {error}") from None
             if entry.name in names:
-                raise LabelError(f"{file}, {entry.place}: {entry.name} stands twice")
+                raise LabelError(f"{file}, {entry.place}: {entry.name} appears twice")
             names.add(entry.name)
             images.append(RatedImage(entry.name, histogram, group=entry.group))
     except UnicodeDecodeError:
@@ -274,14 +274,14 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
 
 
 def check_apart(train: Sequence[RatedImage], test: Sequence[RatedImage]) -> None:
-    """Make sure that no image stands in both splits.
+    """Make sure that no image is in both splits.
 
     Raises:
-        LabelError: naming some that do.
+        LabelError: naming some that are.
     """
     both = sorted({image.name for image in train} & {image.name for image in test})
     if both:
-        raise LabelError(f"{len(both)} images stand in both splits: {', '.join(both[:5])}{' ...' * (len(both) > 5)}")
+        raise LabelError(f"images in both splits ({len(both)}): {', '.join(both[:5])}{' ...' * (len(both) > 5)}")
 
 
 def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -> tuple[list[RatedImage], list[RatedImage]]:

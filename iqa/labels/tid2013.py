@@ -66,7 +66,7 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
         The images in the order of the file, without paths.
 
     Raises:
-        LabelError: if a line is not `score name`, a score is not within 0-9, a name stands twice, or it is not text.
+        LabelError: if a line is not `score name`, a score is not within 0-9, a name appears twice, or it is not text.
     """
     try:
         text = Path(file).read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
     names = set()
     for image in images:
         if image.name in names:
-            raise LabelError(f"{file}: {image.name} stands twice")
+            raise LabelError(f"{file}: {image.name} appears twice")
         names.add(image.name)
     return images
 
