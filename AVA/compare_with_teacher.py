@@ -2,9 +2,9 @@
 
     python AVA/compare_with_teacher.py data/distilled/test --figure best_and_worst.png --card
 
-The students are the weights that ship, the teacher is idealo's model (see `idealo_comparison/infer.py`); what counts as its
-opinion is the mean over six views of a picture. Printed are the agreement with 95 % intervals (percentile bootstrap over
-scenes), what a mirror image and a cut row and column do to a score, and how far scores move when a picture is degraded.
+The students are the weights that ship. The teacher is idealo's model (see `idealo_comparison/infer.py`), and its opinion is
+the mean over six views of a picture. The script prints the agreement with 95 % intervals (percentile bootstrap over
+scenes), how far a score moves when the picture is mirrored or loses a row and a column, and how far when it is degraded.
 """
 
 import sys
@@ -145,7 +145,7 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path, help="the scenes that were held out")
     parser.add_argument("--teacher", type=Path, default=AESTHETIC_WEIGHTS, help="idealo's weights")
-    parser.add_argument("--vanilla", default="ava_vanilla", help="weights of the students (default: that ship)")
+    parser.add_argument("--vanilla", default="ava_vanilla", help="weights of the students (default: those that ship)")
     parser.add_argument("--patches", default="ava_patches")
     parser.add_argument("--figure", type=Path, help="the 12 best and the 12 worst scenes as the vanilla student sees them")
     parser.add_argument("--card", action="store_true", help="write the agreement to the cards of the students")

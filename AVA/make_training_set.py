@@ -1,4 +1,4 @@
-"""Widen a folder of photographs before a teacher labels them: crops, light, colour, blur, noise, compression.
+"""Make variants of photographs for a teacher to label: crops, light, colour, blur, noise, compression.
 
     python AVA/make_training_set.py --photos data/photos --out data/distilled
     for split in train choose test; do
@@ -6,7 +6,7 @@
             --labels-out data/distilled/$split.json
     done
 
-The teacher labels what the student will see, so every variant is a picture of its own. The script writes `SCENE-N.jpg`, of
+The teacher labels what the student will see, so it labels every variant. The script writes `SCENE-N.jpg`, of
 which N = 0 is the photograph itself, to three folders by scene: `test` (held_out_scenes.txt: for the figures on the card),
 `choose` (choosing_scenes.txt: to choose epochs by) and `train`, all others. Only scenes to train on get variants.
 """
@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("--variants", type=natural, default=7, help="of each photograph to train on (default: 7)")
     parser.add_argument("--longest", type=positive, default=800, help="longer side of a variant at most (default: 800)")
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one a processor)")
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
     arguments = parser.parse_args()
     splits = assign_splits(arguments.photos)
     for split in set(splits.values()):

@@ -3,11 +3,11 @@
     python TID2013_regression/fit_head.py --images data/tid2013_remade --ladders data/judged_weak \\
         --weights runs/tid2013/best.weights.h5 --out fitted.weights.h5
 
-First the head is widened: beside the last features it then sees the pooled activations of four earlier levels, where
-noise, blur and blocks are plainer. It learns from whole pictures, which is what people scored; a step of
+First the head is widened: in addition to the last features it then sees the pooled activations of four earlier levels,
+where noise, blur and blocks are plainer. It learns from whole pictures, which is what people scored; a step of
 tid2013_regression.py sees patches. The backbone sees several patches of a picture, and the head the mean of their
 features, as `--crop grid` takes the mean of their scores. From photographs (--ladders), one patch each, the head learns
-the order alone: what people would say of them is only estimated. The scenes that tid2013_regression.py leaves out are
+the order alone, because their scores are only estimates. The scenes that tid2013_regression.py leaves out are
 left out here too.
 """
 
@@ -42,12 +42,12 @@ def parse_arguments():
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
     parser.add_argument("--weights", required=True, help="network to begin with: a file or a shipped name")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
-    parser.add_argument("--epochs", type=positive, default=32, help="times that TID2013 is seen (default: 32)")
-    parser.add_argument("--learning-rate", type=float, default=2e-4, help="falls to a hundredth (default: 2e-4)")
-    parser.add_argument("--dropout", type=float, default=0.5, help="share left out of what the head sees (default: 0.5)")
+    parser.add_argument("--epochs", type=positive, default=32, help="passes over TID2013 (default: 32)")
+    parser.add_argument("--learning-rate", type=float, default=2e-4, help="falls to 1/100 of this (default: 2e-4)")
+    parser.add_argument("--dropout", type=float, default=0.5, help="share of its inputs that the head drops (default: 0.5)")
     parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
-    parser.add_argument("--order-rate", type=float, default=2e-5, help="learning rate of photographs (default: 2e-5)")
-    parser.add_argument("--order-ranking", type=float, default=3.0, help="weight of their order (default: 3)")
+    parser.add_argument("--order-rate", type=float, default=2e-5, help="learning rate for the photographs (default: 2e-5)")
+    parser.add_argument("--order-ranking", type=float, default=3.0, help="weight of the photographs' order (default: 3)")
     parser.add_argument("--seed", type=natural, default=0)
     return parser.parse_args()
 
@@ -100,7 +100,7 @@ def compute_features(backbone, ladders, cut, seed):
             pictures = [read_named(image.path, size) for image in ladder]
             patches = cut(pictures, size, np.random.default_rng((seed, number)))
             if features and patches.shape[1] != features[0].shape[1]:
-                raise ImageError(f"{ladder[0].path}: of another size than the pictures before it")
+                raise ImageError(f"{ladder[0].path}: its size differs from that of the pictures before it")
         except ImageError as error:
             print(f"ladder left out: {error}", file=sys.stderr)
             continue
@@ -108,7 +108,7 @@ def compute_features(backbone, ladders, cut, seed):
         features.append(seen.reshape(*patches.shape[:2], -1))
         scores.append([image.mos for image in ladder])
     if not features:
-        raise LabelError(f"{ladders[0][0].path.parent} holds no ladder that can be learnt from")
+        raise LabelError(f"{ladders[0][0].path.parent} holds no ladder that can be used")
     return np.stack(features), np.array(scores, np.float32)
 
 

@@ -1,11 +1,11 @@
-"""Re-make the distorted images of TID2013 from the Kodak photographs that it was made of.
+"""Re-make the distorted images of TID2013 from the Kodak photographs that it was made from.
 
     python TID2013_regression/make_images.py --references data/kodak --mos data/tid2013/mos_with_names.txt \\
         --out data/tid2013_remade
 
-The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. Where five of them lie is known to the pixel
-(iqa/distortions/reference_crops.json); of the others the centre is taken. I25 is synthetic and cannot be re-made, so
-2,880 of the 3,000 images are. They are re-made images with published scores, not TID2013. The script writes
+The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. The places of five are known to the pixel
+(iqa/distortions/reference_crops.json); for the others the script takes the centre. I25 is synthetic, so only 2,880 of the
+3,000 images can be re-made. They are re-made images with published scores, not TID2013. The script writes
 `iRR_DD_L.png` and the `mos_with_names.txt` of the references that it found.
 """
 
@@ -131,7 +131,7 @@ def parse_arguments():
     parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
     parser.add_argument("--format", choices=("png", "bmp"), default="png")
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one a processor)")
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
     return parser, parser.parse_args()
 
 

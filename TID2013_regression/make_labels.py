@@ -4,10 +4,10 @@
     python TID2013_regression/make_labels.py --mos mos_with_names.txt --std mos_std.txt --kind normal --bins 1000 \\
         --out labels.json
 
-Kinds: `maximum-entropy` knows the score alone and is what idealo trained on. `normal` takes the deviation too, which
-TID2013 gives as that of the mean: `--deviation absolute` uses it as it is, `relative` multiplies it by the score, as
-the original tried. 10 bins are centred on 0 ... 9, 1000 bins on 0 ... 9 in steps of 9/999. The deviations are a number
-a line, in the order of the scores. The output is JSON in idealo's form: a list of {"image_id", "label"}.
+Kinds: `maximum-entropy` uses the score alone; idealo trained on such histograms. `normal` also uses the deviation, which
+TID2013 gives for the mean: `--deviation absolute` takes it as it is, `relative` multiplies it by the score, as the
+original tried. 10 bins are centred on 0 ... 9, 1000 bins on 0 ... 9 in steps of 9/999. The file of deviations has one
+number per line, in the order of the scores. The output is JSON in idealo's form: a list of {"image_id", "label"}.
 """
 
 import json
@@ -27,7 +27,7 @@ LOWEST, HIGHEST = 0, 9
 
 
 def read_deviations(file: Path, count: int) -> NDArray[np.float64]:
-    """Standard deviations, one a line, float64 (count,).
+    """Standard deviations, one per line, float64 (count,).
 
     Raises:
         LabelError: if a line is not a number above 0, or there are more or fewer of them.
@@ -72,11 +72,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     parser.add_argument("--kind", choices=("maximum-entropy", "normal"), default="maximum-entropy")
     parser.add_argument("--bins", type=int, choices=(10, 1000), default=10)
-    parser.add_argument("--std", type=Path, help="mos_std.txt, a deviation a line; needed for --kind normal")
+    parser.add_argument("--std", type=Path, help="mos_std.txt, one deviation per line; needed for --kind normal")
     parser.add_argument("--deviation", choices=("absolute", "relative"), help="only for --kind normal (default: absolute)")
     arguments = parser.parse_args()
     if (arguments.kind == "normal") != bool(arguments.std):
-        parser.error("--std goes with --kind normal, and is needed there")
+        parser.error("--kind normal needs --std, and no other kind takes it")
     if arguments.deviation and arguments.kind != "normal":
         parser.error("--deviation goes with --kind normal")
     images = read_mos(arguments.mos)

@@ -1,11 +1,12 @@
-"""Does the score fall when a picture gets worse? The experiment with which the original found that its did not.
+"""Does the score fall when a picture gets worse? The original found with this experiment that its score did not.
 
     python TID2013_regression/test_distortions.py                            the photograph that matplotlib ships
     python TID2013_regression/test_distortions.py photo.jpg --figure f.png   degraded by JPEG, blur, noise, JPEG2000
     python TID2013_regression/test_distortions.py scene/                     files of one scene, as they are
     python TID2013_regression/test_distortions.py --photos data/photos --list TID2013_regression/ladder_photographs.txt
 
-A row a picture; with --photos only the share of neighbouring steps in the right order, over all photographs listed.
+Prints a row for each picture. With --photos it prints the share of neighbouring steps in the right order, over all
+photographs listed.
 """
 
 from pathlib import Path
@@ -41,7 +42,7 @@ def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
 def main() -> int:
     parser = scene_parser(__doc__, WEIGHTS, CROPS)
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
-    parser.add_argument("--list", type=Path, help="file of their names, one a line")
+    parser.add_argument("--list", type=Path, help="file of their names, one per line")
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")

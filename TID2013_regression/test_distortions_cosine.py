@@ -4,7 +4,8 @@
     python TID2013_regression/test_distortions_cosine.py photo.jpg --figure f.png
     python TID2013_regression/test_distortions_cosine.py scene/              the shortest name is the undistorted file
 
-A row a picture: its score and the cosine distance of its features from those of the undistorted one, 0 (equal) to 2.
+Prints a row for each picture: its score, and the cosine distance of its features from those of the undistorted one, from
+0 (equal) to 2.
 """
 
 from scipy.spatial.distance import cosine

@@ -1,4 +1,4 @@
-"""Fetch what the shipped weights were made of; every file is checked against data/files.sha256.
+"""Fetch what the shipped weights were made from; every file is checked against data/files.sha256.
 
     python data/download.py                       everything below
     python data/download.py tid2013 kodak         some of it

@@ -7,8 +7,8 @@
 Images are matched by their ids; those that are not in all files are left out and counted. The intervals are percentiles of
 a bootstrap that resamples the images, the same for all models, so that those of the differences are paired; KRCC has its
 analytic one. A model "differs" from another in a metric if the p value, corrected for all the differences shown (Holm), is
-below 0.05. For LCC and SRCC the Williams-Steiger test for correlations with the same labels stands beside, uncorrected.
-TID2013's 120 versions of a scene are not independent: of them whole scenes are resampled.
+below 0.05. For LCC and SRCC the table also has the Williams-Steiger test for correlations with the same labels; its p
+value is not corrected. TID2013's 120 versions of a scene are not independent, so whole scenes are resampled.
 """
 
 import sys
@@ -128,7 +128,7 @@ def main() -> int:
         pictures = find_disagreements(matched, arguments.images)
         lead = f"The {len(pictures)} of {found.n} pictures on which the mean scores of the models lie furthest apart."
         write_page(arguments.report, pictures, "Where the models disagree", lead, processors(), tables=tables)
-        print(f"{arguments.report}: a page to look at", file=sys.stderr)
+        print(f"{arguments.report}: open this page in a browser", file=sys.stderr)
     return 0
 
 

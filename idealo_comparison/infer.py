@@ -7,8 +7,8 @@
 
 Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
 before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.
-With --labels-out the histograms are written as labels in AVA's form, to train on like a data set. Sampling by nearest
-neighbour makes its opinion jump: --mean-opinion takes the mean over the mirror image and small shifts.
+--labels-out writes the histograms as labels in AVA's form, to train on. Sampling by nearest neighbour makes the scores of
+nearly equal pictures differ; --mean-opinion takes the mean over the mirror image and small shifts.
 """
 
 from pathlib import Path

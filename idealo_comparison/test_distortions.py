@@ -4,7 +4,7 @@
     python idealo_comparison/test_distortions.py photo.jpg --figure f.png    degraded by JPEG, blur, noise, JPEG2000
     python idealo_comparison/test_distortions.py scene/                      files of one scene, as they are
 
-A row a picture: its mean score, 1-10.
+Prints a row for each picture: its mean score, 1-10.
 """
 
 from iqa.commands.degrade import list_series, print_curves, scene_parser

@@ -1,9 +1,10 @@
-"""Both answers for a picture: how beautiful it is, and how good technically.
+"""Two scores for a picture: how beautiful it is, and how good technically.
 
     python -m iqa photo.jpg holiday/
 
-Beauty is what the vanilla model of AVA says, a mean of votes 1-10, with the share of AVA's photographs that score lower.
-Technical quality is TID2013's scale, 0-9, from a grid of patches that covers the picture; it needs 224 pixels in a side.
+Beauty is the mean of the votes, 1-10, that AVA's vanilla model predicts, with the share of AVA's photographs that score
+lower. Technical quality is a score on TID2013's scale, 0-9, from a grid of patches that covers the picture. It needs a
+picture of at least 224x224 pixels.
 """
 
 import os
