@@ -1,15 +1,24 @@
-"""Write a network as a file for a runtime that needs no Keras; `iqa.commands.export` is the command for it."""
+"""Write a network as a file for a runtime that needs no Keras; `iqa.commands.export` is the command for it.
+
+The file takes pixels 0-255, (N, size, size, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
+resizes a picture to that size: the card says how to do that. It gives two arrays, the histogram (N, 10) or score (N, 1),
+and the features behind it.
+"""
 
 import importlib.util
 import os
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iqa.errors import ExportError
 
-#: --format -> (Keras's name of it, suffix, the module that Keras needs for it, the extra of this project that brings it).
-FORMATS = {
+if TYPE_CHECKING:
+    import keras
+
+#: {format: (Keras's name of it, suffix, the module that Keras needs for it, the extra of this project that brings it)}.
+FORMATS: dict[str, tuple[str, str, str, str | None]] = {
     "litert": ("litert", ".tflite", "tensorflow", None),
     "onnx": ("onnx", ".onnx", "tf2onnx", "onnx"),
     "openvino": ("openvino", ".xml", "openvino", "openvino"),
@@ -19,31 +28,31 @@ FORMATS = {
 INPUTS = ("float32", "uint8")
 
 
-def check_file(file, format):
+def check_file(file: str | os.PathLike[str], format: str) -> Path:
     """The path of a file that a network may be written to.
 
     Raises:
-        ExportError: if its suffix is another format's, or a folder of that name is there, which stays as it is.
+        ExportError: if its suffix is another format's, or a folder of that name exists, which must not be written over.
     """
     file, suffix = Path(file), FORMATS[format][1]
     if file.suffix != suffix or not file.stem.strip("."):
         raise ExportError(f"{file}: {format} is written to a name like {file.stem.strip('.') or 'model'}{suffix}")
     if file.is_dir() and not (format == "saved_model" and (file / "saved_model.pb").is_file()):
-        raise ExportError(f"{file}: a folder, which stays as it is")
+        raise ExportError(f"{file}: a folder of that name exists; choose another name")
     return file
 
 
-def export(network, file, format, input="float32"):
+def export(network: "keras.Model", file: str | os.PathLike[str], format: str, input: str = "float32") -> None:
     """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
 
     Args:
         network: a `keras.Model` of pixels 0-255 (N, H, W, 3), such as `iqa.models.networks.network_of` makes.
-        file: where to; of the suffix in `FORMATS`.
+        file: with the suffix in `FORMATS`.
         format: a key of `FORMATS`.
         input: the type of the pixels, "float32" or "uint8".
 
     Raises:
-        ExportError: see `check_file`; or if a package is missing, or Keras's backend cannot.
+        ExportError: see `check_file`; or if a package is missing, or Keras runs on another backend than TensorFlow.
     """
     import keras
 
@@ -63,7 +72,7 @@ def export(network, file, format, input="float32"):
         deployed.export(str(Path(folder) / file.name), format=name, verbose=False)
         if file.is_dir():  # out of the way, and gone with the temporary folder
             os.replace(file, Path(folder) / ".before")
-        # The companions first (OpenVINO's .bin): whoever sees the file finds all of it.
+        # The companions first (OpenVINO's .bin), so that a reader that sees the file finds all of it.
         parts = [part for part in Path(folder).iterdir() if part.name != ".before"]
         for part in sorted(parts, key=lambda part: part.name == file.name):
             os.replace(part, file.with_name(part.name))
