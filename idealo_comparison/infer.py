@@ -11,15 +11,12 @@ before those of stride 2, which moves its scores by up to 0.46. Images are resiz
 nearly equal pictures differ; --mean-opinion takes the mean over the mirror image and small shifts.
 """
 
-from pathlib import Path
-
-from iqa.cards import idealo_card
 from iqa.commands.teach import infer_or_label
 from iqa.commands.terminal import run
+from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
 from iqa.scoring.scorer import load_scorer
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_aesthetic_0.07.hdf5"
-HINT = "get it with: python data/download.py idealo"
+WEIGHTS = AESTHETIC_WEIGHTS
 
 
 def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
@@ -30,7 +27,7 @@ def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
         mean_opinion: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
     """
-    return load_scorer(weights, "centre", "histogram", idealo_card(), mean_opinion, runtime)
+    return load_scorer(weights, "centre", "histogram", AESTHETIC, mean_opinion, runtime)
 
 
 def infer(image, model=None, runtime="auto"):

@@ -6,16 +6,12 @@
 It sees and scores images as the aesthetic model does, see infer.py. Its scores say nothing about AVA's photographs.
 """
 
-from pathlib import Path
-
-from iqa.cards import Scale, idealo_card
 from iqa.commands.teach import infer_or_label
 from iqa.commands.terminal import run
+from iqa.scoring.idealo import HINT, TECHNICAL, TECHNICAL_WEIGHTS
 from iqa.scoring.scorer import load_scorer
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_technical_0.11.hdf5"
-HINT = "get it with: python data/download.py idealo"
-SCALE = Scale(1, 10, "mean of histograms made of TID2013's scores, higher is better")
+WEIGHTS = TECHNICAL_WEIGHTS
 
 
 def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
@@ -26,7 +22,7 @@ def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
         mean_opinion: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
     """
-    return load_scorer(weights, "centre", "histogram", idealo_card(SCALE), mean_opinion, runtime)
+    return load_scorer(weights, "centre", "histogram", TECHNICAL, mean_opinion, runtime)
 
 
 def infer(image, model=None, runtime="auto"):
