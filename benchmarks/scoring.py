@@ -8,7 +8,7 @@ All sides score the same files with the same weights, in turn, in one process, e
 original's loop is Keras's `load_img`, normalisation and `model.predict` on one image; batched Keras is `model.predict` on
 batches of 64 that 8 threads decode; ours is the whole way from files to a `.mat`, in a worker process for each processor.
 Then each side runs once in a fresh process, for the time to its first score and its peak memory (all its processes
-together). What counts are the ratios; absolute times are the machine's own. benchmarks/README.md tells how to read them.
+together). What counts are the ratios; absolute times are the machine's own. benchmarks/README.md says how to read them.
 """
 
 import os

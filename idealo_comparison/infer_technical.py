@@ -6,15 +6,23 @@
 It sees and scores images as the aesthetic model does, see infer.py. Its scores say nothing about AVA's photographs.
 """
 
+import argparse
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
 from iqa.commands.teach import infer_or_label
 from iqa.commands.terminal import run
+from iqa.images.reading import ImageLike
+from iqa.labels.opinions import Score
 from iqa.scoring.idealo import HINT, TECHNICAL, TECHNICAL_WEIGHTS
-from iqa.scoring.scorer import load_scorer
+from iqa.scoring.scorer import Scorer, load_scorer
 
 WEIGHTS = TECHNICAL_WEIGHTS
 
 
-def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
+def load(weights: str | os.PathLike[str] = WEIGHTS, mean_opinion: bool = False, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer` of idealo's `.hdf5`, loaded once per process.
 
     Args:
@@ -25,18 +33,18 @@ def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
     return load_scorer(weights, "centre", "histogram", TECHNICAL, mean_opinion, runtime)
 
 
-def infer(image, model=None, runtime="auto"):
+def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
     """The technical quality of an image, as idealo's model sees it: `Score(mean, std, histogram)`, 1-10."""
     return (model or load(runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None, runtime="auto"):
+def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
     """The pooled features, float32 (1024,); see `infer`."""
     return (model or load(runtime=runtime)).score(image).features
 
 
-def main():
-    def load_chosen(arguments):
+def main() -> int:
+    def load_chosen(arguments: argparse.Namespace) -> Scorer:
         return load(arguments.weights, arguments.mean_opinion, arguments.runtime)
 
     return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
