@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
+from iqa.images.geometry import CROPS
 from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Score
-from iqa.images.geometry import CROPS
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.scoring.scorer import Scorer, load_scorer
 
@@ -61,7 +61,7 @@ def features(
     image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto"
 ) -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).score(image).features
+    return (model or load(crop=crop, runtime=runtime)).features(image)
 
 
 def main() -> int:

@@ -57,7 +57,7 @@ def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") 
 
 def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(runtime=runtime)).score(image).features
+    return (model or load(runtime=runtime)).features(image)
 
 
 def main() -> int:

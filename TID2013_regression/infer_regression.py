@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
-from iqa.images.reading import ImageLike
 from iqa.images.geometry import CROPS
+from iqa.images.reading import ImageLike
 from iqa.labels.tid2013 import LabelledImage, locate, read_mos
 from iqa.scoring.scorer import Scorer, load_scorer
 
@@ -63,7 +63,7 @@ def features(
     image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto"
 ) -> NDArray[np.float32]:
     """The 1000 features (tanh, -1..1) before the score, float32 (1000,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).score(image).features
+    return (model or load(crop=crop, runtime=runtime)).features(image)
 
 
 def main() -> int:
