@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import Card, card_for, idealo_card, weights_file
+from iqa.cards import Card, card_for, weights_file
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
@@ -30,6 +30,7 @@ from iqa.images.finding import list_images, named_images
 from iqa.images.geometry import resize
 from iqa.images.reading import read_image
 from iqa.scoring.collection import RunOptions, score_to_file
+from iqa.scoring.idealo import AESTHETIC
 from iqa.scoring.journal import Entry
 from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import RUNTIMES
@@ -42,7 +43,7 @@ KERAS_SIDES = ("original's loop", "batched Keras")
 
 def facts_of(weights) -> tuple[Path, Card]:
     path = weights_file(weights)
-    return path, card_for(path, idealo_card())
+    return path, card_for(path, AESTHETIC)
 
 
 # --- the sides: weights -> function (files) -> mean scores ----------------------------------------------------------

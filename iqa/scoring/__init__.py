@@ -1,6 +1,7 @@
 """From a picture to a score, and from a collection to a file or a page.
 
 - `scorer`: `load_scorer`, `Scorer`: a model with its weights; picture -> `iqa.labels.opinions.Prediction`.
+- `idealo`: `AESTHETIC`, `TECHNICAL`: the cards of idealo's models, which come without any.
 - `batch`: `look`, `predict`: several pictures at once, whatever is wrong with some of them.
 - `runtimes`: `open_network`: Keras or a compiled runtime, called alike; `engines` describes the compiled ones.
 - `network_cache`: `find_network`: the compiled files, and what Keras said of a probe picture.
