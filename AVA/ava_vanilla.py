@@ -10,31 +10,23 @@ schedule above is the original's: one epoch with the backbone frozen, then falli
 
 from iqa.cards import Sight
 from iqa.commands.terminal import run
-from iqa.commands.train import train
+from iqa.commands.train import Experiment, train
 from iqa.images.geometry import random_patch, resize
 
 SIZE, RESIZED = 224, 256
 
 # Averaging, where the original took the nearest pixel: that made scores jump from one crop to the next.
-INTERPOLATION = "bilinear"
-
-GEOMETRY = Sight(
-    "resize", SIZE, INTERPOLATION, training=f"whole image to {RESIZED}x{RESIZED}, random crop, mirrored or not"
-)
+GEOMETRY = Sight("resize", SIZE, "bilinear", training=f"whole image to {RESIZED}x{RESIZED}, random crop, mirrored or not")
 
 
-def cut(pixels, rng):
-    return random_patch(resize(pixels, RESIZED, INTERPOLATION), SIZE, rng)
-
-
-def cut_to_score(pixels):
-    return resize(pixels, SIZE, INTERPOLATION)
+def cut(pixels, rng, geometry):
+    return random_patch(resize(pixels, RESIZED, geometry.interpolation), geometry.size, rng)
 
 
 def main():
-    return train(__doc__, "runs/ava_vanilla", "emd_and_moments", cut, cut_to_score, GEOMETRY)
+    return train(Experiment(__doc__, "runs/ava_vanilla", "emd_and_moments", GEOMETRY, cut))
 
 
 if __name__ == "__main__":
-    session = run(main)
-    globals().update(session.commands() if session else {})
+    prompt = run(main)
+    globals().update(prompt.commands() if prompt else {})

@@ -10,25 +10,18 @@ From another project:
     mean, std, histogram = infer("photo.jpg")
 """
 
-import os
-
-import numpy as np
-from numpy.typing import NDArray
-
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.geometry import CROPS
-from iqa.images.reading import ImageLike
-from iqa.labels.opinions import Score
-from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.labels.ratings import locate_ratings, read_ratings
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "ava_patches"
 HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, crop: str = "centre", runtime: str = "auto") -> Scorer:
+def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
@@ -40,7 +33,7 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, crop: str = "centre", runtim
     return load_scorer(weights, crop, "histogram", cardless, runtime=runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto") -> Score:
+def infer(image, model=None, crop="centre", runtime="auto"):
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
@@ -57,21 +50,19 @@ def infer(image: ImageLike, model: Scorer | None = None, crop: str = "centre", r
     return (model or load(crop=crop, runtime=runtime)).score(image).distribution
 
 
-def features(
-    image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto"
-) -> NDArray[np.float32]:
+def features(image, model=None, crop="centre", runtime="auto"):
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).features(image)
+    return (model or load(crop=crop, runtime=runtime)).score(image).features
 
 
-def main() -> int:
+def main():
     parser = infer_parser(__doc__, WEIGHTS, CROPS)
     arguments = parser.parse_args()
 
-    def read_labelled() -> list[RatedImage]:
+    def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
-    def load_chosen() -> Scorer:
+    def load_chosen():
         return load(arguments.weights, arguments.crop, arguments.runtime)
 
     return infer_images(parser, arguments, load_chosen, read_labelled, HINT)

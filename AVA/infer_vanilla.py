@@ -10,24 +10,17 @@ From another project:
     mean, std, histogram = infer("photo.jpg")
 """
 
-import os
-
-import numpy as np
-from numpy.typing import NDArray
-
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
-from iqa.images.reading import ImageLike
-from iqa.labels.opinions import Score
-from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.labels.ratings import locate_ratings, read_ratings
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, runtime: str = "auto") -> Scorer:
+def load(weights=WEIGHTS, runtime="auto"):
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
@@ -38,7 +31,7 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, runtime: str = "auto") -> Sc
     return load_scorer(weights, head="histogram", cardless=cardless, runtime=runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
+def infer(image, model=None, runtime="auto"):
     """How beautiful people would find an image.
 
     Args:
@@ -55,16 +48,16 @@ def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") 
     return (model or load(runtime=runtime)).score(image).distribution
 
 
-def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
+def features(image, model=None, runtime="auto"):
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(runtime=runtime)).features(image)
+    return (model or load(runtime=runtime)).score(image).features
 
 
-def main() -> int:
+def main():
     parser = infer_parser(__doc__, WEIGHTS)
     arguments = parser.parse_args()
 
-    def read_labelled() -> list[RatedImage]:
+    def read_labelled():
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
     return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.runtime), read_labelled, HINT)

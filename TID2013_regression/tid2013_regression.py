@@ -9,14 +9,17 @@ scenes of the original and are left alone here; 4-6 choose the checkpoint; the n
 the photographs of make_ladders.py, without which it has too few scenes to learn from.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import TID2013_SCALE, Card, Head, Sight, keras2_card
-from iqa.commands.terminal import positive, quiet_start, run, train_parser
+from iqa.cards import TID2013_SCALE, Card, Head, Sight, card_for, keras2_card, sha256, weights_file
+from iqa.commands.run_options import options_of, parse_options, train_parser
+from iqa.commands.terminal import positive, quiet_start, run
 from iqa.errors import LabelError
-from iqa.images.geometry import centre_patch, random_patch
+from iqa.images.geometry import Geometry, random_patch
+from iqa.images.reading import read_image
 from iqa.labels.tid2013 import (
     LABELS_NAME,
     TEST_REFERENCES,
@@ -28,6 +31,11 @@ from iqa.labels.tid2013 import (
     read_order,
     split_by_reference,
 )
+from iqa.training.schedule import parse_schedule
+from iqa.training.usable import fingerprint, usable_images, usable_ladders
+
+SIZE = 224
+CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the original's 0.3 %
 
@@ -35,7 +43,7 @@ NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the 
 # original's README).
 ORIGINAL_SCHEDULE = "4@1e-3:frozen,250@1e-5"
 
-# The original dropped 0.75 of the features. Dropped anew for each step of a ladder, they make its order a lottery.
+# The original dropped 0.75 of the features. With another draw for each step of a ladder, its order becomes a lottery.
 DROPOUT = 0.25
 
 
@@ -46,38 +54,24 @@ def parse_arguments():
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
     parser.add_argument("--order", type=Path, nargs="+", default=[], help="such folders, whose order alone counts")
     parser.add_argument(
-        "--multiple", type=positive, default=1, help="patches begin on such pixels: 16 keeps to JPEG's blocks (default: 1)"
+        "--multiple",
+        type=positive,
+        help="patches begin on such pixels: 16 keeps to JPEG's blocks (default: 1, or as --weights)",
     )
     # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
     parser.add_argument("--repeats", type=positive, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
     parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
     parser.add_argument("--patches", type=positive, default=1, help="of each picture, judged by their mean (default: 1)")
-    return parser, parser.parse_args()
+    arguments = parse_options(parser)
+    if arguments.ranking < 0:
+        parser.error(f"--ranking must be at least 0, got {arguments.ranking:g}")
+    if arguments.order and not arguments.ranking:
+        parser.error("--order and --ranking 0 do not go together: nothing but the ranking uses the order")
+    return arguments
 
 
-def cut_to_validate(pixels, patches, size, multiple):
-    """The centre patch, or several that lie at random but always in the same places: (patches, size, size, 3)."""
-    if patches == 1:
-        return centre_patch(pixels, size, multiple)[None]
-    rng = np.random.default_rng(0)
-    return np.stack([random_patch(pixels, size, rng, multiple) for _ in range(patches)])
-
-
-def main():
-    parser, arguments = parse_arguments()
-    with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        import keras
-
-        from iqa.models.backbones import PATCH_SIZE
-        from iqa.models.heads import levels_of
-        from iqa.models.networks import network_to_train
-        from iqa.training.batches import Evaluation, Ladders
-        from iqa.training.devices import prepare
-        from iqa.training.losses import LCC, LadderLoss, known_mse
-        from iqa.training.session import Session, open_prompt, parse_schedule
-
-        strategy = prepare(arguments)
-    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
+def read_data(arguments, size):
+    """(ladders of TID2013, ladders of photographs, ladders for their order, images to choose the checkpoint by)."""
     images = [image for ladder in read_ladders(arguments.images, arguments.train_labels) for image in ladder]
     known, _ = split_by_reference(images, TEST_REFERENCES)
     train, validation = split_by_reference(known, VALIDATION_REFERENCES)
@@ -88,66 +82,105 @@ def main():
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
     ordered = [ladder for folder in arguments.order for ladder in read_order(folder)]
-    with strategy.scope():
-        cardless = keras2_card("regression", "patch", TID2013_SCALE)
-        model, facts = network_to_train("regression", arguments.backbone, NOISE, DROPOUT, arguments.weights, cardless)
-    if not train or not validation:
-        parser.error(f"{arguments.images} holds no ladders to train on or none to validate on")
-    tid, _ = ladders(train)
+    memory = arguments.run / "images.json"
+    tid, photographs, ordered = (
+        usable_ladders(found, size, memory)[0] if found else [] for found in (ladders(train)[0], photographs, ordered)
+    )
+    validation, _ = usable_images(validation, size, memory) if validation else ([], 0)
+    if not tid or not validation:
+        raise LabelError(f"{arguments.images} holds no ladders to train on or none to validate on")
     print(
         f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(ordered)} for their order, "
         f"{len(validation)} images to validate on"
     )
-    data = Ladders(
-        tid * arguments.repeats + photographs + ordered,
-        arguments.batch_size,
-        PATCH_SIZE,
-        seed=arguments.seed,
-        patches=arguments.patches,
-        multiple=arguments.multiple,
-    )
+    return tid, photographs, ordered, validation
 
-    def cut(pixels):
-        return cut_to_validate(pixels, arguments.patches, PATCH_SIZE, arguments.multiple)
 
-    session = Session(
+def several_patches(sight, patches):
+    """A function (path) -> patches that lie at random but always in the same places, (patches, size, size, 3)."""
+
+    def see(path):
+        picture, rng = read_image(path), np.random.default_rng(0)
+        return np.stack([random_patch(picture, sight.size, rng, sight.multiple) for _ in range(patches)])
+
+    return see
+
+
+def scenes_of(images):
+    return sorted({image.reference for image in images})
+
+
+def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
+    """The network, its data and its run folder, ready to begin."""
+    with quiet_start():  # and only now: --help should not wait for TensorFlow
+        from iqa.models.heads import levels_of
+        from iqa.models.networks import network_to_train
+        from iqa.training.batches import Evaluation, Ladders
+        from iqa.training.devices import prepare
+        from iqa.training.losses import LadderLoss
+        from iqa.training.metrics import score_metrics
+        from iqa.training.prompt import Prompt
+        from iqa.training.run_folder import RunFolder
+        from iqa.training.session import Beginning, Session
+        from iqa.training.trainer import Objective, Trainer
+
+        strategy = prepare(arguments.seed, arguments.strategy, arguments.mixed_precision)
+    source = arguments.backbone or "imagenet"
+    with quiet_start(), strategy.scope():
+        model, facts = network_to_train("regression", source, NOISE, DROPOUT, arguments.weights, CARDLESS, sight.size)
+    train = [image for ladder in tid for image in ladder]
+    shared = {name: getattr(arguments, name) for name in ("repeats", "ranking", "patches", "seed")}
+    described = {
+        "images": len(train),
+        "scenes": scenes_of(train),
+        "checkpoint chosen by": scenes_of(validation),
+        "ladders of photographs": len(photographs),
+        "ladders for their order": len(ordered),
+    }
+    groups = tid * arguments.repeats + photographs + ordered
+    settings = shared | {
+        "training set": fingerprint([image for ladder in groups for image in ladder]),
+        "test set": fingerprint(validation),
+        "batch size": arguments.batch_size,
+        "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
+        "mixed precision": arguments.mixed_precision,
+        "multiple": sight.multiple,
+    }
+    head = Head("regression", DROPOUT, tuple(levels_of(model)))
+    card = Card(facts, head, sight, TID2013_SCALE, trained_on=described | shared)
+    patches, size, rows = arguments.patches, sight.size, arguments.batch_size
+    see = Geometry.of(card).patches if patches == 1 else several_patches(sight, patches)
+    trainer = Trainer(
         model,
-        data,
-        Evaluation(validation, max(1, arguments.batch_size // arguments.patches), cut),
-        loss=LadderLoss(weight=arguments.ranking, patches=arguments.patches),
-        metrics=[keras.metrics.MeanMetricWrapper(known_mse, name="mse"), LCC(patches=arguments.patches)],
-        run=arguments.run,
-        cut=cut,
-        keep_epochs=arguments.keep_epochs,
-        seed=arguments.seed,
-        card=Card(
-            facts,
-            Head("regression", DROPOUT, levels_of(model)),
-            Sight("patch", PATCH_SIZE, multiple=arguments.multiple, training="random patch, mirrored or not"),
-            TID2013_SCALE,
-            trained_on={
-                "images": len(train),
-                "scenes": sorted({image.reference for image in train}),
-                "checkpoint chosen by": sorted({image.reference for image in validation}),
-                "repeats": arguments.repeats,
-                "ranking": arguments.ranking,
-                "patches": arguments.patches,
-                "ladders of photographs": len(photographs),
-                "ladders for their order": len(ordered),
-                "seed": arguments.seed,
-            },
-        ),
+        Ladders(groups, rows, size, arguments.seed, patches, sight.multiple),
+        Evaluation(validation, max(1, rows // patches), see),
+        Objective(LadderLoss(weight=arguments.ranking, patches=patches), score_metrics(patches)),
+        card,
+        RunFolder(arguments.run, arguments.keep_epochs),
     )
-    session.begin(phases, arguments.resume)
+    return Prompt(Session(trainer, Beginning(settings, options_of(arguments), arguments.seed)), see)
+
+
+def main():
+    arguments = parse_arguments()
+    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
+    known = card_for(weights_file(arguments.weights), CARDLESS).geometry if arguments.weights else Sight("patch", SIZE)
+    sight = replace(known, multiple=arguments.multiple or known.multiple, training="random patch, mirrored or not")
+    tid, photographs, ordered, validation = read_data(arguments, sight.size)
+    prompt = prepare_prompt(arguments, sight, tid, photographs, ordered, validation)
+    prompt.session.begin(phases, arguments.resume)
+    with quiet_start():
+        from iqa.training.prompt import open_prompt
+    data = prompt.session.trainer.train_data
     open_prompt(
-        session,
-        f"MobileNetV2 ({facts.backbone_weights}), regression of the mean opinion score 0-9",
+        prompt,
+        f"MobileNetV2, regression of the mean opinion score 0-9; {Geometry.of(prompt.session.trainer.card)}",
         f"training on {len(data.ladders)} ladders of {len(data.ladders[0])} images in {len(data)} steps, "
-        f"testing on {len(validation)} images of {', '.join(sorted({image.reference for image in validation}))}",
+        f"testing on {len(validation)} images of {', '.join(scenes_of(validation))}",
     )
-    return session
+    return prompt
 
 
 if __name__ == "__main__":
-    session = run(main)
-    globals().update(session.commands() if session else {})
+    prompt = run(main)
+    globals().update(prompt.commands() if prompt else {})

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from iqa.training import losses
+from iqa.training import losses, metrics
 
 scores = st.lists(st.tuples(st.floats(0, 9, width=32), st.floats(0, 9, width=32)), min_size=5, max_size=25)
 
@@ -72,7 +72,7 @@ def test_unknown_scores_change_neither_value_nor_correlation_of_the_others():
     rng = np.random.default_rng(2)
     true, predicted = rng.uniform(0, 9, 10), rng.uniform(0, 9, 10)
     both = [np.append(true, [np.nan] * 5), np.append(predicted, [9, 8, 7, 6, 5])]
-    metric, alone = losses.LCC(), losses.LCC()
+    metric, alone = metrics.LCC(), metrics.LCC()
     metric.update_state(*map(column, both))
     alone.update_state(column(true), column(predicted))
     assert float(metric.result()) == pytest.approx(float(alone.result()))
@@ -98,7 +98,7 @@ def test_lcc_over_an_epoch_is_that_of_all_images_and_not_the_mean_of_batches():
     rng = np.random.default_rng(1)
     true = rng.uniform(0, 9, 90)
     predicted = true + rng.normal(0, 1, 90) + np.repeat([0, 2, 4], 30)
-    metric = losses.LCC()
+    metric = metrics.LCC()
     for batch in range(3):
         rows = slice(30 * batch, 30 * batch + 30)
         metric.update_state(column(true[rows]), column(predicted[rows]))
@@ -109,7 +109,7 @@ def test_lcc_over_an_epoch_is_that_of_all_images_and_not_the_mean_of_batches():
 
 def test_losses_are_saved_and_loaded_with_a_model(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", losses.LadderLoss(weight=3.0), metrics=[losses.LCC()])
+    model.compile("sgd", losses.LadderLoss(weight=3.0), metrics=[metrics.LCC()])
     model.save(tmp_path / "m.keras")
     assert keras.models.load_model(tmp_path / "m.keras").loss.weight == 3.0
 
@@ -142,7 +142,6 @@ def twins():
     r = np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1]
     weights = 0.01 + (VALUES - (TRUE @ VALUES)[:, None]) ** 2
     chi = np.mean(np.sum(weights * (TRUE - PREDICTED) ** 2 / np.where(TRUE < 1e-7, 1, TRUE), 1))
-    means = TRUE @ VALUES, PREDICTED @ VALUES
     return {
         losses.emd: emd,
         losses.emd_l1: emd_l1,
@@ -156,13 +155,11 @@ def twins():
         losses.chi_square: chi,
         losses.chi_square_and_moments: 4 * chi + np.sqrt(first) + np.sqrt(second),
         losses.pearson_loss: 1 - r**2,
-        losses.accuracy: np.mean(1 - np.abs(means[1] - means[0]) / means[0]),
-        losses.binary_accuracy: np.mean(np.floor(means[0] / 5) == np.floor(means[1] / 5)),
     }
 
 
 @pytest.mark.parametrize("loss, expected", twins().items(), ids=lambda x: getattr(x, "__name__", ""))
-def test_losses_and_metrics_of_histograms_are_their_numpy_twins(loss, expected):
+def test_losses_of_histograms_are_their_numpy_twins(loss, expected):
     assert float(loss(*tensors(TRUE, PREDICTED))) == pytest.approx(expected, rel=1e-4)
 
 
@@ -187,7 +184,7 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.parametrize("loss", [loss for loss in twins() if "accuracy" not in loss.__name__], ids=lambda x: x.__name__)
+@pytest.mark.parametrize("loss", twins(), ids=lambda x: x.__name__)
 @pytest.mark.parametrize("true", DEGENERATE)
 @pytest.mark.parametrize("predicted", [*DEGENERATE, "equal"])
 def test_gradients_of_histogram_losses_are_finite_on_degenerate_histograms(loss, true, predicted):
@@ -202,12 +199,6 @@ def test_gradients_of_histogram_losses_are_finite_on_degenerate_histograms(loss,
     assert gradient is None or np.isfinite(gradient.numpy()).all()
 
 
-def test_lcc_of_histograms_is_that_of_their_means():
-    metric = losses.LCC()
-    metric.update_state(*tensors(TRUE, PREDICTED))
-    assert float(metric.result()) == pytest.approx(np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1], abs=1e-4)
-
-
 def test_steady_adds_the_difference_between_a_picture_and_its_mirror_image():
     y_pred = np.zeros((4, 10), np.float32)
     y_pred[[0, 1, 2, 3], [4, 5, 2, 2]] = 1  # scores 5 and 6, 3 and 3
@@ -217,3 +208,65 @@ def test_steady_adds_the_difference_between_a_picture_and_its_mirror_image():
     assert float(loss(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert float(again(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+
+def metric_twins(true, predicted):
+    """The metrics of histograms over all images, by NumPy."""
+    means, cdf = (true @ VALUES, predicted @ VALUES), np.cumsum(true, 1) - np.cumsum(predicted, 1)
+    return {
+        "emd": np.mean(np.sqrt(np.mean(cdf**2, 1))),
+        "accuracy": np.mean(1 - np.abs(means[1] - means[0]) / means[0]),
+        "binary_accuracy": np.mean(np.floor(means[0] / 5) == np.floor(means[1] / 5)),
+        "first_moment": rms(means[0] - means[1]),
+        "second_moment": rms(moments(true, 2) - moments(predicted, 2)),
+        "lcc": np.corrcoef(*means)[0, 1],
+    }
+
+
+@pytest.mark.parametrize("batch_size", [16, 17, 5])
+def test_metrics_of_an_epoch_are_means_over_images_whatever_the_batches(batch_size):
+    rng = np.random.default_rng(3)
+    true, predicted = (rng.dirichlet(np.full(10, 0.7), 17) for _ in range(2))
+    true[16], predicted[16] = np.eye(10)[9], np.eye(10)[0]  # the image that has a batch for itself is the worst
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Rescaling(1.0)])
+    model.compile(loss=losses.emd, metrics=metrics.histogram_metrics())
+    figures = model.evaluate(*tensors(predicted, true), batch_size=batch_size, verbose=0, return_dict=True)
+    expected = metric_twins(true, predicted)
+    assert figures == pytest.approx(expected | {"loss": expected["emd"]}, abs=1e-4)
+
+
+def test_metrics_of_scores_are_means_over_the_images_whose_score_is_known():
+    true, predicted = np.arange(17.0) / 2, np.arange(17.0)[::-1] / 2
+    true[3] = np.nan
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(1.0)])
+    model.compile(loss=losses.known_mse, metrics=metrics.score_metrics())
+    figures = model.evaluate(column(predicted), column(true), batch_size=16, verbose=0, return_dict=True)
+    known = ~np.isnan(true)
+    assert figures["mse"] == pytest.approx(np.mean((true - predicted)[known] ** 2), rel=1e-5)
+
+
+def test_metrics_that_are_not_finite_are_not_hidden():
+    (mse, _) = metrics.score_metrics()
+    mse.update_state(column([1, 2]), column([np.nan, 2]))
+    assert np.isnan(float(mse.result()))
+
+
+@pytest.mark.parametrize("metric", [*metrics.histogram_metrics(), *metrics.score_metrics()], ids=lambda m: m.name)
+def test_metrics_are_made_again_from_their_configuration_and_start_from_nothing(metric):
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert again.name == metric.name
+    for one in (metric, again):
+        one.update_state(*tensors(TRUE, PREDICTED))
+    assert float(again.result()) == pytest.approx(float(metric.result()))
+    again.reset_state()
+    again.update_state(*tensors(TRUE, TRUE))
+    assert float(again.result()) == pytest.approx(float(again.name in ("accuracy", "binary_accuracy", "lcc")), abs=1e-3)
+
+
+def test_lcc_of_histograms_is_that_of_their_means():
+    metric = metrics.LCC()
+    metric.update_state(*tensors(TRUE, PREDICTED))
+    assert float(metric.result()) == pytest.approx(np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1], abs=1e-4)

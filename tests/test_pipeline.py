@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_training import SIZE, centre, make_ladders
+from tiny_training import SIZE, make_ladders, see
 
+from iqa.cards import Sight
+from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
-from iqa.training.batches import Evaluation, Ladders, Photographs, usable
+from iqa.training.batches import Evaluation, Ladders, Photographs
+from iqa.training.usable import fingerprint, split_usable, usable_ladders
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_batches_depend_on_seed_and_epoch_alone(ladders):
 
 def test_evaluation_sees_all_centres_in_order(ladders):
     images = [image for ladder in ladders for image in ladder][:7]
-    data = Evaluation(images, 3, centre)
+    data = Evaluation(images, 3, see)
     pixels = np.concatenate([data[i][0] for i in range(len(data))])
     assert len(pixels) == 7
     np.testing.assert_array_equal(pixels[6], read_image(images[6].path)[2:10, 3:11])
@@ -87,11 +90,82 @@ def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkey
     images = [good, RatedImage("bad", votes, tmp_path / "bad.png"), RatedImage("missing", votes)]
     memory = tmp_path / "memory.json"
     for _ in range(2):
-        kept, refused = usable(images, memory=memory)
+        kept, refused = split_usable(images, memory=memory)
         assert kept == [good]
         assert [name for name, _ in refused] == ["bad", "missing"]
-        monkeypatch.setattr("iqa.training.batches.read_image", None)  # the second time nothing is decoded
-    assert "13 needed" in usable([good], smallest=13, memory=memory)[1][0][1]
+        monkeypatch.setattr("iqa.training.usable.read_image", None)  # the second time nothing is decoded
+    assert split_usable([good], smallest=13, memory=memory)[1] == [
+        ("good", "its shorter side has 12 pixels, and at least 13 are needed")
+    ]
+
+
+@pytest.mark.parametrize("spoilt", ["{", "[]", "null"])
+def test_a_memory_that_cannot_be_read_costs_a_second_look_and_no_more(ladders, tmp_path, spoilt):
+    (tmp_path / "memory.json").write_text(spoilt)
+    assert split_usable(ladders[0], memory=tmp_path / "memory.json") == (ladders[0], [])
+
+
+def test_a_ladder_with_an_unusable_image_is_left_out_by_name(tmp_path, capsys):
+    ladders = make_ladders(tmp_path, scenes=3)
+    ladders[1][3].path.write_bytes(b"")
+    assert usable_ladders(ladders, SIZE, tmp_path / "memory.json") == ([ladders[0], ladders[2]], 1)
+    err = capsys.readouterr().err
+    assert "s1_01_4: the file is empty" in err
+    assert "1 of 15 images cannot be used" in err
+    assert "left out, incomplete: s1_01_1, s1_01_2, s1_01_3, s1_01_4, s1_01_5" in err
+
+
+def test_a_fingerprint_tells_other_images_labels_and_orders_apart(ladders):
+    images = ladders[0]
+    others = [images[:4], images[::-1], [replace(image, mos=image.mos + 1e-9) for image in images]]
+    assert fingerprint(images) == fingerprint([replace(image, path=None) for image in images])
+    assert len({fingerprint(other) for other in (images, *others)}) == 4
+
+
+@pytest.mark.parametrize("kind", ["ladders", "photographs", "evaluation"])
+def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind):
+    ladders = make_ladders(tmp_path, scenes=2)
+    ladders[1][2].path.write_bytes(b"no picture")
+    images = [image for ladder in ladders for image in ladder]
+    data = {
+        "ladders": lambda: Ladders(ladders, 5, SIZE),
+        "photographs": lambda: Photographs(images, 5, lambda pixels, rng: random_patch(pixels, SIZE, rng)),
+        "evaluation": lambda: Evaluation(images, 5, see),
+    }[kind]()
+    with pytest.raises(ImageError, match=r"s1_01_3\.png: it is not an image"):
+        for index in range(len(data)):
+            data[index]
+
+
+def test_an_image_that_is_too_small_for_a_patch_is_named_by_its_batch(tmp_path):
+    ladders = make_ladders(tmp_path, scenes=1)
+    with pytest.raises(ImageError, match=r"s0_01_1\.png: 14x12 pixels are fewer"):
+        Ladders(ladders, 5, 13)[0]
+
+
+def test_the_rest_of_an_epoch_is_its_last_batches(ladders):
+    images = [image for ladder in ladders for image in ladder]
+    data = Photographs(images, 8, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
+    whole = [data[index] for index in range(len(data))]
+    with data.beginning_at(2):
+        rest = [data[index] for index in range(len(data))]
+    assert len(rest) == 2
+    for ours, theirs in zip(rest, whole[2:], strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+    assert len(data) == 4
+
+
+@pytest.mark.parametrize(
+    "weights, interpolation",
+    [(None, "bilinear"), ("ava_vanilla", "bilinear"), ("ava_patches", "bilinear"), ("old.hdf5", "nearest")],
+)
+def test_a_model_is_trained_with_what_its_first_weights_are_used_to_see(tmp_path, weights, interpolation):
+    from iqa.commands.train import sight_to_train
+
+    (tmp_path / "old.hdf5").touch()
+    file = str(tmp_path / weights) if weights and "." in weights else weights
+    sight = sight_to_train(file, Sight("resize", 224, "bilinear", training="random crop"))
+    assert (sight.kind, sight.interpolation, sight.training) == ("resize", interpolation, "random crop")
 
 
 def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(ladders):
@@ -103,7 +177,7 @@ def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(la
     assert (by_picture[:, :, 0] != by_picture[:, :, 1]).any()
 
     images = ladders[0][:2]
-    pixels, mos = Evaluation(images, 2, lambda picture: np.stack([centre(picture), centre(picture)[::-1]]))[0]
+    pixels, mos = Evaluation(images, 2, lambda path: np.concatenate([see(path), see(path)[:, ::-1]]))[0]
     np.testing.assert_array_equal(mos[:, 0], [6, 6, 5, 5])
     np.testing.assert_array_equal(pixels[1], pixels[0][::-1])
 
@@ -125,7 +199,7 @@ def test_a_batch_is_the_same_in_whatever_order_batches_are_asked_for(ladders, or
 def test_the_next_batch_is_decoded_ahead_but_only_if_batches_are_asked_for_in_order(ladders):
     images = [image for ladder in ladders for image in ladder]
     decoded = []
-    data = Evaluation(images, 5, lambda pixels: decoded.append(1) or centre(pixels))
+    data = Evaluation(images, 5, lambda path: decoded.append(1) or see(path))
     for index in range(len(data)):
         data[index]
     assert len(decoded) == len(images)

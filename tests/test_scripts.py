@@ -781,11 +781,11 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     command, tiny_ava, tmp_path, monkeypatch, train, infer, plot, features
 ):
     run = tmp_path / "run"
-    session, out, err = command(
+    prompt, out, err = command(
         train, "--images", tiny_ava, "--train-labels", tiny_ava / "train.csv", "--test-labels", tiny_ava / "test.csv",
         "--backbone", "none", "--batch-size", 3, "--run", run, "--schedule", "1@1e-3:frozen"
     )  # fmt: skip
-    assert len(session.log) == 1
+    assert len(prompt.session.state.log) == 1
     assert "6 images to train on, 2 to test on" in out
     assert "90.jpg: there is no such file" in err
     mat = tmp_path / "p.mat"

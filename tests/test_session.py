@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import pty
 import random
@@ -17,23 +18,35 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tiny_training import SIZE, centre, make_ladders, network, tiny_session
+from tiny_training import CARD, make_ladders, network, see, tiny_prompt
 
 from iqa.cards import sha256
+from iqa.errors import ImageError, RunError, UsageError
 from iqa.files import remove_leftovers
 from iqa.training.batches import Evaluation, Ladders
-from iqa.training.run_folder import RunFolder
-from iqa.training.session import PATIENCE, Phase, Session, parse_schedule
+from iqa.training.recorder import Recorder
+from iqa.training.schedule import PATIENCE, Phase, parse_schedule
+from iqa.training.trainer import Trainer
 
 TINY = Path(__file__).with_name("tiny_training.py")
 
 # The whole of it takes minutes: IQA_THOROUGH=1 asks for it.
-INTERRUPTS, KILLS = (50, 20) if os.environ.get("IQA_THOROUGH") else (10, 3)
+INTERRUPTS, KILLS = (50, 20) if os.environ.get("IQA_THOROUGH") else (10, 2)
 
 
 @pytest.fixture(scope="module")
 def ladders(tmp_path_factory):
     return make_ladders(tmp_path_factory.mktemp("ladders"))
+
+
+def tiny_session(*arguments, **settings):
+    return tiny_prompt(*arguments, **settings).session
+
+
+def resumed_session(*arguments, **settings):
+    session = tiny_session(*arguments, **settings)
+    assert session.resume()
+    return session
 
 
 def rows_of(run):
@@ -54,19 +67,30 @@ def assert_equal_weights(ours, theirs, atol=0.0):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
-def assert_sound(run):
-    """What must hold of a run folder whenever it is looked at: nothing half written, no epoch twice or missing."""
-    state = RunFolder(run).read()
-    assert [int(row["epoch"]) for row in rows_of(run)] == list(range(1, len(state["log"]) + 1))
-    assert sum(phase["done"] for phase in state["phases"]) == len(state["log"])
-    names = {path.name for path in run.iterdir()}
-    assert {state["checkpoint"], "phases.json", "log.csv", "run.json"} <= names | {"run.json"}
-    assert not any(name.startswith(".") for name in names)
+def saved_weights(file):
     model = network()
-    model.load_weights(run / state["checkpoint"])
-    assert np.isfinite(model.predict_on_batch(np.zeros((1, SIZE, SIZE, 3), np.uint8))).all()
-    if (run / "best.json").exists():
-        assert json.loads((run / "best.json").read_text())["sha256"] == sha256(run / "best.weights.h5")
+    model.load_weights(file)
+    return model.get_weights()
+
+
+def assert_sound(run, killed=False):
+    """What must hold of the files of a run as they lie there; a process that was killed may leave a row out and litter."""
+    state, names = state_of(run), {path.name for path in run.iterdir()}
+    epochs = [int(row["epoch"]) for row in rows_of(run)] if "log.csv" in names else []
+    assert epochs == list(range(1, len(epochs) + 1))
+    assert len(state["log"]) - len(epochs) in ((0, 1) if killed else (0,))
+    assert [row["epoch"] for row in state["log"]] == list(range(1, len(state["log"]) + 1))
+    assert sum(phase["done"] for phase in state["phases"]) == len(state["log"])
+    named = {state["checkpoint"], state["begin"], (state["best"] or {}).get("checkpoint")} - {None}
+    assert named <= names
+    for name in named:
+        assert all(np.isfinite(weight).all() for weight in saved_weights(run / name))
+    if not killed:
+        assert not any(name.startswith(".") for name in names)
+        if state["best"]:
+            card = json.loads((run / "best.json").read_text())
+            assert card["sha256"] == sha256(run / "best.weights.h5")
+            assert card["training"]["epoch"] == state["best"]["epoch"]
     return state
 
 
@@ -86,6 +110,40 @@ def press():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def press_after_step(patch, epoch, step):
+    """Press Ctrl-C as step number `step` of the epoch number `epoch` of the run ends."""
+    ended = Recorder.on_train_batch_end
+
+    def pressing(self, batch, logs=None):
+        if (len(self.trainer.state.log) + 1, self.step + 1) == (epoch, step):
+            press()
+        ended(self, batch, logs)
+
+    patch.setattr(Recorder, "on_train_batch_end", pressing)
+
+
+def press_in_validation(patch, epoch):
+    began = Recorder.on_test_begin
+
+    def pressing(self, logs=None):
+        began(self, logs)
+        if len(self.trainer.state.log) + 1 == epoch:
+            press()
+
+    patch.setattr(Recorder, "on_test_begin", pressing)
+
+
+def press_after_epoch(patch, epoch):
+    end = Trainer.end_epoch
+
+    def pressing(self, *arguments, **settings):
+        end(self, *arguments, **settings)
+        if len(self.state.log) == epoch:
+            press()
+
+    patch.setattr(Trainer, "end_epoch", pressing)
+
+
 def fail():
     raise RuntimeError("unreadable")
 
@@ -97,9 +155,14 @@ def test_a_schedule_is_read_and_a_bad_one_refused_by_its_part():
     assert parse_schedule("1@1e-3:frozen, 4@0.0001") == [Phase(1e-3, 1, True), Phase(1e-4, 4)]
     assert [str(phase) for phase in parse_schedule("until-plateau@1e-4")] == ["until-plateau@0.0001"]
     assert parse_schedule("original", "2@1e-3") == parse_schedule("2@1e-3")
-    for bad in ("", "4", "4@", "@1e-3", "4@1e-3:cold", "4@0", "1@1e-3,,1@1e-4", "original", "plateau@1e-3"):
-        with pytest.raises(ValueError, match="EPOCHS@RATE"):
+    for bad in ("", "4", "4@", "@1e-3", "4@1e-3:cold", "4@0", "0@1e-3", "4@1.2.3", "1@1e-3,,1@1e-4", "original"):
+        with pytest.raises(UsageError, match="EPOCHS@RATE"):
             parse_schedule(bad)
+
+
+def test_the_text_of_a_schedule_is_read_back():
+    text = "1@0.001:frozen,until-plateau@1e-05,4@5e-07"
+    assert ",".join(str(phase) for phase in parse_schedule(text)) == text
 
 
 def test_the_original_schedules_are_those_of_its_readme():
@@ -113,181 +176,234 @@ def test_the_original_schedules_are_those_of_its_readme():
     ]
 
 
+@pytest.mark.parametrize(
+    "rate, epochs, message",
+    [(1e-3, 0, "epochs must be at least 1, got 0"), (0, 1, "the learning rate must be above 0, got 0")],
+)
+def test_a_phase_of_nothing_is_refused_in_plain_words(ladders, tmp_path, capsys, rate, epochs, message):
+    with pytest.raises(UsageError, match=message):
+        Phase(rate, epochs)
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.fit(rate, epochs)
+    assert message in capsys.readouterr().out
+    assert not prompt.session.state.phases
+
+
 def test_a_phase_until_the_plateau_ends_when_nothing_got_better(ladders, tmp_path, monkeypatch):
-    figures = iter([0.1, 0.3, 0.2, 0.29, 0.9])
-    done = Session._epoch_done
-    monkeypatch.setattr(Session, "_epoch_done", lambda s, logs, t: done(s, logs | {"val_lcc": next(figures)}, t))
+    figures, end = iter([0.1, 0.3, 0.2, 0.29, 0.9]), Trainer.end_epoch
+    monkeypatch.setattr(Trainer, "end_epoch", lambda t, logs, *rest: end(t, logs | {"val_lcc": next(figures)}, *rest))
     trained = tiny_session(ladders, tmp_path)
     trained.run_schedule(parse_schedule("until-plateau@1e-3"))
-    assert len(trained.log) == 2 + PATIENCE
-    assert (trained.past[0]["status"], trained.past[0]["epochs"]) == ("done", 4)
+    assert len(trained.state.log) == 2 + PATIENCE
+    assert (trained.state.phases[0].status, trained.state.phases[0].epochs) == ("done", 4)
     assert state_of(tmp_path)["best"]["epoch"] == 2
-    resumed = tiny_session(ladders, tmp_path)
-    assert resumed.resume() and resumed.run_schedule(parse_schedule("until-plateau@1e-3"))
-    assert len(resumed.log) == 4
+    resumed = resumed_session(ladders, tmp_path)
+    assert resumed.run_schedule(parse_schedule("until-plateau@1e-3"))
+    assert len(resumed.state.log) == 4
 
 
 # --- what is trained -------------------------------------------------------------------------------------------------
 
 
 def test_a_frozen_phase_moves_the_head_alone_and_normalisation_never_moves(ladders, tmp_path):
-    trained = tiny_session(ladders, tmp_path)
-    before = {layer.name: layer.get_weights() for layer in trained.model.layers if layer.weights}
-    trained.pretrain(learning_rate=1e-2)
-    after = {layer.name: layer.get_weights() for layer in trained.model.layers if layer.weights}
+    prompt = tiny_prompt(ladders, tmp_path)
+    layers = [layer for layer in prompt.session.model.layers if layer.weights]
+    before = {layer.name: layer.get_weights() for layer in layers}
+    prompt.pretrain(learning_rate=1e-2)
+    after = {layer.name: layer.get_weights() for layer in layers}
     same = {name: all(map(np.array_equal, before[name], after[name])) for name in before}
     assert same == {"backbone": True, "norm": True, "score": False}
-    trained.fit(1e-2, epochs=1)
-    assert not np.array_equal(after["backbone"][0], trained.model.get_layer("backbone").get_weights()[0])
-    assert all(map(np.array_equal, before["norm"], trained.model.get_layer("norm").get_weights()))
+    prompt.fit(1e-2)
+    assert not np.array_equal(after["backbone"][0], prompt.session.model.get_layer("backbone").get_weights()[0])
+    assert all(map(np.array_equal, before["norm"], prompt.session.model.get_layer("norm").get_weights()))
 
 
 def test_batch_normalisation_of_random_weights_is_trained(ladders, tmp_path):
-    card = {"head": {"kind": "regression"}, "backbone": {"backbone_weights": "none"}}
+    from dataclasses import replace
+
+    card = replace(CARD, backbone=replace(CARD.backbone, backbone_weights="none"))
     trained = tiny_session(ladders, tmp_path, card=card)
     before = trained.model.get_layer("norm").get_weights()
-    trained.fit(1e-2, epochs=1)
+    trained.train_phase(Phase(1e-2, 1))
     assert not np.array_equal(before[2], trained.model.get_layer("norm").get_weights()[2])
+
+
+def test_a_learning_rate_schedule_and_callbacks_are_followed_and_recorded(ladders, tmp_path, capsys):
+    prompt = tiny_prompt(ladders, tmp_path)
+    cosine = keras.optimizers.schedules.CosineDecay(1e-2, decay_steps=9)
+    seen = []
+    prompt.fit(cosine, epochs=3, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(1))])
+    (phase,) = prompt.session.state.phases
+    assert (phase.status, len(seen), phase.callbacks) == ("done", 3, ["LambdaCallback"])
+    rates = [row["learning_rate"] for row in prompt.session.state.log]
+    assert rates == pytest.approx([float(cosine(step)) for step in (3, 6, 9)], rel=1e-4, abs=1e-9)
+    assert state_of(tmp_path)["phases"][0]["decay"]["config"]["decay_steps"] == 9
+    prompt.phases()
+    assert "CosineDecay" in capsys.readouterr().out
+
+    optimizer = resumed_session(ladders, tmp_path).model.optimizer
+    assert int(optimizer.iterations) == 9
+    assert optimizer.get_config()["learning_rate"]["class_name"] == "CosineDecay"
+
+
+def test_a_stopping_callback_ends_a_phase(ladders, tmp_path):
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.fit(1e-3, epochs=9, callbacks=keras.callbacks.EarlyStopping("loss", mode="max", patience=1))
+    assert prompt.session.state.phases[0].done < 9
+    assert prompt.session.state.phases[0].status == "done"
+
+
+def test_a_broken_image_ends_training_with_its_name(ladders, tmp_path, monkeypatch):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    copies = make_ladders(folder)
+    trained = tiny_session(copies, tmp_path / "run")
+    trained.train_phase(Phase(1e-3, 1))
+    copies[4][2].path.write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"s4_01_3\.png: it is not an image"):
+        trained.train_phase(Phase(1e-3, 3))
+    copies[4][2].path.write_bytes(copies[4][1].path.read_bytes())
+    copies[0][1].path.write_bytes(b"no picture")  # one of those to test on
+    with pytest.raises(ImageError, match=r"s0_01_2\.png"):
+        trained.evaluate()
 
 
 # --- the prompt ------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_trained_by_hand_with_keras_is_recorded_like_any_phase(ladders, tmp_path, capsys):
-    trained = tiny_session(ladders, tmp_path)
-    trained.fit(1e-2, epochs=1)
-    names = trained.commands()
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.fit(1e-2)
+    names, state = prompt.commands(), prompt.session.state
     model, train_data, test_data = (names[name] for name in ("model", "train_data", "test_data"))
-    trained.freeze()
+    prompt.freeze()
     model.compile(keras.optimizers.SGD(3e-3), loss="mse")
     history = model.fit(train_data, validation_data=test_data, epochs=2)
     assert len(history.history["loss"]) == 2
-    assert [row["epoch"] for row in trained.log] == [1, 2, 3]
-    phase = trained.past[1]
-    assert (phase["asked"], phase["frozen"], phase["done"], phase["status"]) == ("by hand", True, 2, "done")
-    assert phase["learning_rate"] == pytest.approx(3e-3)
-    trained.phases()
-    trained.curve()
+    assert [row["epoch"] for row in state.log] == [1, 2, 3]
+    phase = state.phases[1]
+    assert (phase.asked, phase.frozen, phase.done, phase.status) == ("by hand", True, 2, "done")
+    assert phase.learning_rate == pytest.approx(3e-3)
+    prompt.phases()
+    prompt.curve()
     shown = capsys.readouterr().out
     assert "done, by hand" in shown
     assert "0.003" in shown
 
-    resumed = tiny_session(ladders, tmp_path)
-    assert resumed.resume()
+    resumed = resumed_session(ladders, tmp_path)
     assert isinstance(resumed.model.optimizer, keras.optimizers.SGD)
     assert_equal_weights(resumed.model.get_weights(), model.get_weights())
 
 
 def test_by_hand_keras_takes_what_it_always_takes(ladders, tmp_path):
-    trained = tiny_session(ladders, tmp_path)
-    names = trained.commands()
+    prompt = tiny_prompt(ladders, tmp_path)
+    names, phases = prompt.commands(), prompt.session.state.phases
     model, train_data, test_data = (names[name] for name in ("model", "train_data", "test_data"))
     model.fit(train_data, None, None, 2)  # epochs by position
-    assert trained.past[0]["done"] == 2
+    assert phases[0].done == 2
     model.compile("sgd", "mse")
     pixels, labels = train_data[0]
     model.fit(pixels, labels, 5, epochs=3, initial_epoch=1, verbose=0)
-    assert (trained.past[1]["done"], trained.past[1]["steps"]) == (2, 4)
+    assert (phases[1].done, phases[1].steps) == (2, 4)
     with pytest.raises(TypeError):
         model.fit(train_data, validation_dat=test_data)
     with pytest.raises(ValueError):
         model.fit(train_data, validation_data=(pixels, labels[:3]))
-    assert len(trained.past) == 2 or trained.past[2]["steps"]  # what trained nothing is no phase
+    assert len(phases) == 2 or phases[2].steps  # what trained nothing is no phase
     stopping = keras.callbacks.EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)
     model.fit(train_data, epochs=9, callbacks=stopping)
-    assert trained.past[-1]["status"] == "done"
-    resumed = tiny_session(ladders, tmp_path)
-    resumed.resume()
-    assert_equal_weights(resumed.model.get_weights(), model.get_weights())
+    assert phases[-1].status == "done"
+    assert_equal_weights(resumed_session(ladders, tmp_path).model.get_weights(), model.get_weights())
+
+
+def test_the_model_of_a_session_is_saved_and_loaded_as_any_keras_model(ladders, tmp_path):
+    model = tiny_session(ladders, tmp_path / "run").model
+    model.save(tmp_path / "m.keras")
+    assert_equal_weights(keras.models.load_model(tmp_path / "m.keras").get_weights(), model.get_weights())
 
 
 def test_figures_on_other_data_make_no_best_epoch(ladders, tmp_path):
     trained = tiny_session(ladders, tmp_path)
-    trained.fit(1e-3)
-    best = state_of(tmp_path)["best"]
-    other = Evaluation([image for ladder in ladders[2:] for image in ladder], 10, centre)
-    done = Session._epoch_done
+    trained.train_phase(Phase(1e-3, 1))
+    best, end = state_of(tmp_path)["best"], Trainer.end_epoch
+    other = Evaluation([image for ladder in ladders[2:] for image in ladder], 10, see)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_epoch_done", lambda s, logs, t: done(s, logs | {"val_lcc": 2.0}, t))
-        trained.model.fit(trained.train_data, validation_data=other)
+        patch.setattr(Trainer, "end_epoch", lambda t, logs, *rest: end(t, logs | {"val_lcc": 2.0}, *rest))
+        trained.model.fit(trained.trainer.train_data, validation_data=other)
     assert state_of(tmp_path)["best"] == best
 
 
 def test_undo_goes_back_to_the_weights_before_the_last_phase_once_and_after_a_resume_too(ladders, tmp_path, capsys):
-    trained = tiny_session(ladders, tmp_path)
-    trained.fit(1e-2, epochs=1)
-    between = weights_of(trained)
-    trained.fit(1e-2, epochs=1)
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.fit(1e-2)
+    between = weights_of(prompt.session)
+    prompt.fit(1e-2)
     shutil.copytree(tmp_path, tmp_path / "copy")
-    resumed = tiny_session(ladders, tmp_path / "copy")
-    resumed.resume()
-    for session in (trained, resumed):
-        session.undo()
-        assert_equal_weights(session.model.get_weights(), between)
-        assert [phase["status"] for phase in session.past] == ["done", "undone"]
-        session.undo()
+    copy = tiny_prompt(ladders, tmp_path / "copy")
+    copy.session.resume()
+    for one in (prompt, copy):
+        one.undo()
+        assert_equal_weights(one.session.model.get_weights(), between)
+        assert [phase.status for phase in one.session.state.phases] == ["done", "undone"]
+        one.undo()
         assert "nothing to undo" in capsys.readouterr().out
-        assert_equal_weights(session.model.get_weights(), between)
-    again = tiny_session(ladders, tmp_path)
-    again.resume()
-    assert_equal_weights(again.model.get_weights(), between)
+        assert_equal_weights(one.session.model.get_weights(), between)
+    assert_equal_weights(resumed_session(ladders, tmp_path).model.get_weights(), between)
 
 
 def test_weights_are_saved_with_a_card_and_loaded_by_name_or_path_and_bad_ones_refused(ladders, tmp_path, capsys):
-    trained = tiny_session(ladders, tmp_path / "run")
-    trained.fit(1e-2, epochs=1)
-    trained.save("good")
-    good = weights_of(trained)
+    prompt = tiny_prompt(ladders, tmp_path / "run")
+    prompt.fit(1e-2)
+    prompt.save("good")
+    good = weights_of(prompt.session)
     assert json.loads((tmp_path / "run/good.json").read_text())["sha256"] == sha256(tmp_path / "run/good.weights.h5")
     for name in ("good", tmp_path / "run/good.weights.h5"):
-        trained.fit(1e-1, epochs=1)
-        trained.load(name)
-        assert_equal_weights(trained.model.get_weights(), good)
+        prompt.fit(1e-1)
+        prompt.load(name)
+        assert_equal_weights(prompt.session.model.get_weights(), good)
     (tmp_path / "bad.weights.h5").write_bytes(b"no weights")
-    trained.load(tmp_path / "bad.weights.h5")
+    prompt.load(tmp_path / "bad.weights.h5")
     assert "bad.weights.h5: not the weights of this model" in capsys.readouterr().out
-    assert_equal_weights(trained.model.get_weights(), good)
+    assert_equal_weights(prompt.session.model.get_weights(), good)
 
 
-@pytest.mark.parametrize("name", ["best", "phases", "run", "phase-01-begin", "best.weights.h5"])
+@pytest.mark.parametrize("name", ["best", "phases", "run", "phase-01-begin", "best.weights.h5", "phase-1-good"])
 def test_weights_are_not_saved_over_the_runs_own_files(ladders, tmp_path, capsys, name):
-    trained = tiny_session(ladders, tmp_path)
-    trained.begin([Phase(1e-3, 1)], resume=False)
-    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    trained.save(name)
-    assert "choose another" in capsys.readouterr().out
-    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    trained.save("phase-1-good")
-    trained.fit(1e-3)
-    trained.load("phase-1-good.weights.h5")
-    assert "loaded" in capsys.readouterr().out
+    prompt = tiny_prompt(ladders, tmp_path)
+    before = list(tmp_path.iterdir())
+    prompt.save(name)
+    if name == "phase-1-good":
+        prompt.load("phase-1-good.weights.h5")
+        assert "loaded" in capsys.readouterr().out
+    else:
+        assert "choose another" in capsys.readouterr().out
+        assert list(tmp_path.iterdir()) == before
 
 
 def test_evaluate_and_predict_tell_the_figures_and_the_score(ladders, tmp_path, capsys):
-    trained = tiny_session(ladders, tmp_path)
-    assert trained.evaluate().keys() == {"loss", "mse", "lcc"}
-    score = trained.predict(ladders[0][0].path)
-    assert isinstance(score, float)
-    assert trained.predict(tmp_path / "missing.png") is None
+    prompt = tiny_prompt(ladders, tmp_path)
+    assert prompt.evaluate().keys() == {"loss", "mse", "lcc"}
+    assert isinstance(prompt.predict(ladders[0][0].path), float)
+    assert prompt.predict(tmp_path / "missing.png") is None
     assert "missing.png: there is no such file" in capsys.readouterr().out
 
 
 def test_a_phase_tells_the_figures_before_and_after_it(ladders, tmp_path):
     trained = tiny_session(ladders, tmp_path)
     untrained = trained.evaluate()
-    trained.fit(1e-2, epochs=2)
-    trained.fit(1e-3, epochs=1)
-    first, second = trained.past
-    assert first["before"] == pytest.approx(untrained)
-    assert first["after"] == second["before"] == pytest.approx({n[4:]: v for n, v in trained.log[1].items() if "val_" in n})
-    assert first["steps"] == 2 * len(trained.train_data)
+    trained.train_phase(Phase(1e-2, 2))
+    trained.train_phase(Phase(1e-3, 1))
+    first, second = trained.state.phases
+    last = {name[4:]: value for name, value in trained.state.log[1].items() if name.startswith("val_")}
+    assert first.before == pytest.approx(untrained)
+    assert first.after == second.before == pytest.approx(last)
+    assert first.steps == 2 * len(trained.trainer.train_data)
 
 
 def test_the_curve_is_drawn_into_a_file(ladders, tmp_path):
-    trained = tiny_session(ladders, tmp_path)
-    trained.pretrain()
-    trained.fit(1e-3, epochs=2)
-    trained.curve(tmp_path / "curve.png")
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.fit(1e-3, epochs=2)
+    prompt.curve(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -316,14 +432,10 @@ def test_a_run_folder_holds_what_was_done_the_last_epoch_and_the_best_with_its_c
     assert_sound(tmp_path)
 
 
-def test_every_checkpoint_stays_if_asked_for(ladders, tmp_path):
+def test_every_checkpoint_stays_if_asked_for_and_when_the_run_is_resumed_without_asking_again(ladders, tmp_path):
     tiny_session(ladders, tmp_path, keep_epochs=True).run_schedule(parse_schedule("3@1e-3"))
     assert len(list(tmp_path.glob("phase-01-epoch-00?-lcc-*.weights.h5"))) == 3
-
-
-def test_kept_epochs_stay_when_the_run_is_resumed_without_asking_again(ladders, tmp_path):
-    tiny_session(ladders, tmp_path, keep_epochs=True).run_schedule(parse_schedule("3@1e-3"))
-    tiny_session(ladders, tmp_path).resume()
+    resumed_session(ladders, tmp_path)
     assert len(list(tmp_path.glob("phase-01-epoch-00?-lcc-*.weights.h5"))) == 3
 
 
@@ -332,36 +444,103 @@ def test_a_kill_between_the_commit_and_the_best_epochs_files_is_made_up_for(ladd
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("iqa.training.session.save_with_card", killed)
+        patch.setattr("iqa.training.trainer.save_with_card", killed)
         with pytest.raises(RuntimeError, match="killed"):
-            tiny_session(ladders, tmp_path).fit(1e-3)
-    resumed = tiny_session(ladders, tmp_path)
-    resumed.resume()
+            tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
+    resumed = resumed_session(ladders, tmp_path)
     assert_sound(tmp_path)
-    best = network()
-    best.load_weights(tmp_path / "best.weights.h5")
-    assert_equal_weights(best.get_weights(), resumed.model.get_weights())
+    assert_equal_weights(saved_weights(tmp_path / "best.weights.h5"), resumed.model.get_weights())
 
 
-def test_a_run_that_is_there_is_not_overwritten_by_a_new_one(ladders, tmp_path):
-    tiny_session(ladders, tmp_path).fit(1e-3, epochs=1)
+def test_a_run_that_is_there_is_not_overwritten_by_a_new_one(ladders, tmp_path, capsys):
+    tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
     before = (tmp_path / "phases.json").read_text()
-    with pytest.raises(ValueError, match="holds a run"):
-        tiny_session(ladders, tmp_path).fit(1e-3, epochs=1)
-    with pytest.raises(ValueError, match="holds a run"):
+    with pytest.raises(RunError, match="holds a run"):
+        tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
+    with pytest.raises(RunError, match="holds a run"):
         tiny_session(ladders, tmp_path).begin([], resume=False)
+    tiny_prompt(ladders, tmp_path).fit(1e-3)
+    assert "holds a run: resume it" in capsys.readouterr().out
     assert (tmp_path / "phases.json").read_text() == before
 
 
 def test_a_folder_without_a_run_cannot_be_resumed_and_another_schedule_is_refused(ladders, tmp_path):
     fresh = tiny_session(ladders, tmp_path)
     assert not fresh.resume()
-    fresh.fit(1e-3, epochs=1)
-    with pytest.raises(ValueError, match="another schedule"):
+    fresh.train_phase(Phase(1e-3, 1))
+    with pytest.raises(RunError, match="another schedule"):
         fresh.run_schedule([Phase(1e-4, 1)])
-    (tmp_path / "phases.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"phases\.json: not the state of a run"):
+
+
+@pytest.mark.parametrize("spoilt", ["{}", "[", "[]", "null", '{"phases": 1, "log": [], "checkpoint": ""}', "\x00"])
+def test_a_spoilt_state_is_refused_by_the_name_of_its_file(ladders, tmp_path, spoilt):
+    (tmp_path / "phases.json").write_text(spoilt)
+    with pytest.raises(RunError, match=r"phases\.json: not "):
         tiny_session(ladders, tmp_path).resume()
+
+
+@pytest.mark.parametrize("spoilt", ["{}", "[", "null"])
+def test_a_spoilt_list_of_starts_is_refused_by_the_name_of_its_file(ladders, tmp_path, spoilt):
+    (tmp_path / "run.json").write_text(spoilt)
+    with pytest.raises(RunError, match=r"run\.json: not "):
+        tiny_session(ladders, tmp_path).begin([], resume=False)
+
+
+def test_a_run_is_resumed_only_with_what_it_was_begun_with(ladders, tmp_path):
+    begun = {"batch size": 16, "seed": 0, "training set": "6 images ab"}
+    tiny_session(ladders, tmp_path, settings=begun).train_phase(Phase(1e-3, 1))
+    resumed_session(ladders, tmp_path, settings=dict(begun))
+    with pytest.raises(RunError, match=r"batch size 16, now 32; training set 6 images ab, now 5 images cd$"):
+        tiny_session(ladders, tmp_path, settings=begun | {"batch size": 32, "training set": "5 images cd"}).resume()
+
+
+def test_a_resumed_run_takes_up_the_options_that_it_was_begun_with(ladders, tmp_path, monkeypatch, capsys):
+    from iqa.commands.run_options import options_of, parse_options, train_parser
+
+    def options(*words):
+        parser = train_parser("A script.", "runs/x", batch_size=16)
+        parser.add_argument("--ladders", type=Path, nargs="+", default=[])
+        monkeypatch.setattr("sys.argv", ["script.py", *map(str, words)])
+        return parse_options(parser)
+
+    monkeypatch.chdir(tmp_path)
+    begun = options(
+        "--images", "pictures", "--batch-size", 8, "--ladders", "a", "b", "--run", "run", "--schedule", "1@1e-3"
+    )
+    session = tiny_session(ladders, tmp_path / "run", options=options_of(begun))
+    session.train_phase(Phase(1e-3, 1))
+    monkeypatch.chdir("/")
+    resumed = options("--run", tmp_path / "run", "--resume", "--seed", 3)
+    assert (resumed.images, resumed.batch_size, resumed.seed) == (tmp_path / "pictures", 8, 3)
+    assert resumed.ladders == [tmp_path / "a", tmp_path / "b"]
+    assert resumed.resume and resumed.schedule is None
+    assert options("--run", tmp_path / "run", "--resume", "--batch-size", 4).batch_size == 4
+    for words, reason in (
+        (["--run", tmp_path / "new", "--resume"], "--images is missing"),
+        (
+            ["--images", "x", "--weights", "ava_vanilla", "--backbone", "none"],
+            "--backbone and --weights do not go together",
+        ),
+    ):
+        with pytest.raises(SystemExit):
+            options(*words)
+        assert reason in capsys.readouterr().err
+
+
+def test_a_run_that_is_resumed_without_a_schedule_goes_on_with_its_own(ladders, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        press_after_epoch(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_session(ladders, tmp_path).begin(parse_schedule("2@1e-3,1@1e-4"), resume=False)
+    resumed = tiny_session(ladders, tmp_path)
+    resumed.begin([], resume=True)
+    assert [(phase.asked, phase.done, phase.status) for phase in resumed.state.phases] == [
+        ("2@0.001", 2, "done"),
+        ("1@0.0001", 1, "done"),
+    ]
+    again = tiny_session(ladders, tmp_path)
+    again.begin([], resume=True)
+    assert len(again.state.log) == 3
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
@@ -376,149 +555,179 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
 # --- the same numbers again ------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_and_schedule_give_the_same_losses(ladders, tmp_path):
-    phases = parse_schedule("1@1e-2:frozen,2@1e-3")
-    runs = [tiny_session(ladders, tmp_path / name) for name in ("one", "two")]
-    for run in runs:
-        run.run_schedule(phases)
-    one, two = ([(row["loss"], row["val_loss"]) for row in run.log] for run in runs)
-    np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
+def without_time(log):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in log]
 
 
-def test_a_run_killed_in_an_epoch_and_resumed_ends_with_the_weights_of_an_uninterrupted_one(ladders, tmp_path, monkeypatch):
-    phases = parse_schedule("1@1e-2:frozen,3@1e-3")
-    whole = tiny_session(ladders, tmp_path / "whole")
-    whole.run_schedule(phases)
+def assert_same_run(one, other):
+    for ours, theirs in zip(without_time(one.state.log), without_time(other.state.log), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
+    assert [phase.steps for phase in one.state.phases] == [phase.steps for phase in other.state.phases]
+    assert one.state.best["epoch"] == other.state.best["epoch"]
+    assert_equal_weights(one.model.get_weights(), other.model.get_weights(), atol=1e-6)
 
-    broken = tiny_session(ladders, tmp_path / "broken")
+
+PHASES = "1@1e-2:frozen,2@1e-3,1@1e-4"
+
+
+@pytest.fixture(scope="module")
+def whole_run(ladders, tmp_path_factory):
+    """A run that nobody interrupted."""
+    trained = tiny_session(ladders * 3, tmp_path_factory.mktemp("whole"))
+    trained.run_schedule(parse_schedule(PHASES))
+    return trained
+
+
+def test_the_same_seed_and_schedule_give_the_same_losses(ladders, tmp_path, whole_run):
+    again = tiny_session(ladders * 3, tmp_path)
+    again.run_schedule(parse_schedule(PHASES))
+    assert_same_run(again, whole_run)
+
+
+@pytest.mark.parametrize(
+    "stop, epoch, where",
+    [
+        (lambda patch: press_after_step(patch, 1, 4), 1, "in epoch 1 after step 4 of 9"),
+        (lambda patch: press_after_step(patch, 3, 1), 3, "in epoch 3 after step 1 of 9"),
+        (lambda patch: press_after_step(patch, 3, 9), 3, "in epoch 3 after step 9 of 9"),
+        (lambda patch: press_in_validation(patch, 3), 3, "in the validation of epoch 3"),
+        (lambda patch: press_after_epoch(patch, 2), 3, "before the first step of epoch 3"),
+    ],
+    ids=["frozen phase", "first step", "last step", "validation", "between epochs"],
+)
+@pytest.mark.parametrize("resume", [True, False], ids=["resumed", "finished at the prompt"])
+def test_a_run_stopped_by_ctrl_c_goes_on_from_its_step_to_the_end_of_an_uninterrupted_one(
+    ladders, tmp_path, monkeypatch, capsys, whole_run, stop, epoch, where, resume
+):
+    phases, prompt = parse_schedule(PHASES), tiny_prompt(ladders * 3, tmp_path)
+    stopped = prompt.session
     with monkeypatch.context() as patch:
-        when_drawn(patch, epoch=2, index=1, act=fail)
-        patch.setattr(Session, "_failed", lambda *_: None)  # a process that is killed writes nothing more
+        stop(patch)
+        assert not stopped.run_schedule(phases)
+    assert f"stopped {where}; checkpoint {tmp_path}" in capsys.readouterr().out
+    assert_sound(tmp_path)
+    assert_equal_weights(saved_weights(tmp_path / state_of(tmp_path)["checkpoint"]), stopped.model.get_weights())
+    if resume:
+        stopped = tiny_session(ladders * 3, tmp_path)
+        stopped.begin(phases, resume=True)
+    else:
+        prompt.finish()
+    assert_same_run(stopped, whole_run)
+    assert_sound(tmp_path)
+
+
+def test_an_epoch_may_be_stopped_again_and_again(ladders, tmp_path, monkeypatch, whole_run):
+    phases = parse_schedule(PHASES)
+    for step in (2, 5, 6):
+        session = tiny_session(ladders * 3, tmp_path)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            press_after_step(patch, 2, step)
+            session.begin(phases, resume=step > 2)
+        assert state_of(tmp_path)["phases"][1]["steps"] == step
+    session = tiny_session(ladders * 3, tmp_path)
+    session.begin(phases, resume=True)
+    assert_same_run(session, whole_run)
+
+
+def test_a_run_killed_in_an_epoch_and_resumed_is_the_uninterrupted_one(ladders, tmp_path, monkeypatch, whole_run):
+    phases, broken = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path)
+    with monkeypatch.context() as patch:
+        when_drawn(patch, epoch=2, index=5, act=lambda: (patch.setattr(Trainer, "commit", nothing), fail()))
         with pytest.raises(Exception, match="unreadable"):  # TensorFlow wraps it
             broken.run_schedule(phases)
-
-    resumed = tiny_session(ladders, tmp_path / "broken")
-    assert resumed.resume()
-    assert len(resumed.log) == 2
+    resumed = resumed_session(ladders * 3, tmp_path)
+    assert len(resumed.state.log) == 2
     resumed.run_schedule(phases)
-    assert [row["loss"] for row in resumed.log] == pytest.approx([row["loss"] for row in whole.log], abs=1e-6)
-    assert_equal_weights(resumed.model.get_weights(), whole.model.get_weights(), atol=1e-6)
+    assert_same_run(resumed, whole_run)
 
 
-def test_an_error_in_the_middle_keeps_what_was_trained(ladders, tmp_path, monkeypatch):
-    trained = tiny_session(ladders, tmp_path)
-    trained.fit(1e-3)
+def nothing(*_):
+    """What a process writes after it was killed."""
+
+
+def test_an_error_in_the_middle_keeps_what_was_trained_and_the_run_goes_on_from_there(
+    ladders, tmp_path, monkeypatch, whole_run
+):
+    phases, trained = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path)
     with monkeypatch.context() as patch:
-        when_drawn(patch, epoch=2, index=2, act=fail)
+        when_drawn(patch, epoch=2, index=8, act=fail)
         with pytest.raises(Exception, match="unreadable"):
-            trained.fit(1e-3, epochs=5)
-    assert trained.past[1]["done"] == 1
+            trained.run_schedule(phases)
     assert_sound(tmp_path)
-    resumed = tiny_session(ladders, tmp_path)
-    resumed.resume()
+    resumed = resumed_session(ladders * 3, tmp_path)
     assert_equal_weights(resumed.model.get_weights(), trained.model.get_weights())
-
-
-def test_a_run_interrupted_at_the_end_of_an_epoch_and_resumed_is_the_uninterrupted_one(ladders, tmp_path, monkeypatch):
-    phases = parse_schedule("3@1e-3,1@1e-4")
-    whole = tiny_session(ladders, tmp_path / "whole")
-    whole.run_schedule(phases)
-
-    stopped = tiny_session(ladders, tmp_path / "stopped")
-    with monkeypatch.context() as patch:
-        done = Session._epoch_done
-
-        def pressing(self, logs, seconds):
-            done(self, logs, seconds)
-            if len(self.log) == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        patch.setattr(Session, "_epoch_done", pressing)
-        assert not stopped.run_schedule(phases)
-    assert len(stopped.log) == 2
-    resumed = tiny_session(ladders, tmp_path / "stopped")
-    resumed.begin(phases, resume=True)
-    assert [row["loss"] for row in resumed.log] == pytest.approx([row["loss"] for row in whole.log], abs=1e-6)
-    assert_equal_weights(resumed.model.get_weights(), whole.model.get_weights(), atol=1e-6)
+    resumed.run_schedule(phases)
+    assert_same_run(resumed, whole_run)
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_stops_after_the_step_with_a_checkpoint_and_training_goes_on_from_there(
-    ladders, tmp_path, monkeypatch, capsys
-):
-    trained = tiny_session(ladders, tmp_path)
-    trained.fit(1e-3, epochs=1)
+def test_after_ctrl_c_training_goes_on_with_another_phase(ladders, tmp_path, monkeypatch):
+    prompt = tiny_prompt(ladders, tmp_path)
+    state = prompt.session.state
     with monkeypatch.context() as patch:
-        when_drawn(patch, epoch=1, index=2, act=press)
-        trained.fit(1e-3, epochs=1)
-    shown = capsys.readouterr().out
-    step = trained.past[1]["steps"]
-    assert 0 < step <= 3
-    assert f"stopped in epoch 2 after step {step} of 3; checkpoint {tmp_path}" in shown
-    assert (trained.past[1]["status"], trained.past[1]["done"], len(trained.log)) == ("interrupted", 0, 1)
+        press_after_step(patch, 1, 2)
+        prompt.fit(1e-3)
+    assert (state.phases[0].status, state.phases[0].done, state.phases[0].steps) == ("interrupted", 0, 2)
+    prompt.fit(1e-4)
+    assert (state.phases[1].status, [row["phase"] for row in state.log]) == ("done", [2])
     assert_sound(tmp_path)
-    resumed = tiny_session(ladders, tmp_path)
-    resumed.resume()
-    assert_equal_weights(resumed.model.get_weights(), trained.model.get_weights())
-    trained.fit(1e-4, epochs=1)
-    assert (trained.past[2]["status"], len(trained.log)) == ("done", 2)
 
 
-def test_ctrl_c_in_a_schedule_leaves_it_and_resuming_finishes_it(ladders, tmp_path, monkeypatch):
-    phases = parse_schedule("2@1e-3,1@1e-4")
+def test_what_cannot_be_finished_says_so(ladders, tmp_path, monkeypatch, capsys):
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.finish()
+    assert "there is nothing to finish" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        when_drawn(patch, epoch=1, index=2, act=press)
-        with pytest.raises(KeyboardInterrupt):
-            tiny_session(ladders, tmp_path).begin(phases, resume=False)
-    resumed = tiny_session(ladders, tmp_path)
-    resumed.begin(phases, resume=True)
-    assert [(p["done"], p["status"]) for p in resumed.past] == [(2, "done"), (1, "done")]
-    assert [row["epoch"] for row in resumed.log] == [1, 2, 3]
+        press_after_step(patch, 1, 2)
+        prompt.fit(1e-3, callbacks=[keras.callbacks.TerminateOnNaN()])
+    prompt.finish()
+    assert "phase 1 cannot be finished without TerminateOnNaN: begin another phase" in capsys.readouterr().out
 
 
 def press_ctrl_c(chance, done):
-    """Press it within 1.2 s unless all is done, one time in three twice."""
-    time.sleep(chance.uniform(0, 1.2))
-    if not done.is_set():
-        os.kill(os.getpid(), signal.SIGINT)
-        if chance.random() < 0.3:
-            time.sleep(chance.uniform(0, 0.05))
-            os.kill(os.getpid(), signal.SIGINT)
+    """Press it within half a second unless all is done, one time in three twice."""
+    if done.wait(chance.uniform(0, 0.5)):
+        return
+    press()
+    if chance.random() < 0.3 and not done.wait(chance.uniform(0, 0.05)):
+        press()
 
 
 def test_ctrl_c_at_random_moments_loses_nothing_and_leaves_no_thread(ladders, tmp_path, capsys):
     chance = random.Random(1)
-    trained = tiny_session(ladders * 4, tmp_path)
-    trained.fit(1e-3, epochs=1)
+    prompt = tiny_prompt(ladders * 4, tmp_path)
+    prompt.fit(1e-3)
+    session, data = prompt.session, prompt.session.trainer
     commands = (
-        lambda: trained.fit(1e-3, epochs=3),
-        lambda: trained.pretrain(epochs=2),
-        lambda: trained.model.fit(trained.train_data, validation_data=trained.test_data, epochs=2),
-        trained.evaluate,
-        lambda: trained.save("name"),
-        trained.undo,
+        lambda: prompt.fit(1e-3, epochs=30),
+        lambda: prompt.pretrain(epochs=20),
+        lambda: session.model.fit(data.train_data, validation_data=data.test_data, epochs=20),
+        prompt.finish,
+        prompt.evaluate,
+        lambda: prompt.save("name"),
+        prompt.undo,
     )
     threads = threading.active_count()
     presses = 0
     while presses < INTERRUPTS:
-        weights, epochs, done = weights_of(trained), len(trained.log), threading.Event()
+        epochs, done = len(session.state.log), threading.Event()
         # Within one command, or the press would be one at a prompt that a test does not have.
-        with trained.interrupt:
+        with session.interrupt:
             finger = threading.Thread(target=press_ctrl_c, args=(chance, done))
             finger.start()
             chance.choice(commands)()
             done.set()
             finger.join()
-            presses += trained.interrupt.asked
+            presses += session.interrupt.asked
         state = assert_sound(tmp_path)
         assert len(state["log"]) >= epochs
-        assert all(np.isfinite(weight).all() for weight in weights)
+        assert_equal_weights(saved_weights(tmp_path / state["checkpoint"]), session.model.get_weights())
     assert threading.active_count() <= threads + 2  # TensorFlow's own come and go
     capsys.readouterr()
-    trained.fit(1e-4, epochs=1)
-    assert trained.past[-1]["status"] == "done"
+    prompt.fit(1e-4)
+    assert session.state.phases[-1].status == "done"
 
 
 def run_tiny(*arguments, **settings):
@@ -526,19 +735,21 @@ def run_tiny(*arguments, **settings):
 
 
 def test_a_killed_run_loses_at_most_one_epoch(tmp_path):
-    chance, schedule, epochs = random.Random(2), "400@1e-3", 0
+    chance, epochs = random.Random(2), 0
     for kill in range(KILLS):
-        process = run_tiny(tmp_path, tmp_path / "run", schedule, *(["resume"] if kill else []))
-        while "Epoch" not in process.stdout.readline():
-            assert process.poll() is None, process.stderr.read()
-        time.sleep(chance.uniform(1, 8))
+        process = run_tiny(tmp_path, tmp_path / "run", "400@1e-3", *(["resume"] if kill else []))
+        begun = 0
+        while begun < epochs + 3:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            if line.startswith("Epoch"):
+                begun = int(line.split()[1].split("/")[0])
+        time.sleep(chance.uniform(0, 0.3))  # anywhere in an epoch, or in the writing of its files
         process.kill()
         process.communicate()
-        if (tmp_path / "run/phases.json").exists():
-            seen = len(assert_sound(tmp_path / "run")["log"])
-            assert seen >= epochs
-            epochs = seen
-    assert epochs > 0
+        state = assert_sound(tmp_path / "run", killed=True)
+        epochs = len(state["log"])
+        assert epochs >= begun - 1
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------
@@ -620,7 +831,7 @@ def test_a_session_at_a_terminal(tmp_path):
     assert len(assert_sound(run)["log"]) == epochs + 1
 
     terminal = Terminal(sys.executable, "-i", TINY, tmp_path, run)
-    assert "Traceback" not in terminal.wait("holds a run: go on with it (--resume)")
+    assert "Traceback" not in terminal.wait("holds a run: resume it (--resume)")
     assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 2
 
 
@@ -632,47 +843,59 @@ def test_a_loss_that_is_not_finite_stops_the_phase_and_restores_the_last_good_we
     ladders, tmp_path, monkeypatch, capsys, epoch
 ):
     trained = tiny_session(ladders, tmp_path)
-    good = {}
+    good = {"weights": weights_of(trained)}
     with monkeypatch.context() as patch:
-        drawn, done = Ladders.__getitem__, Session._epoch_done
+        drawn, end = Ladders.__getitem__, Trainer.end_epoch
 
         def spoiled(self, index):
             pixels, labels = drawn(self, index)
             return pixels, labels * (np.inf if self.epoch == epoch and index == 2 else 1)
 
-        def remembering(self, logs, seconds):
-            done(self, logs, seconds)
+        def remembering(self, *arguments):
+            end(self, *arguments)
             good["weights"] = weights_of(self)
 
         patch.setattr(Ladders, "__getitem__", spoiled)
-        patch.setattr(Session, "_epoch_done", remembering)
-        good["weights"] = weights_of(trained)
-        trained.fit(1e-3, epochs=3)
+        patch.setattr(Trainer, "end_epoch", remembering)
+        trained.train_phase(Phase(1e-3, 3))
     assert f"the loss is nan in epoch {epoch + 1}" in capsys.readouterr().out
-    assert (trained.past[0]["status"], trained.past[0]["done"]) == ("not finite", epoch)
+    assert (trained.state.phases[0].status, trained.state.phases[0].done) == ("not finite", epoch)
     assert_equal_weights(trained.model.get_weights(), good["weights"])
-    with pytest.raises(ValueError, match="loss of phase 1 was not finite"):
+    with pytest.raises(RunError, match="loss of phase 1 was not finite"):
         trained.run_schedule([Phase(1e-3, 3), Phase(1e-4, 1)])
-    trained.fit(1e-4, epochs=1)
-    assert trained.past[1]["status"] == "done"
+    trained.train_phase(Phase(1e-4, 1))
+    assert trained.state.phases[1].status == "done"
     assert_sound(tmp_path)
 
 
 def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_kept(ladders, tmp_path, capsys):
-    trained = tiny_session(ladders, tmp_path)
-    trained.fit(1e-3)
-    good = weights_of(trained)
+    prompt = tiny_prompt(ladders, tmp_path)
+    prompt.fit(1e-3)
+    good = weights_of(prompt.session)
 
     class Spoiling(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 2:
                 self.model.get_layer("score").bias.assign([np.nan])
 
-    trained.model.fit(trained.train_data, callbacks=[Spoiling()])
+    prompt.fit(1e-3, callbacks=[Spoiling()])
     assert "back to the weights of" in capsys.readouterr().out
-    assert trained.past[1]["status"] == "not finite"
-    assert_equal_weights(trained.model.get_weights(), good)
-    trained.curve()
+    assert prompt.session.state.phases[1].status == "not finite"
+    assert_equal_weights(prompt.session.model.get_weights(), good)
+    prompt.curve()
+
+
+def test_figures_that_are_no_numbers_are_null_in_the_files_and_read_back(ladders, tmp_path, monkeypatch):
+    end = Trainer.end_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "end_epoch", lambda t, logs, *rest: end(t, logs | {"val_lcc": math.nan}, *rest))
+        tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
+    assert "NaN" not in (tmp_path / "phases.json").read_text()
+    prompt = tiny_prompt(ladders, tmp_path)
+    assert prompt.session.resume()
+    assert math.isnan(prompt.session.state.log[0]["val_lcc"])
+    prompt.phases()
+    prompt.curve()
 
 
 # --- several devices, 16 bits ----------------------------------------------------------------------------------------
@@ -686,20 +909,22 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from iqa.training.devices import open_strategy
-from tiny_training import make_ladders, network, tiny_session
+from tiny_training import make_ladders, network, tiny_prompt
 losses = []
 for name in (None, "mirrored"):
     strategy = open_strategy(name)
     with strategy.scope():
         model = network(dropout=0, noise=0)  # chance would differ
-    session = tiny_session(make_ladders({str(tmp_path)!r}), {str(tmp_path)!r} + "/" + str(name), model)
-    session.pretrain(learning_rate=1e-2)
-    session.fit(1e-2, epochs=3)
-    session.undo()
-    session.fit(1e-3, epochs=1)
-    session.model.compile("sgd", "mse")
-    session.model.fit(session.train_data, validation_data=session.test_data)
-    losses.append([(row["loss"], row["val_loss"], row.get("val_lcc", 0)) for row in session.log])
+    prompt = tiny_prompt(make_ladders({str(tmp_path)!r}), {str(tmp_path)!r} + "/" + str(name), model)
+    prompt.pretrain(learning_rate=1e-2)
+    prompt.fit(1e-2, epochs=3)
+    prompt.undo()
+    prompt.fit(1e-3, epochs=1)
+    trainer = prompt.session.trainer
+    trainer.model.compile("sgd", "mse")
+    trainer.model.fit(trainer.train_data, validation_data=trainer.test_data)
+    rows = prompt.session.state.log
+    losses.append([(row["loss"], row["val_loss"], row.get("val_lcc", 0), row.get("mse", 0)) for row in rows])
     print(strategy.num_replicas_in_sync, losses[-1])
 assert strategy.num_replicas_in_sync == 2
 assert abs(tf.constant(losses[0]) - tf.constant(losses[1])).numpy().max() < 1e-4
@@ -713,9 +938,8 @@ def test_the_scale_of_the_loss_in_float16_is_resumed(ladders, tmp_path):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         trained = tiny_session(ladders, tmp_path)
-        trained.fit(1e-3, epochs=2)
-        resumed = tiny_session(ladders, tmp_path)
-        resumed.resume()
+        trained.train_phase(Phase(1e-3, 2))
+        resumed = resumed_session(ladders, tmp_path)
     finally:
         keras.mixed_precision.set_global_policy(before)
     ours, theirs = ([v.numpy() for v in session.model.optimizer.variables] for session in (trained, resumed))
@@ -728,12 +952,10 @@ def test_sixteen_bits_train_and_leave_weights_of_thirty_two(ladders, tmp_path):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         trained = tiny_session(ladders, tmp_path)
-        trained.fit(1e-2, epochs=1)
+        trained.train_phase(Phase(1e-2, 1))
         trained.save("half")
         assert trained.model.get_layer("backbone").compute_dtype == "bfloat16"
     finally:
         keras.mixed_precision.set_global_policy(before)
-    full = network()
-    full.load_weights(tmp_path / "half.weights.h5")
-    assert_equal_weights(full.get_weights(), trained.model.get_weights())
-    assert np.isfinite(trained.log[0]["loss"])
+    assert_equal_weights(saved_weights(tmp_path / "half.weights.h5"), trained.model.get_weights())
+    assert np.isfinite(trained.state.log[0]["loss"])

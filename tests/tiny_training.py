@@ -9,15 +9,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Sight
 from iqa.commands.terminal import run
 from iqa.images.geometry import centre_patch
+from iqa.images.reading import read_image
 from iqa.labels.tid2013 import LabelledImage
 
 SIZE = 8
 
+# Its backbone counts as trained, so that batch normalisation is left alone.
+CARD = Card(
+    Backbone("mobilenet_v2", "imagenet", "keras", 1e-3, backbone_weights="imagenet"),
+    Head("regression", 0.2),
+    Sight("patch"),
+    TID2013_SCALE,
+)
 
-def centre(pixels):
-    return centre_patch(pixels, SIZE)
+
+def see(path):
+    return centre_patch(read_image(path), SIZE)[None]
 
 
 def make_ladders(folder, scenes=6):
@@ -49,31 +59,37 @@ def network(dropout=0.2, noise=0.01):
     return keras.Model(pixels, keras.layers.Dense(1, dtype="float32", name="score")(x))
 
 
-def tiny_session(ladders, run, model=None, **settings):
+def tiny_prompt(ladders, run, model=None, card=CARD, keep_epochs=False, settings=None, options=None):
     from iqa.training.batches import Evaluation, Ladders
-    from iqa.training.losses import LCC, LadderLoss
-    from iqa.training.session import Session
+    from iqa.training.losses import LadderLoss
+    from iqa.training.metrics import score_metrics
+    from iqa.training.prompt import Prompt
+    from iqa.training.run_folder import RunFolder
+    from iqa.training.session import Beginning, Session
+    from iqa.training.trainer import Objective, Trainer
 
-    return Session(
+    trainer = Trainer(
         model or network(),
         Ladders(ladders, 10, SIZE, seed=2),
-        Evaluation([image for ladder in ladders[:2] for image in ladder], 10, centre),
-        LadderLoss(),
-        ["mse", LCC()],
-        **{"run": run, "card": {"head": {"kind": "regression"}}, "cut": centre, "seed": 2, **settings},
+        Evaluation([image for ladder in ladders[:2] for image in ladder], 10, see),
+        Objective(LadderLoss(), score_metrics()),
+        card,
+        RunFolder(run, keep_epochs),
     )
+    return Prompt(Session(trainer, Beginning(settings or {}, options or {}, seed=2)), see)
 
 
 def main():
-    from iqa.training.session import open_prompt, parse_schedule
+    from iqa.training.prompt import open_prompt
+    from iqa.training.schedule import parse_schedule
 
     folder, run_folder, schedule, resume = (*sys.argv[1:], "", "")[:4]
-    session = tiny_session(make_ladders(folder, scenes=40), run_folder)
-    session.begin(parse_schedule(schedule) if schedule else [], bool(resume))
-    open_prompt(session, "a tiny network")
-    return session
+    prompt = tiny_prompt(make_ladders(folder, scenes=40), run_folder)
+    prompt.session.begin(parse_schedule(schedule) if schedule else [], bool(resume))
+    open_prompt(prompt, "a tiny network")
+    return prompt
 
 
 if __name__ == "__main__":
-    session = run(main)
-    globals().update(session.commands() if session else {})
+    prompt = run(main)
+    globals().update(prompt.commands() if prompt else {})

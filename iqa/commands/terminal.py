@@ -88,26 +88,6 @@ def quiet_start() -> Iterator[None]:
             os.close(kept)
 
 
-def train_parser(description: str | None, run: str | os.PathLike[str], batch_size: int) -> Parser:
-    """The parser with the options that all train scripts share; `run` and `batch_size` are their defaults."""
-    parser = parser_of(description)
-    parser.add_argument("--images", required=True, type=Path, help="folder of the images")
-    parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
-    parser.add_argument("--weights", type=Path, help="weights of this model to start from")
-    parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images a step (default: {batch_size})")
-    parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
-    parser.add_argument(
-        "--schedule",
-        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original"; without it a session is opened',
-    )
-    parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's checkpoint, to average them")
-    parser.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
-    parser.add_argument("--strategy", choices=["mirrored"], help="mirrored: on all GPUs of the machine")
-    parser.add_argument("--resume", action="store_true", help="go on from the last epoch in --run")
-    parser.add_argument("--seed", type=natural, default=0)
-    return parser
-
-
 def natural(text: str) -> int:
     """An integer of 0 or more, for `argparse`."""
     number = int(text)

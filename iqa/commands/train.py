@@ -1,11 +1,25 @@
-"""What the experiments on AVA share: the options, data and session of training."""
+"""What the experiments on AVA share: the options, data and session of training, and the printed table of results."""
 
-import sys
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from iqa.cards import AVA_SCALE, Card, Head, keras2_card, sha256, weights_file
-from iqa.commands.terminal import quiet_start, train_parser
-from iqa.labels.ratings import check_apart, locate_ratings, oversample, read_ratings
+import numpy as np
+from numpy.typing import NDArray
+
+from iqa.cards import AVA_SCALE, Backbone, Card, Head, Sight, card_for, keras2_card, sha256, weights_file
+from iqa.commands.run_options import above_zero, fraction, options_of, parse_options, train_parser
+from iqa.commands.terminal import quiet_start
+from iqa.errors import LabelError
+from iqa.images.geometry import Geometry
+from iqa.labels.ratings import RatedImage, check_apart, locate_ratings, oversample, read_ratings
+from iqa.training.schedule import parse_schedule
+from iqa.training.usable import fingerprint, usable_images
+
+if TYPE_CHECKING:
+    from iqa.training.prompt import Prompt
 
 # 0.75 as in NIMA. The noise is the original's 0.3 %, a share of the range of the pixels.
 DROPOUT, NOISE = 0.75, 0.003
@@ -14,116 +28,164 @@ DROPOUT, NOISE = 0.75, 0.003
 ORIGINAL_SCHEDULE = "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
 
 
-def train(description, run, loss, cut, cut_to_score, geometry, smallest=1):
-    """Train one of the AVA models as its command line says, and return the `Session`.
+@dataclass(frozen=True)
+class Experiment:
+    """What makes one experiment on AVA different from the others.
 
-    Args:
+    Attributes:
         description: the script's docstring.
         run: the default run folder.
         loss: name of a loss of `iqa.training.losses`.
-        cut: function (pixels, rng) -> uint8 (224, 224, 3), for training.
-        cut_to_score: the same without chance, for evaluation; what `geometry` describes.
-        geometry: that part of the card.
-        smallest: pixels that the shorter side of an image must have.
+        geometry: what the network sees of a picture, unless the weights that it starts from say otherwise.
+        cut: function (pixels, rng, geometry) -> uint8 (size, size, 3), for training.
     """
-    parser = train_parser(description, run, batch_size=16)
+
+    description: str
+    run: str
+    loss: str
+    geometry: Sight
+    cut: Callable[[NDArray[np.uint8], np.random.Generator, Sight], NDArray[np.uint8]]
+
+
+def train(experiment: Experiment) -> "Prompt":
+    """Train one of the AVA models as its command line says.
+
+    Raises:
+        IqaError: what is wrong with the options, the labels, the images or the run.
+    """
+    arguments = parse_options(_parser(experiment))
+    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
+    training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
+    check_apart(training, testing)
+    sight = sight_to_train(arguments.weights, experiment.geometry)
+    smallest = Geometry(sight, "centre" if sight.kind == "patch" else None).smallest
+    training, unusable = _located(training, arguments.images, arguments.run / "train_images.json", smallest)
+    test_folder = arguments.test_images or arguments.images
+    testing, untestable = _located(testing, test_folder, arguments.run / "test_images.json", smallest)
+    if not training or not testing:
+        raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
+    print(f"{len(training)} images to train on, {len(testing)} to test on")
+    prompt = _prompt(experiment, arguments, training, testing, sight)
+    session = prompt.session
+    session.begin(phases, arguments.resume)
+    with quiet_start():
+        from iqa.training.prompt import open_prompt
+    trainer = session.trainer
+    open_prompt(
+        prompt,
+        f"MobileNetV2, histogram of the votes 1-10; {Geometry.of(trainer.card)}",
+        f"training on {len(training)} images in {len(trainer.train_data)} steps ({unusable} unusable), "
+        f"testing on {len(testing)} ({untestable} unusable)",
+    )
+    return prompt
+
+
+def _prompt(
+    experiment: Experiment,
+    arguments: argparse.Namespace,
+    training: Sequence[RatedImage],
+    testing: Sequence[RatedImage],
+    sight: Sight,
+) -> "Prompt":
+    """The network, its data and its run folder, ready to begin."""
+    with quiet_start():  # and only now: --help should not wait for TensorFlow
+        from iqa.models.networks import network_to_train
+        from iqa.training import losses
+        from iqa.training.batches import Evaluation, Photographs
+        from iqa.training.devices import prepare
+        from iqa.training.metrics import histogram_metrics
+        from iqa.training.prompt import Prompt
+        from iqa.training.run_folder import RunFolder
+        from iqa.training.session import Beginning, Session
+        from iqa.training.trainer import Objective, Trainer
+
+        strategy = prepare(arguments.seed, arguments.strategy, arguments.mixed_precision)
+    cardless = keras2_card("histogram", experiment.geometry.kind, AVA_SCALE)
+    source, dropout = arguments.backbone or "imagenet", arguments.dropout
+    with quiet_start(), strategy.scope():
+        model, facts = network_to_train("histogram", source, NOISE, dropout, arguments.weights, cardless, sight.size)
+    settings = _settings(arguments, training, testing, facts, sight) | {"loss": experiment.loss}
+    card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_trained_on(arguments, settings))
+    see = Geometry.of(card).patches
+    loss = getattr(losses, experiment.loss)
+    trainer = Trainer(
+        model,
+        Photographs(
+            oversample(training) if arguments.oversample else training,
+            arguments.batch_size,
+            lambda pixels, rng: experiment.cut(pixels, rng, sight),
+            arguments.seed,
+            mirrored=arguments.steady is not None,
+        ),
+        Evaluation(testing, arguments.batch_size, see),
+        Objective(losses.Steady(loss, arguments.steady) if arguments.steady else loss, histogram_metrics()),
+        card,
+        RunFolder(arguments.run, arguments.keep_epochs),
+    )
+    return Prompt(Session(trainer, Beginning(settings, options_of(arguments), arguments.seed)), see)
+
+
+def _parser(experiment: Experiment) -> argparse.ArgumentParser:
+    parser = train_parser(experiment.description, experiment.run, batch_size=16)
     parser.add_argument(
         "--train-labels", type=Path, default=Path("data/ava_labels_train.json"), help=".json, AVA.txt, .csv"
     )
     parser.add_argument("--test-labels", type=Path, default=Path("data/ava_labels_test.json"), help="the same")
     parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
     parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
+    parser.add_argument("--dropout", type=fraction, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
     parser.add_argument(
         "--steady",
-        type=float,
+        type=above_zero,
         metavar="WEIGHT",
         help="see pictures beside their mirror images, punish the difference",
     )
-    arguments = parser.parse_args()
-    with quiet_start():  # and only now: whoever asks for --help should not wait for TensorFlow
-        from iqa.models.networks import network_to_train
-        from iqa.training import losses
-        from iqa.training.batches import Evaluation, Photographs
-        from iqa.training.devices import prepare
-        from iqa.training.session import Session, open_prompt, parse_schedule
-
-        strategy = prepare(arguments)
-    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
-    training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
-    check_apart(training, testing)
-    (training, unusable), (testing, untestable) = (
-        _usable(images, folder, arguments.run / f"{split}_images.json", smallest)
-        for images, folder, split in (
-            (training, arguments.images, "train"),
-            (testing, arguments.test_images or arguments.images, "test"),
-        )
-    )
-    if not training or not testing:
-        parser.error(f"{arguments.images} holds no usable image of the training or of the test labels")
-    with quiet_start(), strategy.scope():
-        cardless = keras2_card("histogram", geometry.kind, AVA_SCALE)
-        model, facts = network_to_train(
-            "histogram", arguments.backbone, NOISE, arguments.dropout, arguments.weights, cardless, geometry.size
-        )
-    print(f"{len(training)} images to train on, {len(testing)} to test on")
-    data = Photographs(
-        oversample(training) if arguments.oversample else training,
-        arguments.batch_size,
-        cut,
-        arguments.seed,
-        mirrored=bool(arguments.steady),
-    )
-    loss = getattr(losses, loss)
-    session = Session(
-        model,
-        data,
-        Evaluation(testing, arguments.batch_size, cut_to_score),
-        loss=losses.Steady(loss, arguments.steady) if arguments.steady else loss,
-        metrics=[
-            losses.emd,
-            losses.accuracy,
-            losses.binary_accuracy,
-            losses.first_moment,
-            losses.second_moment,
-            losses.LCC(),
-        ],
-        run=arguments.run,
-        cut=cut_to_score,
-        keep_epochs=arguments.keep_epochs,
-        seed=arguments.seed,
-        card=Card(
-            facts,
-            Head("histogram", arguments.dropout),
-            geometry,
-            AVA_SCALE,
-            trained_on={
-                "images": len(training),
-                "labels": arguments.train_labels.name,
-                "oversampled": arguments.oversample,
-                "steady": arguments.steady,
-                "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
-                "seed": arguments.seed,
-            },
-        ),
-    )
-    session.begin(phases, arguments.resume)
-    open_prompt(
-        session,
-        f"MobileNetV2 ({facts.backbone_weights}), histogram of the votes 1-10",
-        f"training on {len(data.images)} images in {len(data)} steps ({unusable} unusable), "
-        f"testing on {len(testing)} ({untestable} unusable)",
-    )
-    return session
+    return parser
 
 
-def _usable(images, folder, memory, smallest):
-    """The images that can be used, and how many cannot: those are named on stderr."""
-    from iqa.training.batches import usable
+def sight_to_train(weights: str | None, geometry: Sight) -> Sight:
+    """What the network sees: as its weights are used to, if they are of a model of this kind."""
+    if weights is None:
+        return geometry
+    known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).geometry
+    return replace(known, training=geometry.training) if known.kind == geometry.kind else geometry
 
-    good, refused = usable(locate_ratings(images, folder), smallest, memory)
-    for name, reason in refused:
-        print(f"{name}: {reason}", file=sys.stderr)
-    if refused:
-        print(f"{len(refused)} of {len(images)} images cannot be used", file=sys.stderr)
-    return good, len(refused)
+
+def _located(images: Sequence[RatedImage], folder: Path, memory: Path, smallest: int) -> tuple[list[RatedImage], int]:
+    if not folder.is_dir():
+        raise LabelError(f"{folder}: there is no such folder")
+    return usable_images(locate_ratings(images, folder), smallest, memory)
+
+
+def _settings(
+    arguments: argparse.Namespace,
+    training: Sequence[RatedImage],
+    testing: Sequence[RatedImage],
+    facts: Backbone,
+    sight: Sight,
+) -> dict[str, Any]:
+    """What must be the same when the run is resumed."""
+    return {
+        "training set": fingerprint(training),
+        "test set": fingerprint(testing),
+        "batch size": arguments.batch_size,
+        "seed": arguments.seed,
+        "dropout": arguments.dropout,
+        "oversample": arguments.oversample,
+        "steady": arguments.steady,
+        "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
+        "mixed precision": arguments.mixed_precision,
+        "interpolation": sight.interpolation,
+    }
+
+
+def _trained_on(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the training."""
+    return {
+        "images": int(settings["training set"].split()[0]),
+        "labels": arguments.train_labels.name,
+        "oversampled": arguments.oversample,
+        "steady": arguments.steady,
+        "began with": settings["began with"],
+        "seed": arguments.seed,
+    }

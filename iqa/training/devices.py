@@ -1,20 +1,24 @@
-"""Training on several GPUs (`--strategy mirrored`), in 16 bits, from a seed: what must be said before a model is built."""
+"""Training on several GPUs (`--strategy mirrored`), in 16 bits, from a seed: to be set before a model is built."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
+from iqa.errors import UsageError
 
-def prepare(arguments):
-    """Seed, precision and strategy as the arguments of `iqa.commands.terminal.train_parser` say; returns the strategy."""
-    keras.utils.set_random_seed(arguments.seed)
-    strategy = open_strategy(arguments.strategy)
-    if arguments.mixed_precision:
+
+def prepare(seed: int, strategy: str | None = None, mixed_precision: bool = False) -> Any:
+    """Set seed and precision, and open the strategy that models are built in; see `open_strategy`."""
+    keras.utils.set_random_seed(seed)
+    opened = open_strategy(strategy)
+    if mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_float16" if _on_gpu() else "mixed_bfloat16")
-    return strategy
+    return opened
 
 
-def _on_gpu():
+def _on_gpu() -> bool:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -22,19 +26,19 @@ def _on_gpu():
     return any("cpu" not in device for device in keras.distribution.list_devices())
 
 
-def open_strategy(name):
+def open_strategy(name: str | None) -> Any:
     """The `tf.distribute` strategy of `--strategy`: "mirrored" on all GPUs of the machine (else on all logical CPUs).
 
     Returns:
         An object whose `scope()` models are built in; for None one that does nothing.
 
     Raises:
-        ValueError: for another backend than TensorFlow.
+        UsageError: for another backend than TensorFlow.
     """
     if name is None:
         return _NoStrategy()
     if keras.backend.backend() != "tensorflow":
-        raise ValueError("--strategy mirrored needs KERAS_BACKEND=tensorflow")
+        raise UsageError("--strategy mirrored needs KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -44,16 +48,16 @@ def open_strategy(name):
 class _NoStrategy:
     num_replicas_in_sync = 1
 
-    def scope(self):
+    def scope(self) -> Any:
         return contextlib.nullcontext()
 
 
-def strategy_of(model):
+def strategy_of(model: keras.Model) -> Any:
     """The strategy that a model was built in; see `open_strategy`."""
     return getattr(model, "distribute_strategy", None) or _NoStrategy()
 
 
-def over_replicas(loss, model):
+def over_replicas(loss: Callable[[Any, Any], Any], model: keras.Model) -> Callable[[Any, Any], Any]:
     """The loss of the whole batch on every replica, each of which sees a part of it.
 
     Correlation, moments and ranking are not means over images: those of the parts do not make that of the whole. Keras
@@ -65,7 +69,7 @@ def over_replicas(loss, model):
         return loss
     import tensorflow as tf
 
-    def whole(y_true, y_pred):
+    def whole(y_true: Any, y_pred: Any) -> Any:
         context = tf.distribute.get_replica_context()
         if context is None:  # Keras tries the loss out on symbols, outside the replicas
             return loss(y_true, y_pred) / replicas

@@ -1,9 +1,11 @@
-"""Keras losses and training metrics, written with `keras.ops` alone, so that every backend of Keras can use them.
+"""Keras losses, written with `keras.ops` alone, so that every backend of Keras can use them.
 
 All take `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add to 1,
-whose means count where a score is needed. A score that is NaN is not known, and `LadderLoss`, `known_mse` and `LCC` leave
-it out.
+whose means count where a score is needed. A score that is NaN is not known: `LadderLoss` and `known_mse` leave it out.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,7 +14,7 @@ from keras import ops
 EPSILON = 1e-6
 
 
-def pearson_correlation(y_true, y_pred):
+def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
     """Pearson's correlation r of the scores in a batch, a scalar in -1..1; 0 where either side does not vary."""
     shares, true = _known(scores_of(y_true))
     predicted = scores_of(y_pred)
@@ -30,20 +32,20 @@ def _known(scores):
 
 
 @keras.saving.register_keras_serializable("iqa")
-def pearson_loss(y_true, y_pred):
+def pearson_loss(y_true: Any, y_pred: Any) -> Any:
     """1 - r^2, r the Pearson correlation of the scores in the batch."""
     return 1 - pearson_correlation(ops.cast(y_true, y_pred.dtype), y_pred) ** 2
 
 
 @keras.saving.register_keras_serializable("iqa")
-def mse_and_pearson(y_true, y_pred):
+def mse_and_pearson(y_true: Any, y_pred: Any) -> Any:
     """Mean squared error + (1 - r^2): right in value and in order."""
     y_true = ops.cast(ops.reshape(y_true, ops.shape(y_pred)), y_pred.dtype)
     return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable("iqa")
-def known_mse(y_true, y_pred):
+def known_mse(y_true: Any, y_pred: Any) -> Any:
     """Mean squared error of the scores that are known; 0 if none is."""
     shares, true = _known(scores_of(ops.cast(y_true, y_pred.dtype)))
     return ops.sum(shares * (true - scores_of(y_pred)) ** 2)
@@ -68,11 +70,19 @@ class LadderLoss(keras.losses.Loss):
         patches: of each picture.
     """
 
-    def __init__(self, steps=5, weight=2.0, temperature=0.15, patches=1, name="ladder_loss", **kwargs):
+    def __init__(
+        self,
+        steps: int = 5,
+        weight: float = 2.0,
+        temperature: float = 0.15,
+        patches: int = 1,
+        name: str = "ladder_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, reduction="mean", **kwargs)
         self.steps, self.weight, self.temperature, self.patches = steps, weight, temperature, patches
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = (picture_means(ops.cast(y, y_pred.dtype), self.patches) for y in (y_true, y_pred))
         whole = ops.shape(y_pred)[0] // self.steps * self.steps  # what is left over at the end has no pairs
         true, predicted = (ops.reshape(y[:whole], (-1, self.steps)) for y in (y_true, y_pred))
@@ -84,41 +94,11 @@ class LadderLoss(keras.losses.Loss):
         ranking = ops.sum(penalty) / ops.maximum(ops.sum(pairs), 1)
         return mse_and_pearson(y_true, y_pred) + self.weight * ranking
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches")}
 
 
-@keras.saving.register_keras_serializable("iqa")
-class LCC(keras.metrics.Metric):
-    """Pearson's linear correlation coefficient over the whole epoch, which is not the mean of that of its batches.
-
-    With `patches` above 1 it is that of pictures, each scored by the mean over so many consecutive patches.
-    """
-
-    def __init__(self, name="lcc", patches=1, **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.patches = patches
-        # Sums of 1, t, p, t^2, p^2, tp, of scores less 5: r does not change, and the float32 sums over an epoch of
-        # 250,000 images stay small enough to lose nothing that shows in three digits.
-        self.sums = self.add_weight(shape=(6,), initializer="zeros", name="sums")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] - 5 for y in (y_true, y_pred))
-        known = 1 - ops.cast(ops.isnan(t), t.dtype)
-        t, p = ops.where(ops.isnan(t), ops.zeros_like(t), t), known * p
-        terms = (known, t, p, t * t, p * p, t * p)
-        self.sums.assign(self.sums + ops.stack([ops.sum(term) for term in terms]))
-
-    def get_config(self):
-        return {"name": self.name, "patches": self.patches}
-
-    def result(self):
-        _, t, p, tt, pp, tp = ops.unstack(self.sums / ops.maximum(self.sums[0], 1))
-        variances = ops.maximum(tt - t * t, 0) * ops.maximum(pp - p * p, 0)
-        return (tp - t * p) / ops.sqrt(variances + EPSILON**2)
-
-
-def picture_means(scores, patches):
+def picture_means(scores: Any, patches: int) -> Any:
     """Scores (N * patches,) or (N * patches, 1) -> the mean over each picture's consecutive patches, (N, 1)."""
     return ops.mean(ops.reshape(scores, (-1, patches)), axis=1, keepdims=True)
 
@@ -126,25 +106,25 @@ def picture_means(scores, patches):
 # --- histograms: (N, 10) of shares that add to 1, bin i worth the score i -------------------------------------------
 
 
-def histogram_mean(histogram):
+def histogram_mean(histogram: Any) -> Any:
     """The mean scores of histograms (N, bins), bins worth 1 ... bins: (N,)."""
     values = ops.arange(1, ops.shape(histogram)[-1] + 1, dtype=histogram.dtype)
     return ops.sum(histogram * values, axis=-1)
 
 
-def central_moment(histogram, order):
+def central_moment(histogram: Any, order: int) -> Any:
     """The central moments of histograms (N, bins), E[(x - E x)^order]: (N,); order 2 is the variance."""
     values = ops.arange(1, ops.shape(histogram)[-1] + 1, dtype=histogram.dtype)
     deviation = values - ops.expand_dims(histogram_mean(histogram), -1)
     return ops.sum(histogram * deviation**order, axis=-1)
 
 
-def scores_of(y):
+def scores_of(y: Any) -> Any:
     """The scores behind labels or predictions: the means of histograms (N, bins), or scores (N, 1) as they are: (N,)."""
     return histogram_mean(y) if len(y.shape) > 1 and y.shape[-1] > 1 else ops.reshape(y, (-1,))
 
 
-def _cumulative_difference(y_true, y_pred):
+def _cumulative_difference(y_true: Any, y_pred: Any) -> Any:
     return ops.cumsum(ops.cast(y_true, y_pred.dtype), axis=-1) - ops.cumsum(y_pred, axis=-1)
 
 
@@ -154,16 +134,22 @@ def _root(square):
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd(y_true, y_pred):
-    """Squared-root earth mover's distance, r = 2: mean over images of sqrt(mean over bins of (CDF difference)^2).
+def image_emd(y_true: Any, y_pred: Any) -> Any:
+    """Earth mover's distance of each image, r = 2: sqrt(mean over bins of (CDF difference)^2), (N,).
 
     Talebi, Milanfar, "NIMA: Neural Image Assessment", IEEE TIP 27(8), 2018, eq. 1.
     """
-    return ops.mean(_root(ops.mean(_cumulative_difference(y_true, y_pred) ** 2, axis=-1)))
+    return _root(ops.mean(_cumulative_difference(y_true, y_pred) ** 2, axis=-1))
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd_l1(y_true, y_pred):
+def emd(y_true: Any, y_pred: Any) -> Any:
+    """The mean of `image_emd` over the images of the batch."""
+    return ops.mean(image_emd(y_true, y_pred))
+
+
+@keras.saving.register_keras_serializable("iqa")
+def emd_l1(y_true: Any, y_pred: Any) -> Any:
     """Earth mover's distance, r = 1: mean over images and bins of |CDF difference| (NIMA, eq. 1)."""
     return ops.mean(ops.abs(_cumulative_difference(y_true, y_pred)))
 
@@ -174,25 +160,25 @@ def _moment_difference(y_true, y_pred, moment):
 
 
 @keras.saving.register_keras_serializable("iqa")
-def first_moment(y_true, y_pred):
+def first_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the mean scores in the batch."""
     return _moment_difference(y_true, y_pred, histogram_mean)
 
 
 @keras.saving.register_keras_serializable("iqa")
-def second_moment(y_true, y_pred):
+def second_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the variances (second central moments) in the batch."""
     return _moment_difference(y_true, y_pred, lambda y: central_moment(y, 2))
 
 
 @keras.saving.register_keras_serializable("iqa")
-def third_moment(y_true, y_pred):
+def third_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the third central moments in the batch."""
     return _moment_difference(y_true, y_pred, lambda y: central_moment(y, 3))
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd_and_moments(y_true, y_pred):
+def emd_and_moments(y_true: Any, y_pred: Any) -> Any:
     """50 EMD + 2 first_moment + second_moment: the loss of the vanilla model.
 
     EMD alone fits the shape of the histograms long before their means; the moments speed the means up.
@@ -201,19 +187,19 @@ def emd_and_moments(y_true, y_pred):
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd_l1_and_moments(y_true, y_pred):
+def emd_l1_and_moments(y_true: Any, y_pred: Any) -> Any:
     """`emd_and_moments` with `emd_l1`."""
     return 50 * emd_l1(y_true, y_pred) + 2 * first_moment(y_true, y_pred) + second_moment(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd_moments_and_pearson(y_true, y_pred):
+def emd_moments_and_pearson(y_true: Any, y_pred: Any) -> Any:
     """`emd_and_moments` + 5 (1 - r^2), r the Pearson correlation of the means in the batch: the patches model's loss."""
     return emd_and_moments(y_true, y_pred) + 5 * pearson_loss(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd_l1_moments_and_pearson(y_true, y_pred):
+def emd_l1_moments_and_pearson(y_true: Any, y_pred: Any) -> Any:
     """`emd_moments_and_pearson` with `emd_l1`."""
     return emd_l1_and_moments(y_true, y_pred) + 5 * pearson_loss(y_true, y_pred)
 
@@ -230,24 +216,26 @@ class Steady(keras.losses.Loss):
         weight: of the penalty.
     """
 
-    def __init__(self, loss=emd_and_moments, weight=10.0, name="steady", **kwargs):
+    def __init__(
+        self, loss: Callable[[Any, Any], Any] = emd_and_moments, weight: float = 10.0, name: str = "steady", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, reduction="sum", **kwargs)
         self.loss, self.weight = loss, weight
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         first, second = ops.unstack(ops.reshape(histogram_mean(y_pred), (-1, 2)), axis=1)
         return self.loss(y_true, y_pred) + self.weight * _root(ops.mean((first - second) ** 2))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "loss": keras.saving.serialize_keras_object(self.loss), "weight": self.weight}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Steady":
         return cls(**config | {"loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
 @keras.saving.register_keras_serializable("iqa")
-def chi_square(y_true, y_pred):
+def chi_square(y_true: Any, y_pred: Any) -> Any:
     """Distance-weighted chi-square: mean over images of sum_i w_i (t_i - p_i)^2 / t_i, w_i = 0.01 + (i - mean of t)^2.
 
     Errors far from where people's scores lie weigh more. A bin that nobody chose is divided by 1 instead of 0. The
@@ -261,22 +249,7 @@ def chi_square(y_true, y_pred):
 
 
 @keras.saving.register_keras_serializable("iqa")
-def chi_square_and_moments(y_true, y_pred):
+def chi_square_and_moments(y_true: Any, y_pred: Any) -> Any:
     """4 chi_square + sqrt(first_moment) + sqrt(second_moment)."""
     moments = _root(first_moment(y_true, y_pred)) + _root(second_moment(y_true, y_pred))
     return 4 * chi_square(y_true, y_pred) + moments
-
-
-@keras.saving.register_keras_serializable("iqa")
-def accuracy(y_true, y_pred):
-    """Mean of 1 - |predicted - true| / true over the mean scores in the batch."""
-    true, predicted = scores_of(ops.cast(y_true, y_pred.dtype)), scores_of(y_pred)
-    return ops.mean(1 - ops.abs(predicted - true) / true)
-
-
-@keras.saving.register_keras_serializable("iqa")
-def binary_accuracy(y_true, y_pred):
-    """Share of images whose predicted and true mean scores lie on the same side of 5 (or of 10)."""
-    true, predicted = scores_of(ops.cast(y_true, y_pred.dtype)), scores_of(y_pred)
-    same = ops.equal(ops.floor(true / 5 + 1e-6), ops.floor(predicted / 5 + 1e-6))
-    return ops.mean(ops.cast(same, y_pred.dtype))

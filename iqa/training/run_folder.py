@@ -1,9 +1,9 @@
-"""The folder of a training run: what a person reads about it, and what a killed run goes on from.
+"""The folder of a training run: what a person reads about it, and what `--resume` needs.
 
 | file | what it holds |
 |---|---|
 | `log.csv` | a row an epoch |
-| `phases.json` | what was done, phase by phase, and the state from which `--resume` goes on |
+| `phases.json` | what was done, phase by phase, and the state from which `--resume` goes on: a `RunState` |
 | `phase-02-epoch-005-lcc-0.8123.weights.h5` | a checkpoint, weights and optimizer: of the last epoch and of the best |
 | `phase-02-begin.weights.h5` | the weights before the last phase, for `undo` |
 | `best.weights.h5`, `best.json` | the best epoch's weights alone with their card, ready for the infer scripts |
@@ -16,13 +16,16 @@ import io
 import json
 import re
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from iqa.files import remove_leftovers, temporary_beside, written_whole
+from iqa.environment import now, versions
+from iqa.errors import RunError
+from iqa.files import remove_leftovers, temporary_beside, write_json, written_whole
+from iqa.training.run_state import RunState
 
-# Checkpoints; whatever else lies in the folder is the user's.
+# Checkpoints; all other files in the folder are the user's.
 _CHECKPOINT = re.compile(r"phase-\d{2,}-(begin|undone|epoch-\d{3,}.*)\.weights\.h5")
 _OWN = ("phases", "run", "best", "log", "events")
 
@@ -32,71 +35,70 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-qua
 class RunFolder:
     """Reads and writes the files of one run; see the table above.
 
-    A checkpoint has its place in the run in its name, and `phases.json` names the checkpoint that belongs to it: the rename
-    of `phases.json` is the one moment at which an epoch becomes part of the run. Whatever is killed before it is as if it
-    had not happened, and what is killed after it is made up for by the next `commit` or `read`.
+    A checkpoint has its place in the run in its name, and `phases.json` names the checkpoint that belongs to it: an epoch
+    becomes part of the run at the moment when `phases.json` is renamed. If the process is killed before that, the epoch
+    did not happen; if it is killed after it, the next `commit` or `read` does what is left to do.
 
     Args:
         path: made if it is not there.
-        keep_all: keep the checkpoints of all epochs, not of the best and the last alone.
+        keep_all: keep the checkpoints of all epochs, not only of the best and the last.
     """
 
-    def __init__(self, path, keep_all=False):
+    def __init__(self, path: Path | str, keep_all: bool = False) -> None:
         self.path, self.keep_all = Path(path), keep_all
         self.path.mkdir(parents=True, exist_ok=True)
 
     @property
-    def holds_a_run(self):
+    def holds_a_run(self) -> bool:
+        """Whether an epoch was ever committed here."""
         return (self.path / "phases.json").exists()
 
-    def is_own(self, path):
+    def is_own(self, path: Path) -> bool:
         """Whether weights saved at `path` would be mistaken for the run's own files, or lie over them."""
         name = path.name.removesuffix(".weights.h5")
         return path.parent == self.path and (name in _OWN or bool(_CHECKPOINT.fullmatch(path.name)))
 
-    def read(self):
-        """The state of the last `commit`; what a kill left behind is tidied up.
+    def read(self) -> RunState:
+        """The state of the last `commit`; tidies up what a kill left behind.
 
         Raises:
-            ValueError: if `phases.json` is not one.
+            RunError: if `phases.json` is not the state of a run.
         """
-        file = self.path / "phases.json"
-        try:
-            state = json.loads(file.read_text())
-            state["phases"], state["log"], state["checkpoint"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file}: not the state of a run ({type(error).__name__}: {error})") from None
-        self.keep_all = self.keep_all or state.get("keep_all", False)
+        state = read_state(self.path)
+        self.keep_all = self.keep_all or state.keep_all
         remove_leftovers(self.path)
-        self._write_log(state["log"])
+        self._write_log(state.log)
         self._prune(state)
         return state
 
-    def note_start(self, seed):
-        """Add the command line, the versions of what matters and the seed to `run.json`."""
-        file = self.path / "run.json"
-        starts = json.loads(file.read_text()) if file.exists() else []
-        starts.append({"command": sys.argv, "seed": seed, "utc": now(), "python": sys.version.split()[0], **_versions()})
-        self._write_json(file, starts)
+    def note_start(self, seed: int | None) -> None:
+        """Add the command line, the versions of what matters and the seed to `run.json`.
 
-    def write_weights(self, name, save):
+        Raises:
+            RunError: if there is a `run.json` that holds something else.
+        """
+        file = self.path / "run.json"
+        starts = _read_json(file) if file.exists() else []
+        if not isinstance(starts, list):
+            raise RunError(f"{file}: not a list of starts; move it away to go on")
+        start = {"command": sys.argv, "seed": seed, "utc": now(), "python": sys.version.split()[0]}
+        write_json(file, [*starts, start | versions(PACKAGES)], durable=True)
+
+    def write_weights(self, name: str, save: Callable[[Path], Any]) -> str:
         """Write `NAME.weights.h5`, whole or not at all; `save` is given the path to write to. Returns the file's name."""
         file = self.path / f"{name}.weights.h5"
         with temporary_beside(file, durable=True) as temporary:
             save(temporary)
         return file.name
 
-    def commit(self, state):
-        """Make `state` (phases, log, checkpoint, best, begin ...) the state of the run, and prune what it does not name."""
-        self._write_json(self.path / "phases.json", state)
-        self._write_log(state["log"])
+    def commit(self, state: RunState) -> None:
+        """Make `state` the state of the run, and remove the checkpoints that it does not name."""
+        state.keep_all = self.keep_all
+        write_json(self.path / "phases.json", state.to_json(), durable=True)
+        self._write_log(state.log)
         self._prune(state)
 
-    def _write_json(self, file, value):
-        with written_whole(file, durable=True) as stream:
-            stream.write(json.dumps(value, indent=1).encode())
-
-    def _write_log(self, log):
+    def _write_log(self, log: list[dict[str, Any]]) -> None:
         # Whole each time and after the commit, where Keras's CSVLogger appends as the epoch ends: killed between the row
         # and the checkpoint, that would leave an epoch twice in the log.
         names = list(dict.fromkeys(name for row in log for name in row))
@@ -107,8 +109,8 @@ class RunFolder:
         with written_whole(self.path / "log.csv") as file:
             file.write(text.getvalue().encode())
 
-    def _prune(self, state):
-        named = {state["checkpoint"], state.get("begin"), (state.get("best") or {}).get("checkpoint")}
+    def _prune(self, state: RunState) -> None:
+        named = {state.checkpoint, state.begin, (state.best or {}).get("checkpoint")}
         for file in self.path.iterdir():
             if not _CHECKPOINT.fullmatch(file.name):
                 continue
@@ -117,16 +119,23 @@ class RunFolder:
                 file.unlink()
 
 
-def _versions():
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def read_state(folder: Path | str) -> RunState:
+    """The state of the run in a folder, read and nothing more.
+
+    Raises:
+        RunError: if its `phases.json` is missing or not the state of a run; the message names the file.
+    """
+    file = Path(folder) / "phases.json"
+    try:
+        return RunState.from_json(_read_json(file))
+    except RunError as error:
+        raise RunError(str(error) if str(error).startswith(str(file)) else f"{file}: {error}") from None
 
 
-def now():
-    """The time, UTC, to the second, as text."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{file}: there is no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file}: not JSON ({error})") from None

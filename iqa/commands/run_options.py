@@ -1,0 +1,83 @@
+"""The options that all train scripts share, and how a resumed run takes up those that it was begun with."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from iqa.commands.terminal import natural, parser_of, positive
+from iqa.training.run_folder import read_state
+
+#: Options that say what to do with a run, and not what the run is.
+_OF_THE_CALL = ("run", "resume", "schedule")
+
+
+def train_parser(description: str, run: str, batch_size: int) -> argparse.ArgumentParser:
+    """The parser with the options that all train scripts share; `run` and `batch_size` are their defaults."""
+    parser = parser_of(description)
+    parser.add_argument("--images", type=Path, help="folder of the images (required for a new run)")
+    parser.add_argument("--backbone", help="imagenet (default), none, or torchvision's mobilenet_v2 .pth")
+    parser.add_argument("--weights", metavar="FILE", help="weights of this model to start from: a file, or a shipped name")
+    parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images a step (default: {batch_size})")
+    parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
+    parser.add_argument(
+        "--schedule",
+        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original"; without it a session is opened',
+    )
+    parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's checkpoint, to average them")
+    parser.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
+    parser.add_argument("--strategy", choices=["mirrored"], help="mirrored: on all GPUs of the machine")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --run, with the options it began with")
+    parser.add_argument("--seed", type=natural, default=0, help="of the order, the cuts and the first weights (default: 0)")
+    return parser
+
+
+def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of the command line; with --resume, those that are left out are the ones that the run was begun with.
+
+    Raises:
+        RunError: if the run cannot be read.
+    """
+    arguments = parser.parse_args()
+    if arguments.resume and (arguments.run / "phases.json").exists():
+        stored = read_state(arguments.run).options
+        known = vars(arguments).keys() & stored.keys() - set(_OF_THE_CALL)
+        parser.set_defaults(**{name: _decoded(stored[name]) for name in known})
+        arguments = parser.parse_args()
+    if arguments.images is None:
+        parser.error("--images is missing: the folder of the images")
+    if arguments.weights and arguments.backbone:
+        parser.error("--backbone and --weights do not go together: the weights bring their backbone")
+    return arguments
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a run is begun with, as JSON holds it; paths are absolute, so that it can be resumed from anywhere."""
+    return {name: _encoded(value) for name, value in vars(arguments).items() if name not in _OF_THE_CALL}
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, Path):
+        return {"path": str(value.absolute())}
+    return [_encoded(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Path(value["path"])
+    return [_decoded(entry) for entry in value] if isinstance(value, list) else value
+
+
+def fraction(text: str) -> float:
+    """A number of 0 to below 1, for `argparse`."""
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, got {text}")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A number above 0, for `argparse`."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return number

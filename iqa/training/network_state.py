@@ -1,0 +1,105 @@
+"""A Keras model beside its weights: which layers are trained, the optimizer, the states of chance and of the metrics."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def is_finite(model: keras.Model) -> bool:
+    """Whether no weight is NaN or infinite."""
+    return all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def set_frozen(model: keras.Model, head: str, frozen: bool, keep_normalisation: bool) -> None:
+    """Freeze or unfreeze the backbone.
+
+    Args:
+        model: flat.
+        head: the name of the head's first layer; from there on all layers are trained.
+        frozen: whether the layers before the head are.
+        keep_normalisation: leave batch normalisation as the backbone was trained. The statistics of a few ladders of a few
+            scenes are worse than those of ImageNet, and a step takes half the time. A backbone of random weights has none
+            to keep, and nothing normalises it but training.
+    """
+    first = _head_at(model, head)
+    for number, layer in enumerate(model.layers):
+        kept = keep_normalisation and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = not kept and (number >= first or not frozen)
+
+
+def is_frozen(model: keras.Model, head: str) -> bool:
+    """Whether no layer before the head is trained."""
+    return not any(layer.trainable and layer.trainable_weights for layer in model.layers[: _head_at(model, head)])
+
+
+def _head_at(model: keras.Model, head: str) -> int:
+    return [layer.name for layer in model.layers].index(head)
+
+
+def own_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """The optimizer that a model was compiled with; in 16 bits Keras wraps it to scale the loss."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+def optimizer_config(model: keras.Model) -> dict[str, Any] | None:
+    """The configuration of the optimizer as JSON holds it; None for one that cannot say how it was made."""
+    try:
+        return keras.optimizers.serialize(model.optimizer)
+    except NotImplementedError:
+        return None
+
+
+def decay_config(model: keras.Model) -> dict[str, Any] | None:
+    """The configuration of the learning rate schedule that the optimizer follows; None for a plain rate."""
+    try:
+        rate = own_optimizer(model).get_config()["learning_rate"]
+    except NotImplementedError:  # of a schedule that cannot say how it was made
+        return {"class_name": "schedule"}
+    return rate if isinstance(rate, dict) else None
+
+
+def learning_rate_of(model: keras.Model) -> float:
+    """The learning rate of the next step, to six digits: float32 cannot say 0.001."""
+    return float(f"{float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)):.6g}")
+
+
+def generators_of(model: keras.Model) -> list[Any]:
+    """The states of the random generators of dropout and noise, which no weight file holds."""
+    return [keras.ops.convert_to_numpy(layer.seed_generator.state).tolist() for layer in _random_layers(model)]
+
+
+def restore_generators(model: keras.Model, states: list[Any]) -> None:
+    """Set what `generators_of` gave."""
+    for layer, state in zip(_random_layers(model), states, strict=True):
+        layer.seed_generator.state.assign(state)
+
+
+def pace_of(model: keras.Model) -> tuple[list[Any], int]:
+    """What a step moves even if it fails for want of data: the random generators, and the optimizer's count of steps."""
+    return generators_of(model), int(keras.ops.convert_to_numpy(own_optimizer(model).iterations))
+
+
+def restore_pace(model: keras.Model, pace: tuple[list[Any], int]) -> None:
+    """Set what `pace_of` gave."""
+    restore_generators(model, pace[0])
+    own_optimizer(model).iterations.assign(pace[1])
+
+
+def _random_layers(model: keras.Model) -> list[Any]:
+    return [layer for layer in model.layers if hasattr(layer, "seed_generator")]
+
+
+def metrics_of(model: keras.Model) -> list[Any]:
+    """The values of the variables of the loss and the metrics, as nested lists."""
+    return [keras.ops.convert_to_numpy(variable).tolist() for variable in model.metrics_variables]
+
+
+def restore_metrics(model: keras.Model, values: list[Any]) -> bool:
+    """Set what `metrics_of` gave; False if the model is compiled with other metrics."""
+    variables = model.metrics_variables
+    if [tuple(variable.shape) for variable in variables] != [np.shape(value) for value in values]:
+        return False
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return True

@@ -1,0 +1,241 @@
+"""The prompt of a training session: its commands, its first screen, and the tables that it prints."""
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import keras
+from numpy.typing import NDArray
+
+from iqa.errors import ImageError, IqaError
+from iqa.labels.opinions import Prediction, Score
+from iqa.training.interrupts import Interrupted
+from iqa.training.run_state import BY_HAND, Figures, PhaseRecord
+from iqa.training.schedule import Phase
+from iqa.training.session import Rate, Session, first_rate
+
+HELP = """pretrain(epochs=1, learning_rate=1e-3)   train the head, backbone frozen
+fit(learning_rate, epochs=1)             train all layers; Ctrl-C stops after the step
+finish()                                 train the rest of what Ctrl-C stopped
+evaluate()  predict("photo.jpg")         figures on the test data; the score of a picture
+phases()  curve()  curve("curve.png")    what was done; loss and LCC over all epochs
+save("name")  load("name")  undo()       weights with their card; undo: as before the last phase
+freeze()  unfreeze()                     the backbone, for Keras by hand:
+model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _guarded(method: _Command) -> _Command:
+    """A command of the prompt: Ctrl-C within it waits for a safe point and ends in one line, as our own errors do."""
+
+    @functools.wraps(method)
+    def guarded(self: "Prompt", *args: Any, **kwargs: Any) -> Any:
+        with self.session.interrupt:
+            try:
+                return method(self, *args, **kwargs)
+            except Interrupted:
+                print("stopped")
+            except IqaError as error:
+                print(error)
+            return None
+
+    return guarded  # type: ignore[return-value]
+
+
+class Prompt:
+    """The commands that a prompt offers.
+
+    Args:
+        session: the run.
+        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3).
+    """
+
+    def __init__(self, session: Session, see: Callable[[Path], NDArray[Any]]) -> None:
+        self.session, self.see = session, see
+
+    def commands(self) -> dict[str, Any]:
+        """What a prompt offers, {name: value}: the commands below and the plain Keras objects."""
+        names = ("pretrain", "fit", "finish", "freeze", "unfreeze", "evaluate", "predict", "save", "load", "undo")
+        trainer = self.session.trainer
+        objects = {"model": trainer.model, "train_data": trainer.train_data, "test_data": trainer.test_data}
+        tables = {"phases": self.phases, "curve": self.curve}
+        return {name: getattr(self, name) for name in names} | tables | objects | {"session": self.session}
+
+    @_guarded
+    def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
+        """Train the head alone, with the backbone frozen."""
+        self._train(learning_rate, epochs, True, callbacks)
+
+    @_guarded
+    def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
+        """Train a new phase, all layers unless `frozen`; the optimizer starts from nothing, as after `compile`.
+
+        Args:
+            learning_rate: a number, or a learning rate schedule of Keras.
+            epochs: at least 1.
+            frozen: train the head alone.
+            callbacks: Keras callbacks.
+        """
+        self._train(learning_rate, epochs, frozen, callbacks)
+
+    def _train(self, rate: Rate, epochs: int, frozen: bool, callbacks: Any) -> None:
+        decay = rate if callable(rate) else None
+        self.session.train_phase(Phase(first_rate(rate), epochs, frozen), decay, callbacks)
+
+    @_guarded
+    def finish(self) -> None:
+        """Train the rest of the phase that Ctrl-C stopped, and of the schedule if there is one."""
+        self.session.finish()
+
+    @_guarded
+    def freeze(self) -> None:
+        """Freeze the backbone for what `model.fit` trains by hand; compiled again, with the session's loss."""
+        self.session.freeze(True)
+        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
+
+    @_guarded
+    def unfreeze(self) -> None:
+        """The opposite of `freeze`."""
+        self.session.freeze(False)
+        print("all layers are trained by model.fit")
+
+    @_guarded
+    def evaluate(self) -> Figures:
+        """The loss and the metrics on the test data, {name: value}."""
+        return self.session.evaluate()
+
+    @_guarded
+    def predict(self, path: str | Path) -> float | Score | None:
+        """The score of a picture, as the model stands: a float, or a `Score` of mean, deviation and histogram."""
+        try:
+            patches = self.see(Path(path))
+        except ImageError as error:
+            print(f"{path}: {error}")
+            return None
+        scored = Prediction(keras.ops.convert_to_numpy(self.session.model.predict_on_batch(patches)).mean(axis=0))
+        return scored.score if len(scored.output) == 1 else scored.distribution
+
+    @_guarded
+    def save(self, name: str | Path) -> None:
+        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
+        print(f"saved {self.session.save(name)}")
+
+    @_guarded
+    def load(self, name: str | Path) -> None:
+        """Load weights by a name given to `save`, or from a path; the optimizer starts from nothing."""
+        print(f"loaded {self.session.load(name)}")
+
+    @_guarded
+    def undo(self) -> None:
+        """Go back to the weights before the last phase; once, not phase by phase."""
+        phase, state = self.session.undo(), self.session.state
+        if phase is None:
+            print("nothing to undo")
+            return
+        print(f"phase {phase} is undone: the weights are those before it")
+        if state.best and state.log[state.best["epoch"] - 1]["phase"] == phase:
+            print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
+
+    @_guarded
+    def phases(self) -> None:
+        """Print what was done: a row a phase."""
+        print(phase_table(self.session.state.phases))
+
+    @_guarded
+    def curve(self, file: str | Path | None = None) -> None:
+        """Loss and LCC over all epochs: printed, or drawn into a file."""
+        state = self.session.state
+        if file is None:
+            print(epoch_table(state.log, state.phases, self.session.trainer.objective.monitor))
+            return
+        from iqa.evaluation.plots import draw_training
+
+        draw_training(state.log, file)
+        print(f"wrote {file}")
+
+
+# --- the first screen ------------------------------------------------------------------------------------------------
+
+
+def open_prompt(prompt: Prompt, *facts: str) -> None:
+    """Under `python3 -i`: the first screen, and at the prompt Ctrl-C and our own errors as one line.
+
+    Args:
+        facts: lines about the model and the data.
+    """
+    if not sys.flags.interactive:
+        return
+    print(welcome(prompt.session, facts))
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("KeyboardInterrupt", file=sys.stderr)
+        elif issubclass(kind, IqaError):
+            print(error, file=sys.stderr)
+        else:
+            shown(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def welcome(session: Session, facts: Iterable[str]) -> str:
+    """The first screen of a prompt; see `open_prompt`."""
+    state = session.state
+    past = f"{len(state.log)} epochs in {len(state.phases)} phases so far" if state.phases else "new"
+    events = "" if session.trainer.writes_events else "; no TensorBoard events: pip install tensorboard"
+    return "\n".join([*facts, f"run: {session.folder.path} ({past}{events})", "", HELP])
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _figure(figures: Figures | None, name: str) -> str:
+    value = (figures or {}).get(name)
+    return "-" if value is None else f"{value:.4f}"
+
+
+def phase_table(phases: Sequence[PhaseRecord]) -> str:
+    """A row a phase: what was asked, what was done, the figures on the test data before and after it."""
+    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
+    rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status", *names]]
+    for number, phase in enumerate(phases, start=1):
+        minutes, seconds = divmod(round(phase.seconds), 60)
+        notes = [phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks]
+        rows.append(
+            [
+                str(number),
+                phase.rate,
+                "frozen" if phase.frozen else "trained",
+                f"{phase.done}/{phase.epochs}",
+                str(phase.steps),
+                f"{minutes}:{seconds:02d}",
+                ", ".join(notes),
+                *(f"{_figure(phase.before, name)} > {_figure(phase.after, name)}" for name in names),
+            ]
+        )
+    return _table(rows)
+
+
+def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], monitor: str) -> str:
+    """A row an epoch: loss and the monitored figure, with a bar between the worst and the best of the run."""
+    figures = [row[monitor] for row in log if math.isfinite(row.get(monitor, math.nan))]
+    low, high = (min(figures), max(figures)) if figures else (0, 0)
+    rows = [["epoch", "phase", "rate", "loss", "val_loss", monitor, ""]]
+    for row in log:
+        share = (row[monitor] - low) / (high - low) if row.get(monitor) in figures and high > low else 0
+        undone = " (undone)" if phases[row["phase"] - 1].status == "undone" else ""
+        cells = [f"{row[name]:.4f}" if name in row else "-" for name in ("loss", "val_loss", monitor)]
+        bar = "#" * round(1 + 29 * share) + undone
+        rows.append([str(row["epoch"]), str(row["phase"]), f"{row['learning_rate']:g}", *cells, bar.ljust(30)])
+    return _table(rows)

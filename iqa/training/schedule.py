@@ -1,0 +1,64 @@
+"""The phases of a training run, and the text that names them: "1@1e-3:frozen,4@1e-4,until-plateau@1e-5"."""
+
+import re
+from dataclasses import dataclass
+
+from iqa.errors import UsageError
+
+_PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
+
+#: A phase until the plateau ends after so many epochs in a row without a better one, and after LONGEST in any case.
+PATIENCE, LONGEST = 2, 100
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many epochs at one learning rate.
+
+    Attributes:
+        learning_rate: above 0.
+        epochs: at least 1.
+        frozen: train the head alone.
+        plateau: stop sooner, see `PATIENCE`.
+    """
+
+    learning_rate: float
+    epochs: int
+    frozen: bool = False
+    plateau: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UsageError(f"epochs must be at least 1, got {self.epochs}")
+        if not self.learning_rate > 0:
+            raise UsageError(f"the learning rate must be above 0, got {self.learning_rate:g}")
+
+    def __str__(self) -> str:
+        epochs = "until-plateau" if self.plateau else self.epochs
+        return f"{epochs}@{self.learning_rate:g}{':frozen' if self.frozen else ''}"
+
+
+def parse_schedule(text: str, original: str | None = None) -> list[Phase]:
+    """ "1@1e-3:frozen,4@1e-4,until-plateau@1e-5" -> a list of `Phase`; "original" stands for the text `original`.
+
+    >>> parse_schedule("1@1e-3:frozen,4@1e-4")[1]
+    Phase(learning_rate=0.0001, epochs=4, frozen=False, plateau=False)
+
+    Raises:
+        UsageError: naming the part that is neither EPOCHS@RATE nor until-plateau@RATE, with or without :frozen.
+    """
+    phases = []
+    for part in (original if original and text == "original" else text).split(","):
+        match = _PHASE.fullmatch(part.strip())
+        try:
+            rate = float(match["rate"]) if match else 0
+        except ValueError:  # more than one point
+            rate = 0
+        if not match or rate <= 0 or match["epochs"].strip("0") == "":
+            raise UsageError(
+                f"schedule: expected EPOCHS@RATE[:frozen] or until-plateau@RATE[:frozen], separated by commas, "
+                f"got {part.strip()!r}"
+            )
+        plateau = not match["epochs"].isdigit()
+        phases.append(Phase(rate, LONGEST if plateau else int(match["epochs"]), bool(match["frozen"]), plateau))
+    return phases

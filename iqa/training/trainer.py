@@ -1,0 +1,392 @@
+"""Fits a model phase by phase, and commits every epoch to the run folder.
+
+Keras's `BackupAndRestore` and `ModelCheckpoint` are not used: they know nothing of phases, nor of the state of the random
+generators, without which a resumed run is another run, and they write their files in place.
+"""
+
+import dataclasses
+import importlib.util
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from iqa.cards import Card, card_of, read_card, sha256
+from iqa.environment import now
+from iqa.errors import CardError
+from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
+from iqa.training.batches import Batches, broken_images_named
+from iqa.training.devices import over_replicas, strategy_of
+from iqa.training.interrupts import Interrupt, Interrupted
+from iqa.training.network_state import (
+    generators_of,
+    is_finite,
+    learning_rate_of,
+    metrics_of,
+    optimizer_config,
+    own_optimizer,
+    restore_generators,
+    restore_pace,
+    set_frozen,
+)
+from iqa.training.recorded_model import RecordedModel
+from iqa.training.recorder import Recorder, Stopper
+from iqa.training.run_folder import RunFolder
+from iqa.training.run_state import BY_HAND, Figures, OpenEpoch, PhaseRecord, RunState
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a model is trained for.
+
+    Attributes:
+        loss, metrics: as for `compile`.
+        monitor: the figure of the test data, higher is better, by which the best epoch is chosen.
+        head: the name of the head's first layer; from there on layers are trained in frozen phases too.
+    """
+
+    loss: Any
+    metrics: Sequence[Any]
+    monitor: str = "val_lcc"
+    head: str = "dropout"
+
+
+class Trainer:
+    """Trains one model; what was done stands in `state`.
+
+    Args:
+        model: a flat model of `iqa.models.networks`; its layers are trained, in a `RecordedModel` of their own.
+        train_data, test_data: what an epoch is drawn from and what it is judged by.
+        objective: see `Objective`.
+        card: what the card of the weights says beyond how they were trained and their sha256.
+        folder: where every epoch is committed to.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        train_data: Batches,
+        test_data: Batches,
+        objective: Objective,
+        card: Card,
+        folder: RunFolder,
+    ) -> None:
+        with strategy_of(model).scope():
+            self.model = RecordedModel(model.inputs, model.outputs, name=model.name)
+        self.train_data, self.test_data, self.objective = train_data, test_data, objective
+        self.card, self.folder = card, folder
+        self.state, self.interrupt = RunState(), Interrupt()
+        self._comparable = True
+        self.compile(keras.optimizers.Adam(1e-3))
+
+    # --- the model ---------------------------------------------------------------------------------------------------
+
+    def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
+        """Compile with the objective's loss and metrics, and an optimizer that has gathered nothing yet.
+
+        Args:
+            optimizer: by default one of the kind that the model was compiled with.
+        """
+        optimizer = optimizer or own_optimizer(self.model)
+        with strategy_of(self.model).scope():
+            # Metrics and optimizers belong to the strategy in whose scope they were made.
+            optimizer = type(optimizer).from_config(optimizer.get_config())
+            metrics = [
+                type(metric).from_config(metric.get_config()) if isinstance(metric, keras.Metric) else metric
+                for metric in self.objective.metrics
+            ]
+            loss = over_replicas(self.objective.loss, self.model)
+            keras.Model.compile(self.model, optimizer, loss=loss, metrics=metrics)
+        self.build_optimizer()
+
+    def build_optimizer(self) -> None:
+        """Make the optimizer's variables: interrupted while Keras traces the first step, it would stay broken without."""
+        # The model's own is not the one it was given in 16 bits, where Keras wraps it to scale the loss.
+        if not self.model.optimizer.built:
+            with strategy_of(self.model).scope():
+                self.model.optimizer.build(self.model.trainable_variables)
+
+    def freeze(self, frozen: bool) -> None:
+        """Freeze or unfreeze the backbone; compile afterwards."""
+        pretrained = self.card.backbone.backbone_weights != "none"
+        set_frozen(self.model, self.objective.head, frozen, keep_normalisation=pretrained)
+
+    def load(self, name: str) -> None:
+        """Load weights of the run folder; the optimizer starts from nothing."""
+        load_weights(without_optimizer(self.model), self.folder.path / name)
+        self.compile()
+
+    def evaluate(self) -> Figures:
+        """The figures of the weights as they are on the test data, computed if they are not known.
+
+        Raises:
+            ImageError: naming an image that cannot be read.
+        """
+        if self.state.figures is None:
+            print(f"evaluating on {len(self.test_data)} batches of test data", flush=True)
+            with broken_images_named(self.test_data):
+                figures = keras.Model.evaluate(
+                    self.model, self.test_data, verbose=0, return_dict=True, callbacks=[Stopper(self.interrupt)]
+                )
+            self.state.figures = {name: float(value) for name, value in figures.items()}
+        return self.state.figures
+
+    def restore(self, state: RunState) -> None:
+        """Go back to a state of the run folder, with its weights, optimizer and random generators."""
+        self.state = state
+        self._repair_best()
+        for layer, trainable in zip(self.model.layers, state.trainable, strict=True):
+            layer.trainable = trainable
+        # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
+        # used for is in the script.
+        try:
+            optimizer = keras.optimizers.deserialize(state.optimizer)
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        except (AttributeError, TypeError, ValueError):  # one that was written at the prompt
+            optimizer = keras.optimizers.Adam(state.phases[-1].learning_rate)
+            print("the optimizer of this run is not known here: Adam takes its place", file=sys.stderr)
+        self.compile(optimizer)
+        self.model.load_weights(self.folder.path / str(state.checkpoint))
+        restore_generators(self.model, state.generators)
+
+    # --- phases ------------------------------------------------------------------------------------------------------
+
+    def open_phase(self, phase: PhaseRecord) -> None:
+        """Begin a phase: judge the weights before it, and keep them for `undo`."""
+        try:
+            self._settle_last_epoch()
+            phase.before = self.evaluate()
+        except Interrupted:
+            phase.before = None
+        number = len(self.state.phases) + 1
+        self._begin_before = self.state.begin
+        self.state.begin = self.folder.write_weights(
+            f"phase-{number:02d}-begin", without_optimizer(self.model).save_weights
+        )
+        # What was stopped before is left as it is.
+        self.state.open_epoch, self.state.unvalidated = None, False
+        self.state.phases.append(phase)
+
+    def train(self, callbacks: Sequence[Any] = (), **by_hand: Any) -> None:
+        """Train what is left of the last phase.
+
+        Args:
+            callbacks: Keras callbacks.
+            by_hand: what `model.fit` was given.
+
+        Raises:
+            ImageError: naming an image that cannot be read; what was trained is kept.
+        """
+        phase = self.state.phases[-1]
+        epochs = "until the plateau" if phase.plateau else f"epochs {phase.epochs}"
+        frozen = ", backbone frozen" if phase.frozen else ""
+        print(f"phase {len(self.state.phases)}: learning rate {phase.rate}, {epochs}{frozen}", flush=True)
+        phase.status = "interrupted"
+        recorder, events = Recorder(self), self._events()
+        # What is validated by hand on other data can neither be the best epoch nor the figure to go on from.
+        self._comparable = by_hand.get("validation_data", self.test_data) is self.test_data
+        self._comparable &= not by_hand.get("validation_steps")
+        self.build_optimizer()
+        ours = [*callbacks, recorder, keras.callbacks.TerminateOnNaN(raise_error=True), *events]
+        try:
+            with broken_images_named(self.train_data, self.test_data):
+                self.interrupt.check()
+                self._settle_last_epoch()
+                self._fit(ours, by_hand)
+        except Interrupted:
+            self._close(events, recorder)
+            self._stopped(recorder)
+        except RuntimeError:
+            self._close(events, recorder)
+            if recorder.loss is None or math.isfinite(recorder.loss):  # not by TerminateOnNaN
+                self._failed(recorder)
+                raise
+            self._not_finite(recorder)
+        except BaseException:
+            self._close(events, recorder)
+            self._failed(recorder)
+            raise
+        else:
+            phase.status = "done"
+            if callbacks:  # they can change the weights at the end, EarlyStopping for one
+                self.state.figures = None
+            self.commit(f"{self.state.place}-step-end" if callbacks else None)
+        finally:
+            self._comparable = True
+
+    def _fit(self, callbacks: list[Any], by_hand: dict[str, Any]) -> None:
+        """Let Keras fit the rest of an epoch that was stopped, if there is one, and the epochs that are left."""
+        phase, log = self.state.phases[-1], self.state.log
+        settings = {
+            "x": self.train_data,
+            "validation_data": self.test_data,
+            "shuffle": False,  # the data set shuffles by its own seed; Keras would do it again by the global one
+            "verbose": 1 if sys.stdout.isatty() else 2,
+            "callbacks": callbacks,
+        } | by_hand
+        opened = self.state.open_epoch
+        if opened:
+            print(f"going on with epoch {len(log) + 1} after step {opened.step} of {self.train_data.steps}", flush=True)
+            with self.train_data.beginning_at(opened.step):
+                self.model.test_on_batch(*self.train_data[0])  # Keras makes the metrics' variables at the first batch
+                keras.Model.fit(self.model, **settings, initial_epoch=len(log), epochs=len(log) + 1)
+        left = phase.epochs - phase.done
+        if left > 0:
+            keras.Model.fit(self.model, **settings, initial_epoch=len(log), epochs=len(log) + left)
+
+    def _events(self) -> list[keras.callbacks.Callback]:
+        # TensorFlow writes its events with TensorBoard's code, which `pip install .[tensorboard]` brings.
+        if not self.writes_events:
+            return []
+        return [keras.callbacks.TensorBoard(self.folder.path / "events", write_graph=False)]
+
+    @property
+    def writes_events(self) -> bool:
+        """Whether there will be events for TensorBoard."""
+        return keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard") is not None
+
+    def _close(self, events: list[keras.callbacks.Callback], recorder: Recorder) -> None:
+        # What Keras does at the end of a `fit`, and not if it ends by an exception.
+        print()  # the progress bar's line
+        for callback in events if recorder.began else []:
+            if recorder.validating:
+                callback.on_test_end({})
+            callback.on_train_end()
+
+    # --- epochs ------------------------------------------------------------------------------------------------------
+
+    def end_epoch(self, logs: dict[str, Any], seconds: float, validated: bool = True) -> None:
+        """Add an epoch whose steps are all done to the log, and commit it.
+
+        Args:
+            logs: Keras's figures of the epoch.
+            seconds: that it took.
+            validated: whether the figures of the test data are among them as far as they are asked for.
+        """
+        state, phase = self.state, self.state.phases[-1]
+        phase.done += 1
+        row = {"epoch": len(state.log) + 1, "phase": len(state.phases), "learning_rate": learning_rate_of(self.model)}
+        row |= {name: float(value) for name, value in logs.items() if np.ndim(value) == 0 and name != "learning_rate"}
+        row |= {"seconds": round(seconds, 1)}
+        state.log.append(row)
+        state.unvalidated = not validated and phase.asked != BY_HAND
+        phase.seconds = round(phase.seconds + seconds, 1)
+        self._judge(row)
+
+    def _judge(self, row: dict[str, Any]) -> None:
+        """Decide by the last row of the log whether the epoch is the best, and whether the phase is at its end; commit."""
+        state, phase, monitor = self.state, self.state.phases[-1], self.objective.monitor
+        phase.after = {name[4:]: value for name, value in row.items() if name.startswith("val_")} or None
+        state.figures = phase.after if self._comparable else None
+        if phase.plateau and not state.unvalidated and state.on_plateau(monitor):
+            phase.epochs = phase.done
+            self.model.stop_training = True
+        if phase.done == phase.epochs and not state.unvalidated:
+            phase.status = "done"
+        figure = f"-{monitor.removeprefix('val_')}-{row[monitor]:.4f}" if monitor in row else ""
+        name = state.place + figure
+        better = self._comparable and row.get(monitor, -math.inf) > (state.best or {}).get(monitor, -math.inf)
+        if better:
+            state.best = {"epoch": row["epoch"], "checkpoint": f"{name}.weights.h5", monitor: row[monitor]}
+        self.commit(name)
+        if better:
+            self._write_best()
+
+    def _settle_last_epoch(self) -> None:
+        """Add its figures on the test data to an epoch that was stopped before they were known."""
+        if self.state.unvalidated:
+            figures = self.evaluate()
+            self.state.unvalidated = False
+            self.state.log[-1] |= {f"val_{name}": value for name, value in figures.items()}
+            self._judge(self.state.log[-1])
+
+    def _write_best(self) -> None:
+        assert self.state.best
+        phases = [dataclasses.asdict(phase) for phase in self.state.phases]
+        trained = {"phases": phases, **self.state.best, "utc": now()}
+        save_with_card(self.model, self.folder.path / "best.weights.h5", dataclasses.replace(self.card, training=trained))
+
+    def _repair_best(self) -> None:
+        """Write `best` again if a kill came between the commit and it."""
+        best, weights = self.state.best, self.folder.path / "best.weights.h5"
+        if not best:
+            return
+        try:
+            card = read_card(card_of(weights))
+            whole = card.training["epoch"] == best["epoch"] and card.sha256 == sha256(weights)
+        except (CardError, KeyError, OSError):
+            whole = False
+        if not whole:
+            load_weights(without_optimizer(self.model), self.folder.path / best["checkpoint"])
+            self._write_best()
+
+    # --- ends that are none ------------------------------------------------------------------------------------------
+
+    def _stopped(self, recorder: Recorder) -> None:
+        """Ctrl-C: the weights of the last step go to a checkpoint, and a line says where it was."""
+        epoch = len(self.state.log) + 1
+        if not is_finite(self.model):
+            recorder.loss = math.nan
+            self._not_finite(recorder)
+            return
+        if recorder.validating:
+            where = f"in the validation of epoch {epoch}"
+        elif recorder.step:
+            where = f"in epoch {epoch} after step {recorder.step} of {recorder.steps}"
+        else:
+            where = f"before the first step of epoch {epoch}"
+        self._keep(recorder)
+        print(f"stopped {where}; checkpoint {self.folder.path / str(self.state.checkpoint)}")
+
+    def _keep(self, recorder: Recorder) -> None:
+        """Commit what was trained of an epoch that did not come to its end."""
+        state = self.state
+        if recorder.validating or (recorder.step and recorder.step == recorder.steps):
+            self.end_epoch(recorder.logs, recorder.seconds, validated=False)
+        elif recorder.step:
+            seconds = round(recorder.seconds, 1)
+            state.phases[-1].after = state.figures = None
+            state.phases[-1].seconds = round(state.phases[-1].seconds + seconds, 1)
+            if state.phases[-1].can_go_on:
+                state.open_epoch = OpenEpoch(recorder.step, seconds, metrics_of(self.model))
+            number = f"phase-{len(state.phases):02d}-epoch-{len(state.log) + 1:03d}"
+            self.commit(f"{number}-step-{recorder.step:05d}")
+        else:
+            self.commit(f"{state.place}-step-00000")
+
+    def _failed(self, recorder: Recorder) -> None:
+        """An error in the middle of a `fit`: what was trained is kept; a phase in which nothing was is none."""
+        phase = self.state.phases[-1]
+        if phase.steps:
+            self.state.figures = None
+            if is_finite(self.model):
+                if recorder.pace:
+                    restore_pace(self.model, recorder.pace)
+                self._keep(recorder)
+        elif phase.done == 0:
+            self.state.phases.pop()
+            self.state.begin = self._begin_before
+
+    def _not_finite(self, recorder: Recorder) -> None:
+        """The loss is NaN or infinite: back to the last checkpoint of this phase, or to the weights before it."""
+        state, epoch = self.state, len(self.state.log) + 1
+        of_this_phase = (state.checkpoint or "").startswith(f"phase-{len(state.phases):02d}-")
+        last = str(state.checkpoint if of_this_phase else state.begin)
+        self.load(last)
+        state.phases[-1].status, state.figures, state.open_epoch = "not finite", None, None
+        self.commit(f"{state.place}-step-restored")
+        print(f"the loss is {recorder.loss} in epoch {epoch} after step {recorder.step}: back to the weights of {last}")
+
+    def commit(self, name: str | None = None) -> None:
+        """Write a checkpoint of that name, none if the last one still holds, and make it the state of the run."""
+        state = self.state
+        if name:
+            state.checkpoint = self.folder.write_weights(name, self.model.save_weights)
+        state.optimizer = optimizer_config(self.model)
+        state.trainable = [layer.trainable for layer in self.model.layers]
+        state.generators = generators_of(self.model)
+        self.folder.commit(state)

@@ -1,0 +1,104 @@
+"""Which images can be trained on: each is decoded once, before the training, and the bad ones are named and left out."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from iqa.environment import processors
+from iqa.errors import ImageError
+from iqa.files import printable, write_json
+from iqa.images.reading import read_image
+from iqa.labels.ratings import RatedImage
+from iqa.labels.tid2013 import LabelledImage
+
+Image = TypeVar("Image", LabelledImage, RatedImage)
+Refused = list[tuple[str, str]]
+
+
+def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None = None) -> tuple[list[Image], Refused]:
+    """Decode every image once, in threads, and sort out those that cannot be trained on.
+
+    Args:
+        images: with paths, or with None where no file was found.
+        smallest: pixels that the shorter side must have.
+        memory: a JSON file that remembers the verdict on each file, by its size and time of change.
+
+    Returns:
+        (good, refused): a list of images, and a list of (name, reason).
+    """
+    known = _remembered(memory)
+
+    def verdict(image: Image) -> tuple[dict[str, Any] | None, str | None]:
+        if image.path is None:
+            return None, "there is no such file"
+        try:
+            state = image.path.stat()
+        except OSError as error:
+            return None, str(error.strerror)
+        stamp = [state.st_size, state.st_mtime_ns]
+        entry = known.get(printable(str(image.path)))
+        if not isinstance(entry, dict) or entry.get("stamp") != stamp:
+            try:
+                entry = {"stamp": stamp, "side": min(read_image(image.path).shape[:2]), "reason": None}
+            except ImageError as error:
+                entry = {"stamp": stamp, "side": 0, "reason": str(error)}
+        if entry["reason"] or entry["side"] >= smallest:
+            return entry, entry["reason"]
+        return entry, f"its shorter side has {entry['side']} pixels, and at least {smallest} are needed"
+
+    with ThreadPoolExecutor(processors()) as pool:
+        verdicts = list(tqdm(pool.map(verdict, images), total=len(images), unit="image", file=sys.stderr))
+    judged = list(zip(images, verdicts, strict=True))
+    if memory:
+        write_json(memory, known | {printable(str(image.path)): entry for image, (entry, _) in judged if entry})
+    return [image for image, (_, reason) in judged if reason is None], [
+        (i.name, reason) for i, (_, reason) in judged if reason
+    ]
+
+
+def usable_images(images: Sequence[Image], smallest: int, memory: Path, kind: str = "images") -> tuple[list[Image], int]:
+    """The images that can be used, and how many cannot; those are named on stderr."""
+    good, refused = split_usable(images, smallest, memory)
+    for name, reason in refused:
+        print(f"{printable(name)}: {reason}", file=sys.stderr)
+    if refused:
+        print(f"{len(refused)} of {len(images)} {kind} cannot be used", file=sys.stderr)
+    return good, len(refused)
+
+
+def usable_ladders(
+    groups: Sequence[Sequence[LabelledImage]], smallest: int, memory: Path
+) -> tuple[list[list[LabelledImage]], int]:
+    """The ladders all of whose images can be used, and how many cannot; both are named on stderr."""
+    good, refused = usable_images([image for ladder in groups for image in ladder], smallest, memory)
+    if not refused:
+        return [list(ladder) for ladder in groups], 0
+    files = {image.path for image in good}
+    whole = [list(ladder) for ladder in groups if all(image.path in files for image in ladder)]
+    broken = [ladder for ladder in groups if not all(image.path in files for image in ladder)]
+    for ladder in broken:
+        print(f"left out, incomplete: {', '.join(image.name for image in ladder)}", file=sys.stderr)
+    return whole, len(broken)
+
+
+def fingerprint(images: Sequence[LabelledImage | RatedImage]) -> str:
+    """A text that differs for other images, labels or order: their number and the beginning of a hash."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{printable(image.name)} {image.label!r}\n".encode())
+    return f"{len(images)} images {digest.hexdigest()[:12]}"
+
+
+def _remembered(memory: Path | None) -> dict[str, Any]:
+    # A memory that cannot be read costs a second look, no more.
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8")) if memory else {}
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
