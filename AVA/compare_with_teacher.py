@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from iqa.cards import card_of, read_card
+from iqa.cards import AVA_SCALE, card_of, keras2_card, read_card
 from iqa.commands.terminal import load_quietly, parser_of, run
 from iqa.distortions.appearance import change_exposure
 from iqa.distortions.table import DISTORTIONS
@@ -27,7 +27,7 @@ from iqa.images.finding import list_images
 from iqa.images.reading import read_image
 from iqa.labels.histograms import mean
 from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import Scorer, load_scorer
 
 RESAMPLES = 2000
 
@@ -155,10 +155,13 @@ def main() -> int:
         parser.error(f"{arguments.folder} holds no images")
 
     def load_teacher(mean_opinion: bool) -> Scorer:
-        return Scorer(arguments.teacher, head="histogram", cardless=AESTHETIC, mean_opinion=mean_opinion)
+        return load_scorer(arguments.teacher, head="histogram", cardless=AESTHETIC, mean_opinion=mean_opinion)
 
     teacher = load_quietly(lambda: load_teacher(mean_opinion=True), HINT)
-    students = {name: Scorer(getattr(arguments, name), head="histogram") for name in ("vanilla", "patches")}
+    students = {
+        name: load_scorer(getattr(arguments, name), head="histogram", cardless=keras2_card("histogram", kind, AVA_SCALE))
+        for name, kind in (("vanilla", "resize"), ("patches", "patch"))
+    }
     models = {"teacher, single opinion": load_teacher(mean_opinion=False)} | students
     pictures = [read_image(path) for path in paths]
     opinion = predict_histograms(teacher, pictures)

@@ -10,18 +10,25 @@ From another project:
     mean, std, histogram = infer("photo.jpg")
 """
 
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.geometry import CROPS
-from iqa.labels.ratings import locate_ratings, read_ratings
-from iqa.scoring.scorer import load_scorer
+from iqa.images.reading import ImageLike
+from iqa.labels.opinions import Score
+from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
+from iqa.scoring.scorer import Scorer, load_scorer
 
 WEIGHTS = "ava_patches"
 HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights=WEIGHTS, crop="centre", runtime="auto"):
+def load(weights: str | os.PathLike[str] = WEIGHTS, crop: str = "centre", runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
@@ -33,7 +40,7 @@ def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     return load_scorer(weights, crop, "histogram", cardless, runtime=runtime)
 
 
-def infer(image, model=None, crop="centre", runtime="auto"):
+def infer(image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto") -> Score:
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
@@ -50,19 +57,21 @@ def infer(image, model=None, crop="centre", runtime="auto"):
     return (model or load(crop=crop, runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None, crop="centre", runtime="auto"):
+def features(
+    image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto"
+) -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).score(image).features
+    return (model or load(crop=crop, runtime=runtime)).features(image)
 
 
-def main():
+def main() -> int:
     parser = infer_parser(__doc__, WEIGHTS, CROPS)
     arguments = parser.parse_args()
 
-    def read_labelled():
+    def read_labelled() -> list[RatedImage]:
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
-    def load_chosen():
+    def load_chosen() -> Scorer:
         return load(arguments.weights, arguments.crop, arguments.runtime)
 
     return infer_images(parser, arguments, load_chosen, read_labelled, HINT)

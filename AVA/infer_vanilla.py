@@ -10,17 +10,24 @@ From another project:
     mean, std, histogram = infer("photo.jpg")
 """
 
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
 from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
-from iqa.labels.ratings import locate_ratings, read_ratings
-from iqa.scoring.scorer import load_scorer
+from iqa.images.reading import ImageLike
+from iqa.labels.opinions import Score
+from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
+from iqa.scoring.scorer import Scorer, load_scorer
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights=WEIGHTS, runtime="auto"):
+def load(weights: str | os.PathLike[str] = WEIGHTS, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
@@ -31,7 +38,7 @@ def load(weights=WEIGHTS, runtime="auto"):
     return load_scorer(weights, head="histogram", cardless=cardless, runtime=runtime)
 
 
-def infer(image, model=None, runtime="auto"):
+def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
     """How beautiful people would find an image.
 
     Args:
@@ -48,16 +55,16 @@ def infer(image, model=None, runtime="auto"):
     return (model or load(runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None, runtime="auto"):
+def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(runtime=runtime)).score(image).features
+    return (model or load(runtime=runtime)).features(image)
 
 
-def main():
+def main() -> int:
     parser = infer_parser(__doc__, WEIGHTS)
     arguments = parser.parse_args()
 
-    def read_labelled():
+    def read_labelled() -> list[RatedImage]:
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
     return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.runtime), read_labelled, HINT)

@@ -14,17 +14,23 @@ The model sees 224x224 pixels at their own size: the centre of the image, or wit
 that cover all of it. An image smaller than that is refused.
 """
 
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
 from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.geometry import CROPS
-from iqa.labels.tid2013 import locate, read_mos
-from iqa.scoring.scorer import load_scorer
+from iqa.images.reading import ImageLike
+from iqa.labels.tid2013 import LabelledImage, locate, read_mos
+from iqa.scoring.scorer import Scorer, load_scorer
 
 WEIGHTS = "tid2013_regression"
 
 
-def load(weights=WEIGHTS, crop="centre", runtime="auto"):
+def load(weights: str | os.PathLike[str] = WEIGHTS, crop: str = "centre", runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
@@ -36,7 +42,7 @@ def load(weights=WEIGHTS, crop="centre", runtime="auto"):
     return load_scorer(weights, crop, "regression", cardless, runtime=runtime)
 
 
-def infer(image, model=None, crop="centre", runtime="auto"):
+def infer(image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto") -> float:
     """The technical quality of an image.
 
     Args:
@@ -53,24 +59,26 @@ def infer(image, model=None, crop="centre", runtime="auto"):
     return (model or load(crop=crop, runtime=runtime)).score(image).score
 
 
-def features(image, model=None, crop="centre", runtime="auto"):
+def features(
+    image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto"
+) -> NDArray[np.float32]:
     """The 1000 features (tanh, -1..1) before the score, float32 (1000,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).score(image).features
+    return (model or load(crop=crop, runtime=runtime)).features(image)
 
 
-def main():
+def main() -> int:
     parser = infer_parser(__doc__, WEIGHTS, CROPS)
     parser.add_argument("--references", nargs="+", help="score only these scenes of the labelled set, such as i01 i02")
     arguments = parser.parse_args()
     if arguments.references and not arguments.labels:
         parser.error("--references chooses scenes of a labelled set and needs --labels")
 
-    def read_labelled():
+    def read_labelled() -> list[LabelledImage]:
         wanted = {name.lower() for name in arguments.references or ()}
         images = [image for image in read_mos(arguments.labels) if not wanted or image.reference in wanted]
         return locate(images, arguments.folder)
 
-    def load_chosen():
+    def load_chosen() -> Scorer:
         return load(arguments.weights, arguments.crop, arguments.runtime)
 
     return infer_images(parser, arguments, load_chosen, read_labelled)

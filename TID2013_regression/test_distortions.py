@@ -13,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.degrade import list_series, print_curves, scene_parser
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.table import everyday_ladders
 from iqa.evaluation.metrics import share_in_order
 from iqa.images.geometry import CROPS
 from iqa.images.reading import read_image
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import Scorer, load_scorer
 
 WEIGHTS = "tid2013_regression"
+CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 
 def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
@@ -46,7 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
-    scorer = load_quietly(lambda: Scorer(arguments.weights, arguments.crop))
+    scorer = load_quietly(lambda: load_scorer(arguments.weights, arguments.crop, cardless=CARDLESS))
     if arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
         return 0

@@ -10,13 +10,15 @@ Prints a row for each picture: its score, and the cosine distance of its feature
 
 from scipy.spatial.distance import cosine
 
+from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.degrade import list_series, print_curves, scene_parser
 from iqa.commands.terminal import load_quietly, run
 from iqa.images.geometry import CROPS
 from iqa.labels.opinions import Prediction
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "tid2013_regression"
+CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 
 def measure_distance(undistorted: Prediction, distorted: Prediction) -> float:
@@ -25,7 +27,7 @@ def measure_distance(undistorted: Prediction, distorted: Prediction) -> float:
 
 def main() -> int:
     arguments = scene_parser(__doc__, WEIGHTS, CROPS).parse_args()
-    scorer = load_quietly(lambda: Scorer(arguments.weights, arguments.crop))
+    scorer = load_quietly(lambda: load_scorer(arguments.weights, arguments.crop, cardless=CARDLESS))
     scale = "cosine distance of the features (0-2)"
     return print_curves(list_series(arguments.scene), scorer, arguments.figure, scale, measure_distance)
 

@@ -8,7 +8,7 @@ All sides score the same files with the same weights, in turn, in one process, e
 original's loop is Keras's `load_img`, normalisation and `model.predict` on one image; batched Keras is `model.predict` on
 batches of 64 that 8 threads decode; ours is the whole way from files to a `.mat`, in a worker process for each processor.
 Then each side runs once in a fresh process, for the time to its first score and its peak memory (all its processes
-together). What counts are the ratios; absolute times are the machine's own. benchmarks/README.md tells how to read them.
+together). What counts are the ratios; absolute times are the machine's own. benchmarks/README.md says how to read them.
 """
 
 import os
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import Card, card_for, idealo_card, weights_file
+from iqa.cards import Card, card_for, weights_file
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
@@ -30,6 +30,7 @@ from iqa.images.finding import list_images, named_images
 from iqa.images.geometry import resize
 from iqa.images.reading import read_image
 from iqa.scoring.collection import RunOptions, score_to_file
+from iqa.scoring.idealo import AESTHETIC
 from iqa.scoring.journal import Entry
 from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import RUNTIMES
@@ -42,7 +43,7 @@ KERAS_SIDES = ("original's loop", "batched Keras")
 
 def facts_of(weights) -> tuple[Path, Card]:
     path = weights_file(weights)
-    return path, card_for(path, idealo_card())
+    return path, card_for(path, AESTHETIC)
 
 
 # --- the sides: weights -> function (files) -> mean scores ----------------------------------------------------------

@@ -6,19 +6,23 @@
 It sees and scores images as the aesthetic model does, see infer.py. Its scores say nothing about AVA's photographs.
 """
 
-from pathlib import Path
+import argparse
+import os
 
-from iqa.cards import Scale, idealo_card
+import numpy as np
+from numpy.typing import NDArray
+
 from iqa.commands.teach import infer_or_label
 from iqa.commands.terminal import run
-from iqa.scoring.scorer import load_scorer
+from iqa.images.reading import ImageLike
+from iqa.labels.opinions import Score
+from iqa.scoring.idealo import HINT, TECHNICAL, TECHNICAL_WEIGHTS
+from iqa.scoring.scorer import Scorer, load_scorer
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "data/idealo/weights_mobilenet_technical_0.11.hdf5"
-HINT = "get it with: python data/download.py idealo"
-SCALE = Scale(1, 10, "mean of histograms made of TID2013's scores, higher is better")
+WEIGHTS = TECHNICAL_WEIGHTS
 
 
-def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
+def load(weights: str | os.PathLike[str] = WEIGHTS, mean_opinion: bool = False, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer` of idealo's `.hdf5`, loaded once per process.
 
     Args:
@@ -26,21 +30,21 @@ def load(weights=WEIGHTS, mean_opinion=False, runtime="auto"):
         mean_opinion: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
     """
-    return load_scorer(weights, "centre", "histogram", idealo_card(SCALE), mean_opinion, runtime)
+    return load_scorer(weights, "centre", "histogram", TECHNICAL, mean_opinion, runtime)
 
 
-def infer(image, model=None, runtime="auto"):
+def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
     """The technical quality of an image, as idealo's model sees it: `Score(mean, std, histogram)`, 1-10."""
     return (model or load(runtime=runtime)).score(image).distribution
 
 
-def features(image, model=None, runtime="auto"):
+def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
     """The pooled features, float32 (1024,); see `infer`."""
-    return (model or load(runtime=runtime)).score(image).features
+    return (model or load(runtime=runtime)).features(image)
 
 
-def main():
-    def load_chosen(arguments):
+def main() -> int:
+    def load_chosen(arguments: argparse.Namespace) -> Scorer:
         return load(arguments.weights, arguments.mean_opinion, arguments.runtime)
 
     return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)

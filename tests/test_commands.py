@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -45,15 +43,6 @@ def test_options_of_which_one_would_be_ignored_are_refused_by_name(command, scri
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert all(name in line for name in named)
-
-
-@pytest.mark.parametrize("module", ["iqa", "iqa.export"])
-def test_help_needs_neither_tensorflow_nor_keras(module, tmp_path):
-    command = [sys.executable, "-X", "importtime", "-m", module, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0
-    assert done.stdout.startswith("usage:")
-    assert "keras" not in done.stderr and "tensorflow" not in done.stderr
 
 
 # --- errors and bugs ------------------------------------------------------------------------------------------------

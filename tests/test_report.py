@@ -5,11 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from idealo_comparison import compare
 from iqa.evaluation.predictions import Predictions, write_predictions
 from iqa.scoring import report
-from iqa.scoring.report import Picture, write_page
+from iqa.scoring.collection import provenance
+from iqa.scoring.journal import Entry
+from iqa.scoring.report import Picture, write_page, write_report
+from iqa.scoring.scorer import load_scorer
 from TID2013_regression import infer_regression
 
 NASTY = (
@@ -54,22 +58,30 @@ def opened(browser):
         context.close()
 
 
-@pytest.fixture
-def pictures(photograph, save, tmp_path):
-    (tmp_path / "in").mkdir()
+def save_pictures(photograph, folder):
+    """14 pictures and a broken one."""
+    folder.mkdir()
     for number in range(14):
-        save(f"in/p{number}.png", np.roll(photograph, 16 * number, axis=(0, 1)))
-    (tmp_path / "in/broken.png").write_bytes(b"\x89PNG")
-    return tmp_path / "in"
+        Image.fromarray(np.roll(photograph, 16 * number, axis=(0, 1))).save(folder / f"p{number}.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG")
+    return folder
 
 
 @pytest.fixture
-def page(command, tiny, pictures, tmp_path):
-    """The page of 14 pictures and a broken one, in a folder of its own."""
-    (tmp_path / "out").mkdir()
-    code, _, err = command(infer_regression, pictures, "--weights", tiny, "--report", tmp_path / "out/page.html")
-    assert code == 1, err
-    return tmp_path / "out/page.html"
+def pictures(photograph, tmp_path):
+    return save_pictures(photograph, tmp_path / "in")
+
+
+@pytest.fixture(scope="module")
+def page(photograph, tiny, tmp_path_factory):
+    """The page of the pictures, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("page")
+    pictures, scorer = save_pictures(photograph, folder / "in"), load_scorer(tiny)
+    found = scorer.score_all(sorted(pictures.iterdir()))
+    entries = [Entry(str(path), path, prediction=prediction) for path, prediction in found]
+    (folder / "out").mkdir()
+    write_report(folder / "out/page.html", lambda: entries, provenance(scorer), scorer.card.scale)
+    return folder / "out/page.html"
 
 
 def names(page):

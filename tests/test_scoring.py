@@ -358,7 +358,7 @@ def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
 def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):
     from idealo_comparison.infer import infer, load
 
-    model = load(shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5")
+    model = load(shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5", runtime="keras")
     assert infer(shared / "idealo/42039.jpg", model).mean == pytest.approx(5.228229, abs=1e-3)
     assert infer(shared / "idealo/42044.jpg", model).mean == pytest.approx(5.795005, abs=1e-3)
 

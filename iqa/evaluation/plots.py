@@ -136,7 +136,7 @@ def draw_distributions(quantiles: Mapping[str, Floats], path: str | PathLike[str
     """
     figure = _start_figure(6, 3.3)
     axis = figure.subplots()
-    for (name, values), (_, line, _) in zip(quantiles.items(), cycle(STYLES)):
+    for (name, values), (_, line, _) in zip(quantiles.items(), cycle(STYLES), strict=False):
         axis.plot(values, np.arange(len(values)), line, color="black", label=name)
     axis.set(xlabel=scale, ylabel="% that score lower", ylim=(0, 100))
     axis.grid(color="0.9")
@@ -186,7 +186,7 @@ def draw_ranked_pictures(
         cells = part.subplots(rows[name], columns, squeeze=False).ravel()
         for cell in cells:
             cell.axis("off")
-        for cell, (picture, caption) in zip(cells, pictures):  # the last row may have cells to spare
+        for cell, (picture, caption) in zip(cells, pictures, strict=False):  # the last row may have cells to spare
             cell.imshow(picture)
             cell.set_title(caption, fontsize=8)
     _save(figure, path)
@@ -204,7 +204,7 @@ def draw_ladders(
     """
     figure = _start_figure(max(6, 3.2 * len(series)), 3.8)
     axes = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
-    for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), cycle(STYLES)):
+    for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), cycle(STYLES), strict=False):
         axis.plot(range(len(values)), values, line, color=colour, marker=marker)
         axis.set_xticks(range(len(values)), labels, rotation=30, ha="right")
         axis.set_title(name, fontsize=10)
@@ -223,7 +223,9 @@ def draw_training(log: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -
     figure = _start_figure(9, 6.5)
     panels = figure.subplots(2, 1, sharex=True)
     for panel, name, label in zip(panels, ("loss", "lcc"), ("loss", "LCC"), strict=True):
-        for (key, title), (colour, line, marker) in zip(((name, "training"), (f"val_{name}", "test")), STYLES):
+        for (key, title), (colour, line, marker) in zip(
+            ((name, "training"), (f"val_{name}", "test")), STYLES[:2], strict=True
+        ):
             points = [(row["epoch"], row[key]) for row in log if key in row]
             if points:
                 panel.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=4, label=title)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from iqa.errors import ImageError
 
@@ -128,7 +128,7 @@ def _read(image: str | os.PathLike[str] | Image.Image, smallest: int | None = No
         raise ImageError("no permission to read the file") from None
     except Image.DecompressionBombError:
         raise ImageError(f"it has more than {MAX_PIXELS} pixels") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError("it is not an image, or of an unknown format") from None
     except ImageError:
         raise
@@ -152,7 +152,7 @@ def _open(path: str | os.PathLike[str], smallest: int | None) -> Image.Image:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ImageError(f"{opened.width}x{opened.height} pixels are more than {MAX_PIXELS}")
             if smallest:
-                opened.draft(None, (smallest, smallest))  # type: ignore[arg-type]  # None keeps the mode
+                opened.draft(None, (smallest, smallest))  # None keeps the mode
             return _to_rgb(opened)
 
 

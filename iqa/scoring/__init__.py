@@ -1,0 +1,15 @@
+"""From a picture to a score, and from a collection to a file or a page.
+
+- `scorer`: `load_scorer`, `Scorer`: a model with its weights; picture -> `iqa.labels.opinions.Prediction`.
+- `idealo`: `AESTHETIC`, `TECHNICAL`: the cards of idealo's models, which come without any.
+- `batch`: `look`, `predict`: several pictures at once, whatever is wrong with some of them.
+- `runtimes`: `open_network`: Keras or a compiled runtime, called alike; `engines` describes the compiled ones.
+- `network_cache`: `find_network`: the compiled files, and what Keras said of a probe picture.
+- `pool`, `pool_worker`: `Workers`, processes that decode and score, and their own side of it.
+- `collection`: `score_to_file`, `score_labelled`, `write_labels`: runs that can be resumed.
+- `journal`: `Journal`, `Entry`: what such a run has to do and has done.
+- `writers`: `write_scores`, `row_of`: `.mat`, `.csv`, `.jsonl`, `.parquet`, and rows of JSON.
+- `report`: `write_report`, `write_page`: the pictures with their scores on one page of HTML, made of `page/`.
+
+Importing this package loads none of them, and none of them loads Keras before it computes with it.
+"""

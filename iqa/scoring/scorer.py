@@ -11,15 +11,21 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iqa.cards import Card, card_for, card_of, sha256, weights_file
 from iqa.errors import CardError, ImageError, UsageError
 from iqa.images.geometry import Geometry
+from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import look, predict, predict_in_batches
 from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import open_network
+
+_Image = TypeVar("_Image", bound=ImageLike)
 
 
 class Scorer:
@@ -81,8 +87,8 @@ class Scorer:
             "mean_opinion": mean_opinion,
         }
 
-    def score(self, image: Any) -> Prediction:
-        """What the model says of a picture (a path, a PIL image, or a uint8 array (H, W, 3), RGB).
+    def score(self, image: ImageLike) -> Prediction:
+        """What the model says of a picture; see `ImageLike` for what a picture is.
 
         Raises:
             ImageError: if the picture cannot be read or is too small, or the model's answer is not a finite number.
@@ -92,9 +98,19 @@ class Scorer:
             raise ImageError(prediction.reason)
         return prediction
 
+    def features(self, image: ImageLike) -> NDArray[np.float32]:
+        """What the head of the network sees of a picture, float32 (n,); see `Prediction.features`.
+
+        Raises:
+            ImageError: see `score`.
+        """
+        features = self.score(image).features
+        assert features is not None  # only workers leave them out
+        return features
+
     def score_all(
-        self, images: Iterable[Any], batch_size: int = 1, workers: int | Workers = 0
-    ) -> Iterator[tuple[Any, Prediction]]:
+        self, images: Iterable[_Image], batch_size: int = 1, workers: int | Workers = 0
+    ) -> Iterator[tuple[_Image, Prediction]]:
         """Score any number of pictures in their order; one that cannot be scored does not stop the others.
 
         Args:
