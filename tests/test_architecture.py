@@ -33,16 +33,6 @@ RUN_AS_SCRIPTS = ("iqa.__main__", "iqa.export")
 
 LONGEST_FUNCTION, LONGEST_MODULE = 60, 400
 
-#: What is still to be mended: empty these.
-PENDING_IMPORTS = {
-    ("iqa.models.export", "iqa.commands.terminal"): "its command line moves to commands",
-    ("iqa.scoring.pool", "iqa.scoring.scorer"): "a worker gets a module of its own",
-    ("idealo_comparison.infer_technical", "idealo_comparison.infer"): "both get their command line from commands",
-}
-PENDING_LENGTHS = {
-    "TID2013_regression.make_ladders.main",
-}
-
 
 def name_module(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -104,8 +94,6 @@ def test_imports_go_down_the_steps_and_never_across(module):
         assert any(name_room(module) in rooms for rooms in STEPS), f"{module} stands in no room"
     step = find_step(module)
     for source, _ in sorted(list_imports(module)):
-        if (module, source) in PENDING_IMPORTS:
-            continue
         own = not is_script(module) and not is_script(source) and name_room(source) == name_room(module)
         floor = name_room(module) in FLOOR and name_room(source) in FLOOR
         package = is_script(source) and find_modules()[source].name == "__init__.py"
@@ -113,10 +101,7 @@ def test_imports_go_down_the_steps_and_never_across(module):
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    graph = {
-        module: {source for source, _ in list_imports(module) if (module, source) not in PENDING_IMPORTS}
-        for module in find_modules()
-    }
+    graph = {module: {source for source, _ in list_imports(module)} for module in find_modules()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -154,15 +139,14 @@ def test_no_function_is_longer_than_a_screen():
         for node in ast.walk(parse(module)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1
-                if lines > LONGEST_FUNCTION and f"{module}.{node.name}" not in PENDING_LENGTHS:
+                if lines > LONGEST_FUNCTION:
                     long[f"{module}.{node.name}"] = lines
     assert not long
 
 
 def test_no_module_is_longer_than_can_be_kept_in_mind():
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in find_modules().items()}
-    long = {name: count for name, count in lines.items() if name.startswith("iqa") and count > LONGEST_MODULE}
-    assert not {name: count for name, count in long.items() if name not in PENDING_LENGTHS}
+    assert not {name: count for name, count in lines.items() if name.startswith("iqa") and count > LONGEST_MODULE}
 
 
 # --- what a process loads -------------------------------------------------------------------------------------------
