@@ -159,7 +159,7 @@ def command(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", [f"{module.__name__}.py", *map(str, arguments)])
         capsys.readouterr()
         try:
-            code = run(module.main)  # what is no exit code, a training session, is given back
+            code = run(module.main)  # a training session is no exit code and is returned as it is
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()

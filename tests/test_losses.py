@@ -37,7 +37,7 @@ def ladder_loss_in_numpy(true, predicted, steps, weight, temperature):
     true, predicted = (np.asarray(x, float).reshape(-1, steps) for x in (true, predicted))
     penalties = [
         temperature * np.log1p(np.exp(-np.sign(t[i] - t[j]) * (p[i] - p[j]) / temperature))
-        for t, p in zip(true, predicted)
+        for t, p in zip(true, predicted, strict=True)
         for i in range(steps)
         for j in range(steps)
         if t[i] != t[j]
@@ -166,7 +166,7 @@ def test_losses_of_histograms_are_their_numpy_twins(loss, expected):
 def test_emd_l1_is_scipys_wasserstein_distance_over_the_number_of_bins():
     from scipy.stats import wasserstein_distance
 
-    expected = [wasserstein_distance(VALUES, VALUES, t, p) / 10 for t, p in zip(TRUE, PREDICTED)]
+    expected = [wasserstein_distance(VALUES, VALUES, t, p) / 10 for t, p in zip(TRUE, PREDICTED, strict=True)]
     assert float(losses.emd_l1(*tensors(TRUE, PREDICTED))) == pytest.approx(np.mean(expected), rel=1e-4)
 
 

@@ -192,7 +192,7 @@ def test_a_batch_is_the_same_in_whatever_order_batches_are_asked_for(ladders, or
     alone = {index: data()[index] for index in set(order)}
     together = data()
     for index in order:
-        for one, other in zip(alone[index], together[index]):
+        for one, other in zip(alone[index], together[index], strict=True):
             np.testing.assert_array_equal(one, other)
 
 

@@ -46,7 +46,7 @@ def test_saved_and_reloaded_weights_give_bit_equal_scores(scorer, photograph, tm
     assert again.score(photograph).output[0] == before
 
 
-def test_the_model_of_these_tests_tells_pictures_and_patches_apart(scorer, photograph):
+def test_the_model_of_these_tests_scores_each_picture_and_patch_differently(scorer, photograph):
     corners = [photograph[top : top + 224, left : left + 224] for top in (0, 32) for left in (0, 32)]
     assert np.ptp([scorer.score(np.ascontiguousarray(corner)).score for corner in corners]) > 0.01
     rolled = [np.roll(photograph, 40 * n, axis=1) for n in range(4)]

@@ -70,8 +70,8 @@ def folder(tmp_path, photograph):
     return folder
 
 
-def test_infer_prints_a_row_an_image_and_names_the_bad_ones(command, weights, folder):
-    code, out, err = command(infer_regression, folder, "--weights", weights)
+def test_infer_prints_a_row_an_image_and_names_the_bad_ones(command, tiny, folder):
+    code, out, err = command(infer_regression, folder, "--weights", tiny)
     rows = [line.split("\t") for line in out.splitlines()]
     assert code == 1
     assert [Path(path).name for path, _ in rows] == ["a.png", "b.png"]
@@ -79,29 +79,29 @@ def test_infer_prints_a_row_an_image_and_names_the_bad_ones(command, weights, fo
     assert err.splitlines() == [f"{folder}/text.jpg: it is not an image, or of an unknown format"]
 
 
-def test_infer_prints_json_a_line_an_image(command, weights, folder):
-    code, out, _ = command(infer_regression, folder, "--weights", weights, "--json", "--batch-size", 2)
+def test_infer_prints_json_a_line_an_image(command, tiny, folder):
+    code, out, _ = command(infer_regression, folder, "--weights", tiny, "--json", "--batch-size", 2)
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1
     assert [sorted(row) for row in rows] == [["mean", "path"], ["mean", "path"], ["error", "path"]]
 
 
-def test_infer_is_a_function_for_other_projects(weights, photograph):
-    model = infer_regression.load(weights)
+def test_infer_is_a_function_for_other_projects(tiny, photograph):
+    model = infer_regression.load(tiny)
     assert isinstance(infer_regression.infer(photograph, model), float)
     assert infer_regression.features(photograph, model).shape == (1000,)
 
 
 @pytest.mark.parametrize("named", ["missing.jpg", "missing/"])
-def test_infer_ends_with_2_if_nothing_named_exists(command, weights, tmp_path, named):
-    code, out, err = command(infer_regression, tmp_path / named, "--weights", weights)
+def test_infer_ends_with_2_if_nothing_named_exists(command, tiny, tmp_path, named):
+    code, out, err = command(infer_regression, tmp_path / named, "--weights", tiny)
     assert (code, out) == (2, "")
     assert "there is no such file" in err
 
 
-def test_infer_ends_with_1_for_a_folder_without_images(command, weights, tmp_path):
+def test_infer_ends_with_1_for_a_folder_without_images(command, tiny, tmp_path):
     (tmp_path / "empty").mkdir()
-    code, _, err = command(infer_regression, tmp_path / "empty", "--weights", weights)
+    code, _, err = command(infer_regression, tmp_path / "empty", "--weights", tiny)
     assert code == 1
     assert "a folder without images" in err
 
@@ -131,13 +131,13 @@ def labelled(tmp_path, photograph):
     return folder
 
 
-def labelled_run(command, weights, folder, out, *options):
+def labelled_run(command, tiny, folder, out, *options):
     labels = folder / "mos_with_names.txt"
-    return command(infer_regression, "--labels", labels, "--images", folder, "--out", out, "--weights", weights, *options)
+    return command(infer_regression, "--labels", labels, "--images", folder, "--out", out, "--weights", tiny, *options)
 
 
-def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(command, weights, labelled, tmp_path):
-    code, out, _ = labelled_run(command, weights, labelled, tmp_path / "p.mat")
+def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(command, tiny, labelled, tmp_path):
+    code, out, _ = labelled_run(command, tiny, labelled, tmp_path / "p.mat")
     read = read_predictions(tmp_path / "p.mat")
     assert code == 1
     assert "3 images scored, 3 skipped" in out
@@ -147,13 +147,13 @@ def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(c
     assert "fewer than the 224x224" in read.skipped[2][1]
     assert read.provenance["geometry"] == "centre patch of 224x224"
     assert not (tmp_path / "p.mat.journal").exists()
-    one = infer_regression.infer(labelled / "I01_01_5.BMP", infer_regression.load(weights))
+    one = infer_regression.infer(labelled / "I01_01_5.BMP", infer_regression.load(tiny))
     assert read.predictions[1] == np.float32(one)
 
 
-def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, weights, labelled, tmp_path, monkeypatch):
-    labelled_run(command, weights, labelled, tmp_path / "whole.mat")
-    scorer = infer_regression.load(weights)
+def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, tiny, labelled, tmp_path, monkeypatch):
+    labelled_run(command, tiny, labelled, tmp_path / "whole.mat")
+    scorer = infer_regression.load(tiny)
     score_all, scored = type(scorer).score_all, []
 
     def killed_after_two(self, images, *options):
@@ -164,7 +164,7 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
             yield result
 
     monkeypatch.setattr(type(scorer), "score_all", killed_after_two)
-    assert labelled_run(command, weights, labelled, tmp_path / "broken.mat")[0] == 130
+    assert labelled_run(command, tiny, labelled, tmp_path / "broken.mat")[0] == 130
     monkeypatch.undo()
     assert not (tmp_path / "broken.mat").exists()
 
@@ -174,14 +174,14 @@ def test_a_killed_labelled_run_goes_on_and_ends_with_the_same_arrays(command, we
             yield result
 
     monkeypatch.setattr(type(scorer), "score_all", counting)
-    labelled_run(command, weights, labelled, tmp_path / "broken.mat")
+    labelled_run(command, tiny, labelled, tmp_path / "broken.mat")
     assert len(scored) == len(set(scored)) == 5
     whole, broken = (read_predictions(tmp_path / name) for name in ("whole.mat", "broken.mat"))
     np.testing.assert_array_equal(whole.predictions, broken.predictions)
     assert (whole.filenames, whole.skipped) == (broken.filenames, broken.skipped)
 
 
-def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, labelled, tmp_path, monkeypatch):
+def test_a_killed_run_over_one_folder_is_not_continued_in_another(tiny, labelled, tmp_path, monkeypatch):
     import shutil
 
     other = tmp_path / "other"
@@ -189,7 +189,7 @@ def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, label
     images = [LabelledImage("i01", 1, level, 5.0, labelled / f"I01_01_{level}.BMP") for level in (1, 5)]
     moved = [LabelledImage("i01", 1, level, 5.0, other / f"I01_01_{level}.BMP") for level in (1, 5)]
 
-    scorer = infer_regression.load(weights)
+    scorer = infer_regression.load(tiny)
 
     def killed_after_one(self, paths, *_):
         yield next(paths), Prediction(np.array([99.0], np.float32))
@@ -202,11 +202,12 @@ def test_a_killed_run_over_one_folder_is_not_continued_in_another(weights, label
     assert read_predictions(tmp_path / "p.mat").predictions.max() < 99
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(weights, labelled):
+def test_a_reader_that_has_seen_enough_is_no_error(tiny, labelled):
     script = ROOT / "TID2013_regression/infer_regression.py"
+    infer_regression.load(tiny)  # compiled here, where the tiny network can be built
     images = [labelled / "I01_01_1.BMP"] * 300
     process = subprocess.Popen(
-        [sys.executable, script, "--weights", weights, *images],
+        [sys.executable, script, "--weights", tiny, *images],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )  # fmt: skip
     process.stdout.readline()
@@ -216,11 +217,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(weights, labelled):
     process.stderr.close()
 
 
-def test_a_labelled_run_of_nothing_is_an_error_of_usage(command, weights, labelled, tmp_path):
+def test_a_labelled_run_of_nothing_is_an_error_of_usage(command, tiny, labelled, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = command(
         infer_regression, "--labels", labelled / "mos_with_names.txt", "--images", tmp_path / "empty",
-        "--out", tmp_path / "p.mat", "--weights", weights
+        "--out", tmp_path / "p.mat", "--weights", tiny
     )  # fmt: skip
     assert code == 2
     assert "holds none of the 6 images" in err
@@ -267,14 +268,14 @@ def test_plot_refuses_a_file_without_the_variables_at_once(command, tmp_path):
     assert "it has no variable 'labels'" in err.splitlines()[-1]
 
 
-def test_figures_go_on_the_card_of_the_weights_that_predicted_and_on_no_other(command, weights, labelled, tmp_path):
+def test_figures_go_on_the_card_of_the_weights_that_predicted_and_on_no_other(command, tiny, labelled, tmp_path):
     import shutil
 
     from iqa.cards import card_of
 
     card = tmp_path / "card.json"
-    shutil.copy(card_of(weights), card)
-    labelled_run(command, weights, labelled, tmp_path / "p.mat")
+    shutil.copy(card_of(tiny), card)
+    labelled_run(command, tiny, labelled, tmp_path / "p.mat")
     assert command(plot_regression, tmp_path / "p.mat", "--card", card)[0] == 0
     assert json.loads(card.read_text())["figures"]["centre patch of 224x224, i01-i02"]["n"] == 3
     card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": "other"}))
@@ -544,47 +545,45 @@ def test_ladders_are_judged_by_how_people_scored_other_scenes(command, tmp_path,
 
 
 @pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
-def test_distortion_experiments_print_a_row_a_picture_and_draw_a_figure(
-    command, weights, save, photograph, script, tmp_path
-):
+def test_distortion_experiments_print_a_row_a_picture_and_draw_a_figure(command, tiny, save, photograph, script, tmp_path):
     figure = tmp_path / "f.png"
-    code, out, _ = command(script, save("p.png", photograph), "--weights", weights, "--figure", figure)
+    code, out, _ = command(script, save("p.png", photograph), "--weights", tiny, "--figure", figure)
     assert code == 0
     assert sum(line.startswith("file:") for line in out.splitlines()) == 21
     assert figure.stat().st_size > 10_000
 
 
-def test_a_folder_of_one_scene_is_compared_with_its_shortest_name(command, weights, tmp_path, photograph):
+def test_a_folder_of_one_scene_is_compared_with_its_shortest_name(command, tiny, tmp_path, photograph):
     from PIL import Image
 
     scene = tmp_path / "scene"
     scene.mkdir()
     for name, quality in (("res80", 80), ("res", 95), ("res40", 40)):
         Image.fromarray(photograph).save(scene / f"{name}.jpg", quality=quality)
-    _, out, _ = command(test_distortions_cosine, scene, "--weights", weights)
+    _, out, _ = command(test_distortions_cosine, scene, "--weights", tiny)
     rows = out.splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["file:res.jpg", "file:res40.jpg", "file:res80.jpg"]
     assert rows[0].endswith("cos: 0.000000")
 
 
 @pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
-def test_a_bad_file_in_a_scene_is_named_and_the_others_are_scored(command, weights, tmp_path, save, photograph, script):
+def test_a_bad_file_in_a_scene_is_named_and_the_others_are_scored(command, tiny, tmp_path, save, photograph, script):
     scene = tmp_path / "scene"
     scene.mkdir()
     save("scene/a.png", photograph)
     save("scene/a80.png", photograph)
     (scene / "a40.png").write_bytes(b"")
-    code, out, err = command(script, scene, "--weights", weights)
+    code, out, err = command(script, scene, "--weights", tiny)
     assert code == 1
     assert [line.split(",")[0] for line in out.splitlines()[1:]] == ["file:a.png", "file:a80.png"]
     assert err.splitlines() == ["a40.png: the file is empty"]
 
 
-def test_no_distance_is_measured_from_a_picture_that_is_distorted(command, weights, tmp_path, save, photograph):
+def test_no_distance_is_measured_from_a_picture_that_is_distorted(command, tiny, tmp_path, save, photograph):
     (tmp_path / "scene").mkdir()
     save("scene/a80.png", photograph)
     (tmp_path / "scene/a.png").write_bytes(b"")
-    code, out, err = command(test_distortions_cosine, tmp_path / "scene", "--weights", weights)
+    code, out, err = command(test_distortions_cosine, tmp_path / "scene", "--weights", tiny)
     assert (code, "cos" in out) == (2, False)
     assert "a.png: it could not be scored, and the others are measured from it" in err
 
@@ -602,10 +601,10 @@ def test_the_prompt_comes_after_a_success_under_python_i(shared):
     assert "prompt" in result.stdout
 
 
-def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(command, weights, tmp_path, save, photograph):
+def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(command, tiny, tmp_path, save, photograph):
     save("p.png", photograph)
     (tmp_path / "list.txt").write_text("p.png\n")
-    code, out, _ = command(test_distortions, "--photos", tmp_path, "--list", tmp_path / "list.txt", "--weights", weights)
+    code, out, _ = command(test_distortions, "--photos", tmp_path, "--list", tmp_path / "list.txt", "--weights", tiny)
     assert code == 0
     assert [line.split("  ")[0] for line in out.splitlines()] == ["JPEG", "blur", "white noise", "JPEG2000", "mean"]
 
@@ -631,7 +630,9 @@ def test_averaged_weights_are_the_mean_and_score(command, weights, tmp_path, pho
     assert code == 0
     load_weights(model, tmp_path / "mean.weights.h5")
     assert all(np.allclose(mean, weight + 1, atol=1e-5) for mean, weight in zip(model.get_weights(), first, strict=True))
-    assert isinstance(infer_regression.infer(photograph, infer_regression.load(tmp_path / "mean.weights.h5")), float)
+    assert isinstance(
+        infer_regression.infer(photograph, infer_regression.load(tmp_path / "mean.weights.h5", runtime="keras")), float
+    )
 
 
 @pytest.fixture
@@ -790,8 +791,9 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
     assert "90.jpg: there is no such file" in err
     mat = tmp_path / "p.mat"
     code, out, _ = command(
-        infer, "--labels", tiny_ava / "test.csv", "--images", tiny_ava, "--out", mat, "--weights", run / "best.weights.h5"
-    )
+        infer, "--labels", tiny_ava / "test.csv", "--images", tiny_ava, "--out", mat, "--weights", run / "best.weights.h5",
+        "--runtime", "keras"
+    )  # fmt: skip
     assert code == 1
     assert "2 images scored, 1 skipped" in out
     code, out, _ = command(plot, mat, "--json", tmp_path / "m.json", "--figure", tmp_path / "f.png")
@@ -805,11 +807,11 @@ def test_a_model_of_ones_own_pictures_is_trained_predicts_and_is_measured(
         "n", "confusion_matrix", "accuracy", "binary_accuracy", "score_difference_std", "lcc", "srcc", "lcc_std",
         "srcc_std", "emd_l1", "krcc", "rmse"
     }  # fmt: skip
-    model = infer.load(run / "best.weights.h5")
+    model = infer.load(run / "best.weights.h5", runtime="keras")
     mean, _, histogram = infer.infer(tiny_ava / "6.jpg", model)
     assert histogram.shape == (10,) and 1 <= mean <= 10
     assert infer.features(tiny_ava / "6.jpg", model).shape == (features,)
-    code, out, _ = command(infer, tiny_ava / "6.jpg", "--weights", run / "best.weights.h5", "--json")
+    code, out, _ = command(infer, tiny_ava / "6.jpg", "--weights", run / "best.weights.h5", "--runtime", "keras", "--json")
     assert sorted(json.loads(out)) == ["histogram", "mean", "path", "percentile", "std"]
 
 
@@ -822,10 +824,10 @@ def test_histograms_of_a_set_in_which_nothing_could_be_scored_are_empty_histogra
     assert read.skipped == [("a.jpg", "the file is empty")]
 
 
-def test_two_labels_of_one_file_are_both_scored(weights, labelled, tmp_path):
+def test_two_labels_of_one_file_are_both_scored(tiny, labelled, tmp_path):
     # AVA's ids and a CSV's paths can name the same file: "7" and "7.jpg".
     images = [LabelledImage("i01", 1, level, 5.0, labelled / "I01_01_1.BMP") for level in (1, 2)]
-    assert score_labelled(infer_regression.load(weights), images, "missing", tmp_path / "p.mat") == Outcome(2, 0)
+    assert score_labelled(infer_regression.load(tiny), images, "missing", tmp_path / "p.mat") == Outcome(2, 0)
     assert len(read_predictions(tmp_path / "p.mat").predictions) == 2
 
 

@@ -2,7 +2,7 @@
 
 - `scorer`: `load_scorer`, `Scorer`: a model with its weights; picture -> `iqa.labels.opinions.Prediction`.
 - `idealo`: `AESTHETIC`, `TECHNICAL`: the cards of idealo's models, which come without any.
-- `batch`: `look`, `predict`: several pictures at once, whatever is wrong with some of them.
+- `batch`: `look`, `predict`: several pictures at once; a broken one does not stop the others.
 - `runtimes`: `open_network`: Keras or a compiled runtime, called alike; `engines` describes the compiled ones.
 - `network_cache`: `find_network`: the compiled files, and what Keras said of a probe picture.
 - `pool`, `pool_worker`: `Workers`, processes that decode and score, and their own side of it.

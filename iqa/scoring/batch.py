@@ -1,4 +1,4 @@
-"""Several pictures at once, from what is seen of them to a `Prediction` each, whatever is wrong with some of them."""
+"""Several pictures at once, each to its own `Prediction`: a broken picture does not stop the others."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice

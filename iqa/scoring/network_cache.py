@@ -1,8 +1,8 @@
 """The compiled networks that are kept in the user's cache folder, each with what Keras said of a probe picture.
 
-A network is compiled when its weights are first used, which takes Keras and some seconds. Whoever opens the file later
-compares what it says of the probe with what Keras said, so a damaged file or a new version of a runtime changes no score
-unnoticed.
+A network is compiled when its weights are first used, which takes Keras and some seconds. Each time that the file is opened
+later, its answer for the probe is compared with Keras's: neither a damaged file nor a new version of a runtime can change a
+score unnoticed.
 """
 
 import hashlib
