@@ -1,0 +1,100 @@
+"""How well models agree with people: the rank correlation of their scores with votes, on pictures from a folder.
+
+    python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json
+    python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json --weights runs/mine/best.weights.h5
+    python AVA/compare_with_people.py --images my_pictures --votes beauty.csv --scale 1 7 --teacher
+
+Votes are in any form that the train scripts read; pictures that the folder lacks are counted and left out. Each row is a model:
+SRCC and LCC with people, with 95 % intervals by resampling the pictures. With --teacher idealo's model, whose opinions the
+shipped weights learnt, has a row too, and the last column says how well each model agrees with it.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from iqa.commands.terminal import load_quietly, parser_of, positive, run
+from iqa.environment import processors
+from iqa.evaluation.uncertainty import interval, replicates
+from iqa.files import printable, write_json
+from iqa.images.geometry import CROPS
+from iqa.labels.ratings import locate_ratings, read_ratings
+from iqa.scoring import idealo
+from iqa.scoring.scorer import Scorer
+
+SHIPPED = ("ava_vanilla", "ava_patches")
+TEACHER = "the teacher's mean opinion"
+
+
+def score_means(scorer, paths):
+    """The mean scores of pictures, float64 (N,); NaN for one that cannot be scored, which is named on stderr."""
+    means = np.full(len(paths), np.nan)
+    for place, (path, prediction) in enumerate(scorer.score_all(paths, workers=processors())):
+        if prediction.reason:
+            print(f"{printable(path)}: {prediction.reason}", file=sys.stderr)
+        else:
+            means[place] = prediction.score
+    return means
+
+
+def compare(votes, scores, resamples):
+    """{model: {figure: value}} of mean votes (N,) and mean scores {model: (N,)}, over the pictures that all models scored."""
+    known = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
+    rows = {}
+    for name, predicted in scores.items():
+        drawn = replicates(votes[known], predicted[known], resamples)
+        rows[name] = {"n": int(known.sum())}
+        for figure, correlate in (("srcc", stats.spearmanr), ("lcc", stats.pearsonr)):
+            rows[name][figure] = float(correlate(votes[known], predicted[known])[0])
+            rows[name][f"{figure}_95"] = interval(drawn[figure])
+        if TEACHER in scores:
+            rows[name]["srcc_teacher"] = float(stats.spearmanr(scores[TEACHER][known], predicted[known])[0])
+    return rows
+
+
+def print_rows(rows):
+    count = next(iter(rows.values()))["n"]
+    print(f"agreement with people on {count} pictures (95 % intervals)")
+    for name, row in rows.items():
+        cells = [f"{figure.upper()} {row[figure]:.3f} ({{:.3f}} to {{:.3f}})".format(*row[f"{figure}_95"]) for figure in ("srcc", "lcc")]
+        if "srcc_teacher" in row and name != TEACHER:
+            cells.append(f"SRCC with the teacher {row['srcc_teacher']:.3f}")
+        print(f"  {name:28s} {'  '.join(cells)}")
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--images", required=True, type=Path, help="folder of the pictures")
+    parser.add_argument("--votes", required=True, type=Path, help="people's votes: .json, AVA.txt or .csv")
+    parser.add_argument("--scale", type=float, nargs=2, default=(1, 10), metavar=("LOWEST", "HIGHEST"), help="default: 1 10")
+    parser.add_argument("--weights", nargs="+", default=SHIPPED, help=f"models (default: {' '.join(SHIPPED)})")
+    parser.add_argument("--crop", choices=CROPS, default="centre", help="of models that see patches (default: centre)")
+    parser.add_argument("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="idealo's weights")
+    parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    rated = read_ratings(arguments.votes, tuple(arguments.scale))
+    found = [image for image in locate_ratings(rated, arguments.images) if image.path]
+    if len(found) < 3:
+        parser.error(f"{arguments.images} holds {len(found)} of the {len(rated)} pictures of {arguments.votes}")
+    print(f"{arguments.images}: {len(found)} of the {len(rated)} pictures of {arguments.votes}", file=sys.stderr)
+    paths, votes = [image.path for image in found], np.array([image.mean for image in found])
+    scores = {}
+    for weights in arguments.weights:
+        scorer = load_quietly(lambda weights=weights: Scorer(weights, head="histogram"))
+        if scorer.geometry.crop and arguments.crop != "centre":
+            scorer = Scorer(weights, arguments.crop, head="histogram")
+        scores[str(weights)] = score_means(scorer, paths)
+    if arguments.teacher:
+        scores[TEACHER] = score_means(load_quietly(lambda: idealo.load(arguments.teacher, mean_opinion=True)), paths)
+    rows = compare(votes, scores, arguments.bootstrap)
+    print_rows(rows)
+    if arguments.json:
+        write_json(arguments.json, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
