@@ -1,12 +1,12 @@
 """How well models agree with people: the rank correlation of their scores with votes, on pictures from a folder.
 
     python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json
-    python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json --weights runs/mine/best.weights.h5
-    python AVA/compare_with_people.py --images my_pictures --votes beauty.csv --scale 1 7 --teacher
+    python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json --weights runs/1/best.weights.h5
+    python AVA/compare_with_people.py --images pictures --votes beauty.csv --scale 1 7 --teacher
 
-Votes are in any form that the train scripts read; pictures that the folder lacks are counted and left out. Each row is a model:
-SRCC and LCC with people, with 95 % intervals by resampling the pictures. With --teacher idealo's model, whose opinions the
-shipped weights learnt, has a row too, and the last column says how well each model agrees with it.
+Votes are in any form that the train scripts read. Pictures that the folder lacks are counted and left out. Each model has a
+row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model, whose opinions
+the shipped weights learnt, has a row too, and the other rows end with their SRCC with it.
 """
 
 import sys
@@ -40,7 +40,7 @@ def score_means(scorer, paths):
 
 
 def compare(votes, scores, resamples):
-    """{model: {figure: value}} of mean votes (N,) and mean scores {model: (N,)}, over the pictures that all models scored."""
+    """{model: {figure: value}} of mean votes (N,) and mean scores {model: (N,)}, over pictures that all models scored."""
     known = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
     rows = {}
     for name, predicted in scores.items():
@@ -58,7 +58,10 @@ def print_rows(rows):
     count = next(iter(rows.values()))["n"]
     print(f"agreement with people on {count} pictures (95 % intervals)")
     for name, row in rows.items():
-        cells = [f"{figure.upper()} {row[figure]:.3f} ({{:.3f}} to {{:.3f}})".format(*row[f"{figure}_95"]) for figure in ("srcc", "lcc")]
+        cells = []
+        for figure in ("srcc", "lcc"):
+            low, high = row[f"{figure}_95"]
+            cells.append(f"{figure.upper()} {row[figure]:.3f} ({low:.3f} to {high:.3f})")
         if "srcc_teacher" in row and name != TEACHER:
             cells.append(f"SRCC with the teacher {row['srcc_teacher']:.3f}")
         print(f"  {name:28s} {'  '.join(cells)}")
@@ -68,7 +71,9 @@ def main():
     parser = parser_of(__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of the pictures")
     parser.add_argument("--votes", required=True, type=Path, help="people's votes: .json, AVA.txt or .csv")
-    parser.add_argument("--scale", type=float, nargs=2, default=(1, 10), metavar=("LOWEST", "HIGHEST"), help="default: 1 10")
+    parser.add_argument(
+        "--scale", type=float, nargs=2, default=(1, 10), metavar=("LOWEST", "HIGHEST"), help="default: 1 10"
+    )
     parser.add_argument("--weights", nargs="+", default=SHIPPED, help=f"models (default: {' '.join(SHIPPED)})")
     parser.add_argument("--crop", choices=CROPS, default="centre", help="of models that see patches (default: centre)")
     parser.add_argument("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="idealo's weights")

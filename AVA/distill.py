@@ -1,32 +1,28 @@
 """Learn a teacher's opinions of many photographs, before people's votes on a few of them have their say.
 
-    python idealo_comparison/infer.py --mean-opinion data/photographs --labels-out data/teacher.json --features-out data/teacher.npy
+    python idealo_comparison/infer.py --mean-opinion data/photographs --labels-out data/teacher.json \\
+        --features-out data/teacher.npy
     python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy --size 160 \\
         --epochs 2 --rate 4e-4 --backbone data/imagenet/mobilenet_v2-b0353104.pth --out runs/small.weights.h5
     python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy --size 224 \\
         --epochs 1 --rate 1e-4 --weights runs/small.weights.h5 --out runs/distilled.weights.h5
 
-Thousands of scenes are needed to learn what a beautiful picture is, and a mean score says little of each. So the network has a
-second target, the features from which the teacher draws its opinion, through a linear layer that is thrown away afterwards
-(Romero et al., "FitNets: Hints for thin deep nets", ICLR 2015). Small pictures come first: at 160 pixels a step takes half the
-time of one at 224. With --patches the network sees pixels at their own size instead of the whole picture. --votes names what
-people said of some of the photographs; it takes the place of the teacher's opinion. To resume a killed run, repeat the command.
+A mean score says little about a scene. So the network has a second target: the features from which the teacher draws its
+opinion, through a linear layer that is thrown away afterwards (Romero et al., "FitNets: Hints for thin deep nets", ICLR 2015).
+Small pictures come first, because a step at 160 pixels takes half the time of one at 224. With --patches the network sees
+pixels at their own size instead of the whole picture. --votes names what people said of some of the photographs, which takes
+the place of the teacher's opinion. To resume a run that was killed, repeat the command.
 """
 
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from iqa.cards import AVA_SCALE, Card, Head, Sight, sha256, weights_file
+from iqa.cards import AVA_SCALE, Card, Head, Sight
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
-from iqa.environment import processors
-from iqa.errors import ImageError, LabelError
+from iqa.errors import LabelError
 from iqa.images.geometry import random_patch, resize
-from iqa.images.reading import read_image, read_resized
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import locate_ratings, read_ratings
 
@@ -40,7 +36,7 @@ MARGIN = 8 / 7
 
 WARM_UP = 500  # steps of rising rate, for the two new layers
 
-#: What people would say of a frame of one colour (`blank-*.png` of make_training_set.py): the teacher takes it for a poor photograph.
+#: What a frame of one colour deserves (`blank-*.png` of make_training_set.py). The teacher takes it for a mediocre photograph.
 BLANK_SCORE, BLANK_STD = 2.5, 1.4
 
 
@@ -56,9 +52,11 @@ def read_lessons(arguments) -> list[Lesson]:
     opinions = read_ratings(arguments.labels)
     features = np.load(arguments.features, mmap_mode="r", allow_pickle=False)
     if len(features) != len(opinions):
-        raise LabelError(f"{arguments.features}: features of {len(features)} images, {arguments.labels} has {len(opinions)}")
+        raise LabelError(
+            f"{arguments.features}: features of {len(features)} images, {arguments.labels} has {len(opinions)}"
+        )
     votes = {Path(image.name).stem: image.histogram for image in read_ratings(arguments.votes)} if arguments.votes else {}
-    held_out = set(arguments.exclude.read_text().split()) if arguments.exclude else set()
+    held_out = {name for file in arguments.exclude for name in file.read_text(encoding="utf-8").split()}
     blank = normal_histogram(BLANK_SCORE, BLANK_STD, np.arange(1.0, 11))
     chosen = features[:: max(1, len(features) // 10_000)].astype(np.float32)
     centre, spread = chosen.mean(axis=0), chosen.std(axis=0) + 0.02
@@ -71,7 +69,9 @@ def read_lessons(arguments) -> list[Lesson]:
             missing += 1
             continue
         histogram = blank if stem.startswith("blank-") else votes.get(stem, image.histogram)
-        lessons.append(Lesson(image.path, np.concatenate([histogram, (features[row] - centre) / spread]).astype(np.float32)))
+        lessons.append(
+            Lesson(image.path, np.concatenate([histogram, (features[row] - centre) / spread]).astype(np.float32))
+        )
     print(f"{len(lessons)} photographs to learn from, {missing} missing; people's votes on {len(votes)}")
     return lessons
 
@@ -79,7 +79,9 @@ def read_lessons(arguments) -> list[Lesson]:
 def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs")
-    parser.add_argument("--labels", required=True, type=Path, help="the teacher's opinions, .json of idealo_comparison/infer.py")
+    parser.add_argument(
+        "--labels", required=True, type=Path, help="the teacher's opinions, .json of idealo_comparison/infer.py"
+    )
     parser.add_argument("--features", required=True, type=Path, help="its features in the same order, .npy")
     parser.add_argument("--votes", type=Path, help="people's votes on some of the photographs, .csv or .json")
     parser.add_argument("--exclude", type=Path, nargs="+", default=[], help="files of names that are not learnt from")
@@ -89,7 +91,9 @@ def parse_arguments():
     parser.add_argument("--patches", action="store_true", help="see patches at their own size, for the patches model")
     parser.add_argument("--size", type=positive, default=224, help="pixels in a side of what is seen (default: 224)")
     parser.add_argument("--epochs", type=positive, default=1)
-    parser.add_argument("--rate", type=float, default=1e-4, help="highest learning rate; it falls to a twentieth (default: 1e-4)")
+    parser.add_argument(
+        "--rate", type=float, default=1e-4, help="highest learning rate; it falls to a twentieth (default: 1e-4)"
+    )
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--seed", type=natural, default=0)
     return parser.parse_args()
@@ -137,7 +141,11 @@ def main():
     student.fit(data, epochs=arguments.epochs, shuffle=False, callbacks=[backup, keras.callbacks.TerminateOnNaN()])
     seen = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
     sight = Sight("patch" if arguments.patches else "resize", 224, None if arguments.patches else "bilinear", training=seen)
-    learnt = {"images": len(lessons), "labels": arguments.labels.name, "votes": str(arguments.votes and arguments.votes.name)}
+    learnt = {
+        "images": len(lessons),
+        "labels": arguments.labels.name,
+        "votes": str(arguments.votes and arguments.votes.name),
+    }
     learnt |= {"size": arguments.size, "epochs": arguments.epochs, "rate": arguments.rate, "seed": arguments.seed}
     save_with_card(model, arguments.out, Card(facts, Head("histogram", DROPOUT), sight, AVA_SCALE, trained_on=learnt))
     print(f"wrote {arguments.out}")

@@ -183,6 +183,8 @@ def _row(scorer: Scorer, entry: Entry) -> str:
     words = [f"{values[name]:.4f}" for name in ("mean", "std") if name in values]
     if "percentile" in values:
         words.append(f"{values['percentile']:.0f} % of {scale.population} score lower")
+    if entry.prediction.warning:
+        words.append(f"warning: {entry.prediction.warning}")
     return "\t".join([printable(entry.path or entry.key), *words])
 
 

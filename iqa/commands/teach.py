@@ -22,8 +22,11 @@ def infer_or_label(description: str | None, weights: Path, load: Callable[[argpa
     """
     parser = infer_parser(description, weights)
     parser.add_argument("--labels-out", type=Path, help="write labels in AVA's form for one folder of images")
+    parser.add_argument("--features-out", type=Path, help="write the features behind the labels as well: .npy")
     parser.add_argument("--mean-opinion", action="store_true", help="mean over the mirror image and small shifts")
     arguments = parser.parse_args()
+    if arguments.features_out and (not arguments.labels_out or arguments.features_out.suffix != ".npy"):
+        parser.error("--features-out takes a name like features.npy, and goes with --labels-out")
     if arguments.labels_out:
         return _write_labels(parser, arguments, lambda: load(arguments), hint)
     return infer_images(
@@ -44,6 +47,7 @@ def _write_labels(parser: Parser, arguments: argparse.Namespace, load: Callable[
     if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
         parser.error("--labels-out takes one folder of images")
     scorer = load_quietly(load, hint)
-    outcome = write_labels(scorer, Path(arguments.images[0]), arguments.labels_out, run_options(arguments))
+    folder, options = Path(arguments.images[0]), run_options(arguments)
+    outcome = write_labels(scorer, folder, arguments.labels_out, options, features=arguments.features_out)
     print(f"{arguments.labels_out}: {outcome.scored} images labelled, {outcome.skipped} could not be")
     return 1 if outcome.skipped else 0

@@ -18,6 +18,21 @@ from iqa.cards import Card, Sight
 from iqa.errors import ImageError
 from iqa.images.reading import INTERPOLATIONS, ImageLike, read_image, read_resized
 
+#: What varies by no more than this, the standard deviation of a channel, is a frame of one colour with a little noise.
+FLAT = 3.0
+
+
+def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
+    """A warning for a picture in which there is nothing to judge, a lens cap or a blank page; None for all others.
+
+    Args:
+        patches: what a network sees of it, uint8 (N, size, size, 3).
+    """
+    some = patches[:, ::8, ::8].reshape(-1, 3)  # quick, and enough for almost all pictures
+    if (some.std(axis=0) <= FLAT).all() and (patches.reshape(-1, 3).std(axis=0) <= FLAT).all():
+        return "nearly one flat colour: the score says little"
+    return None
+
 
 @dataclass(frozen=True)
 class Geometry:

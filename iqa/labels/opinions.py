@@ -26,11 +26,13 @@ class Prediction:
         features: float32 (n,), what the head saw: the pooled features, or the dense layer of that name; None where they
             were not asked for.
         reason: one line, why there is no output.
+        warning: one line, why the output says little.
     """
 
     output: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
     reason: str | None = None
+    warning: str | None = None
 
     @property
     def score(self) -> float:

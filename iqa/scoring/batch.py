@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.errors import ImageError
+from iqa.images.geometry import warn_if_flat
 from iqa.labels.opinions import Prediction
 from iqa.scoring.runtimes import Network
 
@@ -47,7 +48,7 @@ def predict(network: Network, views: Iterable[View]) -> Iterator[Prediction]:
         start = rows.stop
         output = np.mean(outputs[rows], axis=0)
         if np.isfinite(output).all():
-            yield Prediction(output, np.mean(features[rows], axis=0))
+            yield Prediction(output, np.mean(features[rows], axis=0), warning=warn_if_flat(view))
         else:
             yield Prediction(reason="the model's answer is not a finite number")
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from iqa.environment import now, versions
 from iqa.errors import ImageError
@@ -136,8 +138,6 @@ def score_to_file(
 
 def _score_waiting(scorer: Scorer, journal: Journal, options: RunOptions) -> None:
     """Score what waits in the journal, with a progress bar on stderr."""
-    from tqdm import tqdm
-
     total, done = journal.count()
     if total == done:
         return
@@ -189,15 +189,21 @@ def write_labels(
     out: Path,
     options: RunOptions = RunOptions(),
     tell: Callable[[str], None] = complain,
+    features: Path | None = None,
 ) -> Outcome:
     """Write a model's histograms of the pictures below a folder as labels in AVA's form.
 
     The `image_id` is the path below the folder, so that `read_ratings` and `locate_ratings` find the files again.
 
+    Args:
+        features: `.npy` to write as well: the features behind the histograms, float16 (N, n) in their order. Workers do
+            not send features, so all of it is done in this process.
+
     Raises:
         ImageError: if the folder holds no picture.
     """
     paths, rows, skipped = [], [], 0
+    seen: list[NDArray[np.float16]] = []
     for path, reason in images_below(folder):
         if reason is None:
             paths.append(path)
@@ -206,13 +212,19 @@ def write_labels(
             tell(f"{printable(path)}: {reason}")
     if not paths:
         raise ImageError(f"{folder}: a folder without images")
-    for path, prediction in scorer.score_all(paths, options.batch_size, options.workers):
+    predictions = scorer.score_all(paths, options.batch_size, 0 if features else options.workers)
+    for path, prediction in tqdm(predictions, total=len(paths), unit="image", file=sys.stderr):
         if prediction.output is None:
             skipped += 1
             tell(f"{printable(path)}: {prediction.reason}")
         else:
             name = printable(path.relative_to(folder).as_posix())
             rows.append({"image_id": name, "label": prediction.output.tolist()})
+            if features and prediction.features is not None:
+                seen.append(prediction.features.astype(np.float16))
+    if features:
+        with written_whole(features) as file:
+            np.save(file, np.stack(seen) if seen else np.empty((0, 0), np.float16))
     with written_whole(out) as file:
         file.write(json.dumps(rows, allow_nan=False).encode())
     return Outcome(len(rows), skipped)

@@ -25,12 +25,15 @@ _TABLES = """
 CREATE TABLE run (head TEXT, listings INTEGER);
 CREATE TABLE images (
     position INTEGER PRIMARY KEY, key BLOB UNIQUE, path BLOB, label BLOB, stamp TEXT, listing INTEGER,
-    output BLOB, reason TEXT
+    output BLOB, reason TEXT, warning TEXT
 );
 CREATE INDEX waiting ON images (position) WHERE output IS NULL AND reason IS NULL;
 """
 
 _CHUNK = 1000
+
+#: Of the tables above: a journal with others is one of another run.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Journal:
         self.path, self.replaced = Path(path), False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         existed = self.path.exists()
-        text = json.dumps(head, sort_keys=True, allow_nan=False)
+        text = json.dumps(head | {"journal": _VERSION}, sort_keys=True, allow_nan=False)
         if self._open() != text:
             self.replaced = existed
             self.close()
@@ -166,7 +169,7 @@ class Journal:
         if not found:
             label = None if entry.label is None else np.asarray(entry.label, np.float64).tobytes()
             values = (key, path, label, stamp, self._listing, None, entry.reason)
-            self._do("INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", *values)
+            self._do("INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, NULL)", *values)
             return "new since the run began"
         ((position, before, listing, done),) = found
         if listing == self._listing:
@@ -175,7 +178,7 @@ class Journal:
         if stamp is None or stamp == before:
             return None
         self._do(
-            "UPDATE images SET path = ?, stamp = ?, output = NULL, reason = ? WHERE position = ?",
+            "UPDATE images SET path = ?, stamp = ?, output = NULL, warning = NULL, reason = ? WHERE position = ?",
             *(path, stamp, entry.reason, position),
         )
         return "changed since it was scored" if done else None
@@ -200,19 +203,21 @@ class Journal:
     def record(self, position: int, prediction: Prediction) -> None:
         """Note what the model says of a picture, or why it says nothing."""
         output = None if prediction.output is None else np.asarray(prediction.output, np.float32).tobytes()
-        self._do("UPDATE images SET output = ?, reason = ? WHERE position = ?", output, prediction.reason, position)
+        values = (output, prediction.reason, prediction.warning, position)
+        self._do("UPDATE images SET output = ?, reason = ?, warning = ? WHERE position = ?", *values)
 
     def entries(self, scored: bool | None = None) -> Iterator[Entry]:
         """The pictures in order: all, those that are scored, or those that are not."""
         which = {None: "1", True: "output IS NOT NULL", False: "output IS NULL"}[scored]
-        rows = self._do(f"SELECT key, path, label, output, reason FROM images WHERE {which} ORDER BY position")
-        for key, path, label, output, reason in rows:
+        rows = self._do(f"SELECT key, path, label, output, reason, warning FROM images WHERE {which} ORDER BY position")
+        for key, path, label, output, reason, warning in rows:
             done = output is not None or reason is not None
+            array = None if output is None else np.frombuffer(output, np.float32)
             yield Entry(
                 os.fsdecode(key),
                 Path(os.fsdecode(path)) if path is not None else None,
                 None if label is None else np.frombuffer(label, np.float64),
-                Prediction(None if output is None else np.frombuffer(output, np.float32), reason=reason) if done else None,
+                Prediction(array, reason=reason, warning=warning) if done else None,
             )
 
     def close(self) -> None:

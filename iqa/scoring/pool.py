@@ -1,7 +1,7 @@
 """Processes that decode and score: one for each processor, and none whose crash ends the run.
 
     with Workers(scorer.recipe, 2) as pool:
-        for path, array, reason in pool.map(paths): ...
+        for path, answer in pool.map(paths): ...
 
 Decoders are C code that strangers' files are fed to. A worker that dies over a picture, or takes too long, is replaced; the
 picture is tried once more and then reported. Workers start as interpreters of their own and are not forked: the threads of
@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,14 @@ AHEAD = 4
 #: What a worker runs. Its arguments are the folder that holds this library, and the recipe.
 PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.scoring.pool_worker import serve; serve()"
 
+
 #: An array, or the reason in one line why there is none.
-Answer = tuple[NDArray[Any] | None, str | None]
+class Answer(NamedTuple):
+    """What a worker says of a picture: an array, perhaps with a warning, or the reason why there is none."""
+
+    array: NDArray[Any] | None
+    reason: str | None = None
+    warning: str | None = None
 
 
 class Workers:
@@ -92,13 +98,13 @@ class Workers:
         """The numbers of the worker processes that run now."""
         return [worker.process.pid for worker in self._all]
 
-    def map(self, paths: Iterable[Any]) -> Iterator[tuple[Any, NDArray[Any] | None, str | None]]:
+    def map(self, paths: Iterable[Any]) -> Iterator[tuple[Any, Answer]]:
         """Hand out paths as they are needed.
 
         Yields:
-            (path, array, reason) in the order of `paths`. The array is the output, float32 (1,) or (10,); with the runtime
+            (path, `Answer`) in the order of `paths`. The array is the output, float32 (1,) or (10,); with the runtime
             "keras" the patches, uint8 (N, size, size, 3); or a thumbnail, uint8 (n,), see `iqa.images.reading.thumbnail`.
-            Without an array there is a reason, one line.
+            Without an array there is a reason, one line; with one there may be a warning.
 
         Raises:
             WorkerError: if the workers cannot be started.
@@ -113,9 +119,9 @@ class Workers:
             waiting.append((chunk, self._threads.submit(self._ask, chunk)))
             if len(waiting) > AHEAD * self._count:
                 chunk, answers = waiting.popleft()
-                yield from ((path, *answer) for path, answer in zip(chunk, answers.result(), strict=True))
+                yield from zip(chunk, answers.result(), strict=True)
         for chunk, answers in waiting:
-            yield from ((path, *answer) for path, answer in zip(chunk, answers.result(), strict=True))
+            yield from zip(chunk, answers.result(), strict=True)
 
     def _ask(self, paths: list[Any]) -> list[Answer]:
         """An answer for each of the paths, whatever happens to the workers."""
@@ -134,7 +140,7 @@ class Workers:
             self._idle.put(place)
         if len(paths) > 1:  # one of them is to blame: which?
             return [self._ask([path])[0] for path in paths]
-        return [(None, worker.cause)]
+        return [Answer(None, worker.cause)]
 
     def _replace_if_dead(self, worker: "_Worker | None") -> "_Worker":
         with self._changing:
@@ -205,11 +211,11 @@ class _Worker:
         head = json.loads(self._answers.readline())
         self.since = time.monotonic()
         if "reason" in head:
-            return None, head["reason"]
+            return Answer(None, head["reason"])
         array = np.empty(head["shape"], head["dtype"])
         if self._answers.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
             raise EOFError
-        return array, None
+        return Answer(array, warning=head.get("warning"))
 
     def _exit_code(self) -> int:
         try:

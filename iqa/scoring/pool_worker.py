@@ -38,7 +38,10 @@ def serve() -> None:
                 channel.write(json.dumps({"reason": found.reason}).encode() + b"\n")
                 continue
             array = np.ascontiguousarray(array)
-            channel.write(json.dumps({"shape": array.shape, "dtype": array.dtype.str}).encode() + b"\n")
+            head: dict[str, Any] = {"shape": array.shape, "dtype": array.dtype.str}
+            if isinstance(found, Prediction) and found.warning:
+                head["warning"] = found.warning
+            channel.write(json.dumps(head).encode() + b"\n")
             channel.write(array.data.cast("B"))
         channel.flush()
 

@@ -152,6 +152,8 @@ def _picture(entry: Entry, scale: Scale) -> Picture:
         picture.histograms["model"] = said["histogram"]
     if "percentile" in said:
         picture.lines[f"of {scale.population} score lower"] = f"{said['percentile']:.0f} %"
+    if entry.prediction.warning:
+        picture.lines["warning"] = entry.prediction.warning
     if entry.label is not None:
         picture.values |= {"people": entry.label_mean, "error": abs(said["mean"] - entry.label_mean)}
         if "histogram" in said:
@@ -216,7 +218,7 @@ def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str
     paths = [picture.path for picture in pictures if picture.path]
     if workers and len(paths) > 1:
         with Workers({"thumbnail": SIDE}, workers) as pool:
-            made = [(array, reason) for _, array, reason in pool.map(paths)]
+            made = [(answer.array, answer.reason) for _, answer in pool.map(paths)]
     else:
         made = [_make_thumbnail(path) for path in paths]
     remaining = iter(made)

@@ -138,11 +138,14 @@ class Scorer:
     def _score_in_pool(self, images: Iterable[Any], batch_size: int, pool: Workers) -> Iterator[tuple[Any, Prediction]]:
         answers = pool.map(images)
         if self.network.name == "keras":
-            views = ((image, Prediction(reason=reason) if array is None else array) for image, array, reason in answers)
+            views = (
+                (image, Prediction(reason=answer.reason) if answer.array is None else answer.array)
+                for image, answer in answers
+            )
             yield from predict_in_batches(self.network, views, batch_size)
         else:
-            for image, output, reason in answers:
-                yield image, Prediction(output, reason=reason)
+            for image, answer in answers:
+                yield image, Prediction(answer.array, reason=answer.reason, warning=answer.warning)
 
 
 # --- one scorer for all who ask for the same -------------------------------------------------------------------------

@@ -54,10 +54,12 @@ def values_of(prediction: Prediction, scale: Scale) -> dict[str, Any]:
 
 
 def row_of(entry: Entry, scale: Scale) -> dict[str, Any]:
-    """An entry as {name: value}: `path`, what `values_of` says or `error`, and its `label` if it has one."""
+    """An entry as {name: value}: `path`, what `values_of` says or `error`, its `warning` and `label` if any."""
     row: dict[str, Any] = {"path": printable(entry.path or entry.key)}
     if entry.prediction and entry.prediction.output is not None:
         row |= values_of(entry.prediction, scale)
+        if entry.prediction.warning:
+            row["warning"] = entry.prediction.warning
     else:
         row["error"] = entry.reason
     if entry.label is not None:
@@ -122,7 +124,7 @@ def _write_json_lines(text: IO[str], journal: Journal, card: Card) -> None:
 def _write_csv(text: IO[str], journal: Journal, card: Card) -> None:
     shares = [f"share_{vote}" for vote in range(1, card.bins + 1)] if card.bins > 1 else []
     of_histograms = ["std", *(["percentile"] if card.scale.population else []), *shares]
-    table = csv.DictWriter(text, ["path", "mean", *(of_histograms if shares else []), "label", "error"])
+    table = csv.DictWriter(text, ["path", "mean", *(of_histograms if shares else []), "label", "warning", "error"])
     table.writeheader()
     for entry in journal.entries():
         row = row_of(entry, card.scale)
@@ -144,7 +146,9 @@ def _write_parquet(name: Path, journal: Journal, card: Card, provenance: dict[st
         fields += [("percentile", pyarrow.float64())] if card.scale.population else []
         fields += [("histogram", pyarrow.list_(pyarrow.float32(), card.bins))]
         label = pyarrow.list_(pyarrow.float64(), card.bins)
-    schema = pyarrow.schema([*fields, ("label", label), ("error", pyarrow.string())], metadata=provenance)
+    schema = pyarrow.schema(
+        [*fields, ("label", label), ("warning", pyarrow.string()), ("error", pyarrow.string())], metadata=provenance
+    )
     with parquet.ParquetWriter(name, schema) as writer:
         rows = []
         for entry in journal.entries():
