@@ -5,8 +5,8 @@
     python AVA/compare_with_people.py --images pictures --votes beauty.csv --scale 1 7 --teacher
 
 Votes are in any form that the train scripts read. Pictures that the folder lacks are counted and left out. Each model has a
-row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model, whose opinions
-the shipped weights learnt, has a row too, and the other rows end with their SRCC with it.
+row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model, which taught
+the shipped weights, has a row too, and the other rows end with their SRCC with it.
 """
 
 import sys
@@ -17,7 +17,7 @@ from scipy import stats
 
 from iqa.commands.terminal import load_quietly, parser_of, positive, run
 from iqa.environment import processors
-from iqa.evaluation.uncertainty import interval, replicates
+from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
 from iqa.files import printable, write_json
 from iqa.images.geometry import CROPS
 from iqa.labels.ratings import locate_ratings, read_ratings
@@ -44,11 +44,11 @@ def compare(votes, scores, resamples):
     known = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
     rows = {}
     for name, predicted in scores.items():
-        drawn = replicates(votes[known], predicted[known], resamples)
+        drawn = resample_metrics(votes[known], predicted[known], resamples)
         rows[name] = {"n": int(known.sum())}
         for figure, correlate in (("srcc", stats.spearmanr), ("lcc", stats.pearsonr)):
             rows[name][figure] = float(correlate(votes[known], predicted[known])[0])
-            rows[name][f"{figure}_95"] = interval(drawn[figure])
+            rows[name][f"{figure}_95"] = estimate_interval(drawn[figure])
         if TEACHER in scores:
             rows[name]["srcc_teacher"] = float(stats.spearmanr(scores[TEACHER][known], predicted[known])[0])
     return rows

@@ -8,9 +8,9 @@
         --epochs 1 --rate 1e-4 --weights runs/small.weights.h5 --out runs/distilled.weights.h5
 
 A mean score says little about a scene. So the network has a second target: the features from which the teacher draws its
-opinion, through a linear layer that is thrown away afterwards (Romero et al., "FitNets: Hints for thin deep nets", ICLR 2015).
+opinion, through a linear layer that is thrown away afterwards (Romero et al., "FitNets: hints for thin deep nets", 2015).
 Small pictures come first, because a step at 160 pixels takes half the time of one at 224. With --patches the network sees
-pixels at their own size instead of the whole picture. --votes names what people said of some of the photographs, which takes
+pixels at their own size instead of the whole picture. --votes names what people said of some of the photographs: it takes
 the place of the teacher's opinion. To resume a run that was killed, repeat the command.
 """
 
@@ -36,7 +36,7 @@ MARGIN = 8 / 7
 
 WARM_UP = 500  # steps of rising rate, for the two new layers
 
-#: What a frame of one colour deserves (`blank-*.png` of make_training_set.py). The teacher takes it for a mediocre photograph.
+#: What a frame of one colour deserves (`blank-*.png` of make_training_set.py); the teacher finds it mediocre.
 BLANK_SCORE, BLANK_STD = 2.5, 1.4
 
 

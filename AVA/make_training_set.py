@@ -128,6 +128,22 @@ def make_variants(task: tuple[Path, Path, int], longest: int, seed: int) -> int 
     return 1 + variants
 
 
+def blank_frame(seed: int) -> np.ndarray:
+    """A frame of one colour, uint8 (256, 256, 3): greys, black and white among them, every fourth with a little noise."""
+    rng = np.random.default_rng(seed)
+    greys = (0, 128, 255, int(rng.integers(256)))
+    colour = np.repeat(rng.choice(greys), 3) if seed % 4 < 2 else rng.integers(0, 256, 3)
+    noise = rng.normal(0, rng.uniform(0.3, 2), (256, 256, 3)) if seed % 4 == 3 else 0
+    return to_uint8(np.broadcast_to(colour, (256, 256, 3)) + noise)
+
+
+def write_blanks(folder: Path, count: int) -> None:
+    """Write `count` blank frames as `blank-NNN.png`: no photographs, so that a network learns not to praise them."""
+    for seed in range(count):
+        with written_whole(folder / f"blank-{seed:03d}.png") as file:
+            Image.fromarray(blank_frame(seed)).save(file, "png")
+
+
 def assign_splits(folder: Path) -> dict[Path, str]:
     """The split of each photograph of a folder: that of the list which names it, or "train".
 
@@ -147,6 +163,7 @@ def main() -> int:
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs, one of each scene")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--variants", type=natural, default=7, help="of each photograph to train on (default: 7)")
+    parser.add_argument("--blanks", type=natural, default=0, help="frames of one colour to train on (default: 0)")
     parser.add_argument("--longest", type=positive, default=800, help="longer side of a variant at most (default: 800)")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
@@ -155,6 +172,7 @@ def main() -> int:
     for split in set(splits.values()):
         (arguments.out / split).mkdir(parents=True, exist_ok=True)
         remove_leftovers(arguments.out / split)  # half-written images of a run that was killed, under their final names
+    write_blanks(arguments.out / "train", arguments.blanks)
     tasks = [(path, arguments.out / split, arguments.variants if split == "train" else 0) for path, split in splits.items()]
     make = partial(make_variants, longest=arguments.longest, seed=arguments.seed)
     with ProcessPoolExecutor(arguments.workers) as pool:

@@ -137,8 +137,8 @@ def test_a_worker_that_is_killed_once_costs_nothing(scorer, pictures):
             os.kill(process, signal.SIGKILL)
         results += answers
         assert set(killed).isdisjoint(pool.processes)
-    assert [path for path, _, _ in results] == pictures * 5
-    assert {reason for _, _, reason in results if reason} == {"it is not an image, or of an unknown format"}
+    assert [path for path, _ in results] == pictures * 5
+    assert {answer.reason for _, answer in results if answer.reason} == {"it is not an image, or of an unknown format"}
 
 
 def test_an_image_that_takes_too_long_is_named(scorer, pictures, monkeypatch, run_in_workers):
