@@ -5,8 +5,8 @@
     python AVA/compare_with_people.py --images pictures --votes beauty.csv --scale 1 7 --teacher
 
 Votes are in any form that the train scripts read. Pictures that the folder lacks are counted and left out. Each model has a
-row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model, which taught
-the shipped weights, has a row too, and the other rows end with their SRCC with it.
+row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model has a row
+too, the one that taught the shipped weights; the other rows end with their SRCC with it.
 """
 
 import sys
