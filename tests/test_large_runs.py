@@ -269,7 +269,7 @@ def test_mat_of_images_without_labels_has_their_paths_and_is_no_set_to_measure(s
 def test_scores_without_labels_of_one_number_too(command, tiny, mixed, tmp_path):
     code, out, _ = command(infer_regression, mixed, "--weights", tiny, "--out", tmp_path / "s.csv")
     assert (code, out) == (1, f"{tmp_path / 's.csv'}: 4 images scored, 1 skipped\n")
-    assert (tmp_path / "s.csv").read_text().startswith("path,mean,label,error")
+    assert (tmp_path / "s.csv").read_text().startswith("path,mean,label,warning,error")
 
 
 def test_an_output_of_an_unknown_kind_is_refused_before_anything_is_scored(score_to, pictures, tmp_path):
