@@ -53,8 +53,9 @@ class Batches(keras.utils.PyDataset):
 
     seed, epoch = 0, 0
     failure: ImageError | None = None
-    _first = 0
-    _last, _ahead, _shuffled = -1, (None, ()), (None, None)
+    _first, _last = 0, -1
+    _ahead: tuple[tuple[int, int] | None, list[Future]] = (None, [])
+    _shuffled: tuple[tuple[int, int] | None, NDArray[np.int64]] = (None, np.empty(0, np.int64))
 
     @property
     def steps(self) -> int:
@@ -92,7 +93,7 @@ class Batches(keras.utils.PyDataset):
         in_order, self._last = index in (0, self._first, self._last + 1), index
         following = index + 1
         ahead = in_order and following < self.steps
-        self._ahead = ((self.epoch, following), self._begun(following)) if ahead else (None, ())
+        self._ahead = ((self.epoch, following), self._begun(following)) if ahead else (None, [])
         try:
             return [task.result() for task in tasks]
         except ImageError as error:

@@ -24,7 +24,7 @@ def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
     return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
 
 
-def _known(scores):
+def _known(scores: Any) -> tuple[Any, Any]:
     """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
     unknown = ops.isnan(scores)
     known = 1 - ops.cast(unknown, scores.dtype)
@@ -128,7 +128,7 @@ def _cumulative_difference(y_true: Any, y_pred: Any) -> Any:
     return ops.cumsum(ops.cast(y_true, y_pred.dtype), axis=-1) - ops.cumsum(y_pred, axis=-1)
 
 
-def _root(square):
+def _root(square: Any) -> Any:
     # The root's slope is infinite at 0, where a perfect prediction would turn every weight into NaN.
     return ops.sqrt(square + EPSILON**2)
 
@@ -154,7 +154,7 @@ def emd_l1(y_true: Any, y_pred: Any) -> Any:
     return ops.mean(ops.abs(_cumulative_difference(y_true, y_pred)))
 
 
-def _moment_difference(y_true, y_pred, moment):
+def _moment_difference(y_true: Any, y_pred: Any, moment: Callable[[Any], Any]) -> Any:
     difference = moment(ops.cast(y_true, y_pred.dtype)) - moment(y_pred)
     return _root(ops.mean(difference**2))
 

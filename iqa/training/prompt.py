@@ -117,8 +117,9 @@ class Prompt:
         except ImageError as error:
             print(f"{path}: {error}")
             return None
-        scored = Prediction(keras.ops.convert_to_numpy(self.session.model.predict_on_batch(patches)).mean(axis=0))
-        return scored.score if len(scored.output) == 1 else scored.distribution
+        output = keras.ops.convert_to_numpy(self.session.model.predict_on_batch(patches)).mean(axis=0)
+        scored = Prediction(output)
+        return scored.score if len(output) == 1 else scored.distribution
 
     @_guarded
     def save(self, name: str | Path) -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -31,8 +31,8 @@ from iqa.training.run_state import BY_HAND, Figures, PhaseRecord, RunState
 from iqa.training.schedule import Phase, parse_schedule
 from iqa.training.trainer import Trainer
 
-#: A learning rate, or what Keras takes in its place.
-Rate = float | keras.optimizers.schedules.LearningRateSchedule
+#: A learning rate, or a `keras.optimizers.schedules.LearningRateSchedule` in its place (Keras has no types).
+Rate: TypeAlias = Any
 
 
 @dataclass(frozen=True)
