@@ -309,3 +309,10 @@ def test_a_split_has_the_share_asked_for_and_the_same_seed_gives_the_same():
 def test_a_share_of_nothing_or_all_is_refused(share):
     with pytest.raises(LabelError, match="the share to test on must be above 0 and below 1"):
         ratings.split_by_group(grouped("a", "b"), share, 0)
+
+
+def test_images_are_grouped_by_a_column_of_any_name(tmp_path):
+    (tmp_path / "v.csv").write_text("path,theme,score\na.jpg,sea,5\nb.jpg,sea,6\nc.jpg,,7\n")
+    assert [image.group for image in ratings.read_ratings(tmp_path / "v.csv", group="Theme")] == ["sea", "sea", None]
+    with pytest.raises(LabelError, match=r"v\.csv, line 1: there is no column 'scene' to group by"):
+        ratings.read_ratings(tmp_path / "v.csv", group="scene")

@@ -884,3 +884,15 @@ def test_both_answers_for_a_picture(command, photograph, save, tmp_path):
     assert f"beauty {beauty.mean:.2f} of 10" in out and "% of AVA's photographs" in out and "technical quality" in out
     code, out, err = command(both, tmp_path / "missing.png")
     assert (code, err.count("missing.png: there is no such file")) == (2, 1)
+
+
+def test_votes_on_another_scale_are_trained_on_and_split_by_group(command, tiny_ava, tmp_path):
+    votes = "".join(f"{n}.jpg,{n // 2},{n},{7 - n},1,0,0,2,1\n" for n in range(8))
+    (tmp_path / "votes.csv").write_text(f"path,theme,1,2,3,4,5,6,7\n{votes}")
+    given = ("--images", tiny_ava, "--train-labels", tmp_path / "votes.csv", "--scale", 1, 7, "--backbone", "none")
+    split = ("--test-share", 0.25, "--group-by", "theme", "--run", tmp_path / "run", "--schedule", "1@1e-3:frozen")
+    code, out, err = command(ava_vanilla, *given, *split)
+    assert code not in (1, 2), err
+    assert "6 images to train on, 2 to test on" in out
+    code, _, err = command(ava_vanilla, *given, *split, "--test-labels", tiny_ava / "test.csv")
+    assert (code, err) == (2, "ava_vanilla.py: error: --test-share and --test-labels do not go together: choose one\n")

@@ -14,7 +14,16 @@ from iqa.commands.run_options import above_zero, fraction, options_of, parse_opt
 from iqa.commands.terminal import quiet_start
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry
-from iqa.labels.ratings import RatedImage, check_apart, locate_ratings, oversample, read_ratings
+from iqa.labels.ratings import (
+    GROUP_COLUMN,
+    SCALE,
+    RatedImage,
+    check_apart,
+    locate_ratings,
+    oversample,
+    read_ratings,
+    split_by_group,
+)
 from iqa.training.schedule import parse_schedule
 from iqa.training.usable import fingerprint, usable_images
 
@@ -26,6 +35,10 @@ DROPOUT, NOISE = 0.75, 0.003
 
 # "1 epoch pretrain (base model frozen), 4 epochs 1e-4, 12 epochs 5e-6, 1 epoch 5e-7" (the original's README).
 ORIGINAL_SCHEDULE = "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
+
+
+#: AVA's own test split, of idealo.
+TEST_LABELS = Path("data/ava_labels_test.json")
 
 
 @dataclass(frozen=True)
@@ -53,10 +66,12 @@ def train(experiment: Experiment) -> "Prompt":
     Raises:
         IqaError: what is wrong with the options, the labels, the images or the run.
     """
-    arguments = parse_options(_parser(experiment))
+    parser = _parser(experiment)
+    arguments = parse_options(parser)
+    if arguments.test_share and arguments.test_labels:
+        parser.error("--test-share and --test-labels do not go together: choose one")
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
-    training, testing = read_ratings(arguments.train_labels), read_ratings(arguments.test_labels)
-    check_apart(training, testing)
+    training, testing = _read_splits(arguments)
     sight = sight_to_train(arguments.weights, experiment.geometry)
     smallest = Geometry(sight, "centre" if sight.kind == "patch" else None).smallest
     training, unusable = _located(training, arguments.images, arguments.run / "train_images.json", smallest)
@@ -130,7 +145,14 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser.add_argument(
         "--train-labels", type=Path, default=Path("data/ava_labels_train.json"), help=".json, AVA.txt, .csv"
     )
-    parser.add_argument("--test-labels", type=Path, default=Path("data/ava_labels_test.json"), help="the same")
+    parser.add_argument("--test-labels", type=Path, help=f"the same (default: {TEST_LABELS})")
+    parser.add_argument("--test-share", type=fraction, metavar="SHARE", help="test on this share of --train-labels instead")
+    parser.add_argument(
+        "--group-by", default=GROUP_COLUMN, metavar="COLUMN", help="of a .csv: --test-share keeps its groups whole"
+    )
+    parser.add_argument(
+        "--scale", type=float, nargs=2, default=list(SCALE), metavar=("LOWEST", "HIGHEST"), help="of the votes (1 10)"
+    )
     parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
     parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
     parser.add_argument("--dropout", type=fraction, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
@@ -141,6 +163,17 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
         help="see pictures beside their mirror images, punish the difference",
     )
     return parser
+
+
+def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[RatedImage]]:
+    """The images to train on and to test on, which have none in common."""
+    lowest, highest = arguments.scale
+    training = read_ratings(arguments.train_labels, (lowest, highest), arguments.group_by)
+    if arguments.test_share:
+        return split_by_group(training, arguments.test_share, arguments.seed)
+    testing = read_ratings(arguments.test_labels or TEST_LABELS, (lowest, highest), arguments.group_by)
+    check_apart(training, testing)
+    return training, testing
 
 
 def sight_to_train(weights: str | None, geometry: Sight) -> Sight:

@@ -70,7 +70,9 @@ class _Entry(NamedTuple):
     group: str | None = None
 
 
-def read_ratings(file: str | PathLike[str], scale: tuple[float, float] = SCALE) -> list[RatedImage]:
+def read_ratings(
+    file: str | PathLike[str], scale: tuple[float, float] = SCALE, group: str = GROUP_COLUMN
+) -> list[RatedImage]:
     """Read opinion histograms in any of their forms, which are recognised by the suffix of the file.
 
     `.json`: idealo's `[{"image_id": "953619", "label": [ten votes]}, ...]`.
@@ -85,6 +87,7 @@ def read_ratings(file: str | PathLike[str], scale: tuple[float, float] = SCALE) 
     Args:
         scale: the lowest and the highest vote or score in the file, such as (1, 7). Both are mapped linearly to 1-10; each
             vote then goes to the two nearest bins, so that the mean is mapped exactly.
+        group: the column of a CSV that keeps images together in `split_by_group`.
 
     Returns:
         The images in the order of the file, without paths.
@@ -102,7 +105,7 @@ def read_ratings(file: str | PathLike[str], scale: tuple[float, float] = SCALE) 
     images: list[RatedImage] = []
     names: set[str] = set()
     try:
-        for entry in reader(file, scale):
+        for entry in reader(file, scale, group):
             try:
                 histogram = _histogram(entry, scale)
             except (TypeError, ValueError) as error:
@@ -140,7 +143,7 @@ def _to_ten(score: Any, scale: tuple[float, float]) -> Any:
     return 1 + (BINS - 1) * (score - scale[0]) / (scale[1] - scale[0])
 
 
-def _read_json(file: str | PathLike[str], scale: tuple[float, float]) -> Iterator[_Entry]:
+def _read_json(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[_Entry]:
     try:
         rows = json.loads(Path(file).read_text(encoding="utf-8"))
     except UnicodeDecodeError:
@@ -155,7 +158,7 @@ def _read_json(file: str | PathLike[str], scale: tuple[float, float]) -> Iterato
         yield _Entry(f"entry {number}", str(row["image_id"]), row["label"])
 
 
-def _read_ava_txt(file: str | PathLike[str], scale: tuple[float, float]) -> Iterator[_Entry]:
+def _read_ava_txt(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[_Entry]:
     if scale != SCALE:
         raise LabelError(f"{file}: the votes of AVA.txt are 1-10, not {scale[0]:g}-{scale[1]:g}")
     for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
@@ -176,14 +179,14 @@ class _Columns(NamedTuple):
     width: int
 
 
-def _read_csv(file: str | PathLike[str], scale: tuple[float, float]) -> Iterator[_Entry]:
+def _read_csv(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[_Entry]:
     columns = None
     with open(file, newline="", encoding="utf-8-sig") as lines:
         rows = csv.reader(lines)
         try:
             for number, row in enumerate(rows, start=1):
-                if number == 1 and _is_heading(row):
-                    columns = _find_columns(row, scale, file)
+                if number == 1 and _is_heading(row, group):
+                    columns = _find_columns(row, scale, group, file)
                 elif row:  # and not an empty line
                     place = f"line {rows.line_num}"
                     try:
@@ -194,8 +197,8 @@ def _read_csv(file: str | PathLike[str], scale: tuple[float, float]) -> Iterator
             raise LabelError(f"{file}, line {rows.line_num}: {error}") from None
 
 
-def _is_heading(row: list[str]) -> bool:
-    known = {*NAME_COLUMNS, *SCORE_COLUMNS, GROUP_COLUMN}
+def _is_heading(row: list[str], group: str) -> bool:
+    known = {*NAME_COLUMNS, *SCORE_COLUMNS, group.lower()}
     return bool(row) and (bool(known & {cell.strip().lower() for cell in row}) or not _is_number(row[-1]))
 
 
@@ -205,12 +208,15 @@ def _columns_by_position(row: list[str]) -> _Columns:
     return _Columns(0, 1, [], None, 2) if len(values) == 1 else _Columns(0, None, values, None, len(row))
 
 
-def _find_columns(heading: list[str], scale: tuple[float, float], file: str | PathLike[str]) -> _Columns:
+def _find_columns(heading: list[str], scale: tuple[float, float], grouping: str, file: str | PathLike[str]) -> _Columns:
     """The columns that a heading names."""
     names = [cell.strip().lower() for cell in heading]
     votes = {int(name): index for index, name in enumerate(names) if name.removeprefix("-").isdecimal()}
     score = next((names.index(name) for name in SCORE_COLUMNS if name in names), None)
-    group = names.index(GROUP_COLUMN) if GROUP_COLUMN in names else None
+    grouping = grouping.strip().lower()
+    group = names.index(grouping) if grouping in names else None
+    if group is None and grouping != GROUP_COLUMN:
+        raise LabelError(f"{file}, line 1: there is no column {grouping!r} to group by")
     name = next((names.index(name) for name in NAME_COLUMNS if name in names), 0)
     if not votes and score is None:
         if len(names) == 2:  # a heading in words of its own
