@@ -11,21 +11,22 @@
     ava          idealo's split of AVA: the votes on 255,000 photographs (38 MB)
     idealo       idealo's weights, aesthetic and technical (26 MB)
 
-To resume a transfer that broke, repeat the command. TID2013's own images come from its authors,
+    python data/download.py photographs           48,000 photographs of 13 public repositories (2.4 GB), not among the above
+    python data/download.py ava2k                 one of them: 2,188 photographs of AVA, under their ids
+
+The terms of each source are printed before it is fetched; most allow research alone. Pictures that are nearly those that we
+evaluate on are left out. To resume a transfer that broke, repeat the command. TID2013's own images come from its authors,
 https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) from
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """
 
 import http.client
-import shutil
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from iqa.cards import sha256
+from iqa.commands.fetch import UNKNOWN, DownloadError, Source, fetch, fetch_photographs, read_sources
 from iqa.commands.terminal import parser_of, run
-from iqa.errors import IqaError
 
 MANIFEST = Path(__file__).with_name("files.sha256")
 
@@ -39,13 +40,12 @@ SOURCES = {
     "idealo": IDEALO + "models/MobileNet/",
 }
 
-UNKNOWN = "-"  # in the manifest: the hash of the file is not known, so it is printed instead of checked
+#: Photographs in public repositories, a line each; see `iqa.commands.fetch.Source`.
+PHOTOGRAPHS = Path(__file__).with_name("photographs.csv")
+ARCHIVES = "https://codeload.github.com"
 
-TIMEOUT = 60  # seconds without a byte
-
-
-class DownloadError(IqaError):
-    """A file that came whole and is not the one expected."""
+#: Beginnings of git's ids of pictures that are nearly one that we evaluate on.
+NEAR_EVALUATION = ("eea68e4196", "5431c3138b", "0209f8e10a", "b9ad48c4ea", "2dd10b90d6", "e4277ff84a")
 
 
 def set_of(path: str) -> str:
@@ -65,54 +65,45 @@ def read_manifest(file: Path = MANIFEST) -> dict[str, str]:
     return {path.strip(): digest for digest, path in rows}
 
 
-def fetch(url: str, path: Path, digest: str) -> None:
-    """Download one file, or the rest of it if part of it is there.
-
-    Args:
-        url: http or https.
-        path: of the whole file; what has come so far is kept beside it as NAME.part.
-        digest: the SHA-256 that it must have.
-
-    Raises:
-        OSError: if the transfer fails or the disk is full; the part is kept.
-        DownloadError: if all of it came and is not the file expected; nothing is kept.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            resumed = answer.status == 206  # a server that knows no ranges sends all of it again
-            expected = (have if resumed else 0) + int(answer.headers.get("Content-Length", 0))
-            with open(part, "ab" if resumed else "wb") as file:
-                shutil.copyfileobj(answer, file)
-        if part.stat().st_size < expected:
-            raise OSError(f"the transfer broke after {part.stat().st_size} of {expected} bytes")
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing left to send: the part is the whole
-            raise
-    if digest == UNKNOWN:
-        print(f"{path.name}: not checked, its sha256 is {sha256(part)}", file=sys.stderr)
-    elif sha256(part) != digest:
-        part.unlink()
-        raise DownloadError("what came is not the file expected (sha256 differs)")
-    part.rename(path)
+def fetch_all_photographs(sources: list[Source], folder: Path) -> int:
+    """Fetch sources of photographs, a line each; returns how many failed."""
+    for source in sources:
+        print(f"{source.name}: {source.files} photographs of {source.repository}. Terms: {source.terms}")
+    failed = 0
+    for source in sources:
+        try:
+            count = fetch_photographs(source, folder, ARCHIVES, NEAR_EVALUATION)
+            print(f"{source.name}: {count} photographs in {folder / source.name}", flush=True)
+        except (OSError, DownloadError, http.client.HTTPException) as error:
+            failed += 1
+            print(f"{source.name}: {error}", file=sys.stderr)
+    return failed
 
 
 def main() -> int:
     parser = parser_of(__doc__)
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SOURCES)} (default: all)")
+    sources = {source.name: source for source in read_sources(PHOTOGRAPHS)}
+    names = [*SOURCES, "photographs", *sources]
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(SOURCES)})")
     parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
     arguments = parser.parse_args()
-    unknown = set(arguments.sets) - set(SOURCES)
+    unknown = set(arguments.sets) - set(names)
     if unknown:
-        parser.error(f"unknown set {', '.join(sorted(unknown))}; choose from {', '.join(SOURCES)}")
-    wanted = arguments.sets or list(SOURCES)
+        parser.error(f"unknown set {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    failed = fetch_all_photographs(
+        [source for name, source in sources.items() if {name, "photographs"} & set(arguments.sets)],
+        arguments.to / "photographs",
+    )
+    wanted = set(arguments.sets or SOURCES) & set(SOURCES)
+    return 1 if failed + fetch_files(wanted, arguments.to) else 0
+
+
+def fetch_files(wanted: set[str], folder: Path) -> int:
+    """Fetch the files of the manifest that belong to the sets wanted; returns how many failed."""
     files = {path: digest for path, digest in read_manifest().items() if set_of(path) in wanted}
     failed = fetched = 0
     for path, digest in files.items():
-        target = arguments.to / path
+        target = folder / path
         if target.exists() and digest in (UNKNOWN, sha256(target)):
             continue
         try:
@@ -121,8 +112,9 @@ def main() -> int:
         except (OSError, DownloadError, http.client.HTTPException) as error:
             failed += 1
             print(f"{path}: {error} ({url_of(path)})", file=sys.stderr)
-    print(f"{len(files)} files: {len(files) - fetched - failed} were there, {fetched} fetched, {failed} failed")
-    return 1 if failed else 0
+    if files:
+        print(f"{len(files)} files: {len(files) - fetched - failed} were there, {fetched} fetched, {failed} failed")
+    return failed
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """data/download.py against a server on this machine."""
 
+import dataclasses
 import hashlib
 import importlib.util
+import io
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from iqa.commands import fetch as fetching
 from iqa.errors import IqaError
 
 CONTENT = bytes(range(256)) * 400
@@ -132,9 +136,76 @@ def test_a_full_disk_is_an_error_that_keeps_what_came(server, tmp_path, monkeypa
         target.write(source.read(1000))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download.shutil, "copyfileobj", full)
+    monkeypatch.setattr(fetching.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         download.fetch(f"{server.url}/file", tmp_path / "file", DIGEST)
     monkeypatch.undo()
     download.fetch(f"{server.url}/file", tmp_path / "file", DIGEST)
     assert server.starts == [0, 1000]
+
+
+# --- photographs of public repositories ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archives(tmp_path):
+    """A host of archives with one repository: a picture twice, one that is left out, one outside the pattern, a text."""
+    members = {
+        "images/1.jpg": b"one",
+        "images/again.JPG": b"one",
+        "images/2.png": b"two",
+        "other/3.jpg": b"no",
+        "images/r.txt": b"t",
+    }
+    file = tmp_path / "host/someone/pictures/tar.gz" / COMMIT
+    file.parent.mkdir(parents=True)
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"pictures-{COMMIT}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    blobs = [git_id(members[name]) for name in ("images/1.jpg", "images/again.JPG", "images/2.png")]
+    digest = hashlib.sha256("".join(sorted(blobs)).encode()).hexdigest()
+    source = fetching.Source("some", "someone/pictures", COMMIT, "^images/", 3, digest, "free")
+    return source, (tmp_path / "host").as_uri()
+
+
+COMMIT = "0123456789" * 4
+
+
+def git_id(content):
+    """The id that git gives a file; of b"one" it is known: `printf one | git hash-object --stdin`."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def test_photographs_come_once_each_and_those_near_an_evaluation_are_left_out(archives, tmp_path):
+    assert git_id(b"one") == "43dd47ea691c90a5fa7827892c70241913351963"
+    source, host = archives
+    assert fetching.fetch_photographs(source, tmp_path, host, (git_id(b"two")[:10],)) == 1
+    (file,) = (tmp_path / "some").iterdir()
+    assert (file.name, file.read_bytes()) == (f"{git_id(b'one')[:16]}.jpg", b"one")
+    assert not list(tmp_path.glob("*.tar.gz*"))
+    assert fetching.fetch_photographs(source, tmp_path, "file:///nowhere") == 1  # there already: nothing is fetched
+
+
+def test_other_photographs_than_those_expected_are_not_kept(archives, tmp_path):
+    source, host = archives
+    other = dataclasses.replace(source, digest="0" * 64)
+    with pytest.raises(fetching.DownloadError, match="3 photographs came that are not the 3 expected"):
+        fetching.fetch_photographs(other, tmp_path, host)
+    assert not (tmp_path / "some").exists()
+
+
+def test_photographs_of_ava_keep_their_ids_and_the_terms_come_first(archives, tmp_path, monkeypatch, command):
+    source, host = archives
+    table = tmp_path / "photographs.csv"
+    named = dataclasses.astuple(dataclasses.replace(source, name="ava2k"))
+    table.write_text(f"name,repository,commit,pattern,files,digest,terms\n{','.join(map(str, named))}\n")
+    monkeypatch.setattr(download, "PHOTOGRAPHS", table)
+    monkeypatch.setattr(download, "ARCHIVES", host)
+    code, out, err = command(download, "ava2k", "--to", tmp_path)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first == "ava2k: 3 photographs of someone/pictures. Terms: free"
+    assert second == f"ava2k: 3 photographs in {tmp_path / 'photographs/ava2k'}"
+    assert {file.name for file in (tmp_path / "photographs/ava2k").iterdir()} == {"1.jpg", "again.jpg", "2.png"}
