@@ -31,12 +31,18 @@ from iqa.training.trainer import Trainer
 TINY = Path(__file__).with_name("tiny_training.py")
 
 # The whole of it takes minutes: IQA_THOROUGH=1 asks for it.
-INTERRUPTS, KILLS = (50, 20) if os.environ.get("IQA_THOROUGH") else (10, 2)
+INTERRUPTS, KILLS = (50, 20) if os.environ.get("IQA_THOROUGH") else (8, 2)
 
 
 @pytest.fixture(scope="module")
 def ladders(tmp_path_factory):
     return make_ladders(tmp_path_factory.mktemp("ladders"))
+
+
+@pytest.fixture(autouse=True)
+def no_events(monkeypatch):
+    """TensorBoard's events take longer to write than these networks to train; one test below looks at them."""
+    monkeypatch.setattr(Trainer, "writes_events", False)
 
 
 def tiny_session(*arguments, **settings):
@@ -410,7 +416,8 @@ def test_the_curve_is_drawn_into_a_file(ladders, tmp_path):
 # --- the run folder --------------------------------------------------------------------------------------------------
 
 
-def test_a_run_folder_holds_what_was_done_the_last_epoch_and_the_best_with_its_card(ladders, tmp_path):
+def test_a_run_folder_holds_what_was_done_the_last_epoch_and_the_best_with_its_card(ladders, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "writes_events", True)
     trained = tiny_session(ladders, tmp_path)
     trained.begin(parse_schedule("1@1e-2:frozen,2@1e-3"), resume=False)
     rows = rows_of(tmp_path)
@@ -585,19 +592,20 @@ def test_the_same_seed_and_schedule_give_the_same_losses(ladders, tmp_path, whol
 
 
 @pytest.mark.parametrize(
-    "stop, epoch, where",
+    "stop, where, finish",
     [
-        (lambda patch: press_after_step(patch, 1, 4), 1, "in epoch 1 after step 4 of 9"),
-        (lambda patch: press_after_step(patch, 3, 1), 3, "in epoch 3 after step 1 of 9"),
-        (lambda patch: press_after_step(patch, 3, 9), 3, "in epoch 3 after step 9 of 9"),
-        (lambda patch: press_in_validation(patch, 3), 3, "in the validation of epoch 3"),
-        (lambda patch: press_after_epoch(patch, 2), 3, "before the first step of epoch 3"),
+        (lambda patch: press_after_step(patch, 1, 4), "in epoch 1 after step 4 of 9", "resumed"),
+        (lambda patch: press_after_step(patch, 3, 1), "in epoch 3 after step 1 of 9", "resumed"),
+        (lambda patch: press_after_step(patch, 3, 6), "in epoch 3 after step 6 of 9", "at the prompt"),
+        (lambda patch: press_after_step(patch, 3, 9), "in epoch 3 after step 9 of 9", "resumed"),
+        (lambda patch: press_in_validation(patch, 3), "in the validation of epoch 3", "resumed"),
+        (lambda patch: press_in_validation(patch, 2), "in the validation of epoch 2", "at the prompt"),
+        (lambda patch: press_after_epoch(patch, 2), "before the first step of epoch 3", "resumed"),
     ],
-    ids=["frozen phase", "first step", "last step", "validation", "between epochs"],
+    ids=["frozen phase", "first step", "prompt", "last step", "validation", "validation, prompt", "between epochs"],
 )
-@pytest.mark.parametrize("resume", [True, False], ids=["resumed", "finished at the prompt"])
 def test_a_run_stopped_by_ctrl_c_goes_on_from_its_step_to_the_end_of_an_uninterrupted_one(
-    ladders, tmp_path, monkeypatch, capsys, whole_run, stop, epoch, where, resume
+    ladders, tmp_path, monkeypatch, capsys, whole_run, stop, where, finish
 ):
     phases, prompt = parse_schedule(PHASES), tiny_prompt(ladders * 3, tmp_path)
     stopped = prompt.session
@@ -607,7 +615,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on_from_its_step_to_the_end_of_an_uninterr
     assert f"stopped {where}; checkpoint {tmp_path}" in capsys.readouterr().out
     assert_sound(tmp_path)
     assert_equal_weights(saved_weights(tmp_path / state_of(tmp_path)["checkpoint"]), stopped.model.get_weights())
-    if resume:
+    if finish == "resumed":
         stopped = tiny_session(ladders * 3, tmp_path)
         stopped.begin(phases, resume=True)
     else:
