@@ -70,18 +70,23 @@ class Geometry:
         views = ", mean opinion" if self.mean_opinion else ""
         return f"whole image, {self.sight.interpolation}, to {self.size}x{self.size}{views}"
 
-    def patches(self, image: ImageLike) -> NDArray[np.uint8]:
+    def patches(self, image: ImageLike, notes: list[str] | None = None) -> NDArray[np.uint8]:
         """What the network sees of an image, uint8 (N, size, size, 3); see `read_image` for what an image is.
+
+        Args:
+            notes: a list to which is added, a line each, what is amiss with an image that was read all the same.
 
         Raises:
             ImageError: if the image cannot be read or is too small.
+            TypeError: if it is no image.
         """
         if self.crop:
-            return CROPS[self.crop](read_image(image), self.size, self.sight.multiple)
-        assert self.sight.interpolation, "a card of whole pictures has one"
+            return CROPS[self.crop](read_image(image, notes), self.size, self.sight.multiple)
+        interpolation = self.sight.interpolation
+        assert interpolation, "a card of whole pictures has one"
         if self.mean_opinion:
-            return np.stack([resize(view, self.size, self.sight.interpolation) for view in views(read_image(image))])
-        return read_resized(image, self.size, self.sight.interpolation)[None]
+            return np.stack([resize(view, self.size, interpolation) for view in views(read_image(image, notes))])
+        return read_resized(image, self.size, interpolation, notes)[None]
 
 
 def patch(image: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:

@@ -5,28 +5,36 @@
 All images are read here, for training and for scoring alike.
 """
 
+import contextlib
 import functools
 import io
 import os
 import stat
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, GifImagePlugin, Image, UnidentifiedImageError
 
 from iqa.errors import ImageError
+from iqa.images import avif, repair, tiff
+from iqa.images.colour import to_srgb, with_alpha
 
-#: What can be read: a path, a PIL image, or a uint8 array (H, W, 3).
-ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+#: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
+ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
 
 #: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that are little maintained.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning).
 MAX_PIXELS = 2 * 89_478_485
+
+#: So is one with more pixels a side: a decoder needs memory for each row, however short.
+MAX_SIDE = 1_000_000
 
 #: A larger file is refused unread.
 MAX_BYTES = 2**30
@@ -47,28 +55,35 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def read_image(image: ImageLike) -> NDArray[np.uint8]:
+def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.uint8]:
     """Read an image as it looks on a white page.
 
-    16-bit grey is scaled to 8 bits, transparency is laid on white, EXIF rotation is turned upright, CMYK and palettes
-    become RGB. Of an animated file the first frame is read, of a PIL image the frame at which it stands; the PIL image
-    itself is not changed.
+    Colours are converted from the profile of the file to sRGB, 16-bit grey is scaled to 8 bits, transparency is laid on
+    white, EXIF rotation is turned upright, CMYK and palettes become RGB. Of an animated file the first frame is read, of a
+    TIFF the first page that is no preview, of a PIL image the frame at which it stands; the PIL image itself is not
+    changed. Broken metadata is ignored.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), which is returned as it is.
+        image: a path, a PIL image, the bytes of a file, a binary file (which is read from its beginning if it can seek),
+            or a uint8 array: (H, W, 3), which is returned as it is, or grey (H, W).
+        notes: a list to which is added, a line each, what is amiss with an image that was read all the same.
 
     Returns:
         A uint8 array (H, W, 3), RGB, 0-255.
 
     Raises:
-        ImageError: if there is no such file, or it is empty, broken, truncated, no image, or too large; or if an array is
-            not uint8 of shape (H, W, 3).
-        TypeError: if it is neither a path nor a PIL image nor an array.
+        ImageError: if there is no such file, or it is empty, broken, truncated, no image, or too large; if its pixels
+            cannot be read rightly; or if an array is not uint8 of shape (H, W, 3) or (H, W).
+        TypeError: if it is none of these.
     """
-    return _check(image) if isinstance(image, np.ndarray) else np.asarray(_read(image))
+    _check_type(image)
+    with _refusals():
+        return _check(image) if isinstance(image, np.ndarray) else np.asarray(_read(image, None, notes))
 
 
-def read_resized(image: ImageLike, size: int, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+def read_resized(
+    image: ImageLike, size: int, interpolation: str = "bilinear", notes: list[str] | None = None
+) -> NDArray[np.uint8]:
     """The whole image squeezed to `size` x `size`, whatever its proportions, uint8 (size, size, 3); see `read_image`.
 
     A large JPEG that is averaged is decoded at a half, a quarter or an eighth, which is faster. What is decoded keeps at
@@ -78,11 +93,13 @@ def read_resized(image: ImageLike, size: int, interpolation: str = "bilinear") -
     Args:
         interpolation: a key of `INTERPOLATIONS`.
     """
-    if isinstance(image, np.ndarray):
-        whole = Image.fromarray(_check(image))
-    else:
-        whole = _read(image, REDUCED * size if interpolation == "bilinear" else None)
-    return np.asarray(whole.resize((size, size), INTERPOLATIONS[interpolation]))
+    _check_type(image)
+    with _refusals():
+        if isinstance(image, np.ndarray):
+            whole = Image.fromarray(_check(image))
+        else:
+            whole = _read(image, REDUCED * size if interpolation == "bilinear" else None, notes)
+        return np.asarray(whole.resize((size, size), INTERPOLATIONS[interpolation]))
 
 
 def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray[np.uint8]:
@@ -94,32 +111,45 @@ def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray
     Raises:
         ImageError: as `read_image`.
     """
-    small = _read(image, 2 * side)
-    if small is image:
-        small = small.copy()
-    small.thumbnail((side, side))
-    file = io.BytesIO()
-    small.save(file, "WEBP", quality=60, method=2)
-    return np.frombuffer(file.getvalue(), np.uint8)
+    _check_type(image)
+    with _refusals():
+        small = _read(image, 2 * side, None)
+        if small is image:
+            small = small.copy()
+        small.thumbnail((side, side))
+        file = io.BytesIO()
+        small.save(file, "WEBP", quality=60, method=2)
+        return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def _check_type(image: object) -> None:
+    known = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, np.ndarray)
+    if isinstance(image, known) or (hasattr(image, "read") and not isinstance(image, io.TextIOBase)):
+        return
+    raise TypeError(
+        "an image must be a path, a PIL image, the bytes of a file, a binary file or a uint8 array "
+        f"(H, W, 3) or (H, W), not {type(image).__name__}"
+    )
 
 
 def _check(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An array as RGB."""
     if pixels.dtype != np.uint8:
         raise ImageError(f"an image array must be uint8 with values of 0-255, not {pixels.dtype}")
+    if pixels.ndim == 2 and pixels.size:
+        return np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ImageError(f"an image array must have the shape (H, W, 3), not {pixels.shape}")
+        raise ImageError(f"an image array must have the shape (H, W, 3) or (H, W), not {pixels.shape}")
     return pixels
 
 
-def _read(image: str | os.PathLike[str] | Image.Image, smallest: int | None = None) -> Image.Image:
-    """A path or PIL image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side.
-
-    A PIL image that is RGB already is returned itself: do not change it.
-    """
-    if not isinstance(image, str | os.PathLike | Image.Image):
-        raise TypeError(f"an image must be a path, a PIL image or a uint8 array (H, W, 3), not {type(image).__name__}")
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Whatever goes wrong in reading as an `ImageError` of one line."""
     try:
-        return _to_rgb(image) if isinstance(image, Image.Image) else _open(image, smallest)
+        yield
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except IsADirectoryError:
@@ -130,46 +160,194 @@ def _read(image: str | os.PathLike[str] | Image.Image, smallest: int | None = No
         raise ImageError(f"it has more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise ImageError("it is not an image, or of an unknown format") from None
-    except ImageError:
-        raise
+    except MemoryError:
+        raise ImageError("it needs more memory than there is") from None
     except Exception as error:  # decoders of some twenty formats raise whatever their parsing runs into
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"it cannot be decoded: {reason}") from None
 
 
-def _open(path: str | os.PathLike[str], smallest: int | None) -> Image.Image:
-    found = Path(path).stat()
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-        raise ImageError("it is a pipe or a device, not an image")  # opening one could block for ever
-    if found.st_size == 0:
+#: Pillow decodes an image that was opened lazily when it is first used, which two threads must not do at once.
+_locks = [threading.Lock() for _ in range(64)]
+
+
+def _read(image: ImageLike, smallest: int | None, notes: list[str] | None) -> Image.Image:
+    """An image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side.
+
+    A PIL image that is RGB already is returned itself: do not change it.
+    """
+    notes = [] if notes is None else notes
+    if isinstance(image, Image.Image):
+        with _locks[id(image) // 64 % len(_locks)]:
+            if what := tiff.beyond_pillow(image):
+                raise ImageError(f"{what}, which Pillow reads wrongly: give its path instead of a PIL image")
+            return _to_rgb(image, notes)
+    source: str | os.PathLike[str] | io.BytesIO
+    if isinstance(image, str | os.PathLike):
+        found = Path(image).stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ImageError("it is a pipe or a device, not an image")  # opening one could block for ever
+        size, source = found.st_size, image
+    else:
+        content = _bytes_of(image)
+        size, source = len(content), io.BytesIO(content)
+    if size == 0:
         raise ImageError("the file is empty")
-    if found.st_size > MAX_BYTES:
-        raise ImageError(f"{found.st_size} bytes are more than {MAX_BYTES}")
-    # Pillow only warns of up to twice its limit of pixels; our own check below is the error.
+    if size > MAX_BYTES:
+        raise ImageError(f"{size} bytes are more than {MAX_BYTES}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path, formats=_formats()) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ImageError(f"{opened.width}x{opened.height} pixels are more than {MAX_PIXELS}")
-            if smallest:
-                opened.draft(None, (smallest, smallest))  # None keeps the mode
-            return _to_rgb(opened)
+        # Pillow warns of broken metadata, which costs no pixels, and of many pixels; our own check below is the error.
+        warnings.simplefilter("ignore")
+        try:
+            return _decode(source, smallest, notes)
+        except (ImageError, Image.DecompressionBombError, MemoryError, IsADirectoryError, PermissionError):
+            raise
+        except Exception as error:
+            rescued = _rescue(_content(source), error, smallest, notes)
+            if rescued is None:
+                raise
+            return rescued
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _bytes_of(image: Any) -> bytes:
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if getattr(image, "seekable", lambda: False)():
+        image.seek(0)
+    content = image.read(MAX_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise ImageError(f"a file that gives {type(content).__name__} when it is read is not a binary file")
+    return content
+
+
+def _content(source: str | os.PathLike[str] | io.BytesIO) -> bytes:
+    return source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
+
+
+def _decode(source: str | os.PathLike[str] | io.BytesIO, smallest: int | None, notes: list[str]) -> Image.Image:
+    """A file in a format that Pillow knows, in RGB."""
+    with Image.open(source, formats=_formats()) as opened:
+        part = None
+        if opened.format == "TIFF":
+            tiff.to_first_picture(opened)
+            if what := tiff.beyond_pillow(opened):
+                return _to_rgb(tiff.read_tiff(io.BytesIO(_content(source)), what, MAX_PIXELS), notes)
+        elif opened.format == "AVIF":
+            part = avif.clean_aperture(_content(source), *opened.size)
+        _check_size(opened)
+        if smallest:
+            opened.draft(None, (smallest, smallest))  # None keeps the mode
+        return _to_rgb(opened, notes, part)
+
+
+def _rescue(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
+    """A file that could not be decoded, by other means; None if there are none."""
+    for copy in repair.without_metadata(content):
+        with contextlib.suppress(Exception):
+            return _decode(io.BytesIO(copy), smallest, notes)
+    if "truncated" in str(error) and (endings := repair.ended(content)):
+        first, second = (_decode(io.BytesIO(ending), smallest, []) for ending in endings)
+        if first.size == second.size and first.tobytes() == second.tobytes():
+            notes.append("the file lacks its end, but no pixels")
+            return first
+    if isinstance(error, UnidentifiedImageError):
+        if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
+        if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+            return _read_heic(content, notes)
+    return None
+
+
+#: The brands of files of the iPhone and its kin.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def _read_heic(content: bytes, notes: list[str]) -> Image.Image:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ImageError("HEIC needs pillow-heif: install the extra [heif]") from None
+    if "HEIF" not in Image.OPEN:
+        pillow_heif.register_heif_opener()
+    with Image.open(io.BytesIO(content), formats=("HEIF",)) as opened:
+        return _to_rgb(opened, notes)
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(f"{image.width}x{image.height} pixels are more than {MAX_SIDE} a side")
+
+
+def _to_rgb(image: Image.Image, notes: list[str], part: avif.Box | None = None) -> Image.Image:
+    """An opened image in RGB, upright, on white, in sRGB; `part` is what is to be seen of it, None for all."""
+    _check_size(image)
+    key = _transparent_colour(image)
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: `exif_transpose` copies in any case
-        image = ImageOps.exif_transpose(image)
+    orientation = _orientation(image)
+    image = _on_canvas(image)
+    if image.info.get("transparency") != key:
+        image = image.copy()
+        image.info["transparency"] = key
+    if part:
+        image = image.crop(part)
+    image = tiff.upright(image, orientation)
     if image.mode == "F":
         raise ImageError("floating point pixels, whose range is unknown")
     if image.mode.startswith("I"):
-        # `convert` clips 16-bit grey to white. Mode "I" is what older files of 16 bits come as; more bits have no range.
-        grey = np.asarray(image)
-        if grey.size and (grey.min() < 0 or grey.max() > 65535):
-            raise ImageError("pixels of more than 16 bits, whose range is unknown")
-        image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
+        image = _to_eight_bits(image)
+    image = to_srgb(image, notes.append)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = with_alpha(image)
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF, which says nothing
+        return 1
+
+
+def _transparent_colour(image: Image.Image) -> Any:
+    """The transparent colour of an image in the values that its pixels will have; a PNG has it in those of the file."""
+    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    if image.format != "PNG" or key is None or not tiles:
+        return key
+    raw = tiles[0][3] if isinstance(tiles[0][3], str) else tiles[0][3][0]
+    if isinstance(key, tuple) and raw.endswith(";16B"):
+        return tuple(value >> 8 for value in key)
+    return key * {"1": 255, "L;2": 85, "L;4": 17}.get(raw, 1) if isinstance(key, int) else key
+
+
+def _on_canvas(image: Image.Image) -> Image.Image:
+    """The first frame of a GIF on white, if it does not fill the canvas; Pillow shows colour 0 of the palette there."""
+    if not isinstance(image, GifImagePlugin.GifImageFile) or image.tell() or image.has_transparency_data:
+        return image
+    extent = image.dispose_extent
+    if not extent or (extent[:2] == (0, 0) and extent[2] >= image.width and extent[3] >= image.height):
+        return image
+    canvas = Image.new("RGB", image.size, "white")
+    canvas.paste(image.crop(extent).convert("RGB"), extent)
+    return canvas
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as grey of 8, white where it is transparent; `convert` would clip it to white.
+
+    Mode "I" is what older files of 16 bits come as; more bits have no range.
+    """
+    grey = np.asarray(image)
+    if grey.size and (grey.min() < 0 or grey.max() > 65535):
+        raise ImageError("pixels of more than 16 bits, whose range is unknown")
+    eight = np.rint(grey / 257).astype(np.uint8)
+    small = Image.fromarray(eight)
+    key, profile = image.info.get("transparency"), image.info.get("icc_profile")
+    if isinstance(key, int):
+        small.putalpha(Image.fromarray(np.where(grey == key, 0, 255).astype(np.uint8)))
+    if profile:
+        small.info["icc_profile"] = profile
+    return small

@@ -1,0 +1,183 @@
+"""TIFFs that Pillow reads wrongly or not at all, by tifffile and imagecodecs (the extra `tiff`).
+
+A TIFF may hold anything. What Pillow is known to read rightly is left to Pillow, see `beyond_pillow`. What has no known
+black and white (signed numbers, floating point, 32 bits, raw data of a camera) is refused.
+"""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from iqa.errors import ImageError
+
+#: Bits of the tag NewSubfileType, and values of the older SubfileType.
+_PREVIEW, _MASK = 1, 4
+
+#: No file needs to be searched further for a page that is not a preview.
+_PAGES = 100
+
+_MISSING = "{what} needs tifffile and imagecodecs: install the extra [tiff]"
+
+_METHODS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image, orientation: object) -> Image.Image:
+    """An image turned as the EXIF tag of this value says; as it is for any value that has no meaning."""
+    method = _METHODS.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def to_first_picture(image: Image.Image) -> None:
+    """Move an opened TIFF to its first page that is neither a preview nor a mask; to the largest if all of them are."""
+    if not _is_aside(_tags(image).get(254, 0), _tags(image).get(255)):
+        return
+    largest, pixels = 0, image.width * image.height
+    for page in range(1, min(getattr(image, "n_frames", 1), _PAGES)):
+        image.seek(page)
+        if not _is_aside(_tags(image).get(254, 0), _tags(image).get(255)):
+            return
+        if image.width * image.height > pixels:
+            largest, pixels = page, image.width * image.height
+    image.seek(largest)
+
+
+def _is_aside(kind: object, old_kind: object) -> bool:
+    return bool(isinstance(kind, int) and kind & (_PREVIEW | _MASK)) or old_kind == 2
+
+
+def beyond_pillow(image: Image.Image) -> str | None:
+    """What Pillow would read wrongly of an opened TIFF, in words; None if it reads it rightly.
+
+    Raises:
+        ImageError: if nothing could read it rightly.
+    """
+    tags = _tags(image)
+    bits, photometric = tags.get(258, (1,)), tags.get(262)
+    if 2 in tags.get(339, ()):
+        raise ImageError("signed pixels, whose range is unknown")
+    if photometric in (32803, 34892):
+        raise ImageError("raw data of a camera: develop it first")
+    if _is_aside(tags.get(254, 0), tags.get(255)) and 330 in tags:
+        return "a TIFF whose picture lies behind its preview"
+    if len(set(bits)) > 1 or bits[0] not in (1, 2, 4, 8, 16, 32):
+        return f"a TIFF of {'/'.join(map(str, dict.fromkeys(bits)))} bits"
+    planes = tags.get(284, 1) == 2 and len(bits) > 1
+    if bits[0] == 16 and (planes or photometric not in (1, 2, 5)):
+        return "a TIFF of 16 bits in this layout"
+    if planes and (photometric not in (2, 5, 6) or 1 in tags.get(338, ())):
+        return "a TIFF of planes with transparency"
+    if photometric == 6 and tags.get(259) not in (6, 7):
+        return "a TIFF of YCbCr"
+    return None
+
+
+def _tags(image: Image.Image) -> Any:
+    return getattr(image, "tag_v2", {})
+
+
+def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
+    """The first page of a TIFF that is no preview, upright, in mode L, RGB, RGBA or CMYK with its colour profile.
+
+    Args:
+        file: the whole file.
+        what: what Pillow cannot read of it, for the message where the extra is not installed.
+        most: the most pixels that it may have.
+
+    Raises:
+        ImageError: if the extra is not installed, or the range or the meaning of the pixels is unknown.
+    """
+    try:
+        import imagecodecs  # noqa: F401, tifffile needs it for all but the plainest files
+        import tifffile
+    except ImportError:
+        raise ImageError(_MISSING.format(what=what)) from None
+    file.seek(0)
+    with tifffile.TiffFile(file) as opened:
+        page = _first_picture(opened)
+        _check(page, most, file.seek(0, 2))
+        pixels = page.asarray(maxworkers=1)
+        planes = np.moveaxis(pixels, 0, -1) if page.planarconfig == 2 and pixels.ndim == 3 else pixels
+        image = _to_image(planes.reshape(page.imagelength, page.imagewidth, -1), page)
+        image = upright(image, _value(page, 274))
+        if profile := _value(page, 34675):
+            image.info["icc_profile"] = bytes(profile)
+        return image
+
+
+def _value(page: Any, tag: int) -> Any:
+    found = page.tags.get(tag)
+    return None if found is None else found.value
+
+
+def _first_picture(opened: Any) -> Any:
+    """As `to_first_picture`, and below each page too, where some files have what the page is a preview of."""
+    every = []
+    for number in range(min(len(opened.pages), _PAGES)):
+        page = opened.pages.get(number, aspage=True)
+        for candidate in (page, *(page.pages or ())):
+            if not _is_aside(_value(candidate, 254) or 0, _value(candidate, 255)):
+                return candidate
+            every.append(candidate)
+    return max(every, key=lambda page: page.imagewidth * page.imagelength)
+
+
+def _check(page: Any, most: int, size: int) -> None:
+    """Refuse what is too large, truncated, or of an unknown meaning, before anything is decoded."""
+    if page.imagewidth * page.imagelength > most:
+        raise ImageError(f"{page.imagewidth}x{page.imagelength} pixels are more than {most}")
+    if page.imagedepth != 1 or page.samplesperpixel > 8:
+        raise ImageError(f"a TIFF of {page.imagedepth} layers and {page.samplesperpixel} channels is no picture")
+    if page.sampleformat == 2:
+        raise ImageError("signed pixels, whose range is unknown")
+    if page.sampleformat not in (1, 4):
+        raise ImageError("floating point pixels, whose range is unknown")
+    if page.bitspersample > 16:
+        raise ImageError("pixels of more than 16 bits, whose range is unknown")
+    if page.photometric not in (0, 1, 2, 3, 5, 6) or (page.photometric == 6 and page.compression not in (6, 7)):
+        raise ImageError(f"a TIFF of {getattr(page.photometric, 'name', page.photometric)} cannot be read rightly")
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if not segments or any(not count or offset + count > size for offset, count in segments):
+        raise ImageError("it cannot be decoded: the file is truncated")
+
+
+def _to_image(planes: NDArray[Any], page: Any) -> Image.Image:
+    """(H, W, channels) of any number of bits as an image of 8 bits."""
+    if page.photometric == 3:
+        colours = np.asarray(page.colormap)  # (3, n), 16 bits
+        scale = 257 if colours.max() > 255 else 1
+        palette = np.rint(colours.T / scale).astype(np.uint8)
+        return Image.fromarray(palette[np.minimum(planes[..., 0], len(palette) - 1)])
+    highest = 2**page.bitspersample - 1 if planes.dtype != bool else 1
+    levels = np.rint(np.arange(highest + 1) * (255 / highest)).astype(np.uint8)
+    eight = levels[np.minimum(planes, highest)]
+    if page.photometric == 0:
+        eight[..., 0] = 255 - eight[..., 0]
+    channels = {0: 1, 1: 1, 5: 4}.get(page.photometric, 3)
+    if page.photometric == 5:
+        return Image.fromarray(np.ascontiguousarray(eight[..., :4]), "CMYK") if eight.shape[2] >= 4 else _refuse(eight)
+    if eight.shape[2] < channels:
+        _refuse(eight)
+    image = Image.fromarray(np.ascontiguousarray(eight[..., 0] if channels == 1 else eight[..., :3]))
+    kinds = tuple(page.extrasamples or ())
+    if kinds and kinds[0] in (1, 2) and eight.shape[2] > channels:
+        alpha = Image.fromarray(np.ascontiguousarray(eight[..., channels]))
+        image = image.convert("RGB")
+        if kinds[0] == 1:  # colours that are multiplied by alpha already
+            image = Image.merge("RGBa", (*image.split(), alpha)).convert("RGBA")
+        else:
+            image.putalpha(alpha)
+    return image
+
+
+def _refuse(planes: NDArray[Any]) -> Any:
+    raise ImageError(f"a TIFF of {planes.shape[2]} channels is no picture")
