@@ -19,7 +19,7 @@ from iqa.commands.infer import print_error
 from iqa.commands.terminal import load_quietly, parser_of, run
 from iqa.environment import processors
 from iqa.files import printable
-from iqa.images.finding import named_images
+from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.scorer import Scorer, load_scorer
 from iqa.scoring.writers import json_line, values_of
@@ -40,10 +40,11 @@ def main() -> int:
 def print_both(beauty: Scorer, technical: Scorer, named: Sequence[str], as_json: bool) -> int:
     """Print a row with both answers for each picture, as soon as it is known; returns the exit code."""
     failed, exists = 0, False
+    left_out = LeftOut()
 
     def readable() -> Iterator[Path]:
         nonlocal failed, exists
-        for path, reason in named_images(named):
+        for path, reason in named_images(named, left_out=left_out):
             exists = exists or os.path.exists(path)
             if reason is None:
                 yield path
@@ -60,6 +61,8 @@ def print_both(beauty: Scorer, technical: Scorer, named: Sequence[str], as_json:
             failed += 1
             print(f"{row['path']}: {row['error']}", file=sys.stderr)
         print(json_line(row) if as_json else _in_words(row, beauty.card.scale), flush=True)
+    if left_out:
+        print(in_words(left_out), file=sys.stderr)
     if not exists:
         return 2
     return 1 if failed else 0

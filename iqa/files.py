@@ -10,6 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+#: Suffixes of image files, in the order in which one is preferred where two files differ in it alone.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".avif", ".avifs"),
+    *(".heic", ".heif", ".heics", ".heifs", ".hif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".mpo"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterator[IO[bytes]]:

@@ -17,10 +17,11 @@ from bad_files import bad_files
 from PIL import Image
 
 from AVA import infer_vanilla
-from iqa.errors import JournalError
+from iqa.errors import ImageError, JournalError
 from iqa.evaluation.predictions import read_predictions
 from iqa.images import finding as inputs
-from iqa.images.finding import images_below, named_images
+from iqa.images.finding import LeftOut, images_below, in_words, named_images, read_list
+from iqa.images.reading import read_image
 from iqa.labels.opinions import Prediction
 from iqa.scoring.journal import Entry, Journal
 from TID2013_regression import infer_regression
@@ -68,10 +69,70 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_walked(picture
     assert len(found) == 4
 
 
-def test_links_in_circles_end(pictures):
+def test_links_in_circles_end_and_links_to_nothing_are_named(pictures):
     (pictures / "circle").symlink_to(pictures)
     (pictures / "self.png").symlink_to("self.png")
+    (pictures / "gone.txt").symlink_to("nowhere")
+    left_out = LeftOut()
+    found = names(images_below(pictures, left_out), pictures)
+    assert len(found) == 5
+    assert ("self.png", "a link to a file that does not exist") in found
+    assert left_out == {".txt": 1, "linked folder": 1, "broken link": 1}
+
+
+def test_pictures_of_every_suffix_are_found_and_the_rest_is_counted_by_kind(tmp_path):
+    suffixes = ["jfif", "PJPEG", "mpo", "j2k", "pbm", "pnm", "apng", "heic", "heif", "avif", "jpg"]
+    for name in (*(f"a.{suffix}" for suffix in suffixes), "a.pdf", "b.PDF", "a.cr2", "README"):
+        (tmp_path / name).touch()
+    left_out = LeftOut()
+    found = {path.suffix[1:] for path, _ in images_below(tmp_path, left_out)}
+    assert found == set(suffixes)
+    assert in_words(left_out) == "left out: 2 .pdf, 1 without a suffix, 1 .cr2"
+
+
+def test_what_systems_put_beside_pictures_is_passed_over(pictures):
+    for name in ("._b.png", "@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg", ".thumbnails/b.png", "a/__MACOSX/._z.png"):
+        (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+        (pictures / name).touch()
     assert len(list(images_below(pictures))) == 4
+
+
+def test_a_pipe_with_the_name_of_a_picture_is_named_and_not_waited_for(pictures):
+    os.mkfifo(pictures / "pipe.png")
+    assert ("pipe.png", None) in names(images_below(pictures), pictures)
+    with pytest.raises(ImageError, match="a pipe or a device"):
+        read_image(pictures / "pipe.png")
+
+
+def test_files_in_a_folder_that_can_be_listed_but_not_entered_are_named(pictures, monkeypatch):
+    def refusing(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(inputs.os, "stat", refusing)
+    monkeypatch.setattr(inputs.os, "lstat", refusing)
+    assert len(list(images_below(pictures))) == 4
+
+
+def test_a_thousand_levels_of_folders_are_walked(tmp_path):
+    levels = 1500
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("p.png", os.O_CREAT, dir_fd=here))
+    os.close(here)
+    ((path, reason),) = images_below(tmp_path)
+    assert (path.name, reason, len(path.parts)) == ("p.png", None, len(tmp_path.parts) + levels + 1)
+    assert [path for path, _ in named_images([f"{tmp_path}/**/*.png"])] == [path]
+
+
+def test_what_is_left_out_is_said_in_one_line_at_the_end(command, tiny, pictures, tmp_path):
+    for options in ((), ("--out", tmp_path / "s.csv")):
+        code, _, err = command(infer_regression, pictures, "--weights", tiny, *options)
+        assert code == 0
+        assert err.splitlines().count("left out: 1 .txt") == 1
 
 
 def test_patterns_that_the_shell_left_are_looked_for(pictures):
@@ -91,10 +152,44 @@ def test_a_file_that_is_named_like_a_pattern_is_that_file(pictures, photograph):
 
 
 @pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
-def test_lists_of_paths_are_read_in_any_encoding(tmp_path, separator):
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_lists_of_paths_are_read_in_any_encoding(tmp_path, separator, mark):
     listed = [b"a b.png", "é.png".encode(), b"caf\xe9.png"]
-    (tmp_path / "list").write_bytes(separator.join(listed) + separator)
-    assert [os.fsencode(path) for path, _ in named_images([], [tmp_path / "list"])] == listed
+    (tmp_path / "list").write_bytes(mark + separator.join(listed) + separator)
+    found = named_images([], [tmp_path / "list"], null=separator == b"\0")
+    assert [os.fsencode(path) for path, _ in found] == listed
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"a\nb", b"a\nbc\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbfa"])
+def test_lists_of_a_few_bytes_are_read(tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
+    assert list(read_list(tmp_path / "list")) == content.removeprefix(b"\xef\xbb\xbf").decode().split()
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_a_list_that_is_marked_as_utf_16_is_read_as_such(tmp_path, null):
+    (tmp_path / "list").write_bytes(("a é.png\0/b.png\0" if null else "a é.png\r\n/b.png\r\n").encode("utf-16"))
+    assert list(read_list(tmp_path / "list", null)) == ["a é.png", "/b.png"]
+
+
+@pytest.mark.parametrize("content", ["a/b.jpg\r\n".encode("utf-16-le"), "a/b.jpg\n".encode("utf-16-be"), b"a\0/\0"])
+def test_a_list_with_zero_bytes_that_were_not_asked_for_is_refused_and_walks_no_disk(tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
+    ((path, reason),) = named_images([], [tmp_path / "list"])
+    assert path.name == "list"
+    assert "zero byte in line 1: give -0" in reason
+
+
+def test_a_path_in_a_list_is_never_a_pattern(pictures):
+    (pictures / "list").write_text(f"{pictures}/[b].png\n{pictures}/*.png\n")
+    found = names(named_images([], [pictures / "list"]), pictures)
+    assert found == [("[b].png", None), ("*.png", None)]
+
+
+def test_zero_bytes_without_a_list_are_refused(command, tiny, pictures):
+    code, _, err = command(infer_regression, pictures, "--weights", tiny, "-0")
+    assert code == 2
+    assert "-0 says how a list is separated" in err
 
 
 def test_names_that_no_file_can_have_are_named_and_the_others_are_scored(command, tiny, pictures, tmp_path):
@@ -128,7 +223,7 @@ def test_paths_come_through_stdin(tiny, pictures):
     infer_regression.load(tiny)  # compiled here, where the tiny network can be built
     listed = b"\0".join(os.fsencode(path) for path, _ in images_below(pictures))
     done = subprocess.run(
-        [sys.executable, script, "--weights", tiny, "--list", "-", "--json"], input=listed, capture_output=True
+        [sys.executable, script, "--weights", tiny, "--list", "-", "-0", "--json"], input=listed, capture_output=True
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(row["path"]).name for row in rows] == ["y.PNG", "z.png", "b.png", "é\n&<.png"]

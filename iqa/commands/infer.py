@@ -10,7 +10,7 @@ from typing import Any
 from iqa.commands.terminal import Parser, load_quietly, natural, parser_of, positive
 from iqa.environment import processors
 from iqa.files import printable
-from iqa.images.finding import named_images
+from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import (
     Labelled,
@@ -41,6 +41,9 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], crops
         "images", nargs="*", metavar="IMAGE_OR_FOLDER", help="or a pattern; default: matplotlib's sample photograph"
     )
     parser.add_argument("--list", action="append", default=[], help="file of paths, one a line; - for stdin")
+    parser.add_argument(
+        "-0", "--null", action="store_true", help="the paths in a list are separated by zero bytes (find -print0)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line: path, mean ..., or error")
     parser.add_argument("--out", type=Path, help="write to this file instead: .mat, .csv, .jsonl or .parquet")
     parser.add_argument("--report", type=Path, help="also write an HTML page with the pictures and their scores")
@@ -88,18 +91,28 @@ def infer_images(
     if labelled is not None:
         missing = f"not in {arguments.folder}"
         return _report_outcome(arguments, score_labelled(scorer, labelled, missing, arguments.out, options))
+    left_out = LeftOut()
     if not arguments.out:
-        return print_scores(scorer, named_images(arguments.images, arguments.list), options, arguments.json)
+        found = named_images(arguments.images, arguments.list, arguments.null, left_out)
+        code = print_scores(scorer, found, options, arguments.json)
+        _tell_left_out(left_out)
+        return code
     head = {"named": [printable(name) for name in (*arguments.images, *arguments.list)], "in": printable(os.getcwd())}
     outcome = score_to_file(
         scorer,
-        lambda: named_entries(arguments.images, arguments.list),
+        lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out),
         head,
         arguments.out,
         options,
         again="-" not in arguments.list,  # stdin cannot be read twice
     )
+    _tell_left_out(left_out)
     return _report_outcome(arguments, outcome)
+
+
+def _tell_left_out(left_out: LeftOut) -> None:
+    if left_out:
+        print(in_words(left_out), file=sys.stderr)
 
 
 def _check(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -107,6 +120,8 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
     labelled = (arguments.labels, arguments.folder)
     if any(labelled) and (not all(labelled) or not arguments.out or arguments.images or arguments.list):
         parser.error("a labelled run takes --labels, --images and --out, and no other images")
+    if arguments.null and not arguments.list:
+        parser.error("-0 says how a list is separated, and there is no --list")
     if arguments.json and arguments.out:
         parser.error("--json prints rows and --out writes a file instead: choose one")
     if arguments.out:

@@ -1,57 +1,83 @@
 """Which images are meant: files, folders, patterns and lists of paths -> one path after the other, however many."""
 
+import codecs
 import fnmatch
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from iqa.errors import ImageError
+from iqa.files import IMAGE_SUFFIXES, printable
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")
-)
+SUFFIXES = frozenset(IMAGE_SUFFIXES)
+
+#: Folders in which file managers and storage boxes keep thumbnails of pictures that lie elsewhere.
+THUMBNAIL_FOLDERS = frozenset(("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble"))
 
 #: A path, and None or the reason why there is no image.
 Found = tuple[Path, str | None]
 
+#: How many files of each kind (".pdf", "linked folder") were left out.
+LeftOut = Counter[str]
 
-def named_images(named: Sequence[str | os.PathLike[str]], lists: Sequence[str | os.PathLike[str]] = ()) -> Iterator[Found]:
+
+def named_images(
+    named: Sequence[str | os.PathLike[str]],
+    lists: Sequence[str | os.PathLike[str]] = (),
+    null: bool = False,
+    left_out: LeftOut | None = None,
+) -> Iterator[Found]:
     """The images that were named on a command line.
 
     Args:
         named: files, which are taken whatever their suffix; folders, for what is below them; or patterns such as
             `photos/**/*.jpg` that the shell has not expanded. If nothing is named, the sample photograph is taken, and
             stderr says so.
-        lists: files of paths, or "-" for stdin; see `read_list`.
+        lists: files of paths, or "-" for stdin; see `read_list`. A path in them is never a pattern.
+        null: the paths in the lists are separated by zero bytes, as `find -print0` does.
+        left_out: is told what lies in the folders and is not looked for; see `in_words`.
 
     Yields:
         (path, None), or (path, reason) for what holds no image.
     """
+    left_out = LeftOut() if left_out is None else left_out
     if not named and not lists:
         sample = sample_photograph()
         print(f"no image named: taking {sample.name}, the photograph that matplotlib ships", file=sys.stderr)
         yield sample, None
     for name in named:
-        yield from _find(name)
+        yield from _find(name, left_out, pattern=True)
     for file in lists:
         try:
-            for name in read_list(file):
-                yield from _find(name)
+            for name in read_list(file, null):
+                yield from _find(name, left_out, pattern=False)
         except OSError as error:
             yield Path(file), f"the list cannot be read ({error.strerror})"
+        except ImageError as error:
+            yield Path(file), str(error)
 
 
-def _find(name: str | os.PathLike[str]) -> Iterator[Found]:
+def in_words(left_out: LeftOut) -> str:
+    """What was left out in one line, the most frequent kind first.
+
+    >>> in_words(Counter({".pdf": 1, ".txt": 12}))
+    'left out: 12 .txt, 1 .pdf'
+    """
+    return "left out: " + ", ".join(f"{number} {printable(kind)}" for kind, number in left_out.most_common())
+
+
+def _find(name: str | os.PathLike[str], left_out: LeftOut, pattern: bool) -> Iterator[Found]:
     name = str(name)
     found: Iterable[Found]
     if os.path.isdir(name):
-        found, reason = images_below(name), "a folder without images"
-    elif not os.path.lexists(name) and glob.has_magic(name):
-        found, reason = _match(name), "no file matches this pattern"
+        found, reason = images_below(name, left_out), "a folder without images"
+    elif pattern and not os.path.lexists(name) and glob.has_magic(name):
+        found, reason = _match(name, left_out), "no file matches this pattern"
     else:
         yield Path(name), None
         return
@@ -63,12 +89,12 @@ def _find(name: str | os.PathLike[str]) -> Iterator[Found]:
         yield Path(name), reason
 
 
-def _match(pattern: str) -> Iterator[Found]:
+def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:
     """What a pattern stands for; `**` is any number of folders, of which linked ones are not entered."""
     parts = Path(pattern).parts
     if "**" not in parts:
         for match in sorted(glob.glob(pattern)):
-            yield from images_below(match) if os.path.isdir(match) else [(Path(match), None)]
+            yield from images_below(match, left_out) if os.path.isdir(match) else [(Path(match), None)]
         return
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     for path, reason in files_below(os.path.join(*parts[:fixed]) if fixed else "."):
@@ -77,22 +103,45 @@ def _match(pattern: str) -> Iterator[Found]:
 
 
 def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    if not parts or not names:
-        return not parts and not names
-    if parts[0] == "**":
-        return len(parts) == 1 or any(_fits(names[start:], parts[1:]) for start in range(len(names)))
-    return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
+    """Whether the names of a path fit a pattern; follows all the ways at once in which they might."""
+    reached = _with_empty({0}, parts)
+    for name in names:
+        passed = {at for at in reached if at < len(parts) and parts[at] == "**"}
+        matched = {at + 1 for at in reached - passed if at < len(parts) and fnmatch.fnmatchcase(name, parts[at])}
+        reached = _with_empty(passed | matched, parts)
+    return len(parts) in reached
 
 
-def read_list(file: str | os.PathLike[str]) -> Iterator[str]:
+def _with_empty(reached: set[int], parts: tuple[str, ...]) -> set[int]:
+    """And the places behind a `**` that stands for no folder."""
+    for at in sorted(reached):
+        while at < len(parts) and parts[at] == "**":
+            at += 1
+            reached.add(at)
+    return reached
+
+
+def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]:
     """The paths in a file, or in stdin for "-": one a line, in whatever encoding the file system has.
 
-    A name may hold a newline, so `find -print0` separates names by zero bytes; such a list is read too.
+    A mark of UTF-8 at the beginning is passed over, and a list that is marked as UTF-16 is read as such.
+
+    Args:
+        null: the paths are separated by zero bytes instead, since a name may hold a newline.
+
+    Raises:
+        ImageError: if there are zero bytes and `null` is not asked for.
+        OSError: if the file cannot be read.
     """
     stream: BinaryIO = sys.stdin.buffer if str(file) == "-" else open(file, "rb")  # noqa: SIM115, closed below
+    separator = b"\0" if null else b"\n"
     try:
-        ahead = stream.peek(1 << 16) if hasattr(stream, "peek") else b""
-        for line in _split(stream, b"\0" if b"\0" in ahead else b"\n"):
+        for number, line in enumerate(_split(stream, separator), start=1):
+            if not null and b"\0" in line:
+                raise ImageError(
+                    f"the list has a zero byte in line {number}: give -0 for a list of find -print0, and save a list in "
+                    "UTF-16 as UTF-8"
+                )
             if line:
                 yield os.fsdecode(line)
     finally:
@@ -102,45 +151,85 @@ def read_list(file: str | os.PathLike[str]) -> Iterator[str]:
 
 def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
     rest = b""
+    while len(rest) < 3 and (chunk := stream.read(3 - len(rest))):  # a pipe may give it byte by byte
+        rest += chunk
+    rest = rest.removeprefix(codecs.BOM_UTF8)
+    if rest[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        text = (rest + stream.read()).decode("utf-16", "replace")
+        yield from (os.fsencode(line.removesuffix("\r")) for line in text.split(separator.decode()))
+        return
     while chunk := stream.read(1 << 16):
         *whole, rest = (rest + chunk).split(separator)
         yield from (line.removesuffix(b"\r") if separator == b"\n" else line for line in whole)
-    yield rest.removesuffix(b"\r") if separator == b"\n" else rest
+    *whole, rest = rest.split(separator)  # of a list of three bytes or fewer
+    yield from (line.removesuffix(b"\r") if separator == b"\n" else line for line in (*whole, rest))
 
 
-def images_below(folder: str | os.PathLike[str]) -> Iterator[Found]:
+def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:
     """The image files below a folder, by suffix, in the order of their paths; linked folders are not entered.
 
+    Args:
+        left_out: is told what is not looked for.
+
     Yields:
-        (path, None), or (path, reason) for a folder that cannot be read.
+        (path, None), or (path, reason) for a folder that cannot be read, or a link to nothing with an image's name.
     """
-    for path, reason in files_below(folder):
-        if reason or os.path.splitext(path)[1].lower() in SUFFIXES:
+    left_out = LeftOut() if left_out is None else left_out
+    for path, reason in files_below(folder, left_out):
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix in SUFFIXES or (reason and not os.path.islink(path)):
             yield Path(path), reason
+        else:
+            left_out["broken link" if reason else suffix or "without a suffix"] += 1
 
 
-def files_below(folder: str | os.PathLike[str]) -> Iterator[tuple[str, str | None]]:
-    """All files below a folder, in the order and form of `images_below`, but as text."""
-    try:
-        with os.scandir(folder) as found:
-            # Names alone, not entries: a folder may hold a million.
-            names = [f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found]
-    except OSError as error:
-        yield os.fspath(folder), f"the folder cannot be read ({error.strerror})"
-        return
-    for name in sorted(names, key=lambda name: name.removesuffix("/")):
-        path = os.path.join(folder, name.removesuffix("/"))
-        if name.endswith("/"):
-            yield from files_below(path)
-        elif os.path.isfile(path):  # and no link that goes in circles
-            yield path, None
+def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[tuple[str, str | None]]:
+    """All files below a folder, in the order and form of `images_below`, but as text.
+
+    What macOS (`._name`) and makers of thumbnails put beside files is passed over.
+
+    Args:
+        left_out: is told of linked folders.
+    """
+    waiting = [f"{os.fspath(folder)}{_FOLDER}"]  # the next one is the last
+    while waiting:
+        path, kind = waiting[-1][:-1], waiting.pop()[-1]
+        if kind == _FOLDER:
+            try:
+                waiting += [os.path.join(path, name) for name in reversed(_names_in(path))]
+            except OSError as error:
+                yield path, f"the folder cannot be read ({error.strerror})"
+        elif kind == _LINK and os.path.isdir(path):
+            if left_out is not None:
+                left_out["linked folder"] += 1
+        else:
+            broken = kind == _LINK and not os.path.exists(path)
+            yield path, "a link to a file that does not exist" if broken else None
+
+
+#: What a name is, as a character behind it: a folder may hold a million, of which text takes the least memory.
+_FILE, _FOLDER, _LINK = "fdl"
+
+
+def _names_in(folder: str) -> list[str]:
+    """The names in a folder, in their order, each with its kind behind it."""
+    names = []
+    with os.scandir(folder) as found:
+        for entry in found:
+            try:
+                kind = _LINK if entry.is_symlink() else _FOLDER if entry.is_dir(follow_symlinks=False) else _FILE
+            except OSError:
+                kind = _FILE  # whatever reads it says what is the matter
+            if not entry.name.startswith("._") and entry.name not in THUMBNAIL_FOLDERS:
+                names.append(f"{entry.name}{kind}")
+    return sorted(names, key=lambda name: name[:-1])
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """`images_below` as a list of paths.
 
     Raises:
-        ImageError: if a folder cannot be read.
+        ImageError: if a folder cannot be read, or a link leads nowhere.
     """
     found = list(images_below(folder))
     for path, reason in found:

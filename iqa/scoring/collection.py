@@ -23,7 +23,7 @@ from tqdm import tqdm
 from iqa.environment import now, versions
 from iqa.errors import ImageError
 from iqa.files import printable, remove_leftovers, written_whole
-from iqa.images.finding import images_below, named_images
+from iqa.images.finding import LeftOut, images_below, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pool import Workers
@@ -83,9 +83,16 @@ def complain(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def named_entries(named: Sequence[str | os.PathLike[str]], lists: Sequence[str] = ()) -> Iterator[Entry]:
-    """The entries of what was named; see `iqa.images.finding.named_images`."""
-    for path, reason in named_images(named, lists):
+def named_entries(
+    named: Sequence[str | os.PathLike[str]],
+    lists: Sequence[str] = (),
+    null: bool = False,
+    left_out: LeftOut | None = None,
+) -> Iterator[Entry]:
+    """The entries of what was named; see `iqa.images.finding.named_images`. `left_out` is emptied first."""
+    left_out = LeftOut() if left_out is None else left_out
+    left_out.clear()
+    for path, reason in named_images(named, lists, null, left_out):
         yield Entry(str(path), path, prediction=Prediction(reason=reason) if reason else None)
 
 
@@ -204,12 +211,15 @@ def write_labels(
     """
     paths, rows, skipped = [], [], 0
     seen: list[NDArray[np.float16]] = []
-    for path, reason in images_below(folder):
+    left_out = LeftOut()
+    for path, reason in images_below(folder, left_out):
         if reason is None:
             paths.append(path)
         else:
             skipped += 1
             tell(f"{printable(path)}: {reason}")
+    if left_out:
+        tell(in_words(left_out))
     if not paths:
         raise ImageError(f"{folder}: a folder without images")
     predictions = scorer.score_all(paths, options.batch_size, 0 if features else options.workers)
