@@ -1,6 +1,7 @@
 """A session that is driven by hand, interrupted, killed and resumed, on a tiny network and tiny pictures."""
 
 import csv
+import functools
 import json
 import math
 import os
@@ -73,8 +74,14 @@ def assert_equal_weights(ours, theirs, atol=0.0):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
+@functools.cache
+def a_network():
+    """One to load weights into, again and again: to build one takes longer than most of what is tested here."""
+    return network()
+
+
 def saved_weights(file):
-    model = network()
+    model = a_network()
     model.load_weights(file)
     return model.get_weights()
 
