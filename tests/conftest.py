@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from iqa.commands.terminal import run
 from iqa.files import write_json
 from iqa.images.finding import sample_photograph
 from iqa.images.reading import read_image
+
+# A shell that runs the tests in the background may have told them to ignore Ctrl-C, and their children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
