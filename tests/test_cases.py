@@ -7,9 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from iqa.errors import ImageError
+from iqa.errors import ImageError, LabelError
 from iqa.images.finding import LeftOut, images_below, in_words, named_images
 from iqa.images.reading import read_image
+from iqa.labels.ratings import locate_ratings, read_ratings
+from iqa.labels.tid2013 import read_mos
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +51,34 @@ def test_lists_name_what_they_say_and_no_more(cases, monkeypatch):
     ((path, reason),) = named_images([], ["utf16.txt"])
     assert path.name == "utf16.txt" and "save a list in UTF-16 as UTF-8" in reason
     assert [str(path) for path, reason in named_images([], ["bom.txt"]) if not reason] == ["a.jpg"]
+
+
+def test_label_files_say_what_they_mean(cases):
+    folder, _ = cases
+    labels = folder / "labels"
+    assert [image.name for image in read_ratings(labels / "AVA.txt")] == ["953619"]
+    assert [image.name for image in read_ratings(labels / "heading.csv")] == ["953619"]
+    assert [image.name for image in read_ratings(labels / "bom.json")] == ["953619"]
+    assert [image.mos for image in read_mos(labels / "mos_with_names.txt")] == [5.5]
+    assert [image.mean for image in read_ratings(labels / "semicolons.csv")] == pytest.approx([5.5, 6.2], abs=0.05)
+    (koniq,) = read_ratings(labels / "koniq.csv", scale=(1, 5))
+    assert koniq.name == "953619.jpg"
+    with pytest.raises(LabelError, match="line 1"):
+        read_ratings(labels / "typing_error.csv")
+    (located,) = locate_ratings(read_ratings(labels / "AVA.txt"), labels)
+    assert located.path and located.path.name == "953619.jpg"
+
+
+#: What no test here looks at, and why.
+LEFT = {
+    "animation.webp": "tests/test_images.py reads PIL images at their frames, in four formats",
+    "labels/koniq.csv": "the split in its column `set` is not read: --test-share makes one",
+}
+
+
+def test_every_case_is_looked_at_or_left_for_a_reason(cases):
+    _, expected = cases
+    looked_at = {
+        name for name, what in expected.items() if "like" in what or name.startswith(("mixed/", "lists/", "labels/"))
+    }
+    assert looked_at | set(LEFT) == set(expected)

@@ -1,4 +1,6 @@
+import json
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +272,131 @@ def test_avas_own_file_has_no_other_scale(tmp_path):
 def test_a_typical_score_needs_all_levels(labels):
     with pytest.raises(LabelError, match="no image of distortion 7 at level 2"):
         tid2013.typical_mos(tid2013.read_mos(labels("5 i01_07_1.bmp\n4 i01_07_3.bmp\n")))
+
+
+# --- label files of any make --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["image_id", "id", "Filename", "picture"])
+def test_a_heading_of_votes_is_no_picture_and_a_picture_of_rising_votes_is_one(csv_file, first):
+    assert [image.name for image in ratings.read_ratings(csv_file(f"{first},{VOTES}\n953619,{VOTES}\n"))] == ["953619"]
+    assert [image.name for image in ratings.read_ratings(csv_file(f"953619,{VOTES}\na.jpg,{VOTES}\n"))] == [
+        "953619",
+        "a.jpg",
+    ]
+
+
+@pytest.mark.parametrize("score", ["n/a", "", "5.5.", "good", "6 of 10"])
+def test_a_first_row_with_a_typing_error_is_named_and_not_taken_for_a_heading(csv_file, score):
+    with pytest.raises(LabelError, match=r"own.csv, line 1: the score is"):
+        ratings.read_ratings(csv_file(f"lost.jpg,{score}\nb.jpg,5\n"))
+
+
+@pytest.mark.parametrize("heading", [True, False])
+@pytest.mark.parametrize("separator, score", [(";", "5,5"), (";", "5.5"), ("\t", "5,5"), (",", "5.5"), (",", '"5.5"')])
+def test_semicolons_tabs_and_decimal_commas_are_read(csv_file, separator, score, heading):
+    first = f"path{separator}score\n" if heading else ""
+    rows = f"a.jpg{separator}{score}\nb.jpg{separator}{score.replace('5', '6')}\n"
+    images = ratings.read_ratings(csv_file(first + rows))
+    assert [image.name for image in images] == ["a.jpg", "b.jpg"]
+    assert [image.mean for image in images] == pytest.approx([5.5, 6.6], abs=0.05)
+
+
+def test_a_name_with_a_semicolon_stays_whole(csv_file):
+    assert ratings.read_ratings(csv_file("a;b.jpg,5.5\n"))[0].name == "a;b.jpg"
+
+
+def test_votes_of_koniq_are_read_by_their_columns(csv_file):
+    file = csv_file("image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n9.jpg,0,1,1,2,0,4,3.2,0.5,training\n")
+    (image,) = ratings.read_ratings(file, scale=(1, 5))
+    assert image.name == "9.jpg"
+    assert image.mean == pytest.approx(1 + 9 * (3.25 - 1) / 4)
+    with pytest.raises(LabelError, match="the votes are 1-5, but the scale is 1-10"):
+        ratings.read_ratings(file)
+
+
+MARK = "\N{BYTE ORDER MARK}"
+
+
+def test_a_byte_order_mark_is_passed_over_in_every_label_file(tmp_path):
+    for name, text in (
+        ("x.json", json.dumps([{"image_id": "953619", "label": [1] * 10}])),
+        ("x.txt", "1 953619 1 2 3 4 5 6 7 8 9 10 1 2 3\n"),
+        ("x.csv", "path,score\n953619,5\n"),
+        ("y.csv", "953619,5\n"),
+    ):
+        (tmp_path / name).write_text(MARK + text, encoding="utf-8")
+        assert [image.name for image in ratings.read_ratings(tmp_path / name)] == ["953619"]
+    (tmp_path / "mos.txt").write_text(f"{MARK}5.5 I01_01_1.bmp\n", encoding="utf-8")
+    assert [image.mos for image in tid2013.read_mos(tmp_path / "mos.txt")] == [5.5]
+
+
+@pytest.mark.parametrize(
+    "name, text, place",
+    [
+        ("x.json", '[{"image_id": "1", "label": ' + "[" * 100_000 + "]" * 100_000 + "}]", "not JSON"),
+        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,' + "9" * 400 + "]}]", "entry 1"),
+        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,' + "9" * 5000 + "]}]", "not JSON"),
+        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,NaN]}]', "entry 1"),
+        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,[1]]}]', "entry 1"),
+        ("x.json", '[{"image_id": {}, "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: the image_id is not text"),
+        ("x.json", '[{"image_id": "\\ud800", "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: no file can have the name"),
+        ("x.json", '[{"image_id": "a\\u0000", "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: no file can have the name"),
+        ("x.csv", f"a.jpg,{'9' * 400}\n", "line 1: a score of"),
+        ("x.csv", f"path,{'9' * 5000},a\na.jpg,1,2\n", "line 1: the heading names neither"),
+        ("x.csv", f"path,score,note\na.jpg,5,{'x' * 200_000}\n", "line 2: field larger"),
+        ("x.csv", f"{'x' * 100_000},5\n", "line 1: no file can have the name x{3,90}[.]{3}$"),
+        ("x.csv", f"path,1,2,3,4,5,6,7,8,9,10\na.jpg,{'9' * 400}{',1' * 9}\n", "line 2: a histogram needs"),
+        ("x.txt", f"1 a {'9' * 400} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: a histogram needs"),
+    ],
+    ids=range(14),
+)
+def test_absurd_ratings_are_refused_by_place(tmp_path, name, text, place):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LabelError, match=place) as error:
+        ratings.read_ratings(tmp_path / name)
+    assert name in str(error.value) and len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("line", [f"5 i01_{'9' * 5000}_1.bmp", f"{'9' * 5000} i01_01_1.bmp"])
+def test_absurd_mos_are_refused_by_line(labels, line):
+    with pytest.raises(LabelError, match="line 1"):
+        tid2013.read_mos(labels(line))
+
+
+def test_a_sidecar_or_a_later_suffix_does_not_hide_the_photograph(tmp_path):
+    for name in ("953619.jpg", "953619.xmp", "953619.webp", "953619.aae", "2.PNG", "2.zip", "3.xmp"):
+        (tmp_path / name).touch()
+    located = ratings.locate_ratings([ratings.RatedImage(name, (0.1,) * 10) for name in ("953619", "2", "3")], tmp_path)
+    assert [image.path and image.path.name for image in located] == ["953619.jpg", "2.PNG", None]
+    for name in ("i01_01_1.bak", "i01_01_1.bmp", "i01_01_1.xmp"):
+        (tmp_path / name).touch()
+    (image,) = tid2013.locate([LabelledImage("i01", 1, 1, 5.0)], tmp_path)
+    assert image.path.name == "i01_01_1.bmp"
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "..", "b/../../a.jpg", "/etc/hostname"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(LabelError, match="the name leads out of"):
+        ratings.locate_ratings([ratings.RatedImage(name, (0.1,) * 10)], tmp_path / "in")
+
+
+def test_a_name_that_no_file_system_takes_is_a_picture_that_is_missing(tmp_path):
+    (image,) = ratings.locate_ratings([ratings.RatedImage("x" * 3000, (0.1,) * 10)], tmp_path)
+    assert image.path is None
+
+
+def test_a_hundred_thousand_ratings_are_read_in_seconds(tmp_path):
+    scored, voted = tmp_path / "scored.csv", tmp_path / "voted.csv"
+    scored.write_text("".join(f"{number}.jpg,{1 + number % 90 / 10}\n" for number in range(100_000)))
+    voted.write_text("".join(f"{number}.jpg,{VOTES}\n" for number in range(100_000)))
+    start = time.process_time()
+    for file in (scored, voted):
+        images = ratings.locate_ratings(ratings.read_ratings(file), tmp_path)
+        assert len(images) == 100_000
+    assert time.process_time() - start < 20
 
 
 # --- splits ---------------------------------------------------------------------------------------------------------

@@ -14,16 +14,8 @@ from iqa.commands.run_options import above_zero, fraction, options_of, parse_opt
 from iqa.commands.terminal import quiet_start
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry
-from iqa.labels.ratings import (
-    GROUP_COLUMN,
-    SCALE,
-    RatedImage,
-    check_apart,
-    locate_ratings,
-    oversample,
-    read_ratings,
-    split_by_group,
-)
+from iqa.labels.rating_files import GROUP_COLUMN, SCALE
+from iqa.labels.ratings import RatedImage, check_apart, locate_ratings, oversample, read_ratings, split_by_group
 from iqa.training.schedule import parse_schedule
 from iqa.training.usable import fingerprint, usable_images
 

@@ -3,6 +3,7 @@
 - `histograms`: distributions of votes: `normalise`, `mean`, `std`, histograms around a mean opinion score.
 - `opinions`: `Score` and `Prediction`, what is said of one picture.
 - `ratings`: `read_ratings`, labels of AVA and of your own pictures: histograms of the votes 1-10.
+- `rating_files`: the forms of files that `ratings` reads.
 - `tid2013`: `read_mos`, labels of TID2013: mean opinion scores of distorted pictures, and ladders of them.
 - `percentiles`: `percentile`, the share of AVA's photographs that score lower.
 

@@ -4,33 +4,26 @@ images = locate_ratings(read_ratings("labels.csv"), "photos")
 train, test = split_by_group(images, test_share=0.2, seed=0)
 """
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iqa.errors import LabelError
+from iqa.files import IMAGE_SUFFIXES
 from iqa.labels.histograms import centres, mean, normal_histogram, normalise, rebin
-
-#: Files that may lie beside images under their names.
-LABEL_SUFFIXES = (".json", ".txt", ".csv")
-
-#: The votes that a histogram counts: 1-10, as in AVA.
-BINS = 10
-SCALE = (1.0, 10.0)
+from iqa.labels.rating_files import BINS, GROUP_COLUMN, SCALE, Entry, is_text, read_ava_txt, read_csv, read_json, shown
 
 #: The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
 TYPICAL_STD = 1.4
 
-#: Columns of a CSV by the names that its heading may give them; of several the first counts.
-NAME_COLUMNS = ("path", "image_id", "image_name", "name")
-SCORE_COLUMNS = ("score", "mean", "mos")
-GROUP_COLUMN = "group"
+#: Entries whose histograms are computed at once.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -60,16 +53,6 @@ class RatedImage:
         return self.histogram
 
 
-class _Entry(NamedTuple):
-    """What a file says of an image, on the file's own scale: votes, or a score where they are not known."""
-
-    place: str
-    name: str
-    votes: list[Any] | None
-    score: float | None = None
-    group: str | None = None
-
-
 def read_ratings(
     file: str | PathLike[str], scale: tuple[float, float] = SCALE, group: str = GROUP_COLUMN
 ) -> list[RatedImage]:
@@ -80,9 +63,10 @@ def read_ratings(
     `.txt`: the raw `AVA.txt`, whose columns are a number, the image id, ten votes, two tags and a challenge.
 
     `.csv`: the heading names the columns. One is `path`, `image_id`, `image_name` or `name`. The vote counts are `1` to
-    `10`, a score is `score`, `mean` or `mos`. If a file has both, the votes are used, and the score in rows that leave all
-    votes empty. A score becomes the normal histogram around it with AVA's typical deviation of 1.4. `group` is kept; other
-    columns are ignored. Without a heading the columns are the path and a score, or the path and the vote counts.
+    `10`, or `c1` to `c10`, a score is `score`, `mean` or `mos`. If a file has both, the votes are used, and the score in
+    rows that leave all votes empty. A score becomes the normal histogram around it with AVA's typical deviation of 1.4.
+    `group` is kept; other columns are ignored. Without a heading the columns are the path and a score, or the path and the
+    vote counts. Columns are separated by commas, or by semicolons or tabs, where numbers may have decimal commas.
 
     Args:
         scale: the lowest and the highest vote or score in the file, such as (1, 7). Both are mapped linearly to 1-10; each
@@ -98,22 +82,17 @@ def read_ratings(
     lowest, highest = scale
     if not (np.isfinite(scale).all() and lowest < highest):
         raise LabelError(f"a scale needs a lowest score below its highest, got {lowest:g}-{highest:g}")
-    readers = {".json": _read_json, ".txt": _read_ava_txt, ".csv": _read_csv}
+    readers = {".json": read_json, ".txt": read_ava_txt, ".csv": read_csv}
     reader = readers.get(Path(file).suffix.lower())
     if reader is None:
         raise LabelError(f"{file}: ratings are .json, .txt (AVA's) or .csv")
     images: list[RatedImage] = []
     names: set[str] = set()
     try:
-        for entry in reader(file, scale, group):
-            try:
-                histogram = _histogram(entry, scale)
-            except (TypeError, ValueError) as error:
-                raise LabelError(f"{file}, {entry.place}: {error}") from None
-            if entry.name in names:
-                raise LabelError(f"{file}, {entry.place}: {entry.name} appears twice")
-            names.add(entry.name)
-            images.append(RatedImage(entry.name, histogram, group=entry.group))
+        for entries in _in_portions(reader(file, scale, group)):
+            for entry, histogram in zip(entries, _histograms(file, entries, scale), strict=True):
+                _check_name(file, entry, names)
+                images.append(RatedImage(entry.name, histogram, group=entry.group))
     except UnicodeDecodeError:
         raise LabelError(f"{file}: not a text file in UTF-8") from None
     if not images:
@@ -121,21 +100,70 @@ def read_ratings(
     return images
 
 
-def _histogram(entry: _Entry, scale: tuple[float, float]) -> tuple[float, ...]:
-    """10 shares of the votes 1-10."""
+def _in_portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    portion = []
+    for entry in entries:
+        portion.append(entry)
+        if len(portion) == _AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _check_name(file: str | PathLike[str], entry: Entry, names: set[str]) -> None:
+    """Refuse a name that was there before, and one that no file can have."""
+    name = entry.name
+    if name in names:
+        raise LabelError(f"{file}, {entry.place}: {shown(name)} appears twice")
+    names.add(name)
+    if "\0" in name or len(name) > 4096 or not is_text(name):
+        raise LabelError(f"{file}, {entry.place}: no file can have the name {shown(name)}")
+
+
+def _histograms(
+    file: str | PathLike[str], entries: Sequence[Entry], scale: tuple[float, float]
+) -> Iterable[tuple[float, ...]]:
+    """10 shares of the votes 1-10 for each entry."""
+    try:
+        voted = [number for number, entry in enumerate(entries) if entry.votes is not None]
+        scored = [number for number, entry in enumerate(entries) if entry.votes is None]
+        shares = np.empty((len(entries), BINS))
+        if voted:
+            votes = np.array([[float(vote) for vote in entries[number].votes or ()] for number in voted])
+            shares[voted] = _of_votes(votes, scale)
+        if scored:
+            shares[scored] = _of_scores(np.array([entries[number].score for number in scored], np.float64), scale)
+        return map(tuple, shares.tolist())
+    except (TypeError, ValueError, OverflowError):
+        return [_histogram(file, entry, scale) for entry in entries]  # one of them is wrong: say which
+
+
+def _histogram(file: str | PathLike[str], entry: Entry, scale: tuple[float, float]) -> tuple[float, ...]:
+    try:
+        if entry.votes is None:
+            return tuple(_of_scores(np.array(entry.score, np.float64), scale).tolist())
+        return tuple(_of_votes(np.array([float(vote) for vote in entry.votes]), scale).tolist())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LabelError(f"{file}, {entry.place}: {error}") from None
+
+
+def _of_scores(scores: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.float64]:
     lowest, highest = scale
-    if entry.votes is None:
-        assert entry.score is not None
-        if not lowest <= entry.score <= highest:
-            raise LabelError(f"a score of {entry.score:g} is not within {lowest:g}-{highest:g}")
-        score = float(_to_ten(entry.score, scale))
-        return tuple(normal_histogram(score, TYPICAL_STD, centres(BINS)).tolist())
-    shares = normalise([float(vote) for vote in entry.votes])
-    if len(shares) != highest - lowest + 1:
-        raise LabelError(f"{len(shares)} votes instead of {highest - lowest + 1:g}")
-    if scale != SCALE:
-        shares = rebin(shares, _to_ten(centres(len(shares), lowest, highest), scale), centres(BINS))
-    return tuple(shares.tolist())
+    outside = scores[~((lowest <= scores) & (scores <= highest))]
+    if outside.size:
+        raise LabelError(f"a score of {outside.flat[0]:g} is not within {lowest:g}-{highest:g}")
+    return normal_histogram(_to_ten(scores, scale), TYPICAL_STD, centres(BINS))
+
+
+def _of_votes(votes: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.float64]:
+    lowest, highest = scale
+    shares = normalise(votes)
+    if shares.shape[-1] != highest - lowest + 1:
+        raise LabelError(f"{shares.shape[-1]} votes instead of {highest - lowest + 1:g}")
+    if scale == SCALE:
+        return shares
+    return rebin(shares, _to_ten(centres(shares.shape[-1], lowest, highest), scale), centres(BINS))
 
 
 def _to_ten(score: Any, scale: tuple[float, float]) -> Any:
@@ -143,139 +171,39 @@ def _to_ten(score: Any, scale: tuple[float, float]) -> Any:
     return 1 + (BINS - 1) * (score - scale[0]) / (scale[1] - scale[0])
 
 
-def _read_json(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[_Entry]:
-    try:
-        rows = json.loads(Path(file).read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"{file}: not JSON ({error})") from None
-    if not isinstance(rows, list):
-        raise LabelError(f"{file}: not a list of images")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or not {"image_id", "label"} <= set(row) or not isinstance(row["label"], list):
-            raise LabelError(f"{file}, entry {number}: not {{image_id, label}}")
-        yield _Entry(f"entry {number}", str(row["image_id"]), row["label"])
-
-
-def _read_ava_txt(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[_Entry]:
-    if scale != SCALE:
-        raise LabelError(f"{file}: the votes of AVA.txt are 1-10, not {scale[0]:g}-{scale[1]:g}")
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            columns = line.split()
-            if len(columns) < 2 + BINS:
-                raise LabelError(f"{file}, line {number}: {len(columns)} columns, AVA.txt has 15")
-            yield _Entry(f"line {number}", columns[1], columns[2 : 2 + BINS])
-
-
-class _Columns(NamedTuple):
-    """Where a CSV has the name, the score, the votes in rising order and the group; and how many columns there are."""
-
-    name: int
-    score: int | None
-    votes: list[int]
-    group: int | None
-    width: int
-
-
-def _read_csv(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[_Entry]:
-    columns = None
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        rows = csv.reader(lines)
-        try:
-            for number, row in enumerate(rows, start=1):
-                if number == 1 and _is_heading(row, group):
-                    columns = _find_columns(row, scale, group, file)
-                elif row:  # and not an empty line
-                    place = f"line {rows.line_num}"
-                    try:
-                        yield _read_row(place, row, columns or _columns_by_position(row))
-                    except LabelError as error:
-                        raise LabelError(f"{file}, {place}: {error}") from None
-        except csv.Error as error:
-            raise LabelError(f"{file}, line {rows.line_num}: {error}") from None
-
-
-def _is_heading(row: list[str], group: str) -> bool:
-    known = {*NAME_COLUMNS, *SCORE_COLUMNS, group.lower()}
-    return bool(row) and (bool(known & {cell.strip().lower() for cell in row}) or not _is_number(row[-1]))
-
-
-def _columns_by_position(row: list[str]) -> _Columns:
-    """The path first, then a score or the votes."""
-    values = list(range(1, len(row)))
-    return _Columns(0, 1, [], None, 2) if len(values) == 1 else _Columns(0, None, values, None, len(row))
-
-
-def _find_columns(heading: list[str], scale: tuple[float, float], grouping: str, file: str | PathLike[str]) -> _Columns:
-    """The columns that a heading names."""
-    names = [cell.strip().lower() for cell in heading]
-    votes = {int(name): index for index, name in enumerate(names) if name.removeprefix("-").isdecimal()}
-    score = next((names.index(name) for name in SCORE_COLUMNS if name in names), None)
-    grouping = grouping.strip().lower()
-    group = names.index(grouping) if grouping in names else None
-    if group is None and grouping != GROUP_COLUMN:
-        raise LabelError(f"{file}, line 1: there is no column {grouping!r} to group by")
-    name = next((names.index(name) for name in NAME_COLUMNS if name in names), 0)
-    if not votes and score is None:
-        if len(names) == 2:  # a heading in words of its own
-            return _columns_by_position(heading)
-        raise LabelError(f"{file}, line 1: the heading names neither votes such as 1 nor any of {', '.join(SCORE_COLUMNS)}")
-    if votes:
-        lowest, highest = min(votes), max(votes)
-        if (lowest, highest) != scale:
-            raise LabelError(
-                f"{file}, line 1: the votes are {lowest}-{highest}, but the scale is {scale[0]:g}-{scale[1]:g}"
-            )
-        if len(votes) != highest - lowest + 1:
-            raise LabelError(f"{file}, line 1: {len(votes)} columns of votes, not all of {lowest}-{highest}")
-    if name in (score, group, *votes.values()):
-        raise LabelError(f"{file}, line 1: the heading names none of {', '.join(NAME_COLUMNS)}")
-    return _Columns(name, score, [votes[vote] for vote in sorted(votes)], group, len(names))
-
-
-def _read_row(place: str, row: list[str], columns: _Columns) -> _Entry:
-    if len(row) != columns.width:
-        raise LabelError(f"{len(row)} columns instead of {columns.width}")
-    name, group = row[columns.name], None
-    if not name.strip():
-        raise LabelError("the name is empty")
-    if columns.group is not None:
-        group = row[columns.group].strip() or None
-    votes = [row[index].strip() for index in columns.votes]
-    if any(votes):
-        if not all(votes):
-            raise LabelError("some of the votes are empty: write 0 for none, or leave all of them empty")
-        return _Entry(place, name, votes, group=group)
-    score = "" if columns.score is None else row[columns.score].strip()
-    if not score:
-        raise LabelError("neither votes nor a score" if columns.votes else "the score is empty")
-    if not _is_number(score):
-        raise LabelError(f"the score is not a number: {score!r}")
-    return _Entry(place, name, None, float(score), group)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:
-    """Find the file of each image: `folder`/NAME as it stands, or NAME with any suffix but those of label files.
+    """Find the file of each image: `folder`/NAME as it stands, or NAME with a suffix of image files.
+
+    If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken.
 
     Returns:
         The images in their order, with the path of each that was found.
+
+    Raises:
+        LabelError: if a name leads out of the folder.
     """
     folder = Path(folder)
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() not in LABEL_SUFFIXES}
+    root = os.path.join(os.path.abspath(folder), "")
+    order = {suffix: number for number, suffix in enumerate(IMAGE_SUFFIXES)}
+    with os.scandir(folder) as entries:
+        names = {entry.name for entry in entries if entry.is_file()}
+    files: dict[str, tuple[int, str]] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if (rank := order.get(suffix.lower())) is not None:
+            files[stem] = min(files.get(stem, (rank, name)), (rank, name))
     located = []
     for image in images:
-        exact = folder / image.name
-        located.append(replace(image, path=exact if exact.is_file() else files.get(image.name)))
+        whole = os.path.join(root, image.name)
+        if (os.sep in image.name or image.name in ("..", ".")) and not os.path.normpath(whole).startswith(root):
+            raise LabelError(f"{shown(image.name)}: the name leads out of {folder}")
+        if image.name in names:
+            path: Path | None = folder / image.name
+        elif image.name in files:
+            path = folder / files[image.name][1]
+        else:  # in a folder below, or in another case where the file system knows none
+            path = folder / image.name if os.path.isfile(whole) else None
+        located.append(replace(image, path=path))
     return located
 
 

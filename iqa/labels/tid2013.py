@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.errors import LabelError
-from iqa.labels.ratings import LABEL_SUFFIXES
+from iqa.files import IMAGE_SUFFIXES
 
 LABELS_NAME = "mos_with_names.txt"
 
@@ -28,7 +28,7 @@ VALIDATION_REFERENCES = ("i04", "i05", "i06")
 #: Distortions of which stronger is not always worse: fewer but stronger blocks, shifts up or down, contrast up or down.
 UNORDERED = (15, 16, 17)
 
-_NAME = re.compile(r"(?P<reference>.+)_(?P<distortion>\d+)_(?P<level>\d+)", re.IGNORECASE)
+_NAME = re.compile(r"(?P<reference>.+)_(?P<distortion>\d{1,9})_(?P<level>\d{1,9})", re.IGNORECASE)
 
 
 def _join(reference: str, distortion: str | int, level: str | int) -> str:
@@ -69,7 +69,7 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
         LabelError: if a line is not `score name`, a score is not within 0-9, a name appears twice, or it is not text.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise LabelError(f"{file}: not a text file in UTF-8") from None
     images = []
@@ -94,15 +94,16 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
 
 
 def locate(images: Iterable[LabelledImage], folder: str | PathLike[str]) -> list[LabelledImage]:
-    """Find the file of each image anywhere below `folder`, whatever its case and suffix.
+    """Find the file of each image anywhere below `folder`, whatever its case and its suffix of image files.
 
     Returns:
         The images in their order, with the path of each that was found.
     """
+    order = {suffix: number for number, suffix in enumerate(IMAGE_SUFFIXES)}
     files: dict[str, Path] = {}
-    for path in sorted(Path(folder).rglob("*")):
+    for path in sorted(Path(folder).rglob("*"), key=lambda path: (order.get(path.suffix.lower(), 0), path)):
         match = _NAME.fullmatch(path.stem)
-        if match and path.is_file() and path.suffix.lower() not in LABEL_SUFFIXES:
+        if match and path.suffix.lower() in order and path.is_file():
             files.setdefault(_join(match["reference"], match["distortion"], match["level"]), path)
     return [replace(image, path=files.get(image.name)) for image in images]
 
