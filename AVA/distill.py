@@ -2,13 +2,14 @@
 
     python idealo_comparison/infer.py --mean-opinion data/photographs --labels-out data/teacher.json \\
         --features-out data/teacher.npy
-    python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy --size 160 \\
-        --epochs 2 --rate 4e-4 --backbone data/imagenet/mobilenet_v2-b0353104.pth --out runs/small.weights.h5
-    python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy --size 224 \\
-        --epochs 1 --rate 1e-4 --weights runs/small.weights.h5 --out runs/distilled.weights.h5
+    distil() {
+        python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy "$@"
+    }
+    distil --size 160 --epochs 2 --rate 4e-4 --backbone data/imagenet/mobilenet_v2-b0353104.pth --out runs/small.weights.h5
+    distil --size 224 --epochs 0.5 --rate 2e-4 --weights runs/small.weights.h5 --out runs/distilled.weights.h5
 
 A mean score says little about a scene. So the network has a second target: the features from which the teacher draws its
-opinion, through a linear layer that is thrown away afterwards (Romero et al., "FitNets: hints for thin deep nets", 2015).
+opinion, through a linear layer that is thrown away in the end (Romero et al., "FitNets: hints for thin deep nets", 2015).
 Small pictures come first, because a step at 160 pixels takes half the time of one at 224. With --patches the network sees
 pixels at their own size instead of the whole picture. --votes names what people said of some of the photographs: it takes
 the place of the teacher's opinion. To resume a run that was killed, repeat the command.
@@ -22,9 +23,11 @@ import numpy as np
 from iqa.cards import AVA_SCALE, Card, Head, Sight
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
 from iqa.errors import LabelError
+from iqa.files import written_whole
 from iqa.images.geometry import random_patch, resize
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import locate_ratings, read_ratings
+from iqa.training.usable import usable_images
 
 NOISE, DROPOUT = 0.003, 0.2
 
@@ -34,7 +37,7 @@ FEATURES_WEIGHT = 5.0
 #: A whole picture is resized to this many times the size that the network sees, of which a random crop is cut.
 MARGIN = 8 / 7
 
-WARM_UP = 500  # steps of rising rate, for the two new layers
+WARM_UP = 500  # steps of rising rate, at most a quarter of all: new layers must not spoil the others
 
 #: What a frame of one colour deserves (`blank-*.png` of make_training_set.py); the teacher finds it mediocre.
 BLANK_SCORE, BLANK_STD = 2.5, 1.4
@@ -47,61 +50,116 @@ class Lesson(NamedTuple):
     label: np.ndarray
 
 
-def read_lessons(arguments) -> list[Lesson]:
+def read_names(file: Path) -> set[str]:
+    """The names in a label file, or in a text of one name a line."""
+    if file.suffix == ".txt":
+        return set(file.read_text(encoding="utf-8").splitlines())
+    return {image.name for image in read_ratings(file)}
+
+
+def read_lessons(arguments, smallest: int) -> list[Lesson]:
     """What the command line names, in the order of the labels; people's votes take the place of the teacher's opinion."""
     opinions = read_ratings(arguments.labels)
     features = np.load(arguments.features, mmap_mode="r", allow_pickle=False)
     if len(features) != len(opinions):
-        raise LabelError(
-            f"{arguments.features}: features of {len(features)} images, {arguments.labels} has {len(opinions)}"
-        )
+        raise LabelError(f"{arguments.features}: features of {len(features)} images instead of {len(opinions)}")
+    rows = {image.name: row for row, image in enumerate(opinions)}
+    held_out = set().union(*(read_names(file) for file in arguments.exclude))
+    wanted = [i for i in opinions if not {Path(i.name).stem, Path(i.name).name} & held_out]
+    memory = arguments.out.with_suffix(".usable.json")
+    usable, unusable = usable_images(locate_ratings(wanted, arguments.images), smallest, memory)
     votes = {Path(image.name).stem: image.histogram for image in read_ratings(arguments.votes)} if arguments.votes else {}
-    held_out = {name for file in arguments.exclude for name in file.read_text(encoding="utf-8").split()}
     blank = normal_histogram(BLANK_SCORE, BLANK_STD, np.arange(1.0, 11))
-    chosen = features[:: max(1, len(features) // 10_000)].astype(np.float32)
-    centre, spread = chosen.mean(axis=0), chosen.std(axis=0) + 0.02
-    lessons, missing = [], 0
-    for row, image in enumerate(locate_ratings(opinions, arguments.images)):
+    some = features[:: max(1, len(features) // 10_000)].astype(np.float32)
+    centre, spread = some.mean(axis=0), some.std(axis=0) + 0.02
+    lessons, voted = [], 0
+    for image in usable:
         stem = Path(image.name).stem
-        if {stem, Path(image.name).name} & held_out:
-            continue
-        if image.path is None:
-            missing += 1
-            continue
+        voted += stem in votes
         histogram = blank if stem.startswith("blank-") else votes.get(stem, image.histogram)
-        lessons.append(
-            Lesson(image.path, np.concatenate([histogram, (features[row] - centre) / spread]).astype(np.float32))
-        )
-    print(f"{len(lessons)} photographs to learn from, {missing} missing; people's votes on {len(votes)}")
+        label = np.concatenate([histogram, (features[rows[image.name]] - centre) / spread])
+        lessons.append(Lesson(image.path, label.astype(np.float32)))
+    print(f"{len(lessons)} photographs to learn from, {voted} of them with people's votes; {unusable} unusable")
     return lessons
 
 
 def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs")
-    parser.add_argument(
-        "--labels", required=True, type=Path, help="the teacher's opinions, .json of idealo_comparison/infer.py"
-    )
+    parser.add_argument("--labels", required=True, type=Path, help="the teacher's opinions, .json")
     parser.add_argument("--features", required=True, type=Path, help="its features in the same order, .npy")
     parser.add_argument("--votes", type=Path, help="people's votes on some of the photographs, .csv or .json")
-    parser.add_argument("--exclude", type=Path, nargs="+", default=[], help="files of names that are not learnt from")
+    parser.add_argument("--exclude", type=Path, nargs="+", default=[], help="label files, or .txt of names, to leave out")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
     parser.add_argument("--weights", help="weights to start from (default: those of --backbone)")
     parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
     parser.add_argument("--patches", action="store_true", help="see patches at their own size, for the patches model")
     parser.add_argument("--size", type=positive, default=224, help="pixels in a side of what is seen (default: 224)")
-    parser.add_argument("--epochs", type=positive, default=1)
-    parser.add_argument(
-        "--rate", type=float, default=1e-4, help="highest learning rate; it falls to a twentieth (default: 1e-4)"
-    )
+    parser.add_argument("--epochs", type=float, default=1, help="a whole number, or a share of one epoch (default: 1)")
+    parser.add_argument("--rate", type=float, default=1e-4, help="learning rate; it falls to a twentieth (default: 1e-4)")
     parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
+    parser.add_argument("--steady", type=float, help="weight of the difference between mirror images (default: none)")
     parser.add_argument("--seed", type=natural, default=0)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.epochs <= 0 or (arguments.epochs > 1 and arguments.epochs % 1):
+        parser.error(f"--epochs must be a whole number or a share of one, got {arguments.epochs:g}")
+    return arguments
+
+
+def add_teacher(model, width, memory):
+    """The model with the teacher's features, guessed from its own, beside its histogram: (N, 10 + width).
+
+    Args:
+        model: of `network_to_train`; its batch normalisation keeps ImageNet's statistics, better than those of a batch.
+        width: how many features the teacher has.
+        memory: file of the linear layer's weights as an earlier run left them; a new layer if there is none.
+    """
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    guess = keras.layers.Dense(width, name="teacher", dtype="float32")
+    student = keras.Model(model.input, keras.layers.Concatenate()([model.output, guess(model.get_layer("pooling").output)]))
+    if memory and memory.exists():
+        with np.load(memory, allow_pickle=False) as stored:
+            guess.set_weights([stored["kernel"], stored["bias"]])
+    return student
+
+
+def fit(student, data, arguments, bins):
+    """Train with a rate that rises at first and falls like a cosine; what is killed goes on from its last 500 steps."""
+    import keras
+
+    from iqa.training.losses import Steady, emd_and_moments
+
+    of_histograms = Steady(emd_and_moments, arguments.steady) if arguments.steady else emd_and_moments
+
+    def loss(y_true, y_pred):
+        features = keras.ops.mean((y_true[:, bins:] - y_pred[:, bins:]) ** 2)
+        return of_histograms(y_true[:, :bins], y_pred[:, :bins]) + FEATURES_WEIGHT * features
+
+    steps = max(1, int(arguments.epochs * len(data)))
+    rising = min(WARM_UP, steps // 4)
+    rate = keras.optimizers.schedules.CosineDecay(
+        arguments.rate / 20, steps - rising, alpha=0.05, warmup_target=arguments.rate, warmup_steps=rising
+    )
+    student.compile(keras.optimizers.Adam(rate), loss)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    backup = keras.callbacks.BackupAndRestore(arguments.out.with_suffix(".backup"), save_freq=500)
+    student.fit(
+        data,
+        epochs=max(1, int(arguments.epochs)),
+        steps_per_epoch=min(steps, len(data)),
+        shuffle=False,
+        callbacks=[backup, keras.callbacks.TerminateOnNaN(raise_error=True)],
+    )
 
 
 def main():
     arguments = parse_arguments()
-    lessons = read_lessons(arguments)
+    lessons = read_lessons(arguments, arguments.size if arguments.patches else 1)
     side = round(MARGIN * arguments.size)
 
     def cut(pixels, rng):
@@ -113,41 +171,27 @@ def main():
         from iqa.models.networks import network_to_train
         from iqa.models.weight_files import save_with_card
         from iqa.training.batches import Photographs
-        from iqa.training.losses import emd_and_moments
 
         keras.utils.set_random_seed(arguments.seed)
         model, facts = network_to_train(
-            "histogram", arguments.backbone, NOISE, DROPOUT, arguments.weights, size=arguments.size
+            "histogram", arguments.backbone, NOISE, arguments.dropout, arguments.weights, size=arguments.size
         )
-    for layer in model.layers:  # ImageNet's statistics are better than those of a batch
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-    bins, width = model.output_shape[-1], len(lessons[0].label)
-    guess = keras.layers.Dense(width - bins, name="teacher")(model.get_layer("pooling").output)
-    student = keras.Model(model.input, keras.layers.Concatenate()([model.output, guess]))
-
-    def loss(y_true, y_pred):
-        features = keras.ops.mean((y_true[:, bins:] - y_pred[:, bins:]) ** 2)
-        return emd_and_moments(y_true[:, :bins], y_pred[:, :bins]) + FEATURES_WEIGHT * features
-
-    data = Photographs(lessons, arguments.batch_size, cut, arguments.seed)
-    steps = arguments.epochs * len(data)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.05 * arguments.rate, max(1, steps - WARM_UP), alpha=0.05, warmup_target=arguments.rate, warmup_steps=WARM_UP
-    )
-    student.compile(keras.optimizers.Adam(rate), loss)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    backup = keras.callbacks.BackupAndRestore(arguments.out.with_suffix(".backup"), save_freq=500)
-    student.fit(data, epochs=arguments.epochs, shuffle=False, callbacks=[backup, keras.callbacks.TerminateOnNaN()])
-    seen = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
-    sight = Sight("patch" if arguments.patches else "resize", 224, None if arguments.patches else "bilinear", training=seen)
-    learnt = {
-        "images": len(lessons),
-        "labels": arguments.labels.name,
-        "votes": str(arguments.votes and arguments.votes.name),
-    }
-    learnt |= {"size": arguments.size, "epochs": arguments.epochs, "rate": arguments.rate, "seed": arguments.seed}
-    save_with_card(model, arguments.out, Card(facts, Head("histogram", DROPOUT), sight, AVA_SCALE, trained_on=learnt))
+    bins = model.output_shape[-1]
+    before = Path(arguments.weights).with_suffix(".teacher.npz") if arguments.weights else None
+    student = add_teacher(model, len(lessons[0].label) - bins, before)
+    data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=bool(arguments.steady))
+    fit(student, data, arguments, bins)
+    cut_so = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
+    kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
+    sight = Sight(kind, 224, interpolation, training=cut_so)
+    named = ("size", "epochs", "rate", "batch_size", "steady", "seed")
+    learnt = {"images": len(lessons), "labels": arguments.labels.name} | {name: getattr(arguments, name) for name in named}
+    learnt |= {"votes": arguments.votes.name} if arguments.votes else {}
+    card = Card(facts, Head("histogram", arguments.dropout), sight, AVA_SCALE, trained_on=learnt)
+    save_with_card(model, arguments.out, card)
+    kernel, bias = student.get_layer("teacher").get_weights()
+    with written_whole(arguments.out.with_suffix(".teacher.npz")) as file:
+        np.savez(file, kernel=kernel, bias=bias)
     print(f"wrote {arguments.out}")
     return 0
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from AVA import compare_with_people, infer_vanilla, make_training_set
+from AVA import compare_with_people, distill, infer_vanilla, make_training_set
 from idealo_comparison import infer as idealo
+from iqa.cards import card_of, read_card
 from iqa.images.geometry import warn_if_flat
 from iqa.scoring.scorer import load_scorer
 
@@ -91,3 +92,29 @@ def test_blank_frames_are_flat_and_differ():
     frames = [make_training_set.blank_frame(seed) for seed in range(40)]
     assert all(warn_if_flat(frame[None]) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) > 25
+
+
+def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_there(command, photograph, tmp_path):
+    folder, rows, rng = tmp_path / "pictures", [], np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(9):
+        Image.fromarray(np.roll(photograph, 30 * number, axis=0)).save(folder / f"{number}.png")
+        rows.append({"image_id": f"{number}.png", "label": rng.dirichlet(np.ones(10)).tolist()})
+    (folder / "3.png").write_bytes(b"broken")
+    (tmp_path / "l.json").write_text(json.dumps(rows))
+    (tmp_path / "held_out.txt").write_text("1.png\n")
+    (tmp_path / "votes.csv").write_text("image_id,score\n2,7.5\n")
+    np.save(tmp_path / "f.npy", rng.normal(size=(9, 6)).astype(np.float16))
+    given = ["--images", folder, "--labels", tmp_path / "l.json", "--features", tmp_path / "f.npy", "--batch-size", 4]
+    given += ["--exclude", tmp_path / "held_out.txt", "--votes", tmp_path / "votes.csv"]
+    first, second = tmp_path / "first.weights.h5", tmp_path / "second.weights.h5"
+    code, out, err = command(distill, *given, "--size", 64, "--backbone", "none", "--out", first)
+    assert code == 0, err
+    assert "7 photographs to learn from, 1 of them with people's votes; 1 unusable" in out
+    assert "3.png" in err
+    code, _, err = command(distill, *given, "--weights", first, "--epochs", 0.5, "--steady", 10, "--out", second)
+    assert code == 0, err
+    card = read_card(card_of(second))
+    assert (card.geometry.size, card.scale.population, card.trained_on["images"]) == (224, "AVA", 7)
+    assert load_scorer(second, head="histogram", runtime="keras").score(photograph).score > 1
+    assert command(distill, *given, "--epochs", 1.5, "--out", second)[0] == 2
