@@ -91,10 +91,20 @@ def test_pictures_of_every_suffix_are_found_and_the_rest_is_counted_by_kind(tmp_
 
 
 def test_what_systems_put_beside_pictures_is_passed_over(pictures):
-    for name in ("._b.png", "@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg", ".thumbnails/b.png", "a/__MACOSX/._z.png"):
+    (pictures / "notes.txt").unlink()
+    for name in (
+        ".DS_Store",
+        "a/Thumbs.db",
+        "._b.png",
+        "@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg",
+        ".thumbnails/b.png",
+        "a/__MACOSX/._z.png",
+    ):
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         (pictures / name).touch()
-    assert len(list(images_below(pictures))) == 4
+    left_out = LeftOut()
+    assert len(list(images_below(pictures, left_out))) == 4
+    assert not left_out
 
 
 def test_a_pipe_with_the_name_of_a_picture_is_named_and_not_waited_for(pictures):

@@ -54,6 +54,19 @@ def test_workers_score_as_this_process_does_in_the_same_order(scorer, pictures):
     assert len({prediction.score for _, prediction in there if not prediction.reason}) == 6
 
 
+@pytest.mark.parametrize("runtime", ["litert", "keras"])
+def test_what_is_amiss_with_a_picture_that_is_scored_all_the_same_comes_with_its_score(tiny, save, photograph, runtime):
+    whole = save("whole.jpg", photograph)
+    cut = whole.with_name("cut.jpg")
+    cut.write_bytes(whole.read_bytes()[:-2])
+    scorer = Scorer(tiny, runtime=runtime)
+    for workers in (0, 2):
+        (_, good), (_, warned) = scorer.score_all([whole, cut], workers=workers)
+        assert good.warning is None and warned.warning == "the file lacks its end, but no pixels"
+        assert warned.score == pytest.approx(good.score, abs=1e-5)
+    assert scorer.score(cut).warning == "the file lacks its end, but no pixels"
+
+
 def test_a_broken_image_takes_no_other_of_its_batch_with_it(tiny, pictures, run_in_workers):
     run_in_workers("""
 from dataclasses import replace
@@ -115,7 +128,7 @@ def test_paths_are_taken_only_as_they_are_needed(scorer, pictures):
 def test_an_image_that_kills_its_worker_is_named_and_the_others_are_scored(scorer, pictures, run_in_workers):
     run_in_workers("""
 see = Geometry.patches
-def patches(self, image):
+def patches(self, image, notes=None):
     if image.endswith("2.png"):
         os.kill(os.getpid(), signal.SIGSEGV)  # a decoder with a hole
     return see(self, image)
@@ -146,7 +159,7 @@ def test_an_image_that_takes_too_long_is_named(scorer, pictures, monkeypatch, ru
     monkeypatch.setattr(pools, "TRIES", 1)
     run_in_workers("""
 see = Geometry.patches
-Geometry.patches = lambda self, image: time.sleep(600) if image.endswith("1.png") else see(self, image)
+Geometry.patches = lambda self, image, notes: time.sleep(600) if image.endswith("1.png") else see(self, image)
 """)
     started = time.monotonic()
     predictions = dict(scorer.score_all(pictures, workers=2))

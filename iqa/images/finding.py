@@ -16,8 +16,13 @@ from iqa.files import IMAGE_SUFFIXES, printable
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
-#: Folders in which file managers and storage boxes keep thumbnails of pictures that lie elsewhere.
-THUMBNAIL_FOLDERS = frozenset(("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble"))
+#: What file managers and storage boxes put beside pictures: folders of thumbnails, and notes of their own.
+PASSED_OVER = frozenset(
+    (
+        *("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble"),
+        *(".DS_Store", "Thumbs.db", "desktop.ini"),
+    )
+)
 
 #: A path, and None or the reason why there is no image.
 Found = tuple[Path, str | None]
@@ -186,7 +191,7 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
 def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[tuple[str, str | None]]:
     """All files below a folder, in the order and form of `images_below`, but as text.
 
-    What macOS (`._name`) and makers of thumbnails put beside files is passed over.
+    What macOS (`._name`) and others put beside files is passed over, see `PASSED_OVER`.
 
     Args:
         left_out: is told of linked folders.
@@ -220,7 +225,7 @@ def _names_in(folder: str) -> list[str]:
                 kind = _LINK if entry.is_symlink() else _FOLDER if entry.is_dir(follow_symlinks=False) else _FILE
             except OSError:
                 kind = _FILE  # whatever reads it says what is the matter
-            if not entry.name.startswith("._") and entry.name not in THUMBNAIL_FOLDERS:
+            if not entry.name.startswith("._") and entry.name not in PASSED_OVER:
                 names.append(f"{entry.name}{kind}")
     return sorted(names, key=lambda name: name[:-1])
 

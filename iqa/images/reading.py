@@ -39,6 +39,9 @@ MAX_SIDE = 1_000_000
 #: A larger file is refused unread.
 MAX_BYTES = 2**30
 
+#: A larger file that cannot be decoded is not mended: that takes its size in memory several times.
+MAX_RESCUED = 2**28
+
 #: A JPEG that is made smaller by decoding less of it keeps this many times the pixels a side that are wanted in the end. At
 #: 6 the scores of 72 pictures of 14 to 25 megapixels moved by 0.007 at most, at 4 by 0.013, at 2 by 0.047.
 REDUCED = 6
@@ -203,6 +206,8 @@ def _read(image: ImageLike, smallest: int | None, notes: list[str] | None) -> Im
         except (ImageError, Image.DecompressionBombError, MemoryError, IsADirectoryError, PermissionError):
             raise
         except Exception as error:
+            if size > MAX_RESCUED:
+                raise
             rescued = _rescue(_content(source), error, smallest, notes)
             if rescued is None:
                 raise
@@ -231,7 +236,8 @@ def _decode(source: str | os.PathLike[str] | io.BytesIO, smallest: int | None, n
         if opened.format == "TIFF":
             tiff.to_first_picture(opened)
             if what := tiff.beyond_pillow(opened):
-                return _to_rgb(tiff.read_tiff(io.BytesIO(_content(source)), what, MAX_PIXELS), notes)
+                with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
+                    return _to_rgb(tiff.read_tiff(file, what, MAX_PIXELS), notes)
         elif opened.format == "AVIF":
             part = avif.clean_aperture(_content(source), *opened.size)
         _check_size(opened)

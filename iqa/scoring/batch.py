@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,37 @@ from iqa.images.geometry import warn_if_flat
 from iqa.labels.opinions import Prediction
 from iqa.scoring.runtimes import Network
 
-#: Patches, uint8 (N, size, size, 3); or a prediction that is known already, usually why there are no patches.
-View = NDArray[np.uint8] | Prediction
+
+class Seen(NamedTuple):
+    """Patches, uint8 (N, size, size, 3), of a picture with which something is amiss."""
+
+    patches: NDArray[np.uint8]
+    warning: str
+
+
+#: Patches, uint8 (N, size, size, 3), perhaps with a warning; or a prediction that is known already, usually why there are
+#: no patches.
+View = NDArray[np.uint8] | Seen | Prediction
 
 _Name = TypeVar("_Name")
 
 
-def look(see: Callable[[Any], NDArray[np.uint8]], image: Any) -> View:
-    """`see(image)`, or a `Prediction` with the reason why it cannot be seen.
+def look(see: Callable[[Any, list[str]], NDArray[np.uint8]], image: Any) -> View:
+    """What a network sees of an image, or a `Prediction` with the reason why it cannot be seen.
 
     Args:
         see: such as `Geometry.patches`.
         image: what `see` takes.
     """
+    notes: list[str] = []
+    patches = attempt(lambda image: see(image, notes), image)
+    return Seen(patches, "; ".join(notes)) if notes and not isinstance(patches, Prediction) else patches
+
+
+def attempt(read: Callable[[Any], NDArray[np.uint8]], image: Any) -> NDArray[np.uint8] | Prediction:
+    """`read(image)`, or a `Prediction` with the reason why it cannot be read."""
     try:
-        return see(image)
+        return read(image)
     except ImageError as error:
         return Prediction(reason=str(error))
     except MemoryError:
@@ -36,7 +52,7 @@ def look(see: Callable[[Any], NDArray[np.uint8]], image: Any) -> View:
 def predict(network: Network, views: Iterable[View]) -> Iterator[Prediction]:
     """What a network says of each view: the mean over its patches. A view that is a `Prediction` already stays as it is."""
     views = list(views)
-    patches = [view for view in views if not isinstance(view, Prediction)]
+    patches = [_patches_of(view) for view in views if not isinstance(view, Prediction)]
     empty: NDArray[np.float32] = np.empty((0, 0), np.float32)
     outputs, features = network(np.concatenate(patches)) if patches else (empty, empty)
     start = 0
@@ -44,13 +60,19 @@ def predict(network: Network, views: Iterable[View]) -> Iterator[Prediction]:
         if isinstance(view, Prediction):
             yield view
             continue
-        rows = slice(start, start + len(view))
+        seen = _patches_of(view)
+        rows = slice(start, start + len(seen))
         start = rows.stop
         output = np.mean(outputs[rows], axis=0)
         if np.isfinite(output).all():
-            yield Prediction(output, np.mean(features[rows], axis=0), warning=warn_if_flat(view))
+            warnings = filter(None, (view.warning if isinstance(view, Seen) else None, warn_if_flat(seen)))
+            yield Prediction(output, np.mean(features[rows], axis=0), warning="; ".join(warnings) or None)
         else:
             yield Prediction(reason="the model's answer is not a finite number")
+
+
+def _patches_of(view: NDArray[np.uint8] | Seen) -> NDArray[np.uint8]:
+    return view.patches if isinstance(view, Seen) else view
 
 
 def predict_in_batches(

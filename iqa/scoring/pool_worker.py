@@ -15,11 +15,11 @@ from iqa.cards import Card
 from iqa.images.geometry import Geometry
 from iqa.images.reading import thumbnail
 from iqa.labels.opinions import Prediction
-from iqa.scoring.batch import look, predict
+from iqa.scoring.batch import Seen, attempt, look, predict
 from iqa.scoring.runtimes import open_network
 
-#: Paths -> for each an array, or a `Prediction` with an output or a reason.
-_Answer = Callable[[list[str]], Iterable[NDArray[Any] | Prediction]]
+#: Paths -> for each an array, perhaps with a warning, or a `Prediction` with an output or a reason.
+_Answer = Callable[[list[str]], Iterable[NDArray[Any] | Seen | Prediction]]
 
 
 def serve() -> None:
@@ -32,14 +32,14 @@ def serve() -> None:
     channel.flush()
     for line in sys.stdin.buffer:
         for found in answer(json.loads(line)):
-            array = found.output if isinstance(found, Prediction) else found
+            array = found.output if isinstance(found, Prediction) else found.patches if isinstance(found, Seen) else found
             if array is None:
                 assert isinstance(found, Prediction)
                 channel.write(json.dumps({"reason": found.reason}).encode() + b"\n")
                 continue
             array = np.ascontiguousarray(array)
             head: dict[str, Any] = {"shape": array.shape, "dtype": array.dtype.str}
-            if isinstance(found, Prediction) and found.warning:
+            if isinstance(found, Prediction | Seen) and found.warning:
                 head["warning"] = found.warning
             channel.write(json.dumps(head).encode() + b"\n")
             channel.write(array.data.cast("B"))
@@ -49,7 +49,7 @@ def serve() -> None:
 def _answers_of(recipe: dict[str, Any]) -> _Answer:
     """What a recipe asks for: thumbnails, patches for Keras in the parent, or scores."""
     if "thumbnail" in recipe:
-        return functools.partial(map, functools.partial(look, functools.partial(thumbnail, side=recipe["thumbnail"])))
+        return functools.partial(map, functools.partial(attempt, functools.partial(thumbnail, side=recipe["thumbnail"])))
     card = Card.from_json(recipe["card"])
     see = functools.partial(look, Geometry.of(card, recipe["crop"], recipe["mean_opinion"]).patches)
     if recipe["runtime"] == "keras":

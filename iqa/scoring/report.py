@@ -24,7 +24,7 @@ from iqa.errors import OutputError
 from iqa.files import printable, written_whole
 from iqa.images.reading import thumbnail
 from iqa.labels.opinions import Prediction
-from iqa.scoring.batch import look
+from iqa.scoring.batch import attempt
 from iqa.scoring.journal import Entry
 from iqa.scoring.pool import Workers
 from iqa.scoring.writers import values_of
@@ -228,7 +228,7 @@ def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str
 
 
 def _make_thumbnail(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
-    view = look(lambda image: thumbnail(image, SIDE), path)
+    view = attempt(lambda image: thumbnail(image, SIDE), path)
     return (None, view.reason) if isinstance(view, Prediction) else (view, None)
 
 

@@ -21,8 +21,8 @@ from iqa.errors import CardError, ImageError, UsageError
 from iqa.images.geometry import Geometry
 from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Prediction
-from iqa.scoring.batch import look, predict, predict_in_batches
-from iqa.scoring.pool import Workers
+from iqa.scoring.batch import Seen, View, look, predict, predict_in_batches
+from iqa.scoring.pool import Answer, Workers
 from iqa.scoring.runtimes import open_network
 
 _Image = TypeVar("_Image", bound=ImageLike)
@@ -93,7 +93,7 @@ class Scorer:
         Raises:
             ImageError: if the picture cannot be read or is too small, or the model's answer is not a finite number.
         """
-        (prediction,) = predict(self.network, [self.geometry.patches(image)])
+        (prediction,) = predict(self.network, [look(self.geometry.patches, image)])
         if prediction.reason:
             raise ImageError(prediction.reason)
         return prediction
@@ -138,14 +138,18 @@ class Scorer:
     def _score_in_pool(self, images: Iterable[Any], batch_size: int, pool: Workers) -> Iterator[tuple[Any, Prediction]]:
         answers = pool.map(images)
         if self.network.name == "keras":
-            views = (
-                (image, Prediction(reason=answer.reason) if answer.array is None else answer.array)
-                for image, answer in answers
-            )
+            views = ((image, _view_of(answer)) for image, answer in answers)
             yield from predict_in_batches(self.network, views, batch_size)
         else:
             for image, answer in answers:
                 yield image, Prediction(answer.array, reason=answer.reason, warning=answer.warning)
+
+
+def _view_of(answer: Answer) -> View:
+    """What a worker saw."""
+    if answer.array is None:
+        return Prediction(reason=answer.reason)
+    return Seen(answer.array, answer.warning) if answer.warning else answer.array
 
 
 # --- one scorer for all who ask for the same -------------------------------------------------------------------------
