@@ -412,6 +412,52 @@ def test_what_is_no_longer_named_is_left_out(tmp_path, pictures):
         assert journal.count()[0] == 3
 
 
+def test_a_look_that_finds_nothing_or_fails_forgets_nothing(tmp_path, pictures):
+    images = [Entry(str(path), path) for path, _ in images_below(pictures)]
+    lost = Entry("folder", tmp_path, prediction=Prediction(reason="the folder cannot be read"))
+    with Journal(tmp_path / "j", {}) as journal:
+        list(journal.enter(images))
+        assert list(journal.enter([])) == []
+        assert list(journal.enter(images[2:], forget=False)) == []
+        assert list(journal.enter([lost], forget=False)) == [("folder", "the folder cannot be read")]
+        assert journal.count() == (4, 0)
+        assert list(journal.enter([*images[2:], lost])) == [("folder", "new since the run began")]
+        assert journal.count() == (5, 1)
+
+
+def test_a_list_that_is_a_pipe_is_scored_and_written(score_to, pictures, tmp_path):
+    out, into = os.pipe()
+    os.write(into, b"".join(os.fsencode(path) + b"\0" for path in pictures.rglob("*.png")))
+    os.close(into)
+    code, said, _ = score_to(tmp_path / "s.csv", "-0", "--list", f"/dev/fd/{out}")
+    os.close(out)
+    assert (code, said) == (0, f"{tmp_path / 's.csv'}: 3 images scored, 0 skipped\n")
+
+
+@pytest.mark.parametrize("what", ["list", "folder"])
+def test_a_list_or_folder_that_goes_while_its_images_are_scored_costs_none(score_to, pictures, tmp_path, monkeypatch, what):
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path in pictures.rglob("*.png") if path.name != "é\n&<.png"))
+    waiting, scandir = Journal.waiting, os.scandir
+
+    def refusing(folder):
+        raise PermissionError(13, "Permission denied")
+
+    def going(self):
+        yield from waiting(self)
+        if what == "list":
+            (tmp_path / "list").unlink(missing_ok=True)
+        else:
+            monkeypatch.setattr(inputs.os, "scandir", refusing)
+
+    monkeypatch.setattr(Journal, "waiting", going)
+    named = ("--list", tmp_path / "list") if what == "list" else (pictures,)
+    code, said, err = score_to(tmp_path / "s.csv", *named, "--workers", 0)
+    monkeypatch.setattr(inputs.os, "scandir", scandir)
+    assert code == 0
+    assert f"{2 if what == 'list' else 4} images scored, 0 skipped" in said
+    assert "cannot be read" in err
+
+
 def test_an_image_that_vanishes_during_the_run_is_one_that_is_skipped(score_to, pictures, tmp_path, monkeypatch):
     waiting = Journal.waiting
 

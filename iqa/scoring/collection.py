@@ -124,8 +124,9 @@ def score_to_file(
     with Journal(out.with_name(f"{out.name}.journal"), head) as journal:
         if journal.replaced:
             tell(f"{journal.path} belongs to another run: starting from the beginning")
-        for _ in range(2 if again else 1):
-            for key, what in journal.enter(list_entries()):
+        for look in range(2 if again else 1):
+            # What was scored a moment ago is not forgotten, whatever the second look finds: a list may be a pipe.
+            for key, what in journal.enter(list_entries(), forget=look == 0):
                 tell(f"{printable(key)}: {what}")
             _score_waiting(scorer, journal, options)
         total, skipped, exists = journal.count()[0], 0, False

@@ -137,28 +137,44 @@ class Journal:
         with self._explain():
             return self._database.execute(command, values)
 
-    def enter(self, entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+    def enter(self, entries: Iterable[Entry], forget: bool = True) -> Iterator[tuple[str, str]]:
         """Note what is to be scored. A run that is resumed does it again, since files come, go and change.
 
         Args:
             entries: with a prediction, its reason, where no file was found.
+            forget: leave out what is no longer named. That is not done if nothing is named any more or something could not
+                be listed: a list or a folder that is out of reach for a moment must not cost what was scored. If False,
+                what cannot be listed is told and not noted.
 
         Yields:
             (key, what) for what is unusual: "named twice"; "new since the run began"; "changed since it was scored", and
             then it is scored again; "no longer named", and then it is left out. What is gone keeps its score.
         """
         resumed, self._listing = self._listing > 0, self._listing + 1
+        named, whole = False, True
         self._do("BEGIN")
         for entry in entries:
+            if (
+                entry.reason
+                and not forget
+                and not self._fetch("SELECT 1 FROM images WHERE key = ?", os.fsencode(entry.key))
+            ):
+                yield entry.key, entry.reason
+                continue
+            named, whole = True, whole and not entry.reason
             what = self._enter(entry)
             if what and (resumed or what == "named twice"):
                 yield entry.key, what
+        if forget and named and whole:
+            yield from self._forget()
+        self._do("UPDATE run SET listings = ?", self._listing)
+        self._do("COMMIT")
+
+    def _forget(self) -> Iterator[tuple[str, str]]:
         for position, key, path in self._fetch("SELECT position, key, path FROM images WHERE listing < ?", self._listing):
             if path is None or os.path.lexists(os.fsdecode(path)):
                 self._do("DELETE FROM images WHERE position = ?", position)
                 yield os.fsdecode(key), "no longer named"
-        self._do("UPDATE run SET listings = ?", self._listing)
-        self._do("COMMIT")
 
     def _enter(self, entry: Entry) -> str | None:
         key, stamp = os.fsencode(entry.key), _stamp(entry.path)
