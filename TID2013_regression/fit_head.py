@@ -71,7 +71,7 @@ def find_network(weights):
     card = card_for(path, CARDLESS)
     if (card.head.kind, card.geometry.kind) != ("regression", "patch"):
         sees = "patches" if card.geometry.kind == "patch" else "whole pictures"
-        raise CardError(f"{path}: a {card.head.kind} network of {sees}, and a regression network of patches is needed")
+        raise CardError(f"{path}: a {card.head.kind} network of {sees}, but a regression network of patches is needed")
     return path, card
 
 
@@ -164,7 +164,7 @@ def layers_to_fit(model, dropout):
 
 
 def compile_head(layers, rate, steps, ranking):
-    """The head as a model with an optimizer of its own, whose rate falls to a hundredth."""
+    """The head as a model with its own optimizer, whose rate falls to a hundredth."""
     import keras
 
     from iqa.training.losses import LadderLoss

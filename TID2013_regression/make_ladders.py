@@ -88,7 +88,7 @@ def make_judge(folder: Path, references: Path, labels: Sequence[LabelledImage], 
 
 
 def cut_patch(path: Path, smallest_scale: float, rng: np.random.Generator) -> Pixels:
-    """A patch of a photograph, which is made smaller first half of the time.
+    """A patch of a photograph, which half of the time is made smaller first.
 
     Made smaller, a photograph loses the traces of the camera's own JPEG: more of the ladders start clean.
     """
@@ -167,7 +167,7 @@ def parse_arguments():
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--tid", type=Path, help="TID2013's images, or make_images.py's, to judge the photographs by")
     parser.add_argument("--references", type=Path, help="folder of kodim01.png ... kodim24.png; with --tid")
-    parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one a line")
+    parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one per line")
     parser.add_argument("--per-photo", type=positive, default=2, help="ladders of each photograph (default: 2)")
     parser.add_argument(
         "--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="only these (default: all 24)"
@@ -180,7 +180,7 @@ def parse_arguments():
         "--smallest-scale", type=scale, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
     )
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one a processor)")
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
     arguments = parser.parse_args()
     if bool(arguments.tid) != bool(arguments.references):
         parser.error("--tid and --references go together")

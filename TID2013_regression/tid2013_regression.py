@@ -52,11 +52,11 @@ def parse_arguments():
     parser.add_argument("--train-labels", type=Path, help=f"default: {LABELS_NAME} in --images")
     parser.add_argument("--test-labels", type=Path, help="labels to choose checkpoints by (default: references 4-6)")
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
-    parser.add_argument("--order", type=Path, nargs="+", default=[], help="such folders, whose order alone counts")
+    parser.add_argument("--order", type=Path, nargs="+", default=[], help="the same, but only the order in a ladder counts")
     parser.add_argument(
         "--multiple",
         type=positive,
-        help="patches begin on such pixels: 16 keeps to JPEG's blocks (default: 1, or as --weights)",
+        help="patches begin on multiples of this many pixels: 16 keeps to JPEG's blocks (default: 1, or as --weights)",
     )
     # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
     parser.add_argument("--repeats", type=positive, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
@@ -66,7 +66,7 @@ def parse_arguments():
     if arguments.ranking < 0:
         parser.error(f"--ranking must be at least 0, got {arguments.ranking:g}")
     if arguments.order and not arguments.ranking:
-        parser.error("--order and --ranking 0 do not go together: nothing but the ranking uses the order")
+        parser.error("--order and --ranking 0 do not go together: only the ranking uses the order")
     return arguments
 
 
@@ -97,7 +97,7 @@ def read_data(arguments, size):
 
 
 def several_patches(sight, patches):
-    """A function (path) -> patches that lie at random but always in the same places, (patches, size, size, 3)."""
+    """A function (path) -> random patches, always in the same places: uint8 (patches, size, size, 3)."""
 
     def see(path):
         picture, rng = read_image(path), np.random.default_rng(0)

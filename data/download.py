@@ -14,9 +14,9 @@
     python data/download.py photographs           48,000 photographs of 13 public repositories (2.4 GB), not among the above
     python data/download.py ava2k                 one of them: 2,188 photographs of AVA, under their ids
 
-The terms of each source are printed before it is fetched; most allow research alone. Pictures that are nearly those that we
-evaluate on are left out. To resume a transfer that broke, repeat the command. TID2013's own images come from its authors,
-https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) from
+The terms of each repository are printed before its photographs are fetched; most allow research only. Pictures that are
+nearly the same as one that we evaluate on are left out. To resume a transfer that broke, repeat the command. TID2013's own
+images come from its authors, https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) from
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """
 
@@ -40,7 +40,7 @@ SOURCES = {
     "idealo": IDEALO + "models/MobileNet/",
 }
 
-#: Photographs in public repositories, a line each; see `iqa.commands.fetch.Source`.
+#: Photographs in public repositories, one per line; see `iqa.commands.fetch.Source`.
 PHOTOGRAPHS = Path(__file__).with_name("photographs.csv")
 ARCHIVES = "https://codeload.github.com"
 
@@ -49,7 +49,7 @@ NEAR_EVALUATION = ("eea68e4196", "5431c3138b", "0209f8e10a", "b9ad48c4ea", "2dd1
 
 
 def set_of(path: str) -> str:
-    """The set of a file of the manifest: its folder, or "ava" for the label files, which stand in none."""
+    """The set of a file of the manifest: its folder, or "ava" for the label files, which have none."""
     return path.rpartition("/")[0] or "ava"
 
 
@@ -66,7 +66,7 @@ def read_manifest(file: Path = MANIFEST) -> dict[str, str]:
 
 
 def fetch_all_photographs(sources: list[Source], folder: Path) -> int:
-    """Fetch sources of photographs, a line each; returns how many failed."""
+    """Fetch photographs from their sources, after printing the terms of all; returns how many failed."""
     for source in sources:
         print(f"{source.name}: {source.files} photographs of {source.repository}. Terms: {source.terms}")
     failed = 0

@@ -3,7 +3,7 @@
     card = read_card(card_of("weights/ava_vanilla.weights.h5"))
     card.head.kind, card.geometry.size, card.scale.highest      # "histogram", 224, 10
 
-Every fact about a model is asked of its card. weights/README.md says what its keys mean.
+Code that needs a fact about a model reads it from the card. weights/README.md says what its keys mean.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class Backbone:
         padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" pads (1, 1).
         batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-        backbone_weights: where its first weights came from: "imagenet", "torchvision", "none", or "" if nobody knows.
+        backbone_weights: where its first weights came from: "imagenet", "torchvision", "none", or "" if unknown.
     """
 
     backbone: str

@@ -12,7 +12,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def processors() -> int:
-    """How many processors this process may use: of those of the machine, what its affinity and its cgroup's quota allow."""
+    """How many processors this process may use, by its affinity and the quota of its cgroup."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(count, math.ceil(quota))) if quota else count

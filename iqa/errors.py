@@ -22,7 +22,7 @@ class LabelError(IqaError, ValueError):
 
 
 class CardError(IqaError, ValueError):
-    """Weights that must not be used: no card, an unreadable one, or another file than the card describes."""
+    """Weights that must not be used: they have no card, it is broken, or it describes another file."""
 
 
 class WeightsError(IqaError, ValueError):
@@ -30,7 +30,7 @@ class WeightsError(IqaError, ValueError):
 
 
 class PredictionsError(IqaError, ValueError):
-    """A file of predictions that cannot be read, or that lacks what is asked of it."""
+    """A file of predictions that cannot be read, or that lacks something that is needed."""
 
 
 class RuntimeUnavailable(IqaError, ValueError):
@@ -42,7 +42,7 @@ class ExportError(IqaError, ValueError):
 
 
 class OutputError(IqaError, ValueError):
-    """A file of results that cannot be written; the message says what would do."""
+    """A file of results that cannot be written; the message says what would work."""
 
 
 class RunError(IqaError, ValueError):

@@ -51,7 +51,7 @@ def temporary_beside(path: str | os.PathLike[str], durable: bool = False) -> Ite
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
-    """Remove what writers of `temporary_beside` that were killed left in a folder, of all files or of one `name`."""
+    """Remove the temporary files that killed processes left in a folder: of all files, or of the file `name`."""
     for left in Path(folder).glob(f".{name if name == '*' else glob.escape(name)}.????????"):
         if left.is_dir() and {inner.name for inner in left.iterdir()} <= {left.name[1:-9]}:
             for inner in left.iterdir():

@@ -191,7 +191,7 @@ def test_photographs_come_once_each_and_those_near_an_evaluation_are_left_out(ar
 def test_other_photographs_than_those_expected_are_not_kept(archives, tmp_path):
     source, host = archives
     other = dataclasses.replace(source, digest="0" * 64)
-    with pytest.raises(fetching.DownloadError, match="3 photographs came that are not the 3 expected"):
+    with pytest.raises(fetching.DownloadError, match="the archive holds 3 photographs, but not the 3 expected ones"):
         fetching.fetch_photographs(other, tmp_path, host)
     assert not (tmp_path / "some").exists()
 

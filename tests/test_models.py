@@ -199,7 +199,7 @@ def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(
     [
         (Head("regression", levels=("block_99",)), "no feature maps named 'block_99'"),
         (Head("regression", levels=("pooling",)), "no feature maps named 'pooling'"),
-        (Head("regression", levels=(LEVELS[0], LEVELS[0])), "'block_1_expand_relu' stands twice"),
+        (Head("regression", levels=(LEVELS[0], LEVELS[0])), "'block_1_expand_relu' is named twice"),
         (Head("histogram", levels=LEVELS), "only a regression head sees several levels"),
     ],
 )
@@ -241,7 +241,7 @@ def test_a_training_from_a_missing_file_says_so(tmp_path, no_downloads, name):
 
 
 def test_a_training_from_a_network_with_another_head_is_refused():
-    with pytest.raises(CardError, match="the weights of a regression network, and a histogram network is trained here"):
+    with pytest.raises(CardError, match="the weights of a regression network, but a histogram network is trained here"):
         network_to_train("histogram", "none", 0.0, 0.75, "tid2013_regression")
 
 

@@ -159,7 +159,7 @@ def test_the_rest_of_an_epoch_is_its_last_batches(ladders):
     "weights, interpolation",
     [(None, "bilinear"), ("ava_vanilla", "bilinear"), ("ava_patches", "bilinear"), ("old.hdf5", "nearest")],
 )
-def test_a_model_is_trained_with_what_its_first_weights_are_used_to_see(tmp_path, weights, interpolation):
+def test_training_keeps_the_geometry_of_the_weights_that_it_starts_from(tmp_path, weights, interpolation):
     from iqa.commands.train import sight_to_train
 
     (tmp_path / "old.hdf5").touch()

@@ -585,7 +585,7 @@ def test_no_distance_is_measured_from_a_picture_that_is_distorted(command, tiny,
     (tmp_path / "scene/a.png").write_bytes(b"")
     code, out, err = command(test_distortions_cosine, tmp_path / "scene", "--weights", tiny)
     assert (code, "cos" in out) == (2, False)
-    assert "a.png: it could not be scored, and the others are measured from it" in err
+    assert "a.png: it could not be scored, and the others are compared with it" in err
 
 
 def test_a_figure_of_an_unknown_kind_is_one_line_and_exit_code_2(shared, tmp_path):

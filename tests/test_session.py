@@ -698,7 +698,7 @@ def test_what_cannot_be_finished_says_so(ladders, tmp_path, monkeypatch, capsys)
         press_after_step(patch, 1, 2)
         prompt.fit(1e-3, callbacks=[keras.callbacks.TerminateOnNaN()])
     prompt.finish()
-    assert "phase 1 cannot be finished without TerminateOnNaN: begin another phase" in capsys.readouterr().out
+    assert "phase 1 cannot be finished without TerminateOnNaN: start another phase" in capsys.readouterr().out
 
 
 def press_ctrl_c(chance, done):

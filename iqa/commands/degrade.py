@@ -77,8 +77,8 @@ def print_curves(
         scorer: scores the pictures.
         figure: file to write, or None.
         scale: name of the figure's vertical axis.
-        distance: function (undistorted, distorted) of a second number for each row, of which the curve then is; without it
-            the curve is of the scores.
+        distance: function (undistorted, distorted) -> a number that each row shows beside the score. The curve then shows
+            it instead of the scores.
 
     Returns:
         The exit code: 1 if a picture could not be scored.
@@ -95,7 +95,7 @@ def print_curves(
         if distance:
             undistorted = printable(steps[0][0])
             if not scored or scored[0][0] != undistorted:
-                raise ImageError(f"{undistorted}: it could not be scored, and the others are measured from it")
+                raise ImageError(f"{undistorted}: it could not be scored, and the others are compared with it")
             values = [distance(scored[0][1], result) for _, result in scored]
         for (label, result), value in zip(scored, values, strict=True):
             print(f"file:{label}, score:{result.score:.6f}" + (f", cos: {value:.6f}" if distance else ""))

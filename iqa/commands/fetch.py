@@ -1,4 +1,4 @@
-"""Downloads that are checked and that go on where they stopped; and photographs out of public repositories."""
+"""Checked downloads that continue where they stopped, and photographs from public repositories."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ TIMEOUT = 60  # seconds without a byte
 
 
 class DownloadError(IqaError):
-    """A file that came whole and is not the one expected."""
+    """A complete download that is not the expected file."""
 
 
 def fetch(url: str, path: Path, digest: str | None) -> None:
@@ -30,11 +30,11 @@ def fetch(url: str, path: Path, digest: str | None) -> None:
     Args:
         url: http or https.
         path: of the whole file; what has come so far is kept beside it as NAME.part.
-        digest: the SHA-256 that it must have; `UNKNOWN` prints what it has, None is for what is checked otherwise.
+        digest: the SHA-256 that it must have; `UNKNOWN` prints what it has; None if the caller checks it.
 
     Raises:
         OSError: if the transfer fails or the disk is full; the part is kept.
-        DownloadError: if all of it came and is not the file expected; nothing is kept.
+        DownloadError: if the complete download is not the expected file; nothing is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -55,7 +55,7 @@ def fetch(url: str, path: Path, digest: str | None) -> None:
         print(f"{path.name}: not checked, its sha256 is {sha256(part)}", file=sys.stderr)
     elif digest and sha256(part) != digest:
         part.unlink()
-        raise DownloadError("what came is not the file expected (sha256 differs)")
+        raise DownloadError("this is not the expected file (its sha256 differs)")
     part.rename(path)
 
 
@@ -94,16 +94,16 @@ def fetch_photographs(source: Source, folder: Path, host: str, left_out: tuple[s
 
     Args:
         source: which photographs.
-        folder: where to; a folder NAME that is there already is taken for whole.
-        host: from which archives come, as HOST/OWNER/NAME/tar.gz/COMMIT.
-        left_out: beginnings of ids of pictures that are not written.
+        folder: where to; an existing folder NAME is taken to be complete.
+        host: where archives come from, as HOST/OWNER/NAME/tar.gz/COMMIT.
+        left_out: beginnings of the ids of pictures to leave out.
 
     Returns:
         How many photographs the folder holds.
 
     Raises:
         OSError: if the transfer fails or the disk is full.
-        DownloadError: if what came are not the photographs expected.
+        DownloadError: if the archive holds other photographs than expected.
     """
     whole = folder / source.name
     if whole.is_dir():
@@ -116,12 +116,12 @@ def fetch_photographs(source: Source, folder: Path, host: str, left_out: tuple[s
             new.mkdir()
             ids = _extract(archive, source, new, left_out)
         except (tarfile.TarError, EOFError) as error:
-            raise DownloadError(f"{archive.name} is no whole archive ({error})") from None
+            raise DownloadError(f"{archive.name} is not a complete archive ({error})") from None
         finally:
             archive.unlink()
         found = hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()
         if found != source.digest:
-            raise DownloadError(f"{len(ids)} photographs came that are not the {source.files} expected")
+            raise DownloadError(f"the archive holds {len(ids)} photographs, but not the {source.files} expected ones")
         new.rename(whole)
     return sum(1 for _ in whole.iterdir())
 

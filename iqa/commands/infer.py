@@ -40,7 +40,7 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], crops
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE_OR_FOLDER", help="or a pattern; default: matplotlib's sample photograph"
     )
-    parser.add_argument("--list", action="append", default=[], help="file of paths, one a line; - for stdin")
+    parser.add_argument("--list", action="append", default=[], help="file of paths, one per line; - for stdin")
     parser.add_argument(
         "-0", "--null", action="store_true", help="the paths in a list are separated by zero bytes (find -print0)"
     )
@@ -52,7 +52,7 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], crops
     )
     if crops:
         parser.add_argument("--crop", choices=crops, default="centre", help="where the model looks (default: centre)")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest there is)")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest one)")
     parser.add_argument("--workers", type=natural, default=processors(), help="processes (default: one per processor)")
     parser.add_argument("--batch-size", type=positive, default=1, help="pictures per step of Keras (default: 1)")
     parser.add_argument("--labels", type=Path, help="label file of a labelled set")

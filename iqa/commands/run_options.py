@@ -1,4 +1,4 @@
-"""The options that all train scripts share, and how a resumed run takes up those that it was begun with."""
+"""The options that all train scripts share, and how --resume restores those of the run."""
 
 import argparse
 from pathlib import Path
@@ -17,22 +17,22 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     parser.add_argument("--images", type=Path, help="folder of the images (required for a new run)")
     parser.add_argument("--backbone", help="imagenet (default), none, or torchvision's mobilenet_v2 .pth")
     parser.add_argument("--weights", metavar="FILE", help="weights of this model to start from: a file, or a shipped name")
-    parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images a step (default: {batch_size})")
+    parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images per step (default: {batch_size})")
     parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
     parser.add_argument(
         "--schedule",
-        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original"; without it a session is opened',
+        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original" (with python3 -i: a prompt)',
     )
     parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's checkpoint, to average them")
     parser.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
     parser.add_argument("--strategy", choices=["mirrored"], help="mirrored: on all GPUs of the machine")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --run, with the options it began with")
-    parser.add_argument("--seed", type=natural, default=0, help="of the order, the cuts and the first weights (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --run with the options it began with")
+    parser.add_argument("--seed", type=natural, default=0, help="of order, crops and first weights (default: 0)")
     return parser
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options of the command line; with --resume, those that are left out are the ones that the run was begun with.
+    """The options of the command line. With --resume, those that are not given are the ones that the run began with.
 
     Raises:
         RunError: if the run cannot be read.
@@ -41,7 +41,7 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if arguments.resume and (arguments.run / "phases.json").exists():
         stored = read_state(arguments.run).options
         known = vars(arguments).keys() & stored.keys() - set(_OF_THE_CALL)
-        parser.set_defaults(**{name: _decoded(stored[name]) for name in known})
+        parser.set_defaults(**{name: _decode(stored[name]) for name in known})
         arguments = parser.parse_args()
     if arguments.images is None:
         parser.error("--images is missing: the folder of the images")
@@ -51,20 +51,20 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a run is begun with, as JSON holds it; paths are absolute, so that it can be resumed from anywhere."""
-    return {name: _encoded(value) for name, value in vars(arguments).items() if name not in _OF_THE_CALL}
+    """The options of a new run, as JSON holds them; paths are absolute, so that it can be resumed from anywhere."""
+    return {name: _encode(value) for name, value in vars(arguments).items() if name not in _OF_THE_CALL}
 
 
-def _encoded(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     if isinstance(value, Path):
         return {"path": str(value.absolute())}
-    return [_encoded(entry) for entry in value] if isinstance(value, list) else value
+    return [_encode(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         return Path(value["path"])
-    return [_decoded(entry) for entry in value] if isinstance(value, list) else value
+    return [_decode(entry) for entry in value] if isinstance(value, list) else value
 
 
 def fraction(text: str) -> float:

@@ -32,13 +32,13 @@ def parser_of(description: str | None) -> Parser:
 
 
 def run(main: Callable[[], Any]) -> Any:
-    """Call `main` and leave with the exit code that it returns. Anything else that it returns is given back.
+    """Call `main` and exit with the code that it returns. If it returns anything else, return that.
 
-    An `IqaError` and an error of the file system become one line and exit code 2. Any other error is a bug: it goes on, so
-    that Python shows its traceback.
+    An `IqaError` and an error of the file system become one line and exit code 2. Any other error is a bug and is
+    not caught, so that Python shows its traceback.
 
-    `python3 -i` turns every `sys.exit` into a traceback and a prompt. Nobody who mistyped an option wants these, so the
-    process ends there; after a success the prompt opens as usual.
+    `python3 -i` turns every `sys.exit` into a traceback and a prompt. Nobody wants these after a mistyped option, so
+    the process ends there; after a success the prompt opens as usual.
     """
     try:
         result = main()

@@ -41,7 +41,7 @@ class Experiment:
         description: the script's docstring.
         run: the default run folder.
         loss: name of a loss of `iqa.training.losses`.
-        geometry: what the network sees of a picture, unless the weights that it starts from say otherwise.
+        geometry: what the network sees of a picture; see `sight_to_train`.
         cut: function (pixels, rng, geometry) -> uint8 (size, size, 3), for training.
     """
 
@@ -66,9 +66,9 @@ def train(experiment: Experiment) -> "Prompt":
     training, testing = _read_splits(arguments)
     sight = sight_to_train(arguments.weights, experiment.geometry)
     smallest = Geometry(sight, "centre" if sight.kind == "patch" else None).smallest
-    training, unusable = _located(training, arguments.images, arguments.run / "train_images.json", smallest)
+    training, unusable = _locate(training, arguments.images, arguments.run / "train_images.json", smallest)
     test_folder = arguments.test_images or arguments.images
-    testing, untestable = _located(testing, test_folder, arguments.run / "test_images.json", smallest)
+    testing, untestable = _locate(testing, test_folder, arguments.run / "test_images.json", smallest)
     if not training or not testing:
         raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
     print(f"{len(training)} images to train on, {len(testing)} to test on")
@@ -112,7 +112,7 @@ def _prompt(
     with quiet_start(), strategy.scope():
         model, facts = network_to_train("histogram", source, NOISE, dropout, arguments.weights, cardless, sight.size)
     settings = _settings(arguments, training, testing, facts, sight) | {"loss": experiment.loss}
-    card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_trained_on(arguments, settings))
+    card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_describe_training(arguments, settings))
     see = Geometry.of(card).patches
     loss = getattr(losses, experiment.loss)
     trainer = Trainer(
@@ -146,19 +146,19 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
         "--scale", type=float, nargs=2, default=list(SCALE), metavar=("LOWEST", "HIGHEST"), help="of the votes (1 10)"
     )
     parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
-    parser.add_argument("--oversample", action="store_true", help="see images with a mean below 4 or above 7 eight times")
+    parser.add_argument("--oversample", action="store_true", help="show images with a mean below 4 or above 7 eight times")
     parser.add_argument("--dropout", type=fraction, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
     parser.add_argument(
         "--steady",
         type=above_zero,
         metavar="WEIGHT",
-        help="see pictures beside their mirror images, punish the difference",
+        help="train on pictures beside their mirror images, and punish differences in their scores",
     )
     return parser
 
 
 def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[RatedImage]]:
-    """The images to train on and to test on, which have none in common."""
+    """(images to train on, images to test on), without an image in both."""
     lowest, highest = arguments.scale
     training = read_ratings(arguments.train_labels, (lowest, highest), arguments.group_by)
     if arguments.test_share:
@@ -169,14 +169,14 @@ def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[
 
 
 def sight_to_train(weights: str | None, geometry: Sight) -> Sight:
-    """What the network sees: as its weights are used to, if they are of a model of this kind."""
+    """What the network sees. Weights of a model of the same kind keep the geometry that they were trained with."""
     if weights is None:
         return geometry
     known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).geometry
     return replace(known, training=geometry.training) if known.kind == geometry.kind else geometry
 
 
-def _located(images: Sequence[RatedImage], folder: Path, memory: Path, smallest: int) -> tuple[list[RatedImage], int]:
+def _locate(images: Sequence[RatedImage], folder: Path, memory: Path, smallest: int) -> tuple[list[RatedImage], int]:
     if not folder.is_dir():
         raise LabelError(f"{folder}: there is no such folder")
     return usable_images(locate_ratings(images, folder), smallest, memory)
@@ -204,7 +204,7 @@ def _settings(
     }
 
 
-def _trained_on(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+def _describe_training(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """What the card says of the training."""
     return {
         "images": int(settings["training set"].split()[0]),

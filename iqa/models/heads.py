@@ -65,14 +65,14 @@ def pool_levels(model: keras.Model, levels: Sequence[str] = LEVELS) -> keras.Mod
         levels: names of layers of the backbone, each once.
 
     Raises:
-        CardError: if a name is not that of a layer of feature maps, or stands twice.
+        CardError: if a name is not that of a layer of feature maps, or is repeated.
     """
     maps = {layer.name: layer.output for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4}
     for position, level in enumerate(levels):
         if level not in maps:
             raise CardError(f"head.levels: the backbone has no feature maps named {level!r}")
         if level in levels[:position]:
-            raise CardError(f"head.levels: {level!r} stands twice")
+            raise CardError(f"head.levels: {level!r} is named twice")
     pooled = [keras.layers.GlobalAveragePooling2D(name=f"{_POOLING}{level}")(maps[level]) for level in levels]
     last = model.get_layer("pooling").output
     return keras.Model(model.input, keras.layers.Concatenate(name="pooled_levels")([*pooled, last]))

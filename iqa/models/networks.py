@@ -47,8 +47,8 @@ def network_to_train(
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
         dropout: share of the features that a training step leaves out.
         weights: a file with all weights of the network, or the name of shipped ones. The backbone and the levels of the
-            head are then those of its card, and `source` is not looked at: with another normalisation or padding nothing
-            would fail, but the weights would be worth little.
+            head are then those of its card, and `source` is ignored: with another normalisation or padding nothing would
+            fail, but the weights would be worth little.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none, the one that scoring uses for it.
         size: pixels in a side of what the network sees.
 
@@ -65,7 +65,7 @@ def network_to_train(
     path = weights_file(weights)
     card = card_for(path, cardless)
     if card.head.kind != head:
-        raise CardError(f"{path}: the weights of a {card.head.kind} network, and a {head} network is trained here")
+        raise CardError(f"{path}: the weights of a {card.head.kind} network, but a {head} network is trained here")
     facts = replace(card.backbone, noise=noise)
     model = _build(facts, replace(card.head, dropout=dropout), size, path)
     load_weights(model, path)

@@ -98,7 +98,7 @@ class _TensorUnpickler(pickle.Unpickler):
             return _rebuild_tensor
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        raise WeightsError(f"it holds {module}.{name}, and only tensors are read")
+        raise WeightsError(f"it holds {module}.{name}, but only tensors are read")
 
     def persistent_load(self, identifier: Any) -> NDArray[Any]:
         # ("storage", type, key, device, elements), and in the older form a view, which state dicts do not have.
@@ -136,14 +136,14 @@ def _read_legacy(stream: IO[bytes]) -> Any:
     storages: dict[str, NDArray[Any]] = {}
 
     def refuse_storage(dtype: str, key: str, size: int) -> NDArray[Any]:
-        raise WeightsError("a tensor stands where none may be")
+        raise WeightsError("it has a tensor where none is allowed")
 
     def read_storage(dtype: str, key: str, size: int) -> NDArray[Any]:
         return storages.setdefault(key, np.zeros(size, dtype))
 
     plain = [_TensorUnpickler(stream, refuse_storage).load() for _ in range(3)]
     if plain[0] != _MAGIC:
-        raise WeightsError("it is no file of torch.save")
+        raise WeightsError("it was not written by torch.save")
     tensors = _TensorUnpickler(stream, read_storage).load()
     for key in _TensorUnpickler(stream, refuse_storage).load():
         (size,) = np.frombuffer(stream.read(8), "<i8")

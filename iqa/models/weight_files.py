@@ -1,4 +1,4 @@
-"""Weight files: read, all of them or nothing, and saved with their card."""
+"""Weight files: read them, all weights or none, and save them with their card."""
 
 from dataclasses import replace
 from os import PathLike
@@ -91,7 +91,7 @@ def check_name(path: str | PathLike[str]) -> None:
 def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
     """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
 
-    The card no longer names compiled files: those are of other weights.
+    The new card names no compiled files: those belong to other weights.
 
     Raises:
         OutputError: see `check_name`.

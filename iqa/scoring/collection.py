@@ -1,4 +1,4 @@
-"""Scoring a collection to a file, in its order, in such a way that a run that was killed can be resumed.
+"""Scoring a collection to a file, in its order. A run that was killed can be resumed.
 
     outcome = score_to_file(scorer, lambda: named_entries(["holiday/"]), {"named": ["holiday/"]}, Path("scores.csv"))
 
@@ -79,7 +79,7 @@ class Labelled(Protocol):
 
 
 def complain(line: str) -> None:
-    """Print a line on stderr, as the functions of this module do if nothing else is asked for."""
+    """Print a line on stderr: what the functions of this module do by default."""
     print(line, file=sys.stderr)
 
 
@@ -114,7 +114,7 @@ def score_to_file(
         out: file to write, of a suffix in `iqa.scoring.writers.SUFFIXES`.
         options: see `RunOptions`.
         again: call `list_entries` again when all are scored, for those that came or changed meanwhile.
-        tell: function that is told, a line each, what is unusual and which pictures are skipped.
+        tell: function that gets a line for whatever is unusual and for each skipped picture.
 
     Raises:
         JournalError: if the journal beside the file cannot be written.

@@ -143,7 +143,7 @@ def _open_openvino(file: Path, threads: int, precision: str = "f32") -> tuple[Ru
 _BFLOAT16 = functools.partial(_open_openvino, precision="bf16")
 
 #: {name: `Engine`}, fastest first in the order of benchmarks/README.md. In bfloat16, half as fast again, scores move by up
-#: to 0.03, so nobody gets it unasked; there the processor waits for the weights, which serve for two patches at once.
+#: to 0.03, so `auto` never chooses it. There the processor waits for the weights, so two patches share them.
 ENGINES = {
     engine.name: engine
     for engine in (

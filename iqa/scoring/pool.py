@@ -1,9 +1,9 @@
-"""Processes that decode and score: one for each processor, and none whose crash ends the run.
+"""Processes that decode and score, one for each processor. If one crashes, the run goes on.
 
     with Workers(scorer.recipe, 2) as pool:
         for path, answer in pool.map(paths): ...
 
-Decoders are C code that strangers' files are fed to. A worker that dies over a picture, or takes too long, is replaced; the
+Decoders are C code that reads files from strangers. A worker that dies over a picture, or takes too long, is replaced; the
 picture is tried once more and then reported. Workers start as interpreters of their own and are not forked: the threads of
 TensorFlow and of the runtimes do not survive a fork, and `multiprocessing` would run the caller's script again.
 
@@ -36,7 +36,7 @@ from iqa.errors import WorkerError
 #: Seconds that one picture may take.
 PATIENCE = 300.0
 
-#: How often a picture is tried whose worker died: once may be the machine's fault, perhaps for want of memory.
+#: How often to try a picture whose worker died: once may be the fault of the machine, perhaps of its memory.
 TRIES = 2
 
 #: Pictures handed to a worker at once: each time that it and its parent wake one another costs as much as a tenth of a
@@ -50,7 +50,6 @@ AHEAD = 4
 PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from iqa.scoring.pool_worker import serve; serve()"
 
 
-#: An array, or the reason in one line why there is none.
 class Answer(NamedTuple):
     """What a worker says of a picture: an array, perhaps with a warning, or the reason why there is none."""
 

@@ -55,5 +55,5 @@ def _answers_of(recipe: dict[str, Any]) -> _Answer:
     if recipe["runtime"] == "keras":
         return functools.partial(map, see)
     network = open_network(recipe["runtime"], Path(recipe["weights"]), card, recipe["sha256"], threads=1)
-    # First all are decoded, then all are scored: going to and fro empties the processor's caches.
+    # First all are decoded, then all are scored: switching between them empties the processor's caches.
     return lambda paths: predict(network, [see(path) for path in paths])

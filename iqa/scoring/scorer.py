@@ -33,7 +33,7 @@ class Scorer:
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` with its card beside it.
-        crop: where a model of patches looks, a key of `iqa.images.reading.CROPS`; the score is the mean over the patches.
+        crop: where a model of patches looks, a key of `iqa.images.geometry.CROPS`; the score is the mean over the patches.
         head: "regression" or "histogram", the kind of model that the caller can use.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2, which has none; see `keras2_card`.
         mean_opinion: whether a model of whole pictures takes the mean over six views, which steadies its opinion.
@@ -152,7 +152,7 @@ def _view_of(answer: Answer) -> View:
     return Seen(answer.array, answer.warning) if answer.warning else answer.array
 
 
-# --- one scorer for all who ask for the same -------------------------------------------------------------------------
+# --- one scorer for the same arguments -------------------------------------------------------------------------------
 
 
 @dataclass
@@ -173,7 +173,7 @@ def load_scorer(
     mean_opinion: bool = False,
     runtime: str = "auto",
 ) -> Scorer:
-    """The `Scorer` of these arguments, which this process loads once, however many threads ask for it at the same time.
+    """The `Scorer` of these arguments, which this process loads once, even if many threads ask for it at the same time.
 
     The same file is the same scorer, whether it is named ("ava_vanilla") or given by any of its paths. A file that has
     changed since is loaded again.

@@ -96,7 +96,7 @@ def write_scores(path: str | os.PathLike[str], journal: Journal, card: Card, pro
 
 def _predictions(journal: Journal, bins: int, provenance: dict[str, str]) -> Predictions:
     total, _ = journal.count()
-    skipped = [(_shown(entry), entry.reason or "") for entry in journal.entries(scored=False)]
+    skipped = [(_name_of(entry), entry.reason or "") for entry in journal.entries(scored=False)]
     count = total - len(skipped)
     labels, outputs = np.full((count, bins), np.nan), np.empty((count, bins), np.float32)
     names = []
@@ -104,12 +104,12 @@ def _predictions(journal: Journal, bins: int, provenance: dict[str, str]) -> Pre
         if entry.label is not None:
             labels[row] = entry.label
         outputs[row] = entry.output
-        names.append(_shown(entry))
+        names.append(_name_of(entry))
     shape = (count,) if bins == 1 else (count, bins)
     return Predictions(labels.reshape(shape), outputs.reshape(shape), names, skipped, provenance)
 
 
-def _shown(entry: Entry) -> str:
+def _name_of(entry: Entry) -> str:
     """The file name of a labelled picture, as the original's readers expect it; otherwise the path, as it was named."""
     if entry.path is None:
         return entry.key

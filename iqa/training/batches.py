@@ -77,23 +77,23 @@ class Batches(keras.utils.PyDataset):
 
     @contextlib.contextmanager
     def beginning_at(self, step: int) -> Iterator[None]:
-        """Within it an epoch has no batches before `step`: the rest of one that was stopped there."""
+        """A context in which an epoch begins at batch `step`, to finish one that was stopped there."""
         self._first = step
         try:
             yield
         finally:
             self._first = 0
 
-    def _done(self, index: int) -> list[NDArray[np.uint8]]:
+    def _results(self, index: int) -> list[NDArray[np.uint8]]:
         """The results of `_tasks`, in their order."""
         begun_for, tasks = self._ahead
         if begun_for != (self.epoch, index):
-            tasks = self._begun(index)
+            tasks = self._begin(index)
         # If batches are asked for in another order, as `fit(shuffle=True)` does, nothing is decoded in vain.
         in_order, self._last = index in (0, self._first, self._last + 1), index
         following = index + 1
         ahead = in_order and following < self.steps
-        self._ahead = ((self.epoch, following), self._begun(following)) if ahead else (None, [])
+        self._ahead = ((self.epoch, following), self._begin(following)) if ahead else (None, [])
         try:
             return [task.result() for task in tasks]
         except ImageError as error:
@@ -107,12 +107,12 @@ class Batches(keras.utils.PyDataset):
             self._shuffled = ((self.seed, self.epoch), order)
         return self._shuffled[1]
 
-    def _begun(self, index: int) -> list[Future]:
+    def _begin(self, index: int) -> list[Future]:
         return [_threads().submit(task) for task in self._tasks(index)]
 
 
 @contextlib.contextmanager
-def broken_images_named(*datasets: Any) -> Iterator[None]:
+def naming_broken_images(*datasets: Any) -> Iterator[None]:
     """Raise the `ImageError` that names the file instead of the error that TensorFlow makes of it."""
     for data in datasets:
         if isinstance(data, Batches):
@@ -126,7 +126,7 @@ def broken_images_named(*datasets: Any) -> Iterator[None]:
         raise
 
 
-def _named(path: Path | None, work: Callable[..., NDArray[np.uint8]], *arguments: Any) -> NDArray[np.uint8]:
+def _run_naming(path: Path | None, work: Callable[..., NDArray[np.uint8]], *arguments: Any) -> NDArray[np.uint8]:
     """The result of `work(path, *arguments)`; an `ImageError` gets the name of the file."""
     try:
         return work(path, *arguments)
@@ -138,8 +138,7 @@ class Ladders(Batches):
     """Batches of whole ladders: the levels of one scene and distortion, cut and mirrored alike.
 
     What varies within a ladder is then the distortion alone, so that the network cannot explain it by the scene. Order,
-    patches and mirroring depend on the seed and the number of the epoch: the same on every run, and after a resumed one
-    (set `epoch`).
+    patches and mirroring depend only on the seed and the number of the epoch, so a resumed run (set `epoch`) sees the same.
 
     Args:
         ladders: lists of `LabelledImage`, all of one length.
@@ -147,7 +146,7 @@ class Ladders(Batches):
         patch_size: pixels in a side.
         seed: an integer.
         patches: of each picture, one after the other in the batch and with the same label.
-        multiple: see `iqa.images.reading.random_patches`.
+        multiple: see `iqa.images.geometry.random_patches`.
 
     Yields:
         (pixels, labels): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).
@@ -173,13 +172,13 @@ class Ladders(Batches):
         # The remainder waits for another epoch: a last batch of one ladder would make a poor correlation.
         return max(1, len(self.ladders) // self.ladders_a_batch)
 
-    def _chosen(self, index: int) -> NDArray[np.int64]:
+    def _choose(self, index: int) -> NDArray[np.int64]:
         order = self._order(len(self.ladders))
         return order[index * self.ladders_a_batch : (index + 1) * self.ladders_a_batch]
 
     def _tasks(self, index: int) -> list[Task]:
-        images = [image for number in self._chosen(index) for image in self.ladders[number]]
-        return [functools.partial(_named, image.path, read_image) for image in images]
+        images = [image for number in self._choose(index) for image in self.ladders[number]]
+        return [functools.partial(_run_naming, image.path, read_image) for image in images]
 
     def _cut(self, images: Sequence[Labelled], pictures: list[NDArray[np.uint8]], rng: np.random.Generator) -> list[list]:
         """The patches of a ladder: for each of `patches` a list of one a level."""
@@ -191,9 +190,9 @@ class Ladders(Batches):
             raise self.failure from None
 
     def _batch(self, index: int) -> Batch:
-        decoded = iter(self._done(index))
+        decoded = iter(self._results(index))
         pixels, images = [], []
-        for position, number in enumerate(self._chosen(index), start=index * self.ladders_a_batch):
+        for position, number in enumerate(self._choose(index), start=index * self.ladders_a_batch):
             rng = np.random.default_rng((self.seed, self.epoch, position))
             ladder = self.ladders[number]
             cuts = self._cut(ladder, list(itertools.islice(decoded, len(ladder))), rng)
@@ -236,21 +235,21 @@ class Photographs(Batches):
     def steps(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
-    def _chosen(self, index: int) -> list[tuple[int, Labelled]]:
+    def _choose(self, index: int) -> list[tuple[int, Labelled]]:
         order = self._order(len(self.images))
         start = index * self.batch_size
         return [(place, self.images[order[place]]) for place in range(start, min(start + self.batch_size, len(order)))]
 
     def _tasks(self, index: int) -> list[Task]:
-        epoch = self.epoch  # that of now: when the task is done it may be another
+        epoch = self.epoch  # the current one: when the task runs it may be another
 
         def cut(path: Path, place: int) -> NDArray[np.uint8]:
             return self.cut(read_image(path), np.random.default_rng((self.seed, epoch, place)))
 
-        return [functools.partial(_named, image.path, cut, place) for place, image in self._chosen(index)]
+        return [functools.partial(_run_naming, image.path, cut, place) for place, image in self._choose(index)]
 
     def _batch(self, index: int) -> Batch:
-        pixels, labels = np.stack(self._done(index)), labels_of([image for _, image in self._chosen(index)])
+        pixels, labels = np.stack(self._results(index)), labels_of([image for _, image in self._choose(index)])
         if self.mirrored:
             pairs = np.stack([pixels, pixels[:, :, ::-1]], axis=1)
             pixels, labels = pairs.reshape(-1, *pixels.shape[1:]), np.repeat(labels, 2, axis=0)
@@ -279,15 +278,15 @@ class Evaluation(Batches):
     def steps(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
-    def _chosen(self, index: int) -> Sequence[Labelled]:
+    def _choose(self, index: int) -> Sequence[Labelled]:
         return self.images[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _tasks(self, index: int) -> list[Task]:
-        return [functools.partial(_named, image.path, self.see) for image in self._chosen(index)]
+        return [functools.partial(_run_naming, image.path, self.see) for image in self._choose(index)]
 
     def _batch(self, index: int) -> Batch:
-        seen = np.stack(self._done(index))
-        return seen.reshape(-1, *seen.shape[2:]), np.repeat(labels_of(self._chosen(index)), seen.shape[1], axis=0)
+        seen = np.stack(self._results(index))
+        return seen.reshape(-1, *seen.shape[2:]), np.repeat(labels_of(self._choose(index)), seen.shape[1], axis=0)
 
 
 def labels_of(images: Sequence[Labelled]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Training on several GPUs (`--strategy mirrored`), in 16 bits, from a seed: to be set before a model is built."""
+"""What must be set before a model is built: several GPUs (`--strategy mirrored`), 16 bits, the seed."""
 
 import contextlib
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Ctrl-C that waits for a safe point.
 
 A `KeyboardInterrupt` breaks in wherever Python happens to be: in Keras while it traces a step, which leaves a train
-function that fails ever after, or half-way through a checkpoint. Here Ctrl-C is only noted, and `check` raises
+function that fails from then on, or half-way through a checkpoint. Here Ctrl-C is only noted, and `check` raises
 `Interrupted` where it can do no harm: between two steps.
 """
 
@@ -18,7 +18,7 @@ class Interrupted(Exception):
 
 
 class Interrupt(contextlib.AbstractContextManager):
-    """While it is entered, Ctrl-C is noted for `check` instead of raising `KeyboardInterrupt`; it can be nested."""
+    """A context in which Ctrl-C is noted for `check` instead of raising `KeyboardInterrupt`; it can be nested."""
 
     def __init__(self) -> None:
         self.asked, self._depth = False, 0

@@ -10,13 +10,13 @@ from typing import Any
 import keras
 from keras import ops
 
-# r is a quotient of deviations: of a batch without any, the gradient would not be finite.
+# r divides by deviations: in a batch without any the gradient would not be finite.
 EPSILON = 1e-6
 
 
 def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
     """Pearson's correlation r of the scores in a batch, a scalar in -1..1; 0 where either side does not vary."""
-    shares, true = _known(scores_of(y_true))
+    shares, true = _mask_unknown(scores_of(y_true))
     predicted = scores_of(y_pred)
     true = true - ops.sum(shares * true)
     predicted = predicted - ops.sum(shares * predicted)
@@ -24,7 +24,7 @@ def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
     return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
 
 
-def _known(scores: Any) -> tuple[Any, Any]:
+def _mask_unknown(scores: Any) -> tuple[Any, Any]:
     """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
     unknown = ops.isnan(scores)
     known = 1 - ops.cast(unknown, scores.dtype)
@@ -46,8 +46,8 @@ def mse_and_pearson(y_true: Any, y_pred: Any) -> Any:
 
 @keras.saving.register_keras_serializable("iqa")
 def known_mse(y_true: Any, y_pred: Any) -> Any:
-    """Mean squared error of the scores that are known; 0 if none is."""
-    shares, true = _known(scores_of(ops.cast(y_true, y_pred.dtype)))
+    """Mean squared error of the scores that are known; 0 if there are none."""
+    shares, true = _mask_unknown(scores_of(ops.cast(y_true, y_pred.dtype)))
     return ops.sum(shares * (true - scores_of(y_pred)) ** 2)
 
 
@@ -55,11 +55,11 @@ def known_mse(y_true: Any, y_pred: Any) -> Any:
 class LadderLoss(keras.losses.Loss):
     """`mse_and_pearson`, and a penalty on every pair of one ladder that is ranked wrongly or too close to call.
 
-    A batch holds whole ladders, `steps` consecutive pictures of one scene each, each picture by `patches` consecutive
-    patches, whose mean prediction is what counts, as it does when a picture is scored on a grid: a patch that the damage
-    has spared need not be scored low for the picture's sake. For two pictures of a ladder whose labels differ,
-    with d the difference of their predictions in the direction of the labels, the penalty is the logistic loss of
-    ranking by pairs (Burges et al., "Learning to rank using gradient descent", ICML 2005): T log(1 + exp(-d / T)).
+    A batch holds whole ladders: `steps` consecutive pictures of one scene, each as `patches` consecutive patches. The
+    prediction for a picture is the mean over its patches, as in scoring on a grid, so that an undamaged patch of a damaged
+    picture need not score low. For two pictures of a ladder whose labels differ, with d the difference of their
+    predictions in the direction of the labels, the penalty is the logistic loss of ranking by pairs (Burges et al.,
+    "Learning to rank using gradient descent", ICML 2005): T log(1 + exp(-d / T)).
 
     Pictures whose score is not known, NaN, count in the penalty alone, as if each were worse than the one before it.
 
@@ -209,7 +209,7 @@ class Steady(keras.losses.Loss):
     """A loss, and a penalty on the difference between the mean scores of a picture and of its mirror image.
 
     A batch holds pairs, as `Photographs(mirrored=True)` yields them. The penalty is `weight` times the root mean square
-    difference within the pairs. What dropout takes away differs within a pair as well, so train with little of it.
+    difference within the pairs. Dropout also makes the two of a pair differ, so train with little of it.
 
     Args:
         loss: function (y_true, y_pred) of this module.

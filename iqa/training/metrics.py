@@ -21,7 +21,7 @@ class ImageMean(keras.metrics.Mean):
 
     Args:
         function: (y_true, y_pred) -> a value an image, (N,).
-        name: the function's, if there is none.
+        name: by default the function's.
         root: take the square root of the mean at the end, for a root mean square.
     """
 

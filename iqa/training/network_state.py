@@ -1,4 +1,4 @@
-"""A Keras model beside its weights: which layers are trained, the optimizer, the states of chance and of the metrics."""
+"""A Keras model beside its weights: which layers are trained, the optimizer, random generators, metrics."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ def set_frozen(model: keras.Model, head: str, frozen: bool, keep_normalisation: 
     Args:
         model: flat.
         head: the name of the head's first layer; from there on all layers are trained.
-        frozen: whether the layers before the head are.
-        keep_normalisation: leave batch normalisation as the backbone was trained. The statistics of a few ladders of a few
+        frozen: whether to freeze the layers before the head.
+        keep_normalisation: never train batch normalisation. The statistics of a few ladders of a few
             scenes are worse than those of ImageNet, and a step takes half the time. A backbone of random weights has none
             to keep, and nothing normalises it but training.
     """
@@ -43,7 +43,7 @@ def own_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
 
 
 def optimizer_config(model: keras.Model) -> dict[str, Any] | None:
-    """The configuration of the optimizer as JSON holds it; None for one that cannot say how it was made."""
+    """The configuration of the optimizer as JSON holds it; None if it has none."""
     try:
         return keras.optimizers.serialize(model.optimizer)
     except NotImplementedError:
@@ -60,7 +60,7 @@ def decay_config(model: keras.Model) -> dict[str, Any] | None:
 
 
 def learning_rate_of(model: keras.Model) -> float:
-    """The learning rate of the next step, to six digits: float32 cannot say 0.001."""
+    """The learning rate of the next step, to six digits: float32 cannot hold 0.001."""
     return float(f"{float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)):.6g}")
 
 
@@ -70,18 +70,18 @@ def generators_of(model: keras.Model) -> list[Any]:
 
 
 def restore_generators(model: keras.Model, states: list[Any]) -> None:
-    """Set what `generators_of` gave."""
+    """Restore what `generators_of` returned."""
     for layer, state in zip(_random_layers(model), states, strict=True):
         layer.seed_generator.state.assign(state)
 
 
 def pace_of(model: keras.Model) -> tuple[list[Any], int]:
-    """What a step moves even if it fails for want of data: the random generators, and the optimizer's count of steps."""
+    """What a step changes even if its data is missing: the random generators, and the optimizer's count of steps."""
     return generators_of(model), int(keras.ops.convert_to_numpy(own_optimizer(model).iterations))
 
 
 def restore_pace(model: keras.Model, pace: tuple[list[Any], int]) -> None:
-    """Set what `pace_of` gave."""
+    """Restore what `pace_of` returned."""
     restore_generators(model, pace[0])
     own_optimizer(model).iterations.assign(pace[1])
 
@@ -96,7 +96,7 @@ def metrics_of(model: keras.Model) -> list[Any]:
 
 
 def restore_metrics(model: keras.Model, values: list[Any]) -> bool:
-    """Set what `metrics_of` gave; False if the model is compiled with other metrics."""
+    """Restore what `metrics_of` returned; False if the model is compiled with other metrics."""
     variables = model.metrics_variables
     if [tuple(variable.shape) for variable in variables] != [np.shape(value) for value in values]:
         return False

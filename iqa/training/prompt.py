@@ -30,7 +30,7 @@ model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _guarded(method: _Command) -> _Command:
+def _guard(method: _Command) -> _Command:
     """A command of the prompt: Ctrl-C within it waits for a safe point and ends in one line, as our own errors do."""
 
     @functools.wraps(method)
@@ -66,14 +66,14 @@ class Prompt:
         tables = {"phases": self.phases, "curve": self.curve}
         return {name: getattr(self, name) for name in names} | tables | objects | {"session": self.session}
 
-    @_guarded
+    @_guard
     def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
         """Train the head alone, with the backbone frozen."""
         self._train(learning_rate, epochs, True, callbacks)
 
-    @_guarded
+    @_guard
     def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
-        """Train a new phase, all layers unless `frozen`; the optimizer starts from nothing, as after `compile`.
+        """Train a new phase, all layers unless `frozen`; with a new optimizer.
 
         Args:
             learning_rate: a number, or a learning rate schedule of Keras.
@@ -87,31 +87,31 @@ class Prompt:
         decay = rate if callable(rate) else None
         self.session.train_phase(Phase(first_rate(rate), epochs, frozen), decay, callbacks)
 
-    @_guarded
+    @_guard
     def finish(self) -> None:
         """Train the rest of the phase that Ctrl-C stopped, and of the schedule if there is one."""
         self.session.finish()
 
-    @_guarded
+    @_guard
     def freeze(self) -> None:
-        """Freeze the backbone for what `model.fit` trains by hand; compiled again, with the session's loss."""
+        """Freeze the backbone for training by `model.fit`; compiles the model again with the session's loss."""
         self.session.freeze(True)
         print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
 
-    @_guarded
+    @_guard
     def unfreeze(self) -> None:
         """The opposite of `freeze`."""
         self.session.freeze(False)
         print("all layers are trained by model.fit")
 
-    @_guarded
+    @_guard
     def evaluate(self) -> Figures:
         """The loss and the metrics on the test data, {name: value}."""
         return self.session.evaluate()
 
-    @_guarded
+    @_guard
     def predict(self, path: str | Path) -> float | Score | None:
-        """The score of a picture, as the model stands: a float, or a `Score` of mean, deviation and histogram."""
+        """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
         try:
             patches = self.see(Path(path))
         except ImageError as error:
@@ -121,19 +121,19 @@ class Prompt:
         scored = Prediction(output)
         return scored.score if len(output) == 1 else scored.distribution
 
-    @_guarded
+    @_guard
     def save(self, name: str | Path) -> None:
         """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
         print(f"saved {self.session.save(name)}")
 
-    @_guarded
+    @_guard
     def load(self, name: str | Path) -> None:
-        """Load weights by a name given to `save`, or from a path; the optimizer starts from nothing."""
+        """Load weights by a name given to `save`, or from a path; the optimizer is a new one."""
         print(f"loaded {self.session.load(name)}")
 
-    @_guarded
+    @_guard
     def undo(self) -> None:
-        """Go back to the weights before the last phase; once, not phase by phase."""
+        """Go back to the weights before the last phase. It works once, not phase by phase."""
         phase, state = self.session.undo(), self.session.state
         if phase is None:
             print("nothing to undo")
@@ -142,12 +142,12 @@ class Prompt:
         if state.best and state.log[state.best["epoch"] - 1]["phase"] == phase:
             print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
 
-    @_guarded
+    @_guard
     def phases(self) -> None:
-        """Print what was done: a row a phase."""
+        """Print what was done: a row for each phase."""
         print(phase_table(self.session.state.phases))
 
-    @_guarded
+    @_guard
     def curve(self, file: str | Path | None = None) -> None:
         """Loss and LCC over all epochs: printed, or drawn into a file."""
         state = self.session.state
@@ -207,7 +207,7 @@ def _figure(figures: Figures | None, name: str) -> str:
 
 
 def phase_table(phases: Sequence[PhaseRecord]) -> str:
-    """A row a phase: what was asked, what was done, the figures on the test data before and after it."""
+    """A row for each phase: what was asked, what was done, the figures on the test data before and after it."""
     names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
     rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status", *names]]
     for number, phase in enumerate(phases, start=1):
@@ -229,7 +229,7 @@ def phase_table(phases: Sequence[PhaseRecord]) -> str:
 
 
 def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], monitor: str) -> str:
-    """A row an epoch: loss and the monitored figure, with a bar between the worst and the best of the run."""
+    """A row for each epoch: loss and the monitored figure, with a bar between the worst and the best of the run."""
     figures = [row[monitor] for row in log if math.isfinite(row.get(monitor, math.nan))]
     low, high = (min(figures), max(figures)) if figures else (0, 0)
     rows = [["epoch", "phase", "rate", "loss", "val_loss", monitor, ""]]

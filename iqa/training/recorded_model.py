@@ -6,7 +6,7 @@ import keras
 
 
 class Recording(Protocol):
-    """What stands between a call by hand and Keras."""
+    """A session, as a `RecordedModel` calls it."""
 
     def compile_by_hand(self, *args: Any, **kwargs: Any) -> None: ...
 
@@ -17,7 +17,7 @@ class Recording(Protocol):
 
 @keras.saving.register_keras_serializable("iqa")
 class RecordedModel(keras.Model):
-    """A functional model (`RecordedModel(inputs, outputs)`) that hands what it is asked for to `recorded_by`, if it is set.
+    """A functional model (`RecordedModel(inputs, outputs)`) whose calls go to `recorded_by`, if it is set.
 
     The session itself calls the methods of `keras.Model`.
     """

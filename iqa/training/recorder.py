@@ -15,7 +15,7 @@ Logs = dict[str, Any] | None
 
 
 class Fitting(Protocol):
-    """What a recorder tells of: the trainer."""
+    """A trainer, as a recorder sees it."""
 
     state: RunState
     interrupt: Interrupt
@@ -39,9 +39,9 @@ class Recorder(Stopper):
     """Follows the epochs and steps of a `fit`.
 
     Attributes:
-        began: whether Keras came as far as to begin.
-        step, steps: done in this epoch, and in all of it (None if nobody knows).
-        validating: whether the steps of the epoch are done and the test data is looked at.
+        began: whether Keras has begun to train.
+        step, steps: done in this epoch, and in all of it (None if unknown).
+        validating: whether the steps of the epoch are done and the test data is being evaluated.
         loss, logs: of the last step.
         pace: see `pace_of`, after the last step that did not fail.
     """

@@ -1,4 +1,4 @@
-"""The state of a training run, `phases.json` in its folder: what was done, and what a resumed run needs to go on."""
+"""The state of a training run, `phases.json` in its folder: what was done, and what is needed to resume it."""
 
 import dataclasses
 import math
@@ -55,7 +55,7 @@ class PhaseRecord:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether it was stopped and everything that it was given is known."""
+        """Whether it was stopped and can be continued: everything that it was given is known."""
         return self.status == "interrupted" and self.asked != BY_HAND and not self.callbacks
 
 
@@ -82,12 +82,12 @@ class RunState:
         phases, log: a record a phase; a row an epoch, {column: value}.
         checkpoint, begin: names of the last checkpoint and of the weights before the last phase.
         best: epoch, checkpoint and figure of the best epoch.
-        figures: of the weights as they are on the test data, if they are known.
+        figures: of the current weights on the test data, if they are known.
         drawn: epochs that were begun; each has its own order of the data.
         open_epoch: the epoch that was stopped in its middle.
-        unvalidated: the last epoch has all its steps, but was stopped before its figures on the test data were known.
+        unvalidated: whether the last epoch has all its steps but, stopped before that, no figures on the test data.
         schedule: the phases that the run was begun with, as text.
-        settings: what the run was begun with and must not change, {name: value}; options: its command line.
+        settings: what must not change in a run, {name: value}; options: its command line.
         keep_all: keep the checkpoints of all epochs.
         optimizer, trainable, generators: configuration of the optimizer, flags of the layers, states of Dropout and noise.
     """
@@ -125,9 +125,9 @@ class RunState:
         return done == schedule[: len(done)]
 
     def on_plateau(self, monitor: str) -> bool:
-        """Whether the last epochs of the last phase brought nothing better.
+        """Whether the last epochs of the last phase brought no improvement.
 
-        Asked of the log rather than of Keras's EarlyStopping, which would count from 0 in a resumed run.
+        Computed from the log, because Keras's EarlyStopping would count from 0 in a resumed run.
         """
         figures = [row.get(monitor, -math.inf) for row in self.log if row["phase"] == len(self.phases)]
         return len(figures) - 1 - figures.index(max(figures)) >= PATIENCE
@@ -159,7 +159,7 @@ class RunState:
             raise RunError(f"not the state of a run ({type(error).__name__}: {error})") from None
 
     def check_settings(self, settings: dict[str, Any]) -> None:
-        """Make sure that a run goes on with what it was begun with.
+        """Make sure that a run is resumed with the settings that it began with.
 
         Raises:
             RunError: naming each setting that differs, and both its values.

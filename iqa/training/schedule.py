@@ -7,19 +7,19 @@ from iqa.errors import UsageError
 
 _PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<frozen>:frozen)?", re.IGNORECASE)
 
-#: A phase until the plateau ends after so many epochs in a row without a better one, and after LONGEST in any case.
+#: A phase until the plateau ends after PATIENCE epochs in a row without improvement, and after LONGEST in any case.
 PATIENCE, LONGEST = 2, 100
 
 
 @dataclass(frozen=True)
 class Phase:
-    """So many epochs at one learning rate.
+    """Some epochs at one learning rate.
 
     Attributes:
         learning_rate: above 0.
         epochs: at least 1.
         frozen: train the head alone.
-        plateau: stop sooner, see `PATIENCE`.
+        plateau: end at a plateau, see `PATIENCE`.
     """
 
     learning_rate: float

@@ -1,4 +1,4 @@
-"""A training run by a schedule or from a prompt: phases that can be stopped at any moment and go on from there.
+"""A training run by a schedule or from a prompt. A phase can be stopped at any moment and continued from there.
 
     session = Session(trainer)
     session.train_phase(Phase(1e-4, epochs=2))         # from a prompt, or ...
@@ -22,7 +22,7 @@ import keras
 from iqa.environment import now
 from iqa.errors import RunError
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
-from iqa.training.batches import broken_images_named
+from iqa.training.batches import naming_broken_images
 from iqa.training.devices import strategy_of
 from iqa.training.interrupts import Interrupted
 from iqa.training.network_state import decay_config, is_frozen, learning_rate_of
@@ -37,12 +37,12 @@ Rate: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a run is begun with, as JSON holds it.
+    """What a run starts with, as JSON holds it.
 
     Attributes:
         settings: what must be the same when the run is resumed, {name: value}.
-        options: the options of the command line, which a resumed run takes up.
-        seed: noted in the run folder.
+        options: the options of the command line, which --resume restores.
+        seed: written to the run folder.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Beginning:
 
 
 class Session:
-    """One run: begins it or goes on with it, trains phases, saves, loads and undoes.
+    """One run: starts or resumes it, trains phases, saves, loads and undoes.
 
     Args:
         trainer: with the model, the data and the run folder.
@@ -67,15 +67,15 @@ class Session:
 
     @property
     def state(self) -> RunState:
-        """What was done so far."""
+        """What has been done so far."""
         return self.trainer.state
 
     # --- beginning, resuming, schedules ------------------------------------------------------------------------------
 
     def begin(self, phases: Sequence[Phase], resume: bool) -> None:
-        """Go back to the run in the folder if `resume`, and run the phases if there are any: a script's last step.
+        """Resume the run in the folder if asked, and run the phases if there are any: the last step of a script.
 
-        A run that is resumed without phases goes on with the schedule that it was begun with, unless a prompt will open.
+        A run that is resumed without phases continues its own schedule, unless a prompt will open.
 
         Raises:
             RunError: see `resume` and `run_schedule`, or if the folder holds a run that is not to be resumed.
@@ -84,7 +84,7 @@ class Session:
         if not resume:
             self._refuse_another_run()
         elif not self.resume():
-            print(f"nothing to resume in {self.folder.path}: a new run", file=sys.stderr)
+            print(f"nothing to resume in {self.folder.path}: starting a new run", file=sys.stderr)
         elif not phases and not sys.flags.interactive:
             phases = self._first_schedule()
         self.folder.note_start(self.beginning.seed)
@@ -137,14 +137,14 @@ class Session:
         """Train what Ctrl-C stopped: the rest of the last phase, and of the schedule.
 
         Raises:
-            RunError: if there is nothing to finish, or if it cannot be known how.
+            RunError: if there is nothing to finish, or it is not known what the phase was given.
         """
         state = self.state
         last = state.phases[-1] if state.phases else None
         unfinished = self._first_schedule() if last else []
         if last and last.status == "interrupted" and not last.can_go_on:
             given = ", ".join(last.callbacks) or "what model.fit was given"
-            raise RunError(f"phase {len(state.phases)} cannot be finished without {given}: begin another phase")
+            raise RunError(f"phase {len(state.phases)} cannot be finished without {given}: start another phase")
         if last and last.can_go_on and not unfinished:
             with self.interrupt:
                 self.trainer.train()
@@ -154,7 +154,7 @@ class Session:
             raise RunError("there is nothing to finish")
 
     def _first_schedule(self) -> list[Phase]:
-        """The schedule that the run was begun with, if it was followed so far and there is something left of it."""
+        """The schedule of the run if it was followed so far and is not finished; else an empty list."""
         state = self.state
         if not state.schedule or not state.follows(state.schedule):
             return []
@@ -169,10 +169,10 @@ class Session:
     # --- phases ------------------------------------------------------------------------------------------------------
 
     def train_phase(self, phase: Phase, decay: Rate | None = None, callbacks: Any = None) -> None:
-        """Train a new phase with Adam, whose state starts from nothing.
+        """Train a new phase with a new Adam optimizer.
 
         Args:
-            phase: its learning rate is that of the beginning if there is a `decay`.
+            phase: with a `decay`, its learning rate is the first one.
             decay: a learning rate schedule of Keras.
             callbacks: Keras callbacks; see `keras.Model.fit`.
 
@@ -181,7 +181,7 @@ class Session:
         """
         if not self.state.phases:
             self._refuse_another_run()
-        given = _listed(callbacks)
+        given = _list_callbacks(callbacks)
         with self.interrupt:
             self.trainer.freeze(phase.frozen)
             self.trainer.compile(keras.optimizers.Adam(phase.learning_rate if decay is None else decay))
@@ -207,41 +207,41 @@ class Session:
         return len(state.phases)
 
     def freeze(self, frozen: bool) -> None:
-        """Freeze or unfreeze the backbone for what `model.fit` trains by hand; compiled again with the session's loss."""
+        """Freeze or unfreeze the backbone for training by `model.fit`; compiles the model again with the session's loss."""
         self.trainer.freeze(frozen)
         self.trainer.compile()
 
     def evaluate(self) -> Figures:
-        """The loss and the metrics on the test data, {name: value}; computed in any case."""
+        """The loss and the metrics on the test data, {name: value}; always computed again."""
         self.state.figures = None
         return self.trainer.evaluate()
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
-    def named(self, name: str | Path) -> Path:
+    def path_of(self, name: str | Path) -> Path:
         """The path of NAME.weights.h5 in the run folder, or where a path says."""
         return self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
 
     def save(self, name: str | Path) -> Path:
-        """Save the weights alone, with their card; see `named`.
+        """Save the weights alone, with their card; see `path_of`.
 
         Raises:
-            RunError: if that is a name of the run's own files.
+            RunError: if the name is reserved for the run's own files.
         """
-        path = self.named(name)
+        path = self.path_of(name)
         if self.folder.is_own(path):
-            raise RunError(f"{path.name} is a name of the run's own files: choose another")
+            raise RunError(f"{path.name} is reserved for the run's own files: choose another name")
         training = {"phases": [dataclasses.asdict(phase) for phase in self.state.phases], "utc": now()}
         save_with_card(self.model, path, dataclasses.replace(self.trainer.card, training=training))
         return path
 
     def load(self, name: str | Path) -> Path:
-        """Load weights by a name given to `save`, or from a path; the optimizer starts from nothing.
+        """Load weights by a name given to `save`, or from a path; the optimizer is a new one.
 
         Raises:
             WeightsError: if they are not weights of this model.
         """
-        saved = self.named(name)
+        saved = self.path_of(name)
         path = saved if saved.exists() else Path(name)
         load_weights(without_optimizer(self.model), path)
         self.trainer.compile()
@@ -258,17 +258,17 @@ class Session:
             optimizer = keras.optimizers.get(optimizer)
             optimizer = type(optimizer).from_config(optimizer.get_config())
             keras.Model.compile(self.model, optimizer, loss, **kwargs)
-        self.state.figures = None  # by another loss
+        self.state.figures = None  # they were those of another loss
 
     def fit_by_hand(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """`model.fit` with the same arguments, but that the epochs are counted over the whole run."""
+        """`model.fit` with the same arguments, except that epochs are counted over the whole run."""
         given = inspect.signature(keras.Model.fit).bind(self.model, *args, **kwargs).arguments
         given.pop("self")
         epochs = given.pop("epochs", 1) - given.pop("initial_epoch", 0)
-        given.setdefault("validation_data", None)  # as Keras does: no validation unless asked for
+        given.setdefault("validation_data", None)  # as in Keras: no validation unless asked for
         if given.get("x") is not self.trainer.train_data:
             given.setdefault("shuffle", True)
-        callbacks = _listed(given.pop("callbacks", None))
+        callbacks = _list_callbacks(given.pop("callbacks", None))
         phase = Phase(learning_rate_of(self.model), epochs, is_frozen(self.model, self.trainer.objective.head))
         if not self.state.phases:
             self._refuse_another_run()
@@ -283,8 +283,8 @@ class Session:
 
     def evaluate_by_hand(self, *args: Any, **kwargs: Any) -> Any:
         """`model.evaluate`, which Ctrl-C stops after a step; the result is then None."""
-        kwargs["callbacks"] = [*_listed(kwargs.get("callbacks")), Stopper(self.interrupt)]
-        with self.interrupt, broken_images_named(self.trainer.test_data):
+        kwargs["callbacks"] = [*_list_callbacks(kwargs.get("callbacks")), Stopper(self.interrupt)]
+        with self.interrupt, naming_broken_images(self.trainer.test_data):
             try:
                 return keras.Model.evaluate(self.model, *args, **kwargs)
             except Interrupted:
@@ -297,5 +297,5 @@ def first_rate(rate: Rate) -> float:
     return float(keras.ops.convert_to_numpy(rate(0))) if callable(rate) else float(rate)
 
 
-def _listed(callbacks: Any) -> list[Any]:
+def _list_callbacks(callbacks: Any) -> list[Any]:
     return [callback for callback in keras.tree.flatten(callbacks) if callback is not None]

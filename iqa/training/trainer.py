@@ -19,7 +19,7 @@ from iqa.cards import Card, card_of, read_card, sha256
 from iqa.environment import now
 from iqa.errors import CardError
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
-from iqa.training.batches import Batches, broken_images_named
+from iqa.training.batches import Batches, naming_broken_images
 from iqa.training.devices import over_replicas, strategy_of
 from iqa.training.interrupts import Interrupt, Interrupted
 from iqa.training.network_state import (
@@ -56,14 +56,14 @@ class Objective:
 
 
 class Trainer:
-    """Trains one model; what was done stands in `state`.
+    """Trains one model; `state` says what was done.
 
     Args:
         model: a flat model of `iqa.models.networks`; its layers are trained, in a `RecordedModel` of their own.
-        train_data, test_data: what an epoch is drawn from and what it is judged by.
+        train_data, test_data: batches to train on and to test on.
         objective: see `Objective`.
-        card: what the card of the weights says beyond how they were trained and their sha256.
-        folder: where every epoch is committed to.
+        card: of the weights, without `training` and `sha256`: these are added when weights are saved.
+        folder: where every epoch is committed.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Trainer:
     # --- the model ---------------------------------------------------------------------------------------------------
 
     def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
-        """Compile with the objective's loss and metrics, and an optimizer that has gathered nothing yet.
+        """Compile with the objective's loss and metrics, and a new optimizer.
 
         Args:
             optimizer: by default one of the kind that the model was compiled with.
@@ -104,8 +104,8 @@ class Trainer:
         self.build_optimizer()
 
     def build_optimizer(self) -> None:
-        """Make the optimizer's variables: interrupted while Keras traces the first step, it would stay broken without."""
-        # The model's own is not the one it was given in 16 bits, where Keras wraps it to scale the loss.
+        """Make the optimizer's variables: without them, an interrupt while Keras traces the first step would break it."""
+        # In 16 bits Keras wraps the optimizer that it is given, to scale the loss: ask the model for its own.
         if not self.model.optimizer.built:
             with strategy_of(self.model).scope():
                 self.model.optimizer.build(self.model.trainable_variables)
@@ -116,19 +116,19 @@ class Trainer:
         set_frozen(self.model, self.objective.head, frozen, keep_normalisation=pretrained)
 
     def load(self, name: str) -> None:
-        """Load weights of the run folder; the optimizer starts from nothing."""
+        """Load weights of the run folder; the optimizer is a new one."""
         load_weights(without_optimizer(self.model), self.folder.path / name)
         self.compile()
 
     def evaluate(self) -> Figures:
-        """The figures of the weights as they are on the test data, computed if they are not known.
+        """The figures of the current weights on the test data, computed if they are not known.
 
         Raises:
             ImageError: naming an image that cannot be read.
         """
         if self.state.figures is None:
             print(f"evaluating on {len(self.test_data)} batches of test data", flush=True)
-            with broken_images_named(self.test_data):
+            with naming_broken_images(self.test_data):
                 figures = keras.Model.evaluate(
                     self.model, self.test_data, verbose=0, return_dict=True, callbacks=[Stopper(self.interrupt)]
                 )
@@ -156,7 +156,7 @@ class Trainer:
     # --- phases ------------------------------------------------------------------------------------------------------
 
     def open_phase(self, phase: PhaseRecord) -> None:
-        """Begin a phase: judge the weights before it, and keep them for `undo`."""
+        """Begin a phase: evaluate the weights before it, and keep them for `undo`."""
         try:
             self._settle_last_epoch()
             phase.before = self.evaluate()
@@ -167,7 +167,7 @@ class Trainer:
         self.state.begin = self.folder.write_weights(
             f"phase-{number:02d}-begin", without_optimizer(self.model).save_weights
         )
-        # What was stopped before is left as it is.
+        # A phase that was stopped before this one stays unfinished.
         self.state.open_epoch, self.state.unvalidated = None, False
         self.state.phases.append(phase)
 
@@ -187,28 +187,28 @@ class Trainer:
         print(f"phase {len(self.state.phases)}: learning rate {phase.rate}, {epochs}{frozen}", flush=True)
         phase.status = "interrupted"
         recorder, events = Recorder(self), self._events()
-        # What is validated by hand on other data can neither be the best epoch nor the figure to go on from.
+        # Figures on other data, given by hand, neither choose the best epoch nor describe the weights.
         self._comparable = by_hand.get("validation_data", self.test_data) is self.test_data
         self._comparable &= not by_hand.get("validation_steps")
         self.build_optimizer()
         ours = [*callbacks, recorder, keras.callbacks.TerminateOnNaN(raise_error=True), *events]
         try:
-            with broken_images_named(self.train_data, self.test_data):
+            with naming_broken_images(self.train_data, self.test_data):
                 self.interrupt.check()
                 self._settle_last_epoch()
                 self._fit(ours, by_hand)
         except Interrupted:
             self._close(events, recorder)
-            self._stopped(recorder)
+            self._keep_stopped(recorder)
         except RuntimeError:
             self._close(events, recorder)
             if recorder.loss is None or math.isfinite(recorder.loss):  # not by TerminateOnNaN
-                self._failed(recorder)
+                self._keep_failed(recorder)
                 raise
-            self._not_finite(recorder)
+            self._go_back(recorder)
         except BaseException:
             self._close(events, recorder)
-            self._failed(recorder)
+            self._keep_failed(recorder)
             raise
         else:
             phase.status = "done"
@@ -230,7 +230,7 @@ class Trainer:
         } | by_hand
         opened = self.state.open_epoch
         if opened:
-            print(f"going on with epoch {len(log) + 1} after step {opened.step} of {self.train_data.steps}", flush=True)
+            print(f"continuing epoch {len(log) + 1} after step {opened.step} of {self.train_data.steps}", flush=True)
             with self.train_data.beginning_at(opened.step):
                 self.model.test_on_batch(*self.train_data[0])  # Keras makes the metrics' variables at the first batch
                 keras.Model.fit(self.model, **settings, initial_epoch=len(log), epochs=len(log) + 1)
@@ -250,7 +250,7 @@ class Trainer:
         return keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard") is not None
 
     def _close(self, events: list[keras.callbacks.Callback], recorder: Recorder) -> None:
-        # What Keras does at the end of a `fit`, and not if it ends by an exception.
+        # Keras does this at the end of a `fit`, but not if an exception ends it.
         print()  # the progress bar's line
         for callback in events if recorder.began else []:
             if recorder.validating:
@@ -265,7 +265,7 @@ class Trainer:
         Args:
             logs: Keras's figures of the epoch.
             seconds: that it took.
-            validated: whether the figures of the test data are among them as far as they are asked for.
+            validated: whether the validation is done, if one was asked for.
         """
         state, phase = self.state, self.state.phases[-1]
         phase.done += 1
@@ -278,7 +278,7 @@ class Trainer:
         self._judge(row)
 
     def _judge(self, row: dict[str, Any]) -> None:
-        """Decide by the last row of the log whether the epoch is the best, and whether the phase is at its end; commit."""
+        """Decide by the last row of the log whether the epoch is the best, and whether the phase ends; commit."""
         state, phase, monitor = self.state, self.state.phases[-1], self.objective.monitor
         phase.after = {name[4:]: value for name, value in row.items() if name.startswith("val_")} or None
         state.figures = phase.after if self._comparable else None
@@ -324,14 +324,14 @@ class Trainer:
             load_weights(without_optimizer(self.model), self.folder.path / best["checkpoint"])
             self._write_best()
 
-    # --- ends that are none ------------------------------------------------------------------------------------------
+    # --- stops and failures -------------------------------------------------------------------------------------------
 
-    def _stopped(self, recorder: Recorder) -> None:
-        """Ctrl-C: the weights of the last step go to a checkpoint, and a line says where it was."""
+    def _keep_stopped(self, recorder: Recorder) -> None:
+        """After Ctrl-C: save the weights of the last step as a checkpoint, and say where training stopped."""
         epoch = len(self.state.log) + 1
         if not is_finite(self.model):
             recorder.loss = math.nan
-            self._not_finite(recorder)
+            self._go_back(recorder)
             return
         if recorder.validating:
             where = f"in the validation of epoch {epoch}"
@@ -343,7 +343,7 @@ class Trainer:
         print(f"stopped {where}; checkpoint {self.folder.path / str(self.state.checkpoint)}")
 
     def _keep(self, recorder: Recorder) -> None:
-        """Commit what was trained of an epoch that did not come to its end."""
+        """Commit the part of an epoch that was trained."""
         state = self.state
         if recorder.validating or (recorder.step and recorder.step == recorder.steps):
             self.end_epoch(recorder.logs, recorder.seconds, validated=False)
@@ -358,8 +358,8 @@ class Trainer:
         else:
             self.commit(f"{state.place}-step-00000")
 
-    def _failed(self, recorder: Recorder) -> None:
-        """An error in the middle of a `fit`: what was trained is kept; a phase in which nothing was is none."""
+    def _keep_failed(self, recorder: Recorder) -> None:
+        """After an error in a `fit`: keep what was trained, and drop a phase in which nothing was."""
         phase = self.state.phases[-1]
         if phase.steps:
             self.state.figures = None
@@ -371,8 +371,8 @@ class Trainer:
             self.state.phases.pop()
             self.state.begin = self._begin_before
 
-    def _not_finite(self, recorder: Recorder) -> None:
-        """The loss is NaN or infinite: back to the last checkpoint of this phase, or to the weights before it."""
+    def _go_back(self, recorder: Recorder) -> None:
+        """After a loss of NaN or infinity: go back to the last checkpoint of this phase, or to the weights before it."""
         state, epoch = self.state, len(self.state.log) + 1
         of_this_phase = (state.checkpoint or "").startswith(f"phase-{len(state.phases):02d}-")
         last = str(state.checkpoint if of_this_phase else state.begin)
@@ -382,7 +382,7 @@ class Trainer:
         print(f"the loss is {recorder.loss} in epoch {epoch} after step {recorder.step}: back to the weights of {last}")
 
     def commit(self, name: str | None = None) -> None:
-        """Write a checkpoint of that name, none if the last one still holds, and make it the state of the run."""
+        """Write a checkpoint of that name, unless the last one is still valid (None), and commit the state of the run."""
         state = self.state
         if name:
             state.checkpoint = self.folder.write_weights(name, self.model.save_weights)

@@ -32,7 +32,7 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
     Returns:
         (good, refused): a list of images, and a list of (name, reason).
     """
-    known = _remembered(memory)
+    known = _read_memory(memory)
 
     def verdict(image: Image) -> tuple[dict[str, Any] | None, str | None]:
         if image.path is None:
@@ -95,8 +95,8 @@ def fingerprint(images: Sequence[LabelledImage | RatedImage]) -> str:
     return f"{len(images)} images {digest.hexdigest()[:12]}"
 
 
-def _remembered(memory: Path | None) -> dict[str, Any]:
-    # A memory that cannot be read costs a second look, no more.
+def _read_memory(memory: Path | None) -> dict[str, Any]:
+    # If the memory cannot be read, the images are decoded again.
     try:
         known = json.loads(memory.read_text(encoding="utf-8")) if memory else {}
     except (OSError, ValueError):
