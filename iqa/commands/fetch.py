@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iqa.cards import sha256
 from iqa.errors import IqaError
@@ -84,7 +85,8 @@ class Source:
 def read_sources(file: Path) -> list[Source]:
     """The sources of a `.csv` with the columns of `Source`."""
     with open(file, newline="", encoding="utf-8") as table:
-        return [Source(**row | {"files": int(row["files"])}) for row in csv.DictReader(table)]
+        rows: list[dict[str, Any]] = list(csv.DictReader(table))
+    return [Source(**row | {"files": int(row["files"])}) for row in rows]
 
 
 def fetch_photographs(source: Source, folder: Path, host: str, left_out: tuple[str, ...] = ()) -> int:
