@@ -12,14 +12,11 @@ the photographs of make_ladders.py, without which it has too few scenes to learn
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from iqa.cards import TID2013_SCALE, Card, Head, Sight, card_for, keras2_card, sha256, weights_file
-from iqa.commands.run_options import options_of, parse_options, train_parser
+from iqa.cards import TID2013_SCALE, Card, Head, Sight, card_for, keras2_card, weights_file
+from iqa.commands.run_options import options_of, parse_options, settings_of, train_parser
 from iqa.commands.terminal import positive, quiet_start, run
 from iqa.errors import LabelError
-from iqa.images.geometry import Geometry, random_patch
-from iqa.images.reading import read_image
+from iqa.images.geometry import Geometry
 from iqa.labels.tid2013 import (
     LABELS_NAME,
     TEST_REFERENCES,
@@ -32,7 +29,7 @@ from iqa.labels.tid2013 import (
     split_by_reference,
 )
 from iqa.training.schedule import parse_schedule
-from iqa.training.usable import fingerprint, usable_images, usable_ladders
+from iqa.training.usable import usable_images, usable_ladders
 
 SIZE = 224
 CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
@@ -96,16 +93,6 @@ def read_data(arguments, size):
     return tid, photographs, ordered, validation
 
 
-def several_patches(sight, patches):
-    """A function (path) -> random patches, always in the same places: uint8 (patches, size, size, 3)."""
-
-    def see(path):
-        picture, rng = read_image(path), np.random.default_rng(0)
-        return np.stack([random_patch(picture, sight.size, rng, sight.multiple) for _ in range(patches)])
-
-    return see
-
-
 def scenes_of(images):
     return sorted({image.reference for image in images})
 
@@ -115,7 +102,7 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
     with quiet_start():  # and only now: --help should not wait for TensorFlow
         from iqa.models.heads import levels_of
         from iqa.models.networks import network_to_train
-        from iqa.training.batches import Evaluation, Ladders
+        from iqa.training.batches import Evaluation, Ladders, see_at_random
         from iqa.training.devices import prepare
         from iqa.training.losses import LadderLoss
         from iqa.training.metrics import score_metrics
@@ -138,18 +125,12 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
         "ladders for their order": len(ordered),
     }
     groups = tid * arguments.repeats + photographs + ordered
-    settings = shared | {
-        "training set": fingerprint([image for ladder in groups for image in ladder]),
-        "test set": fingerprint(validation),
-        "batch size": arguments.batch_size,
-        "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
-        "mixed precision": arguments.mixed_precision,
-        "multiple": sight.multiple,
-    }
+    settings = shared | settings_of(arguments, [image for ladder in groups for image in ladder], validation, facts)
+    settings |= {"multiple": sight.multiple}
     head = Head("regression", DROPOUT, tuple(levels_of(model)))
     card = Card(facts, head, sight, TID2013_SCALE, trained_on=described | shared)
     patches, size, rows = arguments.patches, sight.size, arguments.batch_size
-    see = Geometry.of(card).patches if patches == 1 else several_patches(sight, patches)
+    see = Geometry.of(card).patches if patches == 1 else see_at_random(sight, patches)
     trainer = Trainer(
         model,
         Ladders(groups, rows, size, arguments.seed, patches, sight.multiple),

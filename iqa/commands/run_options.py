@@ -1,11 +1,16 @@
 """The options that all train scripts share, and how --resume restores those of the run."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from iqa.cards import Backbone, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
+from iqa.labels.ratings import RatedImage
+from iqa.labels.tid2013 import LabelledImage
 from iqa.training.run_folder import read_state
+from iqa.training.usable import fingerprint
 
 #: Options that say what to do with a run, and not what the run is.
 _OF_THE_CALL = ("run", "resume", "schedule")
@@ -53,6 +58,29 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of a new run, as JSON holds them; paths are absolute, so that it can be resumed from anywhere."""
     return {name: _encode(value) for name, value in vars(arguments).items() if name not in _OF_THE_CALL}
+
+
+def settings_of(
+    arguments: argparse.Namespace,
+    training: Sequence[LabelledImage | RatedImage],
+    testing: Sequence[LabelledImage | RatedImage],
+    facts: Backbone,
+) -> dict[str, Any]:
+    """What must be the same when a run of any train script is resumed, {name: value}.
+
+    Args:
+        arguments: of `train_parser`.
+        training, testing: the images to train on and to test on.
+        facts: of the network's backbone.
+    """
+    return {
+        "training set": fingerprint(training),
+        "test set": fingerprint(testing),
+        "batch size": arguments.batch_size,
+        "seed": arguments.seed,
+        "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
+        "mixed precision": arguments.mixed_precision,
+    }
 
 
 def _encode(value: Any) -> Any:

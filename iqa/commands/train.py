@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.cards import AVA_SCALE, Backbone, Card, Head, Sight, card_for, keras2_card, sha256, weights_file
-from iqa.commands.run_options import above_zero, fraction, options_of, parse_options, train_parser
+from iqa.cards import AVA_SCALE, Card, Head, Sight, card_for, keras2_card, weights_file
+from iqa.commands.run_options import above_zero, fraction, options_of, parse_options, settings_of, train_parser
 from iqa.commands.terminal import quiet_start
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry
 from iqa.labels.rating_files import GROUP_COLUMN, SCALE
 from iqa.labels.ratings import RatedImage, check_apart, locate_ratings, oversample, read_ratings, split_by_group
 from iqa.training.schedule import parse_schedule
-from iqa.training.usable import fingerprint, usable_images
+from iqa.training.usable import usable_images
 
 if TYPE_CHECKING:
     from iqa.training.prompt import Prompt
@@ -111,7 +111,9 @@ def _prompt(
     source, dropout = arguments.backbone or "imagenet", arguments.dropout
     with quiet_start(), strategy.scope():
         model, facts = network_to_train("histogram", source, NOISE, dropout, arguments.weights, cardless, sight.size)
-    settings = _settings(arguments, training, testing, facts, sight) | {"loss": experiment.loss}
+    own = {name: getattr(arguments, name) for name in ("dropout", "oversample", "steady")}
+    own |= {"interpolation": sight.interpolation, "loss": experiment.loss}
+    settings = settings_of(arguments, training, testing, facts) | own
     card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_describe_training(arguments, settings))
     see = Geometry.of(card).patches
     loss = getattr(losses, experiment.loss)
@@ -180,28 +182,6 @@ def _locate(images: Sequence[RatedImage], folder: Path, memory: Path, smallest: 
     if not folder.is_dir():
         raise LabelError(f"{folder}: there is no such folder")
     return usable_images(locate_ratings(images, folder), smallest, memory)
-
-
-def _settings(
-    arguments: argparse.Namespace,
-    training: Sequence[RatedImage],
-    testing: Sequence[RatedImage],
-    facts: Backbone,
-    sight: Sight,
-) -> dict[str, Any]:
-    """What must be the same when the run is resumed."""
-    return {
-        "training set": fingerprint(training),
-        "test set": fingerprint(testing),
-        "batch size": arguments.batch_size,
-        "seed": arguments.seed,
-        "dropout": arguments.dropout,
-        "oversample": arguments.oversample,
-        "steady": arguments.steady,
-        "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
-        "mixed precision": arguments.mixed_precision,
-        "interpolation": sight.interpolation,
-    }
 
 
 def _describe_training(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
