@@ -26,7 +26,7 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
     parser.add_argument(
         "--schedule",
-        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original" (with python3 -i: a prompt)',
+        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original"; without it: a prompt (python3 -i)',
     )
     parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's checkpoint, to average them")
     parser.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")

@@ -145,7 +145,12 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
         "--group-by", default=GROUP_COLUMN, metavar="COLUMN", help="of a .csv: --test-share keeps its groups whole"
     )
     parser.add_argument(
-        "--scale", type=float, nargs=2, default=list(SCALE), metavar=("LOWEST", "HIGHEST"), help="of the votes (1 10)"
+        "--scale",
+        type=float,
+        nargs=2,
+        default=list(SCALE),
+        metavar=("LOWEST", "HIGHEST"),
+        help="of the votes (default: 1 10)",
     )
     parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
     parser.add_argument("--oversample", action="store_true", help="show images with a mean below 4 or above 7 eight times")
