@@ -76,6 +76,8 @@ def _row(path: Path, beautiful: Prediction, good: Prediction, beauty: Scale, tec
             row[name].pop("histogram", None)
     if reasons := {prediction.reason for prediction in (beautiful, good) if prediction.reason}:
         row["error"] = "; ".join(sorted(reasons))
+    if warnings := {prediction.warning for prediction in (beautiful, good) if prediction.warning}:
+        row["warning"] = "; ".join(sorted(warnings))
     return row
 
 
@@ -89,7 +91,9 @@ def _in_words(row: dict[str, Any], scale: Scale) -> str:
         words.append(f"beauty {beauty['mean']:.2f} of 10 (votes scatter by {beauty['std']:.2f}{share})")
     if "technical" in row:
         words.append(f"technical quality {row['technical']['mean']:.2f} of 9")
-    return "  ".join(words) if len(words) > 1 else f"{words[0]} no score"
+    if len(words) == 1:
+        return f"{words[0]} no score"
+    return "  ".join([*words, f"warning: {row['warning']}"] if "warning" in row else words)
 
 
 if __name__ == "__main__":
