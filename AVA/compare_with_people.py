@@ -22,10 +22,15 @@ from iqa.files import printable, write_json
 from iqa.images.geometry import CROPS
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring import idealo
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import Scorer, load_scorer
 
 SHIPPED = ("ava_vanilla", "ava_patches")
 TEACHER = "the teacher's mean opinion"
+
+
+def load_teacher(weights):
+    """idealo's model, with its mean opinion over six views."""
+    return load_scorer(weights, head="histogram", cardless=idealo.AESTHETIC, mean_opinion=True)
 
 
 def score_means(scorer, paths):
@@ -93,7 +98,8 @@ def main():
             scorer = Scorer(weights, arguments.crop, head="histogram")
         scores[str(weights)] = score_means(scorer, paths)
     if arguments.teacher:
-        scores[TEACHER] = score_means(load_quietly(lambda: idealo.load(arguments.teacher, mean_opinion=True)), paths)
+        teacher = load_quietly(lambda: load_teacher(arguments.teacher), idealo.HINT)
+        scores[TEACHER] = score_means(teacher, paths)
     rows = compare(votes, scores, arguments.bootstrap)
     print_rows(rows)
     if arguments.json:

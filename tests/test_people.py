@@ -58,6 +58,21 @@ def test_both_answers_for_a_flat_frame_carry_the_warning_once(flat, command):
     assert out.endswith("  warning: nearly one flat colour: the score says little\n")
 
 
+def test_the_teacher_has_a_row_and_the_others_their_correlation_with_it(command, shared, photograph, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(np.roll(photograph, 40 * number, axis=number % 2)).save(folder / f"{number}.png")
+    (tmp_path / "votes.csv").write_text("path,score\n" + "".join(f"{n}.png,{4 + n}\n" for n in range(4)))
+    weights = shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5"
+    given = ("--images", folder, "--votes", tmp_path / "votes.csv", "--weights", "ava_vanilla", "--teacher", weights)
+    code, out, err = command(compare_with_people, *given, "--bootstrap", 20)
+    assert code == 0, err
+    first, second = out.splitlines()[1:]
+    assert "SRCC with the teacher" in first
+    assert second.startswith("  the teacher's mean opinion")
+
+
 def test_agreement_with_people_is_that_of_scipy_over_the_pictures_that_are_there(command, photograph, tmp_path):
     folder, rows = tmp_path / "pictures", []
     folder.mkdir()
