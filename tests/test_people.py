@@ -12,6 +12,7 @@ from AVA import compare_with_people, distill, infer_vanilla, make_training_set
 from idealo_comparison import infer as idealo
 from iqa.cards import card_of, read_card
 from iqa.images.geometry import warn_if_flat
+from iqa.labels.percentiles import quantiles
 from iqa.scoring.scorer import load_scorer
 
 
@@ -28,6 +29,12 @@ def test_a_flat_frame_is_scored_with_a_warning_and_a_photograph_without(flat, ph
     alone = [scorer.score(path).warning for path in paths]
     assert alone == ["nearly one flat colour: the score says little"] * 2 + [None]
     assert [prediction.warning for _, prediction in scorer.score_all(paths, workers=2)] == alone
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_flat_frame_scores_below_nearly_all_photographs(level):
+    frame = np.full((300, 400, 3), level, np.uint8)
+    assert load_scorer("ava_vanilla", head="histogram").score(frame).score < quantiles("predicted")[5]
 
 
 def test_little_text_on_a_white_page_is_not_flat():
