@@ -196,6 +196,17 @@ def test_other_photographs_than_those_expected_are_not_kept(archives, tmp_path):
     assert not (tmp_path / "some").exists()
 
 
+@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b[:20] + b"\xff" * 40 + b[60:], lambda b: b"no"])
+def test_a_spoilt_archive_is_one_error_and_is_not_kept(archives, tmp_path, spoil):
+    source, host = archives
+    file = tmp_path / "host/someone/pictures/tar.gz" / COMMIT
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises((fetching.DownloadError, OSError)):
+        fetching.fetch_photographs(source, tmp_path, host)
+    assert not (tmp_path / "some").exists()
+    assert not list(tmp_path.glob("*.tar.gz*"))
+
+
 def test_photographs_of_ava_keep_their_ids_and_the_terms_come_first(archives, tmp_path, monkeypatch, command):
     source, host = archives
     table = tmp_path / "photographs.csv"

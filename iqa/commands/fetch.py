@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def fetch_photographs(source: Source, folder: Path, host: str, left_out: tuple[s
             new = Path(temporary) / source.name
             new.mkdir()
             ids = _extract(archive, source, new, left_out)
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, zlib.error) as error:
             raise DownloadError(f"{archive.name} is not a complete archive ({error})") from None
         finally:
             archive.unlink()
