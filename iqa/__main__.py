@@ -7,6 +7,11 @@ lower. Technical quality is a score on TID2013's scale, 0-9, from a grid of patc
 picture of at least 224x224 pixels.
 """
 
+if __name__ == "__main__":  # before anything else is imported
+    from iqa import forget_working_folder
+
+    forget_working_folder()
+
 import os
 import sys
 from collections.abc import Iterator, Sequence

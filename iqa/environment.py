@@ -3,10 +3,12 @@
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -36,14 +38,43 @@ def _cgroup_quota() -> float | None:
 
 
 def cache_folder() -> Path:
-    """Where compiled networks are kept: `IQA_CACHE`, or the user's cache folder."""
+    """Where compiled networks are kept: `IQA_CACHE`, or the user's cache folder; without a home, a folder for now."""
     if os.environ.get("IQA_CACHE"):
-        return Path(os.path.expanduser(os.environ["IQA_CACHE"]))
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+        folder = os.path.expanduser(os.environ["IQA_CACHE"])
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    return Path(os.path.expanduser(base)) / "image-quality-assessment"
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
+        folder = os.path.join(os.path.expanduser(base), _NAME)
+    return scratch_folder() if folder.startswith("~") else Path(folder)  # a user without a home, or an unknown one
+
+
+_NAME = "image-quality-assessment"
+
+
+def scratch_folder() -> Path:
+    """This user's folder among the temporary files, for what has no other place. It may not exist.
+
+    Raises:
+        OSError: if there is no place for temporary files, or somebody else has taken the name.
+    """
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / (_NAME if owner is None else f"{_NAME}-{owner}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if owner is not None and (folder.is_symlink() or folder.stat().st_uid != owner):
+        raise PermissionError(f"{folder} belongs to another user")
+    return folder
+
+
+def temporary_file() -> IO[bytes]:
+    """A file without a name, on a disk; in memory where no folder can be written."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        if hasattr(os, "memfd_create"):
+            return os.fdopen(os.memfd_create(_NAME), "w+b")
+        return open(os.devnull, "w+b")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

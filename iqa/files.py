@@ -1,14 +1,18 @@
-"""Files that are either whole or not there, names that any reader can show, and JSON without NaN."""
+"""Files that are either whole or not there and take no other's place, names that any reader can show, JSON without NaN."""
 
 import glob
 import json
 import math
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from iqa.errors import OutputError
 
 #: Suffixes of image files, in the order in which one is preferred where two files differ in it alone.
 IMAGE_SUFFIXES = (
@@ -59,10 +63,167 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
             left.rmdir()
 
 
+def check_target(
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    known: Callable[[Path], bool] | None = None,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Make sure, before the work begins, that its result may be written.
+
+    Args:
+        path: of the file to write.
+        overwrite: whether it may take the place of any other file.
+        known: function of the path, which says whether the file there is an older one of the same kind: one that the
+            command may replace without being told so.
+        inputs: files that the work reads. They are never overwritten.
+
+    Raises:
+        OutputError: if the file may not or cannot be written; the message names it and the reason.
+    """
+    path, shown = Path(path), printable(path)
+    for other in inputs:
+        if _is_same(path, other):
+            raise OutputError(f"{shown}: this file is read, and an input is never overwritten: choose another name")
+    if path.is_dir():
+        raise OutputError(f"{shown}: it is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{shown}: there is no folder {printable(path.parent)}")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        found = path.stat() if path.exists() else None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise OutputError(f"{shown}: it cannot be written ({getattr(error, 'strerror', None) or error})") from None
+    if found is None or (stat.S_ISREG(found.st_mode) and not found.st_size):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise OutputError(f"{shown}: it is a pipe or a device; give the name of a file")
+    if not overwrite and not (known and _agrees(known, path)):
+        raise OutputError(
+            f"{shown}: a file of that name exists, and it is not an older result of this command: "
+            "choose another name, or give --overwrite"
+        )
+
+
+def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):  # one of them does not exist
+        return False
+
+
+def _agrees(known: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return known(path)
+    except Exception:  # a file of any kind, which is not the kind that is looked for
+        return False
+
+
+#: A file in a folder that a command filled, which names the command.
+MADE_BY = ".made-by"
+
+
+def claim_folder(folder: str | os.PathLike[str], maker: str, overwrite: bool = False) -> None:
+    """Make a folder for what a command makes, or take up the one that it made before.
+
+    Args:
+        folder: may exist if it is empty or `maker` has claimed it before.
+        maker: the name of the command.
+        overwrite: whether the folder may hold anything.
+
+    Raises:
+        OutputError: if there is something else in it, or it cannot be written.
+    """
+    folder, shown = Path(folder), printable(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = folder / MADE_BY
+        before = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else None
+        with os.scandir(folder) as entries:
+            empty = next(entries, None) is None
+        if not overwrite and not empty and before != maker:
+            raise OutputError(
+                f"{shown}: the folder holds what {maker} did not make: choose another folder, or give --overwrite"
+            )
+        if before != maker:
+            with written_whole(mark) as file:
+                file.write(f"{maker}\n".encode())
+    except OSError as error:
+        raise OutputError(f"{shown}: the folder cannot be written ({error.strerror})") from None
+
+
+#: What must reach neither a terminal nor a page as it is: control characters, which end a line or move the cursor, marks
+#: that turn the direction of the text around them, and halves of characters.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def printable(name: str | os.PathLike[str]) -> str:
-    """A file name as text that any reader can show: undecodable bytes as `\\xNN`."""
-    name = str(name)
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A name or a message as text that any reader can show, on one line.
+
+    Undecodable bytes and control characters become `\\xNN`; marks of direction and halves of characters become `\\uNNNN`.
+
+    >>> print(printable("a\\nb"))
+    a\\x0ab
+    """
+    text = str(name)
+    return text if text.isprintable() else _UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no text, as Python carries it along
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+
+_HALVES = re.compile(r"[\ud800-\udfff]")
+_LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4})")
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
+
+
+def name_to_text(name: str | os.PathLike[str]) -> str:
+    """A file name as text for a table, from which `text_to_name` makes the name again, even after `printable`.
+
+    What no text can hold is escaped as by `printable`; a backslash that would look like such an escape becomes `\\x5c`.
+    """
+    return _HALVES.sub(_escape, _LOOKS_ESCAPED.sub(r"\\x5c", str(name)))
+
+
+def text_to_name(text: str) -> str:
+    """The file name of which `name_to_text` made this text.
+
+    >>> text_to_name(printable(name_to_text("a\\nb"))) == "a\\nb"
+    True
+    """
+    return _ESCAPED.sub(_restore, text)
+
+
+def _restore(match: re.Match[str]) -> str:
+    if match[2]:
+        return chr(int(match[2], 16))
+    code = int(match[1], 16)
+    return chr(code if code < 0x80 else 0xDC00 + code)
+
+
+#: What a spreadsheet would take for a formula, in its wide forms too.
+_FORMULA = re.compile("[\\s'\"]*[=+@\uff1d\uff0b\uff0d\uff20-]")
+
+
+def csv_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a CSV, whose texts are on one line and are no formula to a spreadsheet.
+
+    A `path` that begins like a formula gets `./` before it, which is the same file to any program. Any other such text
+    gets an apostrophe. Numbers stay numbers.
+
+    >>> csv_row({"path": "=1+1.jpg", "mean": -0.5, "error": "@SUM(A1)"})
+    {'path': './=1+1.jpg', 'mean': -0.5, 'error': "'@SUM(A1)"}
+    """
+    cells = dict(row)
+    for name, value in row.items():
+        if isinstance(value, str):
+            mark = "./" if name == "path" else "'"
+            cells[name] = f"{mark if _FORMULA.match(value) else ''}{printable(value)}"
+    return cells
 
 
 def finite(value: Any) -> Any:

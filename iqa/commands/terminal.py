@@ -5,16 +5,18 @@ exists. Results go to stdout, progress and complaints to stderr.
 """
 
 import argparse
+import io
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from iqa.environment import temporary_file
 from iqa.errors import CardError, IqaError
+from iqa.files import printable
 
 _Loaded = TypeVar("_Loaded")
 
@@ -23,12 +25,17 @@ class Parser(argparse.ArgumentParser):
     """Shows the script's docstring as it was written, and an error as one line without the usage above it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{printable(f'{self.prog}: error: {message}')}\n")
 
 
 def parser_of(description: str | None) -> Parser:
     """The argument parser of a script; `description` is its docstring."""
     return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which `iqa.files.check_target` and `claim_folder` protect what is there."""
+    parser.add_argument("--overwrite", action="store_true", help="write over whatever is there")
 
 
 def run(main: Callable[[], Any]) -> Any:
@@ -40,8 +47,10 @@ def run(main: Callable[[], Any]) -> Any:
     `python3 -i` turns every `sys.exit` into a traceback and a prompt. Nobody wants these after a mistyped option, so
     the process ends there; after a success the prompt opens as usual.
     """
+    prepare_streams()
     try:
         result = main()
+        sys.stdout.flush()
         if not isinstance(result, int):
             return result
         code = result
@@ -50,18 +59,62 @@ def run(main: Callable[[], Any]) -> Any:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # the reader of our rows, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         code = 0
     except (IqaError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        print(printable(f"{Path(sys.argv[0]).name}: error: {error}"), file=sys.stderr)
         code = 2
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_stdout()
+        if not isinstance(error, BrokenPipeError):
+            print(printable(f"{Path(sys.argv[0]).name}: error: {error}"), file=sys.stderr)
+            code = 2
     sys.stderr.flush()
     if not sys.flags.interactive:
         sys.exit(code)
     if code:
         os._exit(code if isinstance(code, int) else 1)
     return None
+
+
+def prepare_streams() -> None:
+    """Make sure that no name and no reader of what is printed can end a run.
+
+    What the terminal's encoding lacks is shown escaped. A stream that is closed leads nowhere, and its number is taken, so
+    that no file which is opened later gets it. Nobody needs to read the messages on stderr.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115, as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        encoding = getattr(sys.stderr, "encoding", "utf-8")
+        careless = io.BufferedWriter(_Careless(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(careless, encoding, "backslashreplace", line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _Careless(io.FileIO):
+    """A file that may refuse what is written to it."""
+
+    def write(self, data: Any) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(data)
+
+
+def _give_up_stdout() -> None:
+    """Let stdout lead nowhere, so that what is left in it is no error at the end of the process."""
+    with suppress(OSError, ValueError):  # ValueError: no file of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -73,7 +126,7 @@ def quiet_start() -> Iterator[None]:
     """
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as greetings:
+    with temporary_file() as greetings:
         os.dup2(greetings.fileno(), 2)
         try:
             yield
@@ -114,7 +167,7 @@ def load_quietly(load: Callable[[], _Loaded], hint: str = "") -> _Loaded:
         with quiet_start(), warnings.catch_warnings(record=True) as noted:
             loaded = load()
         for warning in noted:
-            print(warning.message, file=sys.stderr)
+            print(printable(str(warning.message)), file=sys.stderr)
         return loaded
     except CardError as error:
         raise CardError(f"{error}; {hint}" if hint and "no such file" in str(error) else str(error)) from None
