@@ -67,6 +67,11 @@ def scratch_folder() -> Path:
     return folder
 
 
+def settle_keras() -> None:
+    """Before Keras is imported: let it run on TensorFlow unless KERAS_BACKEND says otherwise, whatever `keras.json` says."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
 def temporary_file() -> IO[bytes]:
     """A file without a name, on a disk; in memory where no folder can be written."""
     try:

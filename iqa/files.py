@@ -85,9 +85,9 @@ def check_target(
     for other in inputs:
         if _is_same(path, other):
             raise OutputError(f"{shown}: this file is read, and an input is never overwritten: choose another name")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{shown}: it is a folder; give the name of a file")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(f"{shown}: there is no folder {printable(path.parent)}")
     try:
         os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

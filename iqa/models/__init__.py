@@ -9,3 +9,7 @@
 
 Importing this package loads none of them; all but `export` load Keras.
 """
+
+from iqa.environment import settle_keras
+
+settle_keras()

@@ -1,0 +1,5 @@
+"""From a schedule to trained weights; everything here loads Keras but `schedule`, `run_folder` and `usable`."""
+
+from iqa.environment import settle_keras
+
+settle_keras()
