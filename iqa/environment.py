@@ -68,7 +68,7 @@ def scratch_folder() -> Path:
 
 
 def settle_keras() -> None:
-    """Before Keras is imported: let it run on TensorFlow unless KERAS_BACKEND says otherwise, whatever `keras.json` says."""
+    """Before Keras is imported: let it run on TensorFlow unless KERAS_BACKEND names another, whatever `keras.json` says."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
