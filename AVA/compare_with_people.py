@@ -19,7 +19,7 @@ from iqa.commands.terminal import load_quietly, parser_of, positive, run
 from iqa.environment import processors
 from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
 from iqa.files import printable, write_json
-from iqa.images.geometry import CROPS
+from iqa.images.geometry import CROP, CROPS
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring import idealo
 from iqa.scoring.scorer import Scorer, load_scorer
@@ -80,7 +80,7 @@ def main():
         "--scale", type=float, nargs=2, default=(1, 10), metavar=("LOWEST", "HIGHEST"), help="default: 1 10"
     )
     parser.add_argument("--weights", nargs="+", default=SHIPPED, help=f"models (default: {' '.join(SHIPPED)})")
-    parser.add_argument("--crop", choices=CROPS, default="centre", help="of models that see patches (default: centre)")
+    parser.add_argument("--crop", choices=CROPS, help=f"of models that see patches (default: {CROP})")
     parser.add_argument("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="idealo's weights")
     parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -94,7 +94,7 @@ def main():
     scores = {}
     for weights in arguments.weights:
         scorer = load_quietly(lambda weights=weights: Scorer(weights, head="histogram"))
-        if scorer.geometry.crop and arguments.crop != "centre":
+        if scorer.geometry.crop and arguments.crop:
             scorer = Scorer(weights, arguments.crop, head="histogram")
         scores[str(weights)] = score_means(scorer, paths)
     if arguments.teacher:

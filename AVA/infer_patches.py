@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import AVA_SCALE, keras2_card
-from iqa.commands.infer import infer_images, infer_parser
+from iqa.commands.infer import infer_images, infer_parser, looks_of
 from iqa.commands.terminal import run
-from iqa.images.geometry import CROPS
 from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Score
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
@@ -28,19 +27,29 @@ WEIGHTS = "ava_patches"
 HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, crop: str = "centre", runtime: str = "auto") -> Scorer:
+def load(
+    weights: str | os.PathLike[str] = WEIGHTS,
+    crop: str | None = None,
+    runtime: str = "auto",
+    pooling: str | None = None,
+    view: int | None = None,
+) -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
-        crop: where it looks: "centre", "left_top", or "grid" for the mean over patches that cover the picture.
+        crop: where it looks: "grid" (None) for at most 24 patches, evenly spread; "cover" for as many as cover the picture;
+            "centre" or "left_top" for one.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+        pooling: how the patches make a score: "mean", or "detail", where patches with more detail count for more; None for
+            what the weights' card says.
+        view: score a larger picture as it looks when its longer side has so many pixels.
     """
     cardless = keras2_card("histogram", "patch", AVA_SCALE)
-    return load_scorer(weights, crop, "histogram", cardless, runtime=runtime)
+    return load_scorer(weights, crop, "histogram", cardless, runtime=runtime, pooling=pooling, view=view)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto") -> Score:
+def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None, runtime: str = "auto") -> Score:
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
@@ -58,21 +67,21 @@ def infer(image: ImageLike, model: Scorer | None = None, crop: str = "centre", r
 
 
 def features(
-    image: ImageLike, model: Scorer | None = None, crop: str = "centre", runtime: str = "auto"
+    image: ImageLike, model: Scorer | None = None, crop: str | None = None, runtime: str = "auto"
 ) -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
     return (model or load(crop=crop, runtime=runtime)).features(image)
 
 
 def main() -> int:
-    parser = infer_parser(__doc__, WEIGHTS, CROPS)
+    parser = infer_parser(__doc__, WEIGHTS, patches=True)
     arguments = parser.parse_args()
 
     def read_labelled() -> list[RatedImage]:
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
     def load_chosen() -> Scorer:
-        return load(arguments.weights, arguments.crop, arguments.runtime)
+        return load(arguments.weights, runtime=arguments.runtime, **looks_of(arguments))
 
     return infer_images(parser, arguments, load_chosen, read_labelled, HINT)
 

@@ -15,8 +15,8 @@ from iqa.cards import card_of, read_card, sha256
 from iqa.commands.terminal import parser_of, quiet_start, run
 from iqa.errors import CardError, UsageError
 
-# What cards may say differently of one network: it matters in training alone.
-IN_TRAINING = ("backbone.noise", "backbone.backbone_weights", "head.dropout", "geometry.training")
+# What cards may say differently of one network: it matters in training alone, or after the network.
+APART = ("backbone.noise", "backbone.backbone_weights", "head.dropout", "geometry.training", "geometry.pooling")
 
 
 def card_of_epoch(epoch):
@@ -39,7 +39,7 @@ def network_facts(card):
     """The facts of a card that decide what a network computes and sees, {"backbone.padding": "keras", ...}."""
     parts = {"backbone": card.backbone, "head": card.head, "geometry": card.geometry}
     facts = {f"{name}.{key}": value for name, part in parts.items() for key, value in asdict(part).items()}
-    return {name: value for name, value in facts.items() if name not in IN_TRAINING}
+    return {name: value for name, value in facts.items() if name not in APART}
 
 
 def read_common_card(epochs):

@@ -15,10 +15,10 @@ import numpy as np
 
 from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.degrade import list_series, print_curves, scene_parser
+from iqa.commands.infer import looks_of
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.table import everyday_ladders
 from iqa.evaluation.metrics import share_in_order
-from iqa.images.geometry import CROPS
 from iqa.images.reading import read_image
 from iqa.scoring.scorer import Scorer, load_scorer
 
@@ -42,13 +42,13 @@ def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
 
 
 def main() -> int:
-    parser = scene_parser(__doc__, WEIGHTS, CROPS)
+    parser = scene_parser(__doc__, WEIGHTS, patches=True)
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
     parser.add_argument("--list", type=Path, help="file of their names, one per line")
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
-    scorer = load_quietly(lambda: load_scorer(arguments.weights, arguments.crop, cardless=CARDLESS))
+    scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
     if arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
         return 0

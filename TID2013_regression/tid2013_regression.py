@@ -32,6 +32,7 @@ from iqa.training.schedule import parse_schedule
 from iqa.training.usable import usable_images, usable_ladders
 
 SIZE = 224
+GEOMETRY = Sight("patch", SIZE, pooling="detail")
 CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the original's 0.3 %
@@ -130,7 +131,7 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
     head = Head("regression", DROPOUT, tuple(levels_of(model)))
     card = Card(facts, head, sight, TID2013_SCALE, trained_on=described | shared)
     patches, size, rows = arguments.patches, sight.size, arguments.batch_size
-    see = Geometry.of(card).patches if patches == 1 else see_at_random(sight, patches)
+    see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(sight, patches)
     trainer = Trainer(
         model,
         Ladders(groups, rows, size, arguments.seed, patches, sight.multiple),
@@ -145,7 +146,7 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
 def main():
     arguments = parse_arguments()
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
-    known = card_for(weights_file(arguments.weights), CARDLESS).geometry if arguments.weights else Sight("patch", SIZE)
+    known = card_for(weights_file(arguments.weights), CARDLESS).geometry if arguments.weights else GEOMETRY
     sight = replace(known, multiple=arguments.multiple or known.multiple, training="random patch, mirrored or not")
     tid, photographs, ordered, validation = read_data(arguments, sight.size)
     prompt = prepare_prompt(arguments, sight, tid, photographs, ordered, validation)
@@ -155,7 +156,7 @@ def main():
     data = prompt.session.trainer.train_data
     open_prompt(
         prompt,
-        f"MobileNetV2, regression of the mean opinion score 0-9; {Geometry.of(prompt.session.trainer.card)}",
+        f"MobileNetV2, regression of the mean opinion score 0-9; {Geometry.of(prompt.session.trainer.card, 'centre')}",
         f"training on {len(data.ladders)} ladders of {len(data.ladders[0])} images in {len(data)} steps, "
         f"testing on {len(validation)} images of {', '.join(scenes_of(validation))}",
     )

@@ -30,7 +30,7 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, mean_opinion: bool = False, 
         mean_opinion: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
     """
-    return load_scorer(weights, "centre", "histogram", TECHNICAL, mean_opinion, runtime)
+    return load_scorer(weights, None, "histogram", TECHNICAL, mean_opinion, runtime)
 
 
 def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:

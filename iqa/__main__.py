@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line: path, beauty, technical, or error")
     arguments = parser.parse_args()
     beauty, technical = load_quietly(
-        lambda: (load_scorer("ava_vanilla", head="histogram"), load_scorer("tid2013_regression", crop="grid"))
+        lambda: (load_scorer("ava_vanilla", head="histogram"), load_scorer("tid2013_regression"))
     )
     return print_both(beauty, technical, arguments.images, arguments.json)
 

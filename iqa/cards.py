@@ -22,6 +22,7 @@ PADDINGS = ("keras", "symmetric")
 HEADS = ("histogram", "regression")
 GEOMETRIES = ("resize", "patch")
 INTERPOLATIONS = ("nearest", "bilinear")
+POOLINGS = ("mean", "detail")
 
 #: Populations that `iqa.labels.percentiles` has a table of.
 POPULATIONS = ("AVA",)
@@ -109,6 +110,8 @@ class Sight:
         size: pixels in a side.
         interpolation: how a whole picture is resized; None for patches.
         multiple: patches begin on multiples of this many pixels.
+        pooling: how the score of a picture is made from those of its patches, one of `POOLINGS`: their "mean", or their
+            mean weighted by "detail"; see `iqa.images.pooling`.
         training: how pictures were cut in training, in words.
     """
 
@@ -116,6 +119,7 @@ class Sight:
     size: int = 224
     interpolation: str | None = None
     multiple: int = 1
+    pooling: str = "mean"
     training: str = ""
 
     def __post_init__(self) -> None:
@@ -126,6 +130,7 @@ class Sight:
             _one_of("geometry.interpolation", self.interpolation, INTERPOLATIONS)
         else:
             object.__setattr__(self, "interpolation", None)  # old cards name one that patches never use
+        _one_of("geometry.pooling", self.pooling, POOLINGS)
         _require("geometry.training", self.training, isinstance(self.training, str), "a text")
 
 

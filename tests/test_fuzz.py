@@ -13,7 +13,8 @@ from PIL import Image
 from iqa.errors import ImageError, PredictionsError, WeightsError
 from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
 from iqa.images.finding import sample_photograph
-from iqa.images.reading import read_image, read_resized
+from iqa.images.geometry import read_resized
+from iqa.images.reading import read_image
 
 EXAMPLES = 5000 if os.environ.get("IQA_THOROUGH") else 60
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageCms
 from iqa.errors import ImageError
 from iqa.images import avif, geometry, tiff
 from iqa.images.finding import sample_photograph
-from iqa.images.geometry import resize
-from iqa.images.reading import read_image, read_resized, thumbnail
+from iqa.images.geometry import read_resized, resize
+from iqa.images.reading import read_image, thumbnail
 
 
 def close(image, expected, tolerance=0):

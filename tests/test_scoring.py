@@ -14,6 +14,7 @@ from PIL import Image
 from AVA import infer_patches, infer_vanilla
 from iqa.cards import AVA_SCALE, card_of, keras2_card, sha256, shipped_weights
 from iqa.errors import CardError, ImageError, UsageError, WeightsError
+from iqa.images.pooling import detail_weights
 from iqa.labels.opinions import Prediction
 from iqa.models.networks import build_from_card
 from iqa.models.weight_files import load_weights
@@ -90,14 +91,29 @@ def test_paths_pil_images_and_arrays_score_alike(scorer, photograph, save):
     assert [scorer.score(image).score for image in others] == [expected, expected]
 
 
-def test_the_grid_is_the_mean_over_its_patches(weights, scorer, photograph):
+def test_the_score_is_the_mean_over_the_patches_of_a_grid_weighted_as_the_card_says(weights, scorer, photograph, copy_of):
     corners = [photograph[top : top + 224, left : left + 224] for top in (0, 32) for left in (0, 32)]
-    expected = np.mean([scorer.score(np.ascontiguousarray(corner)).score for corner in corners])
-    assert Scorer(weights, crop="grid", runtime="keras").score(photograph).score == pytest.approx(expected, abs=1e-5)
+    scores = [scorer.score(np.ascontiguousarray(corner)).score for corner in corners]
+    assert scorer.score(photograph).score == pytest.approx(np.mean(scores), abs=1e-5)
+    expected = detail_weights(np.stack(corners)) @ scores
+    assert abs(expected - np.mean(scores)) > 1e-4
+    by_detail = Scorer(weights, runtime="keras", pooling="detail")
+    assert by_detail.score(photograph).score == pytest.approx(expected, abs=1e-5)
+    assert Scorer(copy_of(weights, geometry={"pooling": "detail"})).geometry == by_detail.geometry
+
+
+def test_the_score_is_what_the_head_makes_of_the_mean_features(weights, photograph):
+    import keras
+
+    scorer = Scorer(weights, runtime="keras", pooling="detail")
+    prediction = scorer.score(photograph)
+    head = scorer.network._model.get_layer("score")
+    said = keras.ops.convert_to_numpy(head(prediction.features[None]))
+    assert prediction.score == pytest.approx(float(said[0, 0]), abs=1e-5)
 
 
 def test_patches_keep_to_blocks_if_the_card_says_so(tiny, copy_of, photograph):
-    geometry = Scorer(copy_of(tiny, geometry={"multiple": 32})).geometry
+    geometry = Scorer(copy_of(tiny, geometry={"multiple": 32}), crop="centre").geometry
     image = photograph[:250, :250]
     np.testing.assert_array_equal(geometry.patches(image)[0], image[:224, :224])
     assert str(geometry) == "centre patch of 224x224 on blocks of 32"
@@ -181,6 +197,8 @@ def test_a_card_of_another_kind_of_head_is_refused(tiny, tiny_histogram):
 def test_a_crop_or_a_mean_opinion_that_the_model_would_ignore_is_refused(tiny, tiny_histogram):
     with pytest.raises(UsageError, match="sees whole pictures, so the crop grid does not apply"):
         Scorer(tiny_histogram, crop="grid", head="histogram")
+    with pytest.raises(UsageError, match="sees whole pictures, so the view 512 does not apply"):
+        Scorer(tiny_histogram, view=512, head="histogram")
     with pytest.raises(UsageError, match="sees patches, so a mean opinion does not apply"):
         Scorer(tiny, mean_opinion=True)
 
@@ -224,7 +242,8 @@ def test_the_same_model_is_loaded_once_however_it_is_named(tiny_histogram, monke
 def test_another_crop_is_another_model(tiny, copy_of):
     votes = copy_of(tiny, head={"kind": "regression"})
     assert load_scorer(votes, crop="grid") is load_scorer(votes, crop="grid")
-    assert load_scorer(votes, crop="grid") is not load_scorer(votes)
+    assert load_scorer(votes, crop="centre") is not load_scorer(votes)
+    assert load_scorer(votes, view=300) is not load_scorer(votes)
     with pytest.raises(CardError):
         infer_patches.load(votes)
 

@@ -126,7 +126,7 @@ def labelled(tmp_path, photograph):
         Image.fromarray(np.roll(photograph, 9 * number, axis=0)).save(folder / f"{name.upper()}.BMP")
     (folder / "I01_01_2.BMP").unlink()
     (folder / "I01_01_3.BMP").write_bytes(b"BM")
-    Image.fromarray(photograph[:100]).save(folder / "I01_01_4.BMP")
+    Image.fromarray(photograph[:60]).save(folder / "I01_01_4.BMP")
     rows = [f"{5 - number / 2:.5f} {name}.bmp\n" for number, name in enumerate(names)]
     (folder / "mos_with_names.txt").write_text("".join(rows))
     return folder
@@ -145,8 +145,8 @@ def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(c
     assert read.filenames == ["I01_01_1.BMP", "I01_01_5.BMP", "I02_01_1.BMP"]
     assert read.labels.tolist() == [5, 3, 2.5]
     assert [name for name, _ in read.skipped] == ["i01_01_2", "I01_01_3.BMP", "I01_01_4.BMP"]
-    assert "fewer than the 224x224" in read.skipped[2][1]
-    assert read.provenance["geometry"] == "centre patch of 224x224"
+    assert "256x60 pixels are too few" in read.skipped[2][1]
+    assert read.provenance["geometry"] == "grid of at most 24 patches of 224x224, mean of the patches"
     assert not (tmp_path / "p.mat.journal").exists()
     one = infer_regression.infer(labelled / "I01_01_5.BMP", infer_regression.load(tiny))
     assert read.predictions[1] == np.float32(one)
@@ -278,7 +278,10 @@ def test_figures_go_on_the_card_of_the_weights_that_predicted_and_on_no_other(co
     shutil.copy(card_of(tiny), card)
     labelled_run(command, tiny, labelled, tmp_path / "p.mat")
     assert command(plot_regression, tmp_path / "p.mat", "--card", card)[0] == 0
-    assert json.loads(card.read_text())["figures"]["centre patch of 224x224, i01-i02"]["n"] == 3
+    assert (
+        json.loads(card.read_text())["figures"]["grid of at most 24 patches of 224x224, mean of the patches, i01-i02"]["n"]
+        == 3
+    )
     card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": "other"}))
     assert command(plot_regression, tmp_path / "p.mat", "--card", card)[0] == 2
 
@@ -870,16 +873,16 @@ def test_idealos_curve_is_printed(command, shared, save, photograph):
 def test_both_answers_for_a_picture(command, photograph, save, tmp_path):
     import iqa.__main__ as both
 
-    good, small = save("good.png", photograph), save("small.png", photograph[:100])
+    good, small = save("good.png", photograph), save("small.png", photograph[:60])
     code, out, err = command(both, good, small, "--json")
     assert code == 1
     first, second = map(json.loads, out.splitlines())
     beauty = infer_vanilla.infer(good)
     assert first["beauty"]["mean"] == pytest.approx(beauty.mean, abs=1e-5)
-    assert first["technical"]["mean"] == pytest.approx(infer_regression.infer(good, crop="grid"), abs=1e-5)
+    assert first["technical"]["mean"] == pytest.approx(infer_regression.infer(good), abs=1e-5)
     assert 0 < first["beauty"]["percentile"] < 100
-    assert "technical" not in second and "fewer than the 224x224" in second["error"]
-    assert "small.png: 256x100 pixels" in err
+    assert "technical" not in second and "pixels are too few" in second["error"]
+    assert "small.png: 256x60 pixels" in err
     code, out, _ = command(both, good)
     assert code == 0
     assert f"beauty {beauty.mean:.2f} of 10" in out and "% of AVA's photographs" in out and "technical quality" in out

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.commands.infer import print_error
+from iqa.commands.infer import add_looks, print_error
 from iqa.commands.terminal import Parser, parser_of
 from iqa.distortions.table import everyday_ladders
 from iqa.errors import ImageError
@@ -21,19 +21,19 @@ from iqa.scoring.scorer import Scorer
 Steps = Sequence[tuple[str, Path | NDArray[np.uint8]]]
 
 
-def scene_parser(description: str | None, weights: str | PathLike[str], crops: Sequence[str] = ()) -> Parser:
+def scene_parser(description: str | None, weights: str | PathLike[str], patches: bool = False) -> Parser:
     """The parser of the experiments that degrade a picture step by step.
 
     Args:
         description: the script's docstring.
         weights: the default of --weights.
-        crops: choices of --crop; none for a model of whole images.
+        patches: whether the model sees patches, see `iqa.commands.infer.add_looks`.
     """
     parser = parser_of(description)
     parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
     parser.add_argument("--weights", default=str(weights), help="default: those of the infer script")
-    if crops:
-        parser.add_argument("--crop", choices=crops, default="centre", help="which patches are seen (default: centre)")
+    if patches:
+        add_looks(parser)
     parser.add_argument("--figure", type=Path, help="write the curves here")
     return parser
 

@@ -11,6 +11,8 @@ from iqa.commands.terminal import Parser, load_quietly, natural, parser_of, posi
 from iqa.environment import processors
 from iqa.files import printable
 from iqa.images.finding import LeftOut, in_words, named_images
+from iqa.images.geometry import CROP, CROPS
+from iqa.images.pooling import POOLINGS
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import (
     Labelled,
@@ -28,13 +30,27 @@ from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import check_output, json_line, row_of, values_of
 
 
-def infer_parser(description: str | None, weights: str | os.PathLike[str], crops: Iterable[str] = ()) -> Parser:
+def add_looks(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what a model of patches sees of a picture; see `looks_of`."""
+    parser.add_argument("--crop", choices=CROPS, help=f"where the model looks (default: {CROP}; centre: the original's)")
+    parser.add_argument("--pooling", choices=POOLINGS, help="how its patches make a score (default: what its card says)")
+    parser.add_argument(
+        "--view", type=positive, metavar="PIXELS", help="as it looks when its longer side has so many (default: all)"
+    )
+
+
+def looks_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `load_scorer` needs to know of the options of `add_looks`."""
+    return {name: getattr(arguments, name) for name in ("crop", "pooling", "view")}
+
+
+def infer_parser(description: str | None, weights: str | os.PathLike[str], patches: bool = False) -> Parser:
     """The parser that all infer scripts share.
 
     Args:
         description: the script's docstring.
         weights: the default of --weights.
-        crops: choices of --crop; none for a model of whole pictures.
+        patches: whether the model sees patches, see `add_looks`.
     """
     parser = parser_of(description)
     parser.add_argument(
@@ -50,8 +66,8 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], crops
     parser.add_argument(
         "--weights", type=Path, default=Path(weights), help="a .weights.h5 with its card, or an .hdf5 of Keras 2"
     )
-    if crops:
-        parser.add_argument("--crop", choices=crops, default="centre", help="where the model looks (default: centre)")
+    if patches:
+        add_looks(parser)
     parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest one)")
     parser.add_argument("--workers", type=natural, default=processors(), help="processes (default: one per processor)")
     parser.add_argument("--batch-size", type=positive, default=1, help="pictures per step of Keras (default: 1)")

@@ -80,7 +80,7 @@ def train(experiment: Experiment) -> "Prompt":
     trainer = session.trainer
     open_prompt(
         prompt,
-        f"MobileNetV2, histogram of the votes 1-10; {Geometry.of(trainer.card)}",
+        f"MobileNetV2, histogram of the votes 1-10; {Geometry.of(trainer.card, 'centre')}",
         f"training on {len(training)} images in {len(trainer.train_data)} steps ({unusable} unusable), "
         f"testing on {len(testing)} ({untestable} unusable)",
     )
@@ -115,7 +115,7 @@ def _prompt(
     own |= {"interpolation": sight.interpolation, "loss": experiment.loss}
     settings = settings_of(arguments, training, testing, facts) | own
     card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_describe_training(arguments, settings))
-    see = Geometry.of(card).patches
+    see = Geometry.of(card, "centre").patches
     loss = getattr(losses, experiment.loss)
     trainer = Trainer(
         model,

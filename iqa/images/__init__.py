@@ -1,8 +1,9 @@
 """From a file or folder to pixels, and from pixels to what a network sees.
 
-- `reading`: `read_image`, `read_resized`, `thumbnail`: any image file -> RGB uint8.
+- `reading`: `read_image`, `thumbnail`: any image file -> RGB uint8.
 - `colour`, `tiff`, `avif`, `repair`: what `reading` needs for colour profiles, odd TIFFs, apertures and broken metadata.
-- `geometry`: `Geometry`, what a network sees of a picture; patches, grids, `resize`, `views`.
+- `geometry`: `Geometry`, what a network sees of a picture; patches, grids, `read_resized`, `resize`, `views`.
+- `picture`: `Picture`, which several networks look at; `pooling`: how much each patch counts.
 - `finding`: `named_images`, `list_images`, `images_below`: which files are meant; `sample_photograph`.
 
 Importing this package loads none of them.

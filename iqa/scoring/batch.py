@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from iqa.errors import ImageError
 from iqa.images.geometry import warn_if_flat
+from iqa.images.pooling import mean_weights
 from iqa.labels.opinions import Prediction
 from iqa.scoring.runtimes import Network
 
@@ -23,6 +24,9 @@ class Seen(NamedTuple):
 #: Patches, uint8 (N, size, size, 3), perhaps with a warning; or a prediction that is known already, usually why there are
 #: no patches.
 View = NDArray[np.uint8] | Seen | Prediction
+
+#: Patches of one picture, uint8 (N, size, size, 3) -> how much each counts, float64 (N,) of sum 1: `Geometry.weights`.
+Weigh = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 _Name = TypeVar("_Name")
 
@@ -49,8 +53,12 @@ def attempt(read: Callable[[Any], NDArray[np.uint8]], image: Any) -> NDArray[np.
         return Prediction(reason="it needs more memory than there is")
 
 
-def predict(network: Network, views: Iterable[View]) -> Iterator[Prediction]:
-    """What a network says of each view: the mean over its patches. A view that is a `Prediction` already stays as it is."""
+def predict(network: Network, views: Iterable[View], weigh: Weigh = mean_weights) -> Iterator[Prediction]:
+    """What a network says of each view. A view that is a `Prediction` already stays as it is.
+
+    The output is the mean over the patches, weighted as `weigh` says, and so are the features. A score is linear in its
+    features, so that it is what the head makes of their mean.
+    """
     views = list(views)
     patches = [_patches_of(view) for view in views if not isinstance(view, Prediction)]
     empty: NDArray[np.float32] = np.empty((0, 0), np.float32)
@@ -63,12 +71,18 @@ def predict(network: Network, views: Iterable[View]) -> Iterator[Prediction]:
         seen = _patches_of(view)
         rows = slice(start, start + len(seen))
         start = rows.stop
-        output = np.mean(outputs[rows], axis=0)
+        weights = weigh(seen)
+        output = _average(outputs[rows], weights)
         if np.isfinite(output).all():
             warnings = filter(None, (view.warning if isinstance(view, Seen) else None, warn_if_flat(seen)))
-            yield Prediction(output, np.mean(features[rows], axis=0), warning="; ".join(warnings) or None)
+            yield Prediction(output, _average(features[rows], weights), warning="; ".join(warnings) or None)
         else:
             yield Prediction(reason="the model's answer is not a finite number")
+
+
+def _average(rows: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The weighted mean of rows, summed in double precision; a single row comes out as it is."""
+    return (weights @ rows.astype(np.float64)).astype(np.float32)
 
 
 def _patches_of(view: NDArray[np.uint8] | Seen) -> NDArray[np.uint8]:
@@ -76,10 +90,10 @@ def _patches_of(view: NDArray[np.uint8] | Seen) -> NDArray[np.uint8]:
 
 
 def predict_in_batches(
-    network: Network, pairs: Iterable[tuple[_Name, View]], size: int
+    network: Network, pairs: Iterable[tuple[_Name, View]], size: int, weigh: Weigh = mean_weights
 ) -> Iterator[tuple[_Name, Prediction]]:
     """`predict` for any number of (name, view), `size` at a time, in their order."""
     pairs = iter(pairs)
     while batch := list(islice(pairs, size)):
         names, views = zip(*batch, strict=True)
-        yield from zip(names, predict(network, views), strict=True)
+        yield from zip(names, predict(network, views, weigh), strict=True)

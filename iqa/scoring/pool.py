@@ -68,7 +68,9 @@ class Workers:
 
     def __init__(self, recipe: dict[str, Any], count: int) -> None:
         self._recipe, self._count = recipe, count
-        self._chunk = 1 if recipe.get("runtime") == "keras" or recipe.get("crop") == "grid" else CHUNK
+        self._chunk = (
+            1 if recipe.get("runtime") == "keras" or recipe.get("looks", {}).get("crop") in ("grid", "cover") else CHUNK
+        )
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, the stderr of all, which lives as long as the pool
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._all: list[_Worker] = []

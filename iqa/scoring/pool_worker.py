@@ -51,9 +51,10 @@ def _answers_of(recipe: dict[str, Any]) -> _Answer:
     if "thumbnail" in recipe:
         return functools.partial(map, functools.partial(attempt, functools.partial(thumbnail, side=recipe["thumbnail"])))
     card = Card.from_json(recipe["card"])
-    see = functools.partial(look, Geometry.of(card, recipe["crop"], recipe["mean_opinion"]).patches)
+    geometry = Geometry.of(card, **recipe["looks"])
+    see = functools.partial(look, geometry.patches)
     if recipe["runtime"] == "keras":
         return functools.partial(map, see)
     network = open_network(recipe["runtime"], Path(recipe["weights"]), card, recipe["sha256"], threads=1)
     # First all are decoded, then all are scored: switching between them empties the processor's caches.
-    return lambda paths: predict(network, [see(path) for path in paths])
+    return lambda paths: predict(network, [see(path) for path in paths], geometry.weights)

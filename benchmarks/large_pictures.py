@@ -1,0 +1,91 @@
+"""What does the score of a large JPEG cost, compared with decoding it?
+
+    python benchmarks/large_pictures.py PHOTO.jpg
+    python benchmarks/large_pictures.py PHOTO.jpg --megapixels 48 --runtime litert
+
+Two JPEGs of 24 megapixels are made from a photograph: one is tiled with it and its mirror images and has as much detail as
+it has, the other is the photograph enlarged, which is smooth and quick to decode. Of each, Pillow decodes all pixels, the
+technical model scores it, and both models score it from one `Picture`, in turn, in one process. What counts is the
+processor time of all threads, start-up apart, as a multiple of Pillow's.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from iqa.commands.terminal import parser_of, positive, run
+from iqa.environment import processors
+from iqa.images.picture import Picture
+from iqa.images.reading import read_image
+from iqa.scoring.runtimes import RUNTIMES
+from iqa.scoring.scorer import load_scorer
+
+QUALITY = 92
+
+
+def tile(photograph: np.ndarray, width: int, height: int) -> Image.Image:
+    """A picture of this size made of a photograph and its mirror images."""
+    row = np.concatenate([photograph, photograph[:, ::-1]], axis=1)
+    block = np.concatenate([row, row[::-1]])
+    times = -(-height // block.shape[0]), -(-width // block.shape[1]), 1
+    return Image.fromarray(np.tile(block, times)[:height, :width])
+
+
+def decode(path: Path) -> None:
+    with Image.open(path) as image:
+        image.load()
+
+
+def measure(sides: dict[str, Callable[[Path], object]], path: Path, rounds: int) -> dict[str, float]:
+    """The least processor time of each side, in seconds; they take turns, after each has warmed up."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, side in sides.items():
+            start = time.process_time()
+            side(path)
+            if number:
+                times[name].append(time.process_time() - start)
+    return {name: min(taken) for name, taken in times.items()}
+
+
+def main() -> int:
+    parser = parser_of(__doc__)
+    parser.add_argument("photograph", type=Path)
+    parser.add_argument("--megapixels", type=positive, default=24)
+    parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--runtime", choices=RUNTIMES, default="auto")
+    arguments = parser.parse_args()
+    technical = load_scorer("tid2013_regression", runtime=arguments.runtime)
+    beauty = load_scorer("ava_vanilla", head="histogram", runtime=arguments.runtime)
+
+    def score_both(path: Path) -> None:
+        picture = Picture(path)
+        technical.score(picture)
+        beauty.score(picture)
+
+    sides = {"Pillow decodes": decode, "technical": technical.score, "beauty": beauty.score, "both": score_both}
+    photograph = read_image(arguments.photograph)
+    height = round((arguments.megapixels * 1e6 / 1.5) ** 0.5)
+    size = round(1.5 * height), height
+    print(f"{size[0]}x{size[1]} pixels, {technical.network.description}, {processors()} processors")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, image in (
+            ("tiled", tile(photograph, *size)),
+            ("enlarged", Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS)),
+        ):
+            path = Path(folder, f"{name}.jpg")
+            image.save(path, quality=QUALITY)
+            times = measure(sides, path, arguments.rounds)
+            decoding = times["Pillow decodes"]
+            print(f"\n{name}, {path.stat().st_size / 1e6:.1f} MB, {len(technical.geometry.patches(path))} patches")
+            for side, taken in times.items():
+                print(f"  {side:15s} {1000 * taken:7.0f} ms  {taken / decoding:5.2f} x")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

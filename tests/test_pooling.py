@@ -1,0 +1,149 @@
+"""What a model of patches sees of a picture, how many patches, and how much each counts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from iqa.cards import Sight
+from iqa.errors import ImageError, UsageError
+from iqa.images import picture
+from iqa.images.geometry import MOST, Geometry, places_on_grid, places_that_cover
+from iqa.images.picture import Picture
+from iqa.images.pooling import POOLINGS, detail, detail_weights, mean_weights
+from iqa.scoring.scorer import Scorer
+
+GRID = Geometry(Sight("patch", 64, multiple=16), "grid")
+
+sides = st.integers(224, 9000)
+
+
+@pytest.fixture
+def patches(photograph):
+    return np.stack([photograph[top : top + 64, left : left + 64] for top in (0, 64, 128) for left in (0, 64, 128)])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_weights_are_shares_whatever_the_patches(pooling, patches):
+    for some in (patches, patches[:1], np.zeros_like(patches), patches // 64):
+        weights = POOLINGS[pooling](some)
+        assert (weights.shape, weights.dtype) == ((len(some),), np.float64)
+        assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
+
+
+def test_patches_without_any_detail_count_alike(patches):
+    np.testing.assert_array_equal(detail_weights(np.zeros_like(patches)), mean_weights(patches))
+
+
+def test_a_blurred_background_counts_for_little_and_a_picture_that_is_blurred_as_a_whole_as_before(patches):
+    blurred = gaussian_filter(patches, (0, 4, 4, 0))
+    background = np.concatenate([patches[4:5], blurred[:4], blurred[5:]])
+    assert detail_weights(background)[0] > 0.5 > 4 * mean_weights(background)[0]
+    assert np.corrcoef(detail_weights(patches), detail_weights(blurred))[0, 1] > 0.8
+
+
+def test_detail_is_how_steep_the_picture_is():
+    ramp = np.broadcast_to(2 * np.arange(100, dtype=np.uint8)[:, None], (100, 100, 3))
+    rows = slice(10, 90)  # away from the edges, where the ramp ends
+    assert detail(np.ascontiguousarray(ramp)) == pytest.approx(2, rel=0.05)
+    assert detail(np.ascontiguousarray(ramp[rows] // 2)) == pytest.approx(1, rel=0.1)
+
+
+def test_grain_is_no_detail(photograph):
+    noise = np.random.default_rng(0).normal(128, 4, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    assert detail(noise) < detail(photograph[100:164, 100:164]) / 4
+
+
+@given(sides, sides, st.sampled_from([1, 16]))
+def test_a_grid_has_a_bounded_number_of_patches_in_the_picture_and_on_its_blocks(height, width, multiple):
+    places = places_on_grid(height, width, 224, multiple)
+    assert 0 < len(set(places)) == len(places) <= MOST
+    for top, left in places:
+        assert 0 <= top <= height - 224 and 0 <= left <= width - 224
+        assert top % multiple == left % multiple == 0
+
+
+@given(sides, sides)
+def test_a_grid_covers_the_picture_if_so_many_patches_can(height, width):
+    covering = places_that_cover(height, width, 224, 16)
+    if len(covering) <= MOST:
+        assert places_on_grid(height, width, 224, 16) == covering
+    else:
+        assert len(places_on_grid(height, width, 224, 16)) > MOST / 2
+
+
+def test_the_patches_of_a_grid_lie_evenly_spread():
+    places = np.array(places_on_grid(4000, 6000, 224, 16))
+    assert len(places) == 24
+    for axis, length in enumerate((4000, 6000)):
+        middles = np.unique(places[:, axis]) + 112
+        assert np.abs(np.diff(middles) - length / len(middles)).max() <= 16
+        assert abs(middles.mean() - length / 2) <= 16
+
+
+def test_patches_are_the_same_of_a_path_a_pil_image_an_array_and_bytes(photograph, save):
+    path = save("p.png", photograph)
+    expected = GRID.patches(photograph)
+    assert len(expected) == 16
+    for image in (path, Image.fromarray(photograph), path.read_bytes(), path.open("rb"), Picture(path)):
+        np.testing.assert_array_equal(GRID.patches(image), expected)
+
+
+def test_a_view_shows_a_picture_as_it_looks_when_it_is_smaller(photograph, save):
+    large = Image.fromarray(photograph).resize((1024, 512), Image.Resampling.BICUBIC)
+    geometry = dataclasses.replace(GRID, crop="cover", view=256)
+    expected = GRID.patches(large.resize((256, 128), Image.Resampling.LANCZOS)).astype(int)
+    for image in (large, np.asarray(large), save("large.png", large)):
+        seen = geometry.patches(image)
+        assert len(seen) == 8
+        assert np.abs(seen - expected).mean() < 1
+    np.testing.assert_array_equal(geometry.patches(photograph[:200, :220]), GRID.patches(photograph[:200, :220]))
+
+
+def test_a_picture_smaller_than_a_patch_is_continued_by_its_mirror_image_and_that_is_noted(photograph):
+    geometry, notes = Geometry(Sight("patch", 224), "grid"), []
+    small = photograph[:100, :240]
+    (first, *_) = geometry.patches(small, notes)
+    np.testing.assert_array_equal(first[:100], small[:, :224])
+    np.testing.assert_array_equal(first[100:200], small[::-1, :224])
+    assert notes == ["240x100 pixels, continued by its mirror image to the 224x224 of a patch"]
+    assert geometry.patches(photograph, notes[1:]).shape[0] == 4
+
+
+def test_a_tiny_picture_is_refused(photograph):
+    with pytest.raises(ImageError, match="240x63 pixels are too few to judge: the shorter side must have at least 64"):
+        Geometry(Sight("patch", 224), "grid").patches(photograph[:63, :240])
+
+
+def test_networks_that_share_a_picture_see_what_each_sees_alone_and_it_is_decoded_once(photograph, save, monkeypatch):
+    decoded, read_rgb = [], picture.read_rgb
+    monkeypatch.setattr(picture, "read_rgb", lambda *some, **more: decoded.append(some) or read_rgb(*some, **more))
+    whole = Geometry(Sight("resize", 32, "bilinear"))
+    large = np.tile(photograph, (2, 2, 1))  # of which a network that sees 32 pixels needs a half
+    for path, times in ((save("p.png", photograph), 1), (save("small.jpg", photograph), 1), (save("large.jpg", large), 2)):
+        alone = [geometry.patches(path) for geometry in (GRID, whole, GRID)]
+        decoded.clear()
+        shared = Picture(path)
+        for geometry, expected in zip((GRID, whole, GRID), alone, strict=True):
+            np.testing.assert_array_equal(geometry.patches(shared), expected)
+        assert len(decoded) == times
+
+
+def test_a_view_smaller_than_a_patch_is_refused(tiny):
+    with pytest.raises(UsageError, match="a view of 223 pixels is smaller than a patch, which has 224"):
+        Scorer(tiny, view=223)
+
+
+@pytest.mark.parametrize("runtime", ["keras", "litert"])
+def test_workers_score_as_one_process_does(tiny, photograph, save, runtime):
+    large = np.tile(photograph, (2, 3, 1))
+    paths = [save(f"{n}.png", np.roll(large, 50 * n, axis=1)) for n in range(3)]
+    scorer = Scorer(tiny, runtime=runtime, pooling="detail", view=500)
+    alone = [prediction.score for _, prediction in scorer.score_all(paths)]
+    together = [prediction.score for _, prediction in scorer.score_all(paths, workers=1)]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert alone != pytest.approx([Scorer(tiny, runtime=runtime, view=500).score(path).score for path in paths], abs=1e-4)
