@@ -1,7 +1,7 @@
-"""Score images with the AVA patches model: 224x224 pixels at their own size, from the centre of the image.
+"""Score images with the AVA patches model: the mean over patches of 224x224 pixels at their own size.
 
     python AVA/infer_patches.py photo.jpg holiday/
-    python AVA/infer_patches.py holiday/ --crop grid --out scores.csv
+    python AVA/infer_patches.py holiday/ --crop centre --out scores.csv
     python AVA/infer_patches.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_patches.mat
 
 From another project:
@@ -53,7 +53,7 @@ def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
+        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 64 pixels in a side.
         model: what `load` returned, or None for the weights that ship.
         crop, runtime: see `load`; for the weights that ship, since a model has its own.
 

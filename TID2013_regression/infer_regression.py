@@ -1,7 +1,7 @@
 """Score the technical quality of images with the TID2013 model: 0 (worst) to 9.
 
     python TID2013_regression/infer_regression.py photo.jpg holiday/
-    python TID2013_regression/infer_regression.py holiday/ --crop grid --out scores.csv
+    python TID2013_regression/infer_regression.py holiday/ --view 1920 --out scores.csv
     python TID2013_regression/infer_regression.py --labels data/tid2013/mos_with_names.txt --images data/tid2013 \\
         --references i01 i02 i03 --out TID2013_regression/tid_wtf_regression.mat
 
@@ -10,8 +10,10 @@ From another project:
     from TID2013_regression.infer_regression import infer
     score = infer("photo.jpg")
 
-The model sees 224x224 pixels at their own size: the centre of the image, or with --crop grid the mean over patches
-that cover all of it. An image smaller than that is refused.
+The model sees 224x224 pixels at their own size: up to 24 patches, spread evenly over the image, of which those with more
+detail count for more. `--crop centre` is the original's protocol: one patch. `--view 1920` scores a larger image as it looks
+when its longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a warning; under
+64 pixels it is refused.
 """
 
 import os
@@ -55,7 +57,7 @@ def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None
     """The technical quality of an image.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 224 pixels in a side.
+        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 64 pixels in a side.
         model: what `load` returned, or None for the weights that ship.
         crop, runtime: see `load`; for the weights that ship, since a model has its own.
 

@@ -3,8 +3,8 @@
     python -m iqa photo.jpg holiday/
 
 Beauty is the mean of the votes, 1-10, that AVA's vanilla model predicts, with the share of AVA's photographs that score
-lower. Technical quality is a score on TID2013's scale, 0-9, from a grid of patches that covers the picture. It needs a
-picture of at least 224x224 pixels.
+lower. Technical quality is a score on TID2013's scale, 0-9, from patches of the picture, of which those with more
+detail count for more. It needs a picture of at least 64 pixels a side.
 """
 
 if __name__ == "__main__":  # before anything else is imported
