@@ -53,7 +53,7 @@ def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 64 pixels in a side.
+        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 96 pixels in a side.
         model: what `load` returned, or None for the weights that ship.
         crop, runtime: see `load`; for the weights that ship, since a model has its own.
 

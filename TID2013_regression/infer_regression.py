@@ -13,7 +13,7 @@ From another project:
 The model sees 224x224 pixels at their own size: up to 24 patches, spread evenly over the image, of which those with more
 detail count for more. `--crop centre` is the original's protocol: one patch. `--view 1920` scores a larger image as it looks
 when its longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a warning; under
-64 pixels it is refused.
+96 pixels it is refused.
 """
 
 import os
@@ -57,7 +57,7 @@ def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None
     """The technical quality of an image.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 64 pixels in a side.
+        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 96 pixels in a side.
         model: what `load` returned, or None for the weights that ship.
         crop, runtime: see `load`; for the weights that ship, since a model has its own.
 

@@ -4,7 +4,7 @@
 
 Beauty is the mean of the votes, 1-10, that AVA's vanilla model predicts, with the share of AVA's photographs that score
 lower. Technical quality is a score on TID2013's scale, 0-9, from patches of the picture, of which those with more
-detail count for more. It needs a picture of at least 64 pixels a side.
+detail count for more. It needs a picture of at least 96 pixels a side.
 """
 
 if __name__ == "__main__":  # before anything else is imported

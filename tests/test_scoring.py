@@ -43,7 +43,7 @@ def test_saved_and_reloaded_weights_give_bit_equal_scores(scorer, photograph, tm
     model.set_weights([weight * np.float32(1.01) for weight in model.get_weights()])
     save_with_card(model, tmp_path / "again.weights.h5", scorer.card)
     before = model.predict_on_batch(photograph[None, 16:240, 16:240])[0, 0]
-    again = Scorer(tmp_path / "again.weights.h5", runtime="keras")
+    again = Scorer(tmp_path / "again.weights.h5", "centre", runtime="keras")
     assert again.score(photograph).output[0] == before
 
 
@@ -78,11 +78,14 @@ def test_a_card_without_a_fact_or_with_an_absurd_one_is_refused_by_name(tiny_net
     assert "tiny.json" in str(refusal.value)
 
 
-def test_a_score_is_the_models_own_output_for_the_centre_patch(weights, scorer, photograph):
+def test_the_score_of_one_patch_is_the_models_own_output(weights, scorer, photograph):
     model = build_from_card(scorer.card)
     load_weights(model, weights)
-    expected = model.predict(photograph[None, 16:240, 16:240], verbose=0)[0, 0]
-    assert scorer.score(photograph).score == pytest.approx(float(expected), abs=1e-4)
+    centre = np.ascontiguousarray(photograph[16:240, 16:240])
+    expected = model.predict(centre[None], verbose=0)[0, 0]
+    assert scorer.score(centre).score == pytest.approx(float(expected), abs=1e-4)
+    by_centre = Scorer(weights, "centre", runtime="keras").score(photograph)
+    assert by_centre.score == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_paths_pil_images_and_arrays_score_alike(scorer, photograph, save):
@@ -151,9 +154,11 @@ def test_an_answer_that_is_no_finite_number_is_a_reason_and_no_score():
     assert bad == Prediction(reason="the model's answer is not a finite number")
 
 
-def test_an_image_smaller_than_the_patch_is_refused(scorer):
-    with pytest.raises(ImageError, match="223x300"):
-        scorer.score(np.zeros((300, 223, 3), np.uint8))
+def test_an_image_smaller_than_the_patch_is_scored_with_a_warning_and_a_tiny_one_is_refused(scorer, photograph):
+    small = scorer.score(np.ascontiguousarray(photograph[:, :200]))
+    assert np.isfinite(small.score) and "continued by its mirror image" in small.warning
+    with pytest.raises(ImageError, match="95x256"):
+        scorer.score(np.ascontiguousarray(photograph[:, :95]))
 
 
 def test_weights_without_a_card_are_refused(copied):

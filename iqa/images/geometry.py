@@ -7,6 +7,7 @@
 The functions below `Geometry` cut or resize pixels, (H, W, 3) uint8 -> (size, size, 3) uint8.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,8 +51,10 @@ CROP = "grid"
 #: How many patches a grid has at most. A picture of 24 megapixels would need 486 to be covered; see `places_on_grid`.
 MOST = 24
 
-#: A picture whose shorter side has fewer pixels is refused: mirrored at its edges, it would be mostly mirrors.
-TINY = 64
+#: A picture whose shorter side has fewer pixels is refused. Of the centres of TID2013's references 4-6, 160, 96 and 64 pixels
+#: a side and continued to 224 by their mirror images, scores agree with people at an LCC of 0.80, 0.76 and 0.62, where those
+#: of 224 pixels have 0.84; enlarged to 224 they have 0.76 and 0.65.
+TINY = 96
 
 
 @dataclass(frozen=True)
@@ -255,9 +258,10 @@ def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> lis
     covering = places_that_cover(height, width, size, multiple)
     if len(covering) <= MOST:
         return covering
-    most = len({top for top, _ in covering}), len({left for _, left in covering})
-    rows = min(most[0], max(1, round(most[0] * (MOST / len(covering)) ** 0.5)))
-    columns = min(most[1], MOST // rows)
+    most = [len(set(starts)) for starts in zip(*covering, strict=True)]
+    shapes = [(rows, min(most[1], MOST // rows)) for rows in range(1, min(most[0], MOST) + 1)]
+    # As many as there may be, and of these the grid that is as dense down as across.
+    rows, columns = max(shapes, key=lambda n: (n[0] * n[1], -abs(math.log(height / n[0] * n[1] / width))))
     tops, lefts = _middles(height, rows, size, multiple), _middles(width, columns, size, multiple)
     return [(top, left) for top in tops for left in lefts]
 
