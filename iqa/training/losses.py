@@ -56,8 +56,8 @@ class LadderLoss(keras.losses.Loss):
     """`mse_and_pearson`, and a penalty on every pair of one ladder that is ranked wrongly or too close to call.
 
     A batch holds whole ladders: `steps` consecutive pictures of one scene, each as `patches` consecutive patches. The
-    prediction for a picture is the mean over its patches, as in scoring with the pooling "mean", so that an undamaged patch
-    of a damaged picture need not score low. For two pictures of a ladder whose labels differ, with d the difference of their
+    prediction for a picture is the mean over its patches, as in scoring with the pooling "mean", so an undamaged patch of a
+    damaged picture need not score low. For two pictures of a ladder whose labels differ, with d the difference of their
     predictions in the direction of the labels, the penalty is the logistic loss of ranking by pairs (Burges et al.,
     "Learning to rank using gradient descent", ICML 2005): T log(1 + exp(-d / T)).
 
