@@ -12,8 +12,8 @@ From another project:
 
 The model sees 224x224 pixels at their own size: up to 24 patches, spread evenly over the image, of which those with more
 detail count for more. With `--crop centre` it sees one, as the original did. `--view 1920` scores a larger image as it
-looks when its longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a warning; under
-96 pixels it is refused.
+looks when its longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a
+warning; under 96 pixels it is refused.
 """
 
 import os

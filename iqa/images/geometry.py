@@ -51,9 +51,9 @@ CROP = "grid"
 #: How many patches a grid has at most. A picture of 24 megapixels would need 486 to be covered; see `places_on_grid`.
 MOST = 24
 
-#: A picture whose shorter side has fewer pixels is refused. The centres of TID2013's references 4-6, 160, 96 and 64 pixels a
-#: side, score with an LCC of 0.80, 0.76 and 0.62 if their mirror images continue them to 224, with 0.76 and 0.65 (160 and 96)
-#: if they are enlarged. Centres of 224 pixels have 0.84.
+#: A picture whose shorter side has fewer pixels is refused. The centres of TID2013's references 4-6, 160, 96 and 64
+#: pixels a side, score with an LCC of 0.80, 0.76 and 0.62 if their mirror images continue them to 224, with 0.76 and 0.65
+#: (160 and 96) if they are enlarged. Centres of 224 pixels have 0.84.
 TINY = 96
 
 
