@@ -172,6 +172,8 @@ class Card:
         backbone, head, geometry, scale: what the network is, sees and says.
         sha256: of the weights; None for weights that came without a card.
         compiled: {file name: sha256} of the compiled forms that ship beside the weights.
+        probe: what Keras says of `iqa.images.probe.draw_probe`: the histogram or the score. A compiled form that says
+            something else is not used.
         trained_on, training, figures: as JSON: data and settings, phases, what was measured.
         notes: whatever else the file says, kept as it is.
     """
@@ -182,6 +184,7 @@ class Card:
     scale: Scale
     sha256: str | None = None
     compiled: dict[str, str] = field(default_factory=dict)
+    probe: tuple[float, ...] = ()
     trained_on: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
@@ -217,7 +220,10 @@ class Card:
         _require("sha256", sha, sha is None or digits, "64 hexadecimal digits")
         for name in ("compiled", "trained_on", "training", "figures"):
             _require(name, facts.get(name, {}), isinstance(facts.get(name, {}), dict), "an object")
-        return cls(**facts | {"head": head}, notes={name: value[name] for name in value.keys() - known})
+        probe = facts.pop("probe", ())
+        numbers = isinstance(probe, list | tuple) and all(_number(value, -1e6, 1e6) for value in probe)
+        _require("probe", probe, numbers, "a list of numbers")
+        return cls(**facts | {"head": head}, probe=tuple(probe), notes={name: value[name] for name in value.keys() - known})
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON holds it; `Card.from_json` reads it back."""
@@ -226,7 +232,7 @@ class Card:
         if not self.head.levels:
             del value["head"]["levels"]
         notes = value.pop("notes")
-        return {name: part for name, part in value.items() if part not in (None, {})} | notes
+        return {name: part for name, part in value.items() if part not in (None, {}, ())} | notes
 
 
 _Part = TypeVar("_Part", Backbone, Head, Sight, Scale)

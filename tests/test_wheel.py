@@ -44,9 +44,10 @@ def test_a_wheel_holds_all_that_the_packages_hold(unpacked):
         assert {f"{place}/{name}" for name in kept} <= held
 
 
-def test_infer_of_a_wheel_scores_with_the_weights_in_it(unpacked, tmp_path):
+def test_infer_of_a_wheel_scores_with_the_weights_in_it_and_without_keras(unpacked, tmp_path):
     script = (
-        "import sys, iqa; from TID2013_regression import infer_regression; print(iqa.__file__);"
+        "import sys, iqa; sys.modules['tensorflow'] = sys.modules['keras'] = None;"
+        "from TID2013_regression import infer_regression; print(iqa.__file__);"
         "print(infer_regression.infer(sys.argv[1]))"
     )
     command = [sys.executable, "-c", script, sample_photograph()]

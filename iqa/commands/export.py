@@ -2,39 +2,74 @@
 
     python -m iqa.export ava_vanilla --format litert --out ava_vanilla.tflite
     python -m iqa.export runs/first/best.weights.h5 --format onnx --input uint8 --out best.onnx
+    python -m iqa.export --shipped                      # all weights that ship, or those that are named
 
 The file takes pixels 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
 resizes a picture to that size: the card says how to do that. It gives two arrays, the histogram (N, 10) or score (N, 1),
 and the features behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.xml, with a .bin beside it), saved_model
 (a folder).
+
+With --shipped, NAME.tflite is written beside NAME.weights.h5, and its hash on the card: scoring then needs no Keras. The
+file takes uint8 pixels. It is compared with Keras on 50 pictures, and not written if a score differs by more than 1e-5.
 """
 
 import sys
 from pathlib import Path
 
-from iqa.cards import card_of, read_card, weights_file
-from iqa.commands.terminal import parser_of, quiet_start
+from iqa.cards import card_of, read_card, shipped_weights, weights_file
+from iqa.commands.terminal import load_quietly, parser_of, quiet_start
+from iqa.images.finding import list_images
 from iqa.models.export import FORMATS, INPUTS, check_file, export
+from iqa.scoring.shipping import PICTURES, ship
 
 
 def main() -> int:
     """The command; returns the exit code."""
     parser = parser_of(__doc__)
-    parser.add_argument("weights", metavar="NAME", help="shipped weights, or a .weights.h5 with its card")
-    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("weights", nargs="*", metavar="NAME", help="shipped weights, or a .weights.h5 with its card")
+    parser.add_argument("--format", choices=FORMATS)
     parser.add_argument("--input", choices=INPUTS, default="float32", help="type of the pixels, 0-255 (default: float32)")
-    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--shipped", action="store_true", help="write the compiled file that ships beside the weights")
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help=f"for --shipped: compare on the first {PICTURES} of these (default: views of matplotlib's sample photograph)",
+    )
     arguments = parser.parse_args()
-    check_file(arguments.out, arguments.format)
-    weights = weights_file(arguments.weights)
+    if arguments.shipped:
+        if arguments.format or arguments.out:
+            parser.error("--shipped has a format and names of its own: leave out --format and --out")
+        return _ship(arguments.weights, arguments.pictures)
+    if len(arguments.weights) != 1 or not arguments.format or not arguments.out or arguments.pictures:
+        parser.error("name one weight file, --format and --out; or give --shipped")
+    return _export(arguments.weights[0], arguments.format, arguments.input, arguments.out)
+
+
+def _ship(names: list[str], folder: Path | None) -> int:
+    pictures = list_images(folder)[:PICTURES] if folder else []
+    every = sorted(shipped_weights("*").parent.glob("*.weights.h5"))
+    for weights in [weights_file(name) for name in names] or every:
+        shipped = load_quietly(lambda weights=weights: ship(weights, pictures))  # type: ignore[misc]
+        print(
+            f"{shipped.file}: {shipped.pictures} pictures, scores within {shipped.score:.1e} of Keras's, all that it says "
+            f"within {shipped.output:.1e}; sha256 {shipped.sha256[:12]}... is on {card_of(weights).name}"
+        )
+    return 0
+
+
+def _export(name: str, format: str, input: str, out: Path) -> int:
+    check_file(out, format)
+    weights = weights_file(name)
     card = read_card(card_of(weights))
     with quiet_start():
         from iqa.models.networks import network_of
 
         network = network_of(card, weights)
-        export(network, arguments.out, arguments.format, arguments.input)
+        export(network, out, format, input)
     shapes = " and ".join(str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs)
     size = network.input_shape[1]
-    print(f"{arguments.out}: {arguments.input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
+    print(f"{out}: {input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
     print(f"geometry: {card.to_json()['geometry']}", file=sys.stderr)
     return 0

@@ -20,6 +20,9 @@ from iqa.files import printable
 
 _Loaded = TypeVar("_Loaded")
 
+#: What only training and the runtime "keras" need, and a plain installation does not bring.
+TRAINING = ("tensorflow", "keras", "h5py")
+
 
 class Parser(argparse.ArgumentParser):
     """Shows the script's docstring as it was written, and an error as one line without the usage above it."""
@@ -41,8 +44,8 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 def run(main: Callable[[], Any]) -> Any:
     """Call `main` and exit with the code that it returns. If it returns anything else, return that.
 
-    An `IqaError` and an error of the file system become one line and exit code 2. Any other error is a bug and is
-    not caught, so that Python shows its traceback.
+    An `IqaError`, an error of the file system and a package that training needs become one line and exit code 2. Any other
+    error is a bug and is not caught, so that Python shows its traceback.
 
     `python3 -i` turns every `sys.exit` into a traceback and a prompt. Nobody wants these after a mistyped option, so
     the process ends there; after a success the prompt opens as usual.
@@ -63,6 +66,12 @@ def run(main: Callable[[], Any]) -> Any:
         code = 0
     except (IqaError, OSError) as error:
         print(printable(f"{Path(sys.argv[0]).name}: error: {error}"), file=sys.stderr)
+        code = 2
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING:
+            raise
+        what = f"{error.name} is not installed: pip install 'image-quality-assessment[train]'"
+        print(f"{Path(sys.argv[0]).name}: error: {what}", file=sys.stderr)
         code = 2
     try:
         sys.stdout.flush()

@@ -291,7 +291,7 @@ def _read_heic(content: bytes, notes: list[str]) -> Image.Image:
     try:
         import pillow_heif
     except ImportError:
-        raise ImageError("HEIC needs pillow-heif: install the extra [heif]") from None
+        raise ImageError("HEIC needs pillow-heif: install the extra [heic]") from None
     if "HEIF" not in Image.OPEN:
         pillow_heif.register_heif_opener()
     with Image.open(io.BytesIO(content), formats=("HEIF",)) as opened:

@@ -2,7 +2,7 @@
 
 A compiled runtime takes a few milliseconds where Keras takes tens, with the same float32 arithmetic. It must agree with
 Keras on a probe picture each time that it is opened (see `iqa.scoring.network_cache`), or it is not used. A process that
-finds its compiled file never imports Keras.
+finds its compiled file never imports Keras, which need not be installed to score with the weights that ship.
 """
 
 import os
@@ -19,7 +19,7 @@ from iqa.cards import Card
 from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
 from iqa.scoring.engines import ENGINES, Engine, Run
-from iqa.scoring.network_cache import CachedNetwork, find_network
+from iqa.scoring.network_cache import CompiledFile, check_keras, find_compiled
 
 #: What `--runtime` takes.
 RUNTIMES = ("auto", "keras", *ENGINES)
@@ -80,11 +80,13 @@ def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: 
             if reasons:
                 warnings.warn(f"scoring with {engine.name}: {'; '.join(reasons)}", stacklevel=2)
             return network
+    slow = _open_keras(weights, card)
     warnings.warn(f"scoring with Keras, which is slow: {'; '.join(reasons) or 'no other runtime'}", stacklevel=2)
-    return _open_keras(weights, card)
+    return slow
 
 
 def _open_keras(weights: Path, card: Card) -> Network:
+    check_keras(weights)
     from iqa.models.networks import network_of
 
     return KerasNetwork(network_of(card, weights))
@@ -127,31 +129,32 @@ class CompiledNetwork:
             )
         self.name, self.batch, self._lock = engine.name, engine.batch, threading.Lock()
         self.packages: tuple[str, ...] = (engine.package,)
-        facts = (engine.format, engine.suffix, Path(weights), card, sha256)
-        cached = find_network(*facts)
+        spoilt: list[str] = []
         try:
-            self._open(engine, cached, threads)
-        except _SpoiltFile:
-            if cached.written:
-                raise
-            # The file may be damaged, or a version wrote it that this one does not read: once more, from the weights.
-            self._open(engine, find_network(*facts, rewrite=True), threads)
+            for compiled in find_compiled(engine.format, engine.suffix, Path(weights), card, sha256):
+                try:
+                    return self._open(engine, compiled, threads)
+                except _SpoiltFile as error:  # damaged, or of a version that this one does not read: try the next
+                    spoilt = [str(error)]
+        except RuntimeUnavailable as error:
+            spoilt.append(str(error))
+        raise RuntimeUnavailable("; ".join(spoilt))
 
-    def _open(self, engine: Engine, cached: CachedNetwork, threads: int | None) -> None:
+    def _open(self, engine: Engine, compiled: CompiledFile, threads: int | None) -> None:
         try:
-            run, version = engine.open(cached.file, threads or processors())
+            run, version = engine.open(compiled.file, threads or processors())
             self._run: Run = run
             # The probe once; or three times, a pair and one alone, where patches go through in pairs.
-            outputs = self(np.repeat(cached.probe.patches, 2 * engine.batch - 1, axis=0))[0]
+            outputs = self(np.repeat(compiled.probe.patches, 2 * engine.batch - 1, axis=0))[0]
         except RuntimeUnavailable:
             raise
         except Exception as error:  # a runtime's own, for a damaged file or a processor that it does not know
             reason = " ".join(str(error).split())[:200]
-            raise _SpoiltFile(f"{self.name} cannot open {cached.file} ({type(error).__name__}: {reason})") from None
+            raise _SpoiltFile(f"{self.name} cannot open {compiled.file} ({type(error).__name__}: {reason})") from None
         self.description = f"{self.name} {version}"
-        difference = np.abs(_scores(outputs) - _scores(cached.probe.outputs)).max()
+        difference = np.abs(_scores(outputs) - _scores(compiled.probe.outputs)).max()
         if not difference <= engine.tolerance:  # NaN too
-            raise _SpoiltFile(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({cached.file})")
+            raise _SpoiltFile(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({compiled.file})")
         if (outputs != outputs[-1]).any():
             self.batch = 1
 
