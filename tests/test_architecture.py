@@ -206,8 +206,11 @@ def test_plots_and_comparisons_load_no_heavy_library(tmp_path):
 
 
 def test_scoring_on_a_compiled_runtime_loads_no_heavy_library(tmp_path):
-    from iqa.scoring.scorer import Scorer
-
-    Scorer("ava_vanilla", head="histogram", runtime="litert")  # from now on the compiled file is in the cache
     picture = sample_photograph()
-    run_scripts([(ROOT / "AVA/infer_vanilla.py", picture, "--runtime", "litert", "--json")], tmp_path)
+    run_scripts(
+        [
+            (ROOT / "AVA/infer_vanilla.py", picture, "--runtime", "litert", "--json"),
+            (ROOT / "iqa/__main__.py", picture, "--runtime", "litert"),
+        ],
+        tmp_path,
+    )

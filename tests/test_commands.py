@@ -140,21 +140,6 @@ def test_a_page_names_the_scale_of_the_card(command, picture, copy_of, tiny_hist
     assert "Scores from 0 to 100. Sharpness." in (tmp_path / "page.html").read_text()
 
 
-def test_both_answers_say_nothing_of_ava_if_the_card_does_not(command, picture, copy_of, tiny_histogram, tiny, monkeypatch):
-    import iqa.__main__ as both
-    from iqa.scoring.scorer import load_scorer
-
-    def run_with(weights):
-        tiny_ones = {"ava_vanilla": weights, "tid2013_regression": tiny}
-        monkeypatch.setattr(both, "load_scorer", lambda name, **options: load_scorer(tiny_ones[name], **options))
-        return command(both, picture)[1], json.loads(command(both, picture, "--json")[1])
-
-    words, row = run_with(tiny_histogram)
-    assert "% of AVA's photographs" in words and "percentile" in row["beauty"]
-    words, row = run_with(copy_of(tiny_histogram, scale={"population": None}))
-    assert "AVA" not in words and set(row["beauty"]) == {"mean", "std"}
-
-
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 

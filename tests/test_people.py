@@ -56,15 +56,6 @@ def test_the_warning_stands_in_every_row_and_file(flat, command, tmp_path):
     assert all("warning" in json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines())
 
 
-def test_both_answers_for_a_flat_frame_carry_the_warning_once(flat, command):
-    import iqa.__main__ as both
-
-    _, out, _ = command(both, flat[0], "--json")
-    assert json.loads(out)["warning"] == "nearly one flat colour: the score says little"
-    _, out, _ = command(both, flat[0])
-    assert out.endswith("  warning: nearly one flat colour: the score says little\n")
-
-
 def test_the_teacher_has_a_row_and_the_others_their_correlation_with_it(command, shared, photograph, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -870,26 +870,6 @@ def test_idealos_curve_is_printed(command, shared, save, photograph):
     assert sum(line.startswith("file:") for line in out.splitlines()) == 21
 
 
-def test_both_answers_for_a_picture(command, photograph, save, tmp_path):
-    import iqa.__main__ as both
-
-    good, small = save("good.png", photograph), save("small.png", photograph[:60])
-    code, out, err = command(both, good, small, "--json")
-    assert code == 1
-    first, second = map(json.loads, out.splitlines())
-    beauty = infer_vanilla.infer(good)
-    assert first["beauty"]["mean"] == pytest.approx(beauty.mean, abs=1e-5)
-    assert first["technical"]["mean"] == pytest.approx(infer_regression.infer(good), abs=1e-5)
-    assert 0 < first["beauty"]["percentile"] < 100
-    assert "technical" not in second and "pixels are too few" in second["error"]
-    assert "small.png: 256x60 pixels" in err
-    code, out, _ = command(both, good)
-    assert code == 0
-    assert f"beauty {beauty.mean:.2f} of 10" in out and "% of AVA's photographs" in out and "technical quality" in out
-    code, out, err = command(both, tmp_path / "missing.png")
-    assert (code, err.count("missing.png: there is no such file")) == (2, 1)
-
-
 def test_votes_on_another_scale_are_trained_on_and_split_by_group(command, tiny_ava, tmp_path):
     votes = "".join(f"{n}.jpg,{n // 2},{n},{7 - n},1,0,0,2,1\n" for n in range(8))
     (tmp_path / "votes.csv").write_text(f"path,theme,1,2,3,4,5,6,7\n{votes}")

@@ -4,11 +4,15 @@
 - `idealo`: `AESTHETIC`, `TECHNICAL`: the cards of idealo's models, which come without any.
 - `batch`: `look`, `predict`: several pictures at once; a broken one does not stop the others.
 - `runtimes`: `open_network`: Keras or a compiled runtime, called alike; `engines` describes the compiled ones.
-- `network_cache`: `find_network`: the compiled files, and what Keras said of a probe picture.
+- `network_cache`: `find_compiled`: the compiled files, and what Keras said of a probe picture.
+- `shipping`: `ship`: the compiled file that ships beside a weight file, made and compared with Keras.
+- `pair`: `Pair`, `Opinion`: two models that look at one picture, which is read once.
 - `pool`, `pool_worker`: `Workers`, processes that decode and score, and their own side of it.
 - `collection`: `score_to_file`, `score_labelled`, `write_labels`: runs that can be resumed.
 - `journal`: `Journal`, `Entry`: what such a run has to do and has done.
 - `writers`: `write_scores`, `row_of`: `.mat`, `.csv`, `.jsonl`, `.parquet`, and rows of JSON.
+- `pair_tables`, `pair_results`: `Results`: tables, pages and ranks of pictures that have two scores.
+- `ranking`, `bursts`, `sidecars`, `shelves`: places among a set, and what is made of them.
 - `report`: `write_report`, `write_page`: the pictures with their scores on one page of HTML, made of `page/`.
 
 Importing this package loads none of them, and none of them loads Keras before it computes with it.

@@ -65,6 +65,10 @@ class Outcome:
     written: bool = True
 
 
+#: `Scorer.score_all` and its like: (paths, batch size, workers) -> (path, `Prediction`) for each.
+ScoreAll = Callable[..., Iterator[tuple[Any, Prediction]]]
+
+
 class Labelled(Protocol):
     """A picture of a labelled set, such as `iqa.labels.tid2013.LabelledImage`."""
 
@@ -109,26 +113,65 @@ def score_to_file(
 
     Args:
         scorer: the model.
-        list_entries: function that lists what is to be scored.
-        head: what the pictures are, as JSON holds it: a run of others does not resume this one.
+        list_entries, head, options, again, tell: see `score_with_journal`.
         out: file to write, of a suffix in `iqa.scoring.writers.SUFFIXES`.
-        options: see `RunOptions`.
-        again: call `list_entries` again when all are scored, for those that came or changed meanwhile.
-        tell: function that gets a line for whatever is unusual and for each skipped picture.
 
     Raises:
         JournalError: if the journal beside the file cannot be written.
     """
     origin = provenance(scorer)
     head = head | {"weights": scorer.sha256, "geometry": str(scorer.geometry), "runtime": scorer.network.description}
-    with Journal(out.with_name(f"{out.name}.journal"), head) as journal:
+
+    def write(journal: Journal) -> None:
+        remove_leftovers(out.parent, out.name)
+        write_scores(out, journal, scorer.card, origin)
+        if options.report:
+            write_report(options.report, journal.entries, origin, scorer.card.scale, options.worker_count)
+
+    place = out.with_name(f"{out.name}.journal")
+    return score_with_journal(scorer.score_all, list_entries, head, place, write, options, again, tell)
+
+
+def score_with_journal(
+    score_all: ScoreAll,
+    list_entries: Callable[[], Iterable[Entry]],
+    head: dict[str, Any],
+    place: Path,
+    write: Callable[[Journal], None],
+    options: RunOptions = RunOptions(),
+    again: bool = True,
+    tell: Callable[[str], None] = complain,
+    resumable: bool = True,
+) -> Outcome:
+    """Score pictures, noting each in a journal, and write what came out. To resume a run that was killed, call this again.
+
+    Args:
+        score_all: such as `Scorer.score_all`.
+        list_entries: function that lists what is to be scored.
+        head: what the pictures and the model are, as JSON holds it: a run of others does not resume this one.
+        place: of the journal, which is removed when all is written.
+        write: function that writes what the journal holds; it is not called if nothing that was named exists.
+        options: see `RunOptions`.
+        again: call `list_entries` again when all are scored, for those that came or changed meanwhile.
+        tell: function that gets a line for whatever is unusual and for each skipped picture.
+        resumable: whether the journal will be there when this is called again.
+
+    Raises:
+        JournalError: if the journal cannot be written.
+    """
+    with Journal(place, head) as journal:
         if journal.replaced:
             tell(f"{journal.path} belongs to another run: starting from the beginning")
         for look in range(2 if again else 1):
             # What was scored a moment ago is not forgotten, whatever the second look finds: a list may be a pipe.
             for key, what in journal.enter(list_entries(), forget=look == 0):
                 tell(f"{printable(key)}: {what}")
-            _score_waiting(scorer, journal, options)
+            try:
+                _score_waiting(score_all, journal, options)
+            except KeyboardInterrupt:
+                total, done = journal.count()
+                tell(f"stopped after {done} of {total} images" + resumable * ": the same command goes on from there")
+                raise
         total, skipped, exists = journal.count()[0], 0, False
         for entry in journal.entries(scored=False):
             skipped += 1
@@ -136,15 +179,12 @@ def score_to_file(
             tell(f"{printable(entry.path or entry.key)}: {entry.reason}")
         outcome = Outcome(total - skipped, skipped, written=exists or total > skipped)
         if outcome.written:
-            remove_leftovers(out.parent, out.name)
-            write_scores(out, journal, scorer.card, origin)
-            if options.report:
-                write_report(options.report, journal.entries, origin, scorer.card.scale, options.worker_count)
+            write(journal)
         journal.finish()
     return outcome
 
 
-def _score_waiting(scorer: Scorer, journal: Journal, options: RunOptions) -> None:
+def _score_waiting(score_all: ScoreAll, journal: Journal, options: RunOptions) -> None:
     """Score what waits in the journal, with a progress bar on stderr."""
     total, done = journal.count()
     if total == done:
@@ -158,7 +198,7 @@ def _score_waiting(scorer: Scorer, journal: Journal, options: RunOptions) -> Non
 
     with (
         tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
-        closing(scorer.score_all(waiting(), options.batch_size, options.workers)) as results,  # type: ignore[type-var]
+        closing(score_all(waiting(), options.batch_size, options.workers)) as results,  # type: ignore[type-var]
     ):
         for _, prediction in results:
             journal.record(positions.popleft(), prediction)

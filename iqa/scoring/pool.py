@@ -68,9 +68,8 @@ class Workers:
 
     def __init__(self, recipe: dict[str, Any], count: int) -> None:
         self._recipe, self._count = recipe, count
-        self._chunk = (
-            1 if recipe.get("runtime") == "keras" or recipe.get("looks", {}).get("crop") in ("grid", "cover") else CHUNK
-        )
+        grid = recipe.get("looks", {}).get("crop") in ("grid", "cover")
+        self._chunk = 1 if grid or "pair" in recipe or recipe.get("runtime") == "keras" else CHUNK
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, the stderr of all, which lives as long as the pool
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._all: list[_Worker] = []

@@ -16,6 +16,7 @@ from iqa.images.geometry import Geometry
 from iqa.images.reading import thumbnail
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import Seen, attempt, look, predict
+from iqa.scoring.pair import open_pair
 from iqa.scoring.runtimes import open_network
 
 #: Paths -> for each an array, perhaps with a warning, or a `Prediction` with an output or a reason.
@@ -50,6 +51,8 @@ def _answers_of(recipe: dict[str, Any]) -> _Answer:
     """What a recipe asks for: thumbnails, patches for Keras in the parent, or scores."""
     if "thumbnail" in recipe:
         return functools.partial(map, functools.partial(attempt, functools.partial(thumbnail, side=recipe["thumbnail"])))
+    if "pair" in recipe:
+        return open_pair(recipe)
     card = Card.from_json(recipe["card"])
     geometry = Geometry.of(card, **recipe["looks"])
     see = functools.partial(look, geometry.patches)

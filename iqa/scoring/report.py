@@ -76,6 +76,7 @@ def write_report(
     provenance: dict[str, str],
     scale: Scale,
     workers: int = 0,
+    show: Callable[[Entry], Picture] | None = None,
 ) -> None:
     """Write the page of a run.
 
@@ -85,13 +86,16 @@ def write_report(
         provenance: {name: text} of the model.
         scale: of the model.
         workers: how many processes make thumbnails; 0 for none.
+        show: function that makes a `Picture` of a scored entry; by default one with the score of a single model.
     """
+    show = show or (lambda entry: _picture(entry, scale))
     found: list[float] = []
     skipped: list[tuple[str, str | None]] = []
     skipped_more = 0
     for entry in list_entries():
         scored = entry.prediction is not None and entry.prediction.output is not None
-        found.append(entry.prediction.score if scored and entry.prediction else np.nan)
+        score = next(iter(show(entry).values.values())) if scored else None
+        found.append(np.nan if score is None else score)
         if not scored and len(skipped) < _SKIPPED:
             skipped.append((printable(entry.path or entry.key), entry.reason))
         elif not scored:
@@ -99,7 +103,7 @@ def write_report(
     scores = np.array(found, np.float64)
     shown = _choose(scores)
     places = set(shown.tolist())
-    pictures = {place: _picture(entry, scale) for place, entry in enumerate(list_entries()) if place in places}
+    pictures = {place: show(entry) for place, entry in enumerate(list_entries()) if place in places}
     count = int(np.isfinite(scores).sum())
     folder = _take_off_common_folder(list(pictures.values()))
     left_out = ""

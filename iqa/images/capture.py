@@ -1,0 +1,42 @@
+"""When a picture was taken, as its camera noted it."""
+
+import os
+import warnings
+from datetime import datetime
+
+from PIL import ExifTags, Image
+
+_TIMES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
+_FRACTIONS = (ExifTags.Base.SubsecTimeOriginal, ExifTags.Base.SubsecTimeDigitized)
+
+
+def read_time(path: str | os.PathLike[str]) -> datetime | None:
+    """The local time in the EXIF of a file, to a fraction of a second if the camera noted one; None where there is none.
+
+    Only the head of the file is read. A file that is broken has no time: whoever decodes it says what is wrong.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of broken metadata and many pixels
+            with Image.open(path) as opened:
+                exif = opened.getexif()
+                tags = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # decoders raise whatever their parsing runs into
+        return None
+    for time, fraction in zip(_TIMES, _FRACTIONS, strict=True):
+        if found := _parse(tags.get(time), tags.get(fraction)):
+            return found
+    return _parse(exif.get(ExifTags.Base.DateTime), None)
+
+
+def _parse(time: object, fraction: object) -> datetime | None:
+    """
+    >>> _parse("2024:05:01 10:20:30", "25")
+    datetime.datetime(2024, 5, 1, 10, 20, 30, 250000)
+    """
+    try:
+        found = datetime.strptime(str(time).strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    digits = str(fraction or "").strip("\0 ")
+    return found.replace(microsecond=int(digits[:6].ljust(6, "0"))) if digits.isascii() and digits.isdigit() else found

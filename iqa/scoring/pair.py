@@ -1,0 +1,171 @@
+"""Two models that look at one picture: beauty and technical quality, from one reading of the file.
+
+    pair = Pair(load_scorer("ava_vanilla", head="histogram"), load_scorer("tid2013_regression", crop="grid"))
+    for path, prediction in pair.score_all(paths, workers=2):
+        opinion = Opinion.of(prediction)        # opinion.beauty.mean, opinion.technical, opinion.width ...
+
+What both say travels as one `Prediction`, so that workers and the journal treat it like any other.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iqa.cards import Card
+from iqa.errors import ImageError
+from iqa.images.capture import read_time
+from iqa.images.geometry import Geometry
+from iqa.images.reading import read_image
+from iqa.labels.opinions import Prediction, Score
+from iqa.scoring.batch import look, predict
+from iqa.scoring.pool import Workers
+from iqa.scoring.runtimes import Network, open_network
+from iqa.scoring.scorer import Scorer
+
+_BINS = 10
+
+# Before the outputs: whether each model says something, width and height, day and second of the capture (-1: unknown).
+_HEAD = 6
+_EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What both models say of a picture.
+
+    Attributes:
+        beauty: the distribution of the votes; None if the model cannot judge the picture.
+        technical: the score of technical quality; None if the model cannot judge the picture.
+        width, height: pixels of the picture when it stands upright.
+        taken: local time of the capture, if the file says it and it was asked for.
+        features: of the model of beauty, float32 (n,), if they were asked for.
+    """
+
+    beauty: Score | None
+    technical: float | None
+    width: int
+    height: int
+    taken: datetime | None = None
+    features: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> "Opinion":
+        """The opinion in a prediction of `Pair.score_all` that has an output."""
+        assert prediction.output is not None, prediction.reason
+        head, outputs = prediction.output[:_HEAD], prediction.output[_HEAD:]
+        features = outputs[_BINS + 1 :]
+        return cls(
+            beauty=Prediction(outputs[:_BINS]).distribution if head[0] else None,
+            technical=float(outputs[_BINS]) if head[1] else None,
+            width=int(head[2]),
+            height=int(head[3]),
+            taken=_EPOCH + timedelta(float(head[4]), float(head[5])) if head[4] >= 0 else None,
+            features=features if len(features) else None,
+        )
+
+
+def length_of(recipe: dict[str, Any]) -> int:
+    """How many numbers an answer to the recipe of a `Pair` has."""
+    return _HEAD + _BINS + 1 + int(recipe["features"])
+
+
+class Pair:
+    """The model of beauty and that of technical quality.
+
+    Args:
+        beauty: of histograms.
+        technical: of scores.
+        features: whether times of capture and features are wanted as well, which bursts are made of.
+
+    Attributes:
+        recipe: what a worker process needs, as JSON holds it.
+    """
+
+    def __init__(self, beauty: Scorer, technical: Scorer, features: bool = False) -> None:
+        self.beauty, self.technical = beauty, technical
+        count = len(beauty.network(np.zeros((1, *[beauty.geometry.size] * 2, 3), np.uint8))[1][0]) if features else 0
+        self.recipe: dict[str, Any] = {"pair": [beauty.recipe, technical.recipe], "features": count}
+
+    def score_all(
+        self, paths: Iterable[Path], batch_size: int = 1, workers: int | Workers = 0
+    ) -> Iterator[tuple[Path, Prediction]]:
+        """Score any number of pictures in their order; one that cannot be scored does not stop the others.
+
+        Args:
+            paths: of the pictures, taken as they are needed.
+            batch_size: not used, pictures go through one by one; see `Scorer.score_all`.
+            workers: see `Scorer.score_all`. Keras scores in this process, without workers.
+
+        Yields:
+            (path, `Prediction`), of which `Opinion.of` makes what both models say. If only one of them can judge a picture,
+            the warning says why the other cannot.
+        """
+        paths = iter(paths)
+        first = list(islice(paths, 2))
+        every = chain(first, paths)
+        if not workers or len(first) < 2 or "keras" in (self.beauty.network.name, self.technical.network.name):
+            yield from ((path, self._judge(path)) for path in every)
+        elif isinstance(workers, Workers):
+            yield from _take(workers, every)
+        else:
+            with Workers(self.recipe, workers) as pool:
+                yield from _take(pool, every)
+
+    def _judge(self, path: Path) -> Prediction:
+        looks = [(scorer.geometry, scorer.network) for scorer in (self.beauty, self.technical)]
+        return judge(path, looks, self.recipe["features"])
+
+
+def _take(pool: Workers, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction]]:
+    for path, answer in pool.map(paths):
+        yield path, Prediction(answer.array, reason=answer.reason, warning=answer.warning)
+
+
+def open_pair(recipe: dict[str, Any]) -> Callable[[list[str]], Iterable[Prediction]]:
+    """What a worker does with the recipe of a `Pair`: paths -> predictions."""
+    looks = []
+    for part in recipe["pair"]:
+        card = Card.from_json(part["card"])
+        network = open_network(part["runtime"], Path(part["weights"]), card, part["sha256"], threads=1)
+        looks.append((Geometry.of(card, part["crop"], part["mean_opinion"]), network))
+    return lambda paths: [judge(path, looks, recipe["features"]) for path in paths]
+
+
+def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], features: int = 0) -> Prediction:
+    """What both models say of a picture, as `Opinion.of` reads it.
+
+    Args:
+        path: of the picture.
+        looks: what the model of beauty sees and what computes it, and the same of the technical model.
+        features: how many the model of beauty has, if they and the time of capture are wanted as well; otherwise 0.
+    """
+    notes: list[str] = []
+    try:
+        pixels = read_image(path, notes)
+    except ImageError as error:
+        return Prediction(reason=str(error))
+    except MemoryError:
+        return Prediction(reason="it needs more memory than there is")
+    beauty, technical = (next(predict(network, [look(geometry.patches, pixels)])) for geometry, network in looks)
+    notes += [text for said in (beauty, technical) for text in (said.reason, said.warning) if text]
+    if beauty.output is None and technical.output is None:
+        return Prediction(reason="; ".join(dict.fromkeys(notes)))
+    taken = read_time(path) if features else None
+    since = taken - _EPOCH if taken else timedelta(-1)
+    height, width = pixels.shape[:2]
+    known = [float(said.output is not None) for said in (beauty, technical)]
+    head = np.array([*known, width, height, since.days, since.seconds + since.microseconds / 1e6], np.float32)
+    outputs = [
+        np.zeros(length, np.float32) if said.output is None else said.output
+        for said, length in ((beauty, _BINS), (technical, 1))
+    ]
+    if features:
+        outputs.append(np.zeros(features, np.float32) if beauty.features is None else beauty.features)
+    return Prediction(np.concatenate([head, *outputs]), warning="; ".join(dict.fromkeys(notes)) or None)
