@@ -95,6 +95,16 @@ def test_a_table_a_page_and_the_best_come_from_one_run(command, folder, tmp_path
     assert not list(tmp_path.glob("*.journal"))
 
 
+def test_a_table_of_an_earlier_run_is_replaced_and_no_other_file(command, folder, tmp_path):
+    for name in ("s.csv", "s.jsonl", "s.parquet"):
+        for _ in range(2):
+            assert command(score, folder / "0.jpg", "--out", tmp_path / name, *RUNTIME)[0] == 0
+        (tmp_path / name).write_text("thesis,years\n1,2\n")
+        code, _, err = command(score, folder / "0.jpg", "--out", tmp_path / name, *RUNTIME)
+        assert code == 2 and "give --overwrite" in err
+    assert command(score, folder / "0.jpg", "--out", tmp_path / "s.csv", "--overwrite", *RUNTIME)[0] == 0
+
+
 def test_a_run_that_was_stopped_goes_on_where_it_stopped(command, folder, tmp_path, monkeypatch):
     out = tmp_path / "s.csv"
     score_all = Pair.score_all

@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from iqa.cards import Scale
-from iqa.commands.terminal import Parser, load_quietly, natural, parser_of, positive
+from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive
 from iqa.environment import processors
-from iqa.files import printable
+from iqa.files import check_target, name_to_text, printable
 from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import RunOptions, complain, named_entries, provenance, score_with_journal
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pair import Pair
 from iqa.scoring.pair_results import Results, rows_of
-from iqa.scoring.pair_tables import check_table, row_of_pair
+from iqa.scoring.pair_tables import check_table, is_table, row_of_pair
 from iqa.scoring.ranking import ORDERS
 from iqa.scoring.report import check_report
 from iqa.scoring.runtimes import RUNTIMES
@@ -94,6 +94,7 @@ def _parser() -> Parser:
     )
     add("--replace-stars", action="store_true", help="for --xmp: also where a picture has stars or is rejected already")
     add("--bursts", action="store_true", help="find pictures that were taken within seconds and look alike")
+    add_overwrite(parser)
     add("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest one)")
     add("--workers", type=natural, default=processors(), help="processes (default: one per processor)")
     return parser
@@ -109,8 +110,10 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("--copy says how --sort-into works: give both")
     if arguments.replace_stars and not arguments.xmp:
         parser.error("--replace-stars says how --xmp works: give both")
+    inputs = [*arguments.images, *arguments.list]
     if arguments.out:
         check_table(arguments.out)
+        check_target(arguments.out, arguments.overwrite, is_table, inputs)
     if arguments.report:
         check_report(arguments.report)
     if arguments.sort_into:
@@ -161,8 +164,8 @@ def print_as_scored(pair: Pair, found: Iterable[tuple[Path, str | None]], worker
 def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> int:
     """Score all that was named, then write and print what the arguments ask for; returns the exit code."""
     origin = both(provenance(pair.beauty), provenance(pair.technical))
-    named = [printable(name) for name in (*arguments.images, *arguments.list)]
-    head = {"named": named, "in": printable(os.getcwd()), "features": pair.recipe["features"]}
+    named = [name_to_text(name) for name in (*arguments.images, *arguments.list)]
+    head = {"named": named, "in": name_to_text(os.getcwd()), "features": pair.recipe["features"]}
     head |= {name: origin[name] for name in ("weights_sha256", "geometry", "runtime")}
 
     def write(journal: Journal) -> None:
@@ -185,7 +188,7 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
         complain("nothing that was named exists")
         return 2
     if arguments.out:
-        print(f"{arguments.out}: {outcome.scored} images scored, {outcome.skipped} skipped")
+        print(f"{printable(arguments.out)}: {outcome.scored} images scored, {outcome.skipped} skipped")
     return 1 if outcome.skipped else 0
 
 
@@ -196,14 +199,14 @@ def _write_all(results: Results, arguments: argparse.Namespace) -> None:
         results.write_table(arguments.out)
     if arguments.report:
         results.write_page(arguments.report, arguments.workers)
-        said.append(lambda: [f"{arguments.report}: open this page in a browser"])
+        said.append(lambda: [f"{printable(arguments.report)}: open this page in a browser"])
     if arguments.xmp:
         said.append(lambda: results.write_stars(arguments.xmp_names, arguments.replace_stars))
     if arguments.sort_into:
         said.append(lambda: results.sort_into(arguments.sort_into, arguments.copy))
     for lines in said:
         for line in lines():
-            complain(line)
+            complain(printable(line))
     printer = Printer(results.scale, arguments.json)
     if arguments.top:
         for row in results.top(arguments.top):
@@ -237,7 +240,7 @@ class Printer:
     def show(self, row: dict[str, Any], tell: bool = True) -> None:
         """Print a row of `row_of_pair`; if `tell`, its error on stderr as well."""
         if tell and "error" in row:
-            complain(f"{row['path']}: {row['error']}")
+            complain(printable(f"{row['path']}: {row['error']}"))
         if self._as_json:
             print(json_line(row), flush=True)
         elif "beauty" in row or "technical" in row:
@@ -248,7 +251,7 @@ class Printer:
             beauty, technical = (f"{row[name]:.2f}" if name in row else "-" for name in ("beauty", "technical"))
             share = f"{row['beauty_percentile']:.0f} %" if "beauty_percentile" in row else ""
             warning = f"  (warning: {row['warning']})" if "warning" in row else ""
-            self._print_line(beauty, share, technical, f"{row['path']}{warning}")
+            self._print_line(beauty, share, technical, printable(f"{row['path']}{warning}"))
 
     def _print_line(self, beauty: str, share: str, technical: str, picture: str) -> None:
         first, second, third = self._WIDTHS

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import io
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from iqa.cards import Scale
 from iqa.errors import OutputError
-from iqa.files import printable, temporary_beside, written_whole
+from iqa.files import csv_row, name_to_text, printable, temporary_beside, written_whole
 from iqa.labels.percentiles import percentile
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
@@ -65,6 +66,21 @@ def check_table(path: Path) -> None:
         raise OutputError(f"{path}: Parquet needs pyarrow: pip install 'image-quality-assessment[parquet]'")
 
 
+def is_table(path: Path) -> bool:
+    """Whether `write_table` wrote a file, with whatever columns it has by now."""
+    if path.suffix.lower() == ".parquet":
+        from pyarrow import parquet
+
+        names = list(parquet.read_schema(path).names)
+    else:
+        with open(path, encoding="utf-8", newline="") as file:
+            line = file.readline(1_000_000)
+        names = next(csv.reader([line])) if path.suffix.lower() == ".csv" else list(json.loads(line))
+        if path.suffix.lower() == ".jsonl":
+            return bool({"beauty", "technical", "error"} & set(names)) and names[0] == "path"
+    return names[: len(COLUMNS)] == list(COLUMNS)
+
+
 def row_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> dict[str, Any]:
     """A picture as {column: value}, without what is not known.
 
@@ -73,7 +89,7 @@ def row_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> dict[
         scale: of beauty.
         place: in its burst, if bursts were looked for.
     """
-    row: dict[str, Any] = {"path": printable(entry.path or entry.key)}
+    row: dict[str, Any] = {"path": name_to_text(entry.path or entry.key)}
     prediction = entry.prediction
     if prediction is None or prediction.output is None:
         return row | {"error": entry.reason}
@@ -116,7 +132,7 @@ def write_table(
         else:
             table = csv.DictWriter(text, list(columns))
             table.writeheader()
-            table.writerows(list_rows())
+            table.writerows(map(csv_row, list_rows()))
 
 
 def _write_parquet(
@@ -142,7 +158,9 @@ def picture_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> P
     assert entry.prediction
     row, opinion = row_of_pair(entry, scale, place), Opinion.of(entry.prediction)
     values = {"beauty": row.get("beauty"), "technical": row.get("technical")}
-    picture = Picture(row["path"], entry.path, values | {"standard deviation": row.get("beauty_std")})
+    picture = Picture(
+        printable(entry.path or entry.key), entry.path, values | {"standard deviation": row.get("beauty_std")}
+    )
     picture.lines["size"] = f"{opinion.width}x{opinion.height}"
     if "beauty_percentile" in row:
         picture.lines[f"of {scale.population} score lower"] = f"{row['beauty_percentile']:.0f} %"
