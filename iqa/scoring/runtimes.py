@@ -80,7 +80,10 @@ def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: 
             if reasons:
                 warnings.warn(f"scoring with {engine.name}: {'; '.join(reasons)}", stacklevel=2)
             return network
-    slow = _open_keras(weights, card)
+    try:
+        slow = _open_keras(weights, card)
+    except RuntimeUnavailable as error:
+        raise RuntimeUnavailable(reasons[0] if reasons else str(error)) from None  # either names Keras as the remedy
     warnings.warn(f"scoring with Keras, which is slow: {'; '.join(reasons) or 'no other runtime'}", stacklevel=2)
     return slow
 
