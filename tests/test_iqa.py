@@ -47,7 +47,7 @@ def test_both_answers_are_those_of_the_two_scripts(folder, pair):
     beauty = infer_vanilla.infer(picture, infer_vanilla.load(runtime="litert"))
     assert opinion.beauty.mean == pytest.approx(beauty.mean, abs=1e-6)
     np.testing.assert_array_equal(opinion.beauty.histogram, beauty.histogram)
-    technical = infer_regression.infer(picture, infer_regression.load(crop="grid", runtime="litert"))
+    technical = infer_regression.infer(picture, infer_regression.load(runtime="litert"))
     assert opinion.technical == pytest.approx(technical, abs=1e-6)
     assert (opinion.width, opinion.height) == (256, 248)
 

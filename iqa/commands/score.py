@@ -7,7 +7,8 @@
     find / -name '*.jpg' -print0 | iqa -0 --list - --out scores.parquet
 
 Beauty is the mean of the votes, 1-10, that AVA's vanilla model predicts, with the share of AVA's photographs that score
-lower. Technical quality is a score on TID2013's scale, 0-9: how visible noise, blur, compression and other faults are.
+lower. Technical quality is a score on TID2013's scale, 0-9: how visible noise, blur, compression and other faults are, most
+of all where the picture has detail.
 
 To resume a run that was stopped, repeat the command; that needs --out, --report or --sort-into, beside which a journal
 lies until all is done. --top, --sort-into and --xmp rank the pictures of this run among one another (--by): the highest
@@ -66,7 +67,7 @@ def load_pair(runtime: str = "auto", features: bool = False) -> Pair:
     """Both models that ship."""
     return Pair(
         load_scorer(BEAUTY, head="histogram", runtime=runtime),
-        load_scorer(TECHNICAL, crop="grid", runtime=runtime),
+        load_scorer(TECHNICAL, runtime=runtime),
         features,
     )
 

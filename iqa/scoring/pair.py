@@ -1,6 +1,6 @@
 """Two models that look at one picture: beauty and technical quality, from one reading of the file.
 
-    pair = Pair(load_scorer("ava_vanilla", head="histogram"), load_scorer("tid2013_regression", crop="grid"))
+    pair = Pair(load_scorer("ava_vanilla", head="histogram"), load_scorer("tid2013_regression"))
     for path, prediction in pair.score_all(paths, workers=2):
         opinion = Opinion.of(prediction)        # opinion.beauty.mean, opinion.technical, opinion.width ...
 
@@ -22,7 +22,7 @@ from iqa.cards import Card
 from iqa.errors import ImageError
 from iqa.images.capture import read_time
 from iqa.images.geometry import Geometry
-from iqa.images.reading import read_image
+from iqa.images.picture import Picture
 from iqa.labels.opinions import Prediction, Score
 from iqa.scoring.batch import look, predict
 from iqa.scoring.pool import Workers
@@ -43,7 +43,7 @@ class Opinion:
     Attributes:
         beauty: the distribution of the votes; None if the model cannot judge the picture.
         technical: the score of technical quality; None if the model cannot judge the picture.
-        width, height: pixels of the picture when it stands upright.
+        width, height: pixels of the picture when it stands upright; 0 if they are not known.
         taken: local time of the capture, if the file says it and it was asked for.
         features: of the model of beauty, float32 (n,), if they were asked for.
     """
@@ -134,8 +134,17 @@ def open_pair(recipe: dict[str, Any]) -> Callable[[list[str]], Iterable[Predicti
     for part in recipe["pair"]:
         card = Card.from_json(part["card"])
         network = open_network(part["runtime"], Path(part["weights"]), card, part["sha256"], threads=1)
-        looks.append((Geometry.of(card, part["crop"], part["mean_opinion"]), network))
+        looks.append((Geometry.of(card, **part["looks"]), network))
     return lambda paths: [judge(path, looks, recipe["features"]) for path in paths]
+
+
+def _size_of(picture: Picture) -> tuple[int, int]:
+    """(width, height); (0, 0) of a picture that was read in a smaller size and cannot be read whole."""
+    try:
+        whole = picture.whole([])
+    except (ImageError, MemoryError):
+        return 0, 0
+    return (whole.shape[1], whole.shape[0]) if isinstance(whole, np.ndarray) else whole.size
 
 
 def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], features: int = 0) -> Prediction:
@@ -146,20 +155,18 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
         looks: what the model of beauty sees and what computes it, and the same of the technical model.
         features: how many the model of beauty has, if they and the time of capture are wanted as well; otherwise 0.
     """
-    notes: list[str] = []
-    try:
-        pixels = read_image(path, notes)
-    except ImageError as error:
-        return Prediction(reason=str(error))
-    except MemoryError:
-        return Prediction(reason="it needs more memory than there is")
-    beauty, technical = (next(predict(network, [look(geometry.patches, pixels)])) for geometry, network in looks)
-    notes += [text for said in (beauty, technical) for text in (said.reason, said.warning) if text]
+    picture = Picture(path)
+    # The technical model first: it needs the whole picture, which the other one may then use.
+    technical, beauty = (
+        next(predict(network, [look(geometry.patches, picture)], geometry.weights)) for geometry, network in reversed(looks)
+    )
+    texts = [text for said in (beauty, technical) for text in (said.reason, said.warning) if text]
+    notes = dict.fromkeys(note for text in texts for note in text.split("; "))  # both may say the same
     if beauty.output is None and technical.output is None:
-        return Prediction(reason="; ".join(dict.fromkeys(notes)))
+        return Prediction(reason="; ".join(notes))
     taken = read_time(path) if features else None
     since = taken - _EPOCH if taken else timedelta(-1)
-    height, width = pixels.shape[:2]
+    width, height = _size_of(picture)
     known = [float(said.output is not None) for said in (beauty, technical)]
     head = np.array([*known, width, height, since.days, since.seconds + since.microseconds / 1e6], np.float32)
     outputs = [
@@ -168,4 +175,4 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
     ]
     if features:
         outputs.append(np.zeros(features, np.float32) if beauty.features is None else beauty.features)
-    return Prediction(np.concatenate([head, *outputs]), warning="; ".join(dict.fromkeys(notes)) or None)
+    return Prediction(np.concatenate([head, *outputs]), warning="; ".join(notes) or None)

@@ -100,7 +100,8 @@ def row_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> dict[
             row["beauty_percentile"] = round(percentile(opinion.beauty.mean), 1)
     if opinion.technical is not None:
         row["technical"] = round(opinion.technical, _DIGITS)
-    row |= {"width": opinion.width, "height": opinion.height}
+    if opinion.width:
+        row |= {"width": opinion.width, "height": opinion.height}
     if prediction.warning:
         whole = opinion.beauty is not None and opinion.technical is not None
         row["warning" if whole else "error"] = prediction.warning
@@ -161,7 +162,8 @@ def picture_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> P
     picture = Picture(
         printable(entry.path or entry.key), entry.path, values | {"standard deviation": row.get("beauty_std")}
     )
-    picture.lines["size"] = f"{opinion.width}x{opinion.height}"
+    if opinion.width:
+        picture.lines["size"] = f"{opinion.width}x{opinion.height}"
     if "beauty_percentile" in row:
         picture.lines[f"of {scale.population} score lower"] = f"{row['beauty_percentile']:.0f} %"
     if place and place.burst:
