@@ -6,11 +6,14 @@
         python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy "$@"
     }
     distil --size 160 --epochs 2 --rate 4e-4 --backbone data/imagenet/mobilenet_v2-b0353104.pth --out runs/small.weights.h5
-    distil --size 224 --epochs 0.5 --rate 2e-4 --weights runs/small.weights.h5 --out runs/distilled.weights.h5
+    distil --size 224 --epochs 0.5 --rate 2e-4 --weights runs/small.weights.h5 --out runs/large.weights.h5
+    distil --epochs 4 --rate 4e-4 --frozen-until block_6_project_BN --weights runs/large.weights.h5 \\
+        --out runs/last.weights.h5
 
 A mean score says little about a scene. So the network has a second target: the features from which the teacher draws its
 opinion, through a linear layer that is thrown away in the end (Romero et al., "FitNets: hints for thin deep nets", 2015).
-Small pictures come first, because a step at 160 pixels takes half the time of one at 224. With --patches the network sees
+Small pictures come first, because a step at 160 pixels takes half the time of one at 224. In the end the early layers,
+which take most of the time, can stay as they are (--frozen-until). With --patches the network sees
 pixels at their own size instead of the whole picture. --votes names what people said of some of the photographs: it takes
 the place of the teacher's opinion. To resume a run that was killed, repeat the command.
 """
@@ -22,7 +25,7 @@ import numpy as np
 
 from iqa.cards import AVA_SCALE, Card, Head, Sight
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
-from iqa.errors import LabelError
+from iqa.errors import LabelError, UsageError
 from iqa.files import written_whole
 from iqa.images.geometry import random_patch, resize
 from iqa.labels.histograms import normal_histogram
@@ -78,9 +81,19 @@ def read_lessons(arguments, smallest: int) -> list[Lesson]:
         voted += stem in votes
         histogram = blank if stem.startswith("blank-") else votes.get(stem, image.histogram)
         label = np.concatenate([histogram, (features[rows[image.name]] - centre) / spread])
-        lessons.append(Lesson(image.path, label.astype(np.float32)))
-    print(f"{len(lessons)} photographs to learn from, {voted} of them with people's votes; {unusable} unusable")
+        folder, times = arguments.often or ("", 1)
+        seen = times if folder in image.path.parts else 1
+        lessons += [Lesson(image.path, label.astype(np.float32))] * seen
+    print(f"{len(usable)} photographs to learn from, {voted} of them with people's votes; {unusable} unusable")
     return lessons
+
+
+def often(text: str) -> tuple[str, int]:
+    """FOLDER=N for `argparse`: the name of a folder and a number of times."""
+    folder, _, times = text.rpartition("=")
+    if not folder:
+        raise ValueError
+    return folder, positive(times)
 
 
 def parse_arguments():
@@ -99,6 +112,8 @@ def parse_arguments():
     parser.add_argument("--rate", type=float, default=1e-4, help="learning rate; it falls to a twentieth (default: 1e-4)")
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
+    parser.add_argument("--frozen-until", metavar="LAYER", help="train only the layers behind this one (default: all)")
+    parser.add_argument("--often", type=often, help="FOLDER=N: photographs below FOLDER are seen N times an epoch")
     parser.add_argument("--steady", type=float, help="weight of the difference between mirror images (default: none)")
     parser.add_argument("--seed", type=natural, default=0)
     arguments = parser.parse_args()
@@ -107,19 +122,33 @@ def parse_arguments():
     return arguments
 
 
+def freeze(model, until):
+    """Keep batch normalisation's statistics, those of ImageNet, and the layers up to `until` as they are.
+
+    Raises:
+        UsageError: if no layer is called `until`.
+    """
+    import keras
+
+    names = [layer.name for layer in model.layers]
+    if until and until not in names:
+        raise UsageError(f"--frozen-until {until}: the network has no such layer; near the middle is block_6_project_BN")
+    last = names.index(until) if until else -1
+    for place, layer in enumerate(model.layers):
+        if place <= last or isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
 def add_teacher(model, width, memory):
     """The model with the teacher's features, guessed from its own, beside its histogram: (N, 10 + width).
 
     Args:
-        model: of `network_to_train`; its batch normalisation keeps ImageNet's statistics, better than those of a batch.
+        model: of `network_to_train`.
         width: how many features the teacher has.
         memory: file of the linear layer's weights as an earlier run left them; a new layer if there is none.
     """
     import keras
 
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
     guess = keras.layers.Dense(width, name="teacher", dtype="float32")
     student = keras.Model(model.input, keras.layers.Concatenate()([model.output, guess(model.get_layer("pooling").output)]))
     if memory and memory.exists():
@@ -178,14 +207,16 @@ def main():
         )
     bins = model.output_shape[-1]
     before = Path(arguments.weights).with_suffix(".teacher.npz") if arguments.weights else None
+    freeze(model, arguments.frozen_until)
     student = add_teacher(model, len(lessons[0].label) - bins, before)
     data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=bool(arguments.steady))
     fit(student, data, arguments, bins)
     cut_so = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
     kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
     sight = Sight(kind, 224, interpolation, training=cut_so)
-    named = ("size", "epochs", "rate", "batch_size", "steady", "seed")
-    learnt = {"images": len(lessons), "labels": arguments.labels.name} | {name: getattr(arguments, name) for name in named}
+    named = ("size", "epochs", "rate", "batch_size", "frozen_until", "often", "steady", "seed")
+    images = len({lesson.path for lesson in lessons})
+    learnt = {"images": images, "labels": arguments.labels.name} | {name: getattr(arguments, name) for name in named}
     learnt |= {"votes": arguments.votes.name} if arguments.votes else {}
     card = Card(facts, Head("histogram", arguments.dropout), sight, AVA_SCALE, trained_on=learnt)
     save_with_card(model, arguments.out, card)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.terminal import natural, parser_of, positive, run
+from iqa.commands.terminal import natural, parser_of, positive, run, share
 from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features, read_examples
 from iqa.distortions.references import Crop, read_crops, read_reference
 from iqa.distortions.signal import Pixels
@@ -31,7 +31,7 @@ from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
 from iqa.evaluation.metrics import correlate
 from iqa.files import remove_leftovers, written_whole
-from iqa.images.finding import list_images
+from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import (
@@ -134,32 +134,6 @@ def make_ladder(
     return lines
 
 
-def list_photos(folder: Path, exclude: Path | None) -> list[Path]:
-    """The photographs of a folder but those whose names a file excludes.
-
-    Raises:
-        LabelError: if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
-        ImageError: if no photograph is left.
-    """
-    excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
-    photos = list_images(folder)
-    missing = excluded - {path.name for path in photos}
-    if missing:
-        raise LabelError(f"{folder} holds no {', '.join(sorted(missing)[:5])}, which {exclude} excludes")
-    photos = [path for path in photos if path.name not in excluded]
-    if not photos:
-        raise ImageError(f"{folder} holds no photographs")
-    return photos
-
-
-def scale(text: str) -> float:
-    """A number above 0, at most 1, for `argparse`."""
-    number = float(text)
-    if not 0 < number <= 1:
-        raise ValueError
-    return number
-
-
 def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
@@ -177,7 +151,7 @@ def parse_arguments():
         help=f"default: {WEAKEST:g} {STRONGEST:g}",
     )  # fmt: skip
     parser.add_argument(
-        "--smallest-scale", type=scale, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
+        "--smallest-scale", type=share, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
     )
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
@@ -195,7 +169,7 @@ def main() -> int:
     unknown = sorted(set(arguments.distortions or DISTORTIONS) - set(typical))
     if unknown:
         raise LabelError(f"{arguments.mos} has no scores of distortion {', '.join(map(str, unknown))} to learn from")
-    photos = list_photos(arguments.photos, arguments.exclude)
+    photos = list_photographs(arguments.photos, arguments.exclude)
     judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
 
     arguments.out.mkdir(parents=True, exist_ok=True)

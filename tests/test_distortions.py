@@ -6,6 +6,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import phase_cross_correlation
 
 from iqa.distortions import table
+from iqa.distortions.clean import KINDS, clean_ladder, shrink
 from iqa.distortions.codecs import decode, encode_jpeg, encode_jpeg2000, jpeg, jpeg2000, packet_lengths
 from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.references import read_crops, read_reference
@@ -328,3 +329,34 @@ def test_crops_of_another_form_are_refused_by_file(tmp_path, text):
     (tmp_path / "crops.json").write_text(text)
     with pytest.raises(LabelError, match=r"crops.json: not"):
         read_crops(tmp_path / "crops.json")
+
+
+# --- ladders whose head is clean -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clean_ladder_begins_with_the_picture_and_each_step_departs_further(photograph, kind):
+    head, *steps = clean_ladder(photograph, kind, np.random.default_rng(1))
+    away = [np.mean((step.astype(float) - head) ** 2) for step in steps]
+    assert len(steps) == 4
+    assert away == sorted(away)
+    assert away[0] > 0
+    if kind != "grain":
+        assert np.array_equal(head, photograph)
+
+
+def test_the_head_of_a_ladder_of_grain_has_noise_that_its_versions_lose(photograph):
+    smooth = np.full_like(photograph, 128)
+    head, *_, last = clean_ladder(smooth, "grain", np.random.default_rng(0))
+    assert 1 < std(head) < 6
+    assert std(last) < std(head) / 2
+
+
+def test_a_kind_of_ladder_that_is_not_known_is_refused_by_name(photograph):
+    with pytest.raises(UsageError, match="not fog"):
+        clean_ladder(photograph, "fog", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("scale, size", [(0.5, (100, 150)), (0.1, (48, 72)), (1, (200, 300))])
+def test_a_picture_is_made_smaller_but_not_below_what_is_asked_for(scale, size):
+    assert shrink(np.zeros((200, 300, 3), np.uint8), scale, 48).shape[:2] == size

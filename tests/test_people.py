@@ -3,6 +3,7 @@
 import csv
 import json
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -134,9 +135,17 @@ def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_ther
     assert code == 0, err
     assert "7 photographs to learn from, 1 of them with people's votes; 1 unusable" in out
     assert "3.png" in err
-    code, _, err = command(distill, *given, "--weights", first, "--epochs", 0.5, "--steady", 10, "--out", second)
+    late = ["--frozen-until", "block_6_project_BN", "--often", "pictures=2"]
+    code, _, err = command(distill, *given, *late, "--weights", first, "--epochs", 0.5, "--steady", 10, "--out", second)
     assert code == 0, err
+    with h5py.File(first) as before, h5py.File(second) as after:
+        kernels = [f"layers/conv2d{f'_{number}' if number else ''}/vars/0" for number in range(35)]
+        stayed = [np.array_equal(before[name], after[name]) for name in kernels]
+    assert stayed == [True] * 14 + [False] * 21  # block_6 ends with the fourteenth
     card = read_card(card_of(second))
     assert (card.geometry.size, card.scale.population, card.trained_on["images"]) == (224, "AVA", 7)
     assert load_scorer(second, head="histogram", runtime="keras").score(photograph).score > 1
     assert command(distill, *given, "--epochs", 1.5, "--out", second)[0] == 2
+    code, _, err = command(distill, *given, "--backbone", "none", "--frozen-until", "block_99", "--out", second)
+    assert code == 2
+    assert "block_99: the network has no such layer" in err

@@ -30,6 +30,7 @@ from TID2013_regression import (
     average_weights,
     fit_head,
     infer_regression,
+    make_clean_ladders,
     make_images,
     make_labels,
     make_ladders,
@@ -431,7 +432,7 @@ def test_a_table_of_psnr_in_another_form_is_refused_by_line(command, kodak, tmp_
     [
         (["--levels", "0.1", "5"], "levels 0.1 to 5 do not rise within 0.5-5"),
         (["--levels", "4", "3"], "levels 4 to 3 do not rise within 0.5-5"),
-        (["--smallest-scale", "1.5"], "invalid scale value: '1.5'"),
+        (["--smallest-scale", "1.5"], "invalid share value: '1.5'"),
         (["--workers", "0"], "invalid positive value: '0'"),
         (["--distortions", "9"], "mos.txt has no scores of distortion 9 to learn from"),
     ],
@@ -503,6 +504,22 @@ def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command
     assert (scores[:, 0] == make_ladders.UNTOUCHED_MOS).all()
     assert (np.diff(scores, axis=1) < 0).all()
     assert all((out / name).exists() for _, name in rows)
+
+
+def test_clean_ladders_are_read_for_their_order_and_small_photographs_are_named(command, tmp_path, photograph, save):
+    from PIL import Image
+
+    photos, out = tmp_path / "photos", tmp_path / "clean"
+    photos.mkdir()
+    Image.fromarray(photograph).resize((600, 520)).save(photos / "a.jpg")
+    Image.fromarray(photograph).resize((500, 400)).save(photos / "small.jpg")
+    code, printed, err = command(make_clean_ladders, "--photos", photos, "--out", out, "--per-photo", 2, "--workers", 1)
+    assert code == 1
+    assert "small.jpg: 500x400 pixels are too few for 256 at scale 0.55" in err
+    assert "10 images of 2 photographs" in printed
+    found = read_order(out)
+    assert [(ladder[0].distortion, len(ladder)) for ladder in found] == [(1, 5), (10, 5)]
+    assert np.asarray(Image.open(found[0][0].path)).shape == (256, 256, 3)
 
 
 def test_ladders_are_judged_by_how_people_scored_other_scenes(command, tmp_path, monkeypatch, photograph, save):

@@ -166,6 +166,14 @@ def positive(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """A number above 0, at most 1, for `argparse`."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError
+    return number
+
+
 def load_quietly(load: Callable[[], _Loaded], hint: str = "") -> _Loaded:
     """Call `load` without TensorFlow's greetings; `hint` says where to get weights that are missing.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from iqa.errors import ImageError
+from iqa.errors import ImageError, LabelError
 from iqa.files import IMAGE_SUFFIXES, printable
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
@@ -241,6 +241,24 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         if reason:
             raise ImageError(f"{path}: {reason}")
     return [path for path, _ in found]
+
+
+def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:
+    """The photographs of a folder but those whose names a file excludes.
+
+    Raises:
+        LabelError: if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
+        ImageError: if no photograph is left.
+    """
+    excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
+    photos = list_images(folder)
+    missing = excluded - {path.name for path in photos}
+    if missing:
+        raise LabelError(f"{folder} holds no {', '.join(sorted(missing)[:5])}, which {exclude} excludes")
+    photos = [path for path in photos if path.name not in excluded]
+    if not photos:
+        raise ImageError(f"{folder} holds no photographs")
+    return photos
 
 
 def sample_photograph() -> Path:
