@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.cards import read_card
+from iqa.cards import TID2013_SCALE, read_card
 from iqa.commands.plot import draw_results, interval_options, plot_parser, print_results
 from iqa.commands.terminal import run
 from iqa.distortions.table import DISTORTIONS as TYPES
@@ -27,6 +27,9 @@ from iqa.files import write_json
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
 LEVELS = 5
+
+#: Of files that do not tell theirs.
+SCALE = TID2013_SCALE.name
 
 #: Names of the scenes, labels (scenes, 5), predictions (scenes, 5).
 Table = tuple[list[str], NDArray[np.float64], NDArray[np.float64]]
@@ -72,14 +75,14 @@ def format_figures(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> 
     return f"n {labels.size:4d}, LCC {lcc:.4f}, SRCC {srcc:.4f}, RMSE {rmse:.4f}"
 
 
-def draw_errors(tables: dict[int, Table], path: Path) -> None:
+def draw_errors(tables: dict[int, Table], path: Path, scale: str) -> None:
     """Draw the root mean square error by distortion and level."""
     from iqa.evaluation.plots import draw_heat_map
 
     errors = [np.sqrt(np.mean((scores - labels) ** 2, axis=0)) for _, labels, scores in tables.values()]
     names = [f"{number} {TYPES[number].name}" if number in TYPES else str(number) for number in tables]
     draw_heat_map(np.array(errors), names, [f"level {level}" for level in range(1, LEVELS + 1)], "RMSE", path)
-    print(f"{path}: root mean square error of the score (TID2013, 0-9) by distortion and level")
+    print(f"{path}: root mean square error of the score ({scale}) by distortion and level")
 
 
 def note_figures(card_path: Path, predictions: Predictions, result: Agreement) -> None:
@@ -122,13 +125,13 @@ def main() -> int:
     if arguments.distortions:
         print_distortions(tables)
     if arguments.heat_map:
-        draw_errors(tables, arguments.heat_map)
+        draw_errors(tables, arguments.heat_map, predictions.provenance.get("scale", SCALE))
     if arguments.json:
         write_json(arguments.json, result.as_json())
     if arguments.card:
         note_figures(arguments.card, predictions, result)
     if arguments.figure or arguments.show:
-        draw_results(predictions, "TID2013, 0-9", arguments.file, arguments.figure, arguments.show)
+        draw_results(predictions, SCALE, arguments.file, arguments.figure, arguments.show)
     return 0
 
 

@@ -52,7 +52,7 @@ def main() -> int:
     if arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
         return 0
-    return print_curves(list_series(arguments.scene), scorer, arguments.figure, "score (TID2013, 0-9)")
+    return print_curves(list_series(arguments.scene), scorer, arguments.figure, f"score ({scorer.card.scale.name})")
 
 
 if __name__ == "__main__":

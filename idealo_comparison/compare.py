@@ -21,7 +21,7 @@ import numpy as np
 from iqa.commands.terminal import parser_of, positive, run
 from iqa.environment import processors
 from iqa.evaluation.comparison import DIFFERS, Comparison, Difference, MatchedPredictions, compare_models, match_predictions
-from iqa.evaluation.tables import TITLES
+from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
 from iqa.files import printable, write_json
 from iqa.labels.histograms import mean_scores
 from iqa.scoring.report import Picture, check_report, write_page
@@ -36,7 +36,7 @@ MOST_SHOWN = 200
 def make_tables(found: Comparison) -> list[dict[str, Any]]:
     """A comparison as tables {title, head, rows}: the models side by side, then the differences of each pair."""
     rows = [
-        [TITLES[name], *("{:.4f} ({:.4f} to {:.4f})".format(*of[name]) for of in found.models.values())]
+        [name_metric(name), *("{:.4f} ({:.4f} to {:.4f})".format(*of[name]) for of in found.models.values())]
         for name in next(iter(found.models.values()))
     ]
     title = f"{found.n} images in all files; 95 % intervals from {found.resamples} resamples of {found.resampled}"
@@ -49,10 +49,16 @@ def make_tables(found: Comparison) -> list[dict[str, Any]]:
     return tables
 
 
+def name_metric(name: str) -> str:
+    """A metric as the tables and the figure show it, with the direction that is better."""
+    return f"{TITLES[name]}, {'lower' if name in LESS_IS_BETTER else 'higher'} is better"
+
+
 def format_difference(row: Difference) -> list[str]:
     williams = f"t {row.williams_t:.2f}, p {row.williams_p:.2g}" if row.williams_t is not None else ""
     shown = f"{row.difference:+.4f} ({row.lower:+.4f} to {row.upper:+.4f})"
-    return [TITLES[row.metric], shown, f"{row.p_holm:.2g}", row.verdict, williams]
+    verdict = f"{row.verdict}: {row.better} is better" if row.better else row.verdict
+    return [name_metric(row.metric), shown, f"{row.p_holm:.2g}", verdict, williams]
 
 
 def print_table(table: dict[str, Any]) -> None:
@@ -67,12 +73,13 @@ def draw_differences(found: Comparison, path: Path) -> None:
     from iqa.evaluation.plots import draw_intervals
 
     shown = [row for row in found.differences if row.metric in DRAWN]
-    labels = [f"{Path(row.first).stem} - {Path(row.second).stem}: {TITLES[row.metric]}" for row in shown]
+    labels = [f"{Path(row.first).stem} - {Path(row.second).stem}: {name_metric(row.metric)}" for row in shown]
     values = [(row.difference, row.lower, row.upper) for row in shown]
     draw_intervals(labels, values, [row.verdict == DIFFERS for row in shown], path)
     print(
         f"{path}: differences of the metrics on {found.n} images with paired 95 % intervals; right of 0 the first is "
-        f"higher. A filled dot: the models differ (p below 0.05, corrected for {len(found.differences)} differences)"
+        "higher, which is better or not as each row says. A filled dot: the models differ (p below 0.05, corrected for "
+        f"{len(found.differences)} differences)"
     )
 
 

@@ -158,6 +158,17 @@ class Scale:
         if self.population is not None:
             _one_of("scale.population", self.population, POPULATIONS)
 
+    @property
+    def name(self) -> str:
+        """Whose scores these are, and their range, as axes name them.
+
+        >>> TID2013_SCALE.name, Scale(1, 5).name
+        ('TID2013, 0-9', '1-5')
+        """
+        source, said, _ = self.meaning.partition(" mean opinion score")
+        source = self.population or (source if said else "")
+        return f"{source}, {self.lowest:g}-{self.highest:g}".removeprefix(", ")
+
 
 #: The scales of the models of this project.
 AVA_SCALE = Scale(1, 10, "mean of the votes 1-10, higher is better", "AVA")

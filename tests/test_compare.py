@@ -46,7 +46,19 @@ def test_a_clear_difference_is_found_and_has_its_sign(command, files, tmp_path):
     assert rows["srcc"]["williams_p"] < 1e-6 < rows["srcc"]["williams_t"]
     value, lower, upper = found["models"][str(files[0])]["krcc"]
     assert lower < value < upper
-    assert "LCC" in out and (tmp_path / "c.svg").read_text().startswith("<?xml")
+    assert rows["lcc"]["better"] == rows["emd_l1"]["better"] == "first"
+    figure = (tmp_path / "c.svg").read_text()
+    for text in (out, figure):
+        assert "LCC, higher is better" in text and "EMD L1, lower is better" in text
+    assert "differs: first is better" in out
+
+
+def test_what_cannot_be_told_apart_is_not_called_better(command, files):
+    _, out, _ = command(compare, *reversed(files))
+    assert "differs: second is better" in out and "first is better" not in out
+    rng = np.random.default_rng(13)
+    table = compare_models(draw_models(rng, (0.6, 0.6)), 100).differences
+    assert {row.better for row in table if row.verdict != "differs"} == {None}
 
 
 def test_a_file_does_not_differ_from_its_copy(command, files, tmp_path):

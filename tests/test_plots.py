@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from iqa.errors import OutputError
-from iqa.evaluation.plots import MOST_POINTS, draw_distributions, draw_predictions
+from iqa.evaluation.plots import MOST_POINTS, choose_bins, draw_distributions, draw_predictions, draw_training
 
 
 @pytest.fixture
@@ -55,3 +55,34 @@ def test_no_series_is_left_out_however_many_there_are(tmp_path):
     curves = {f"model {number}": np.linspace(1, 9, 101) for number in range(6)}
     draw_distributions(curves, tmp_path / "f.svg", "s")
     assert (tmp_path / "f.svg").read_text().count("<!-- model ") == 6
+
+
+def count_bars(svg):
+    """The bars of the first histogram of people in an SVG: grey rectangles."""
+    return svg.split('id="axes_2"')[0].count("fill: #bfbfbf")
+
+
+def test_few_pictures_get_few_bins_and_many_get_many(tmp_path):
+    rng = np.random.default_rng(1)
+    bars = {}
+    for count in (12, 10_000):
+        scores = rng.uniform(0, 9, count)
+        draw_predictions(scores, scores, tmp_path / "f.svg", "TID2013, 0-9")
+        bars[count] = count_bars((tmp_path / "f.svg").read_text())
+    assert bars[12] <= 6 + 1  # and one in the legend
+    assert bars[10_000] == 40 + 1
+    assert choose_bins(1) == 5 and choose_bins(25_000) == 100
+
+
+def test_epochs_that_were_undone_are_marked_once_in_each_panel_and_srcc_has_its_own(tmp_path):
+    log = [
+        {"epoch": n, "phase": 1 + n // 3, "learning_rate": 1e-3, "loss": 1 / n, "val_loss": 2 / n, "val_lcc": n / 9}
+        for n in range(1, 9)
+    ]
+    draw_training(log, tmp_path / "plain.svg")
+    plain = (tmp_path / "plain.svg").read_text()
+    assert "<!-- undone -->" not in plain and "<!-- SRCC -->" not in plain
+    draw_training([row | {"val_srcc": 0.5} for row in log], tmp_path / "f.svg", {1: "0.001:cosine"}, {2, 3})
+    drawn = (tmp_path / "f.svg").read_text()
+    assert drawn.count("<!-- undone -->") == 3
+    assert "<!-- SRCC -->" in drawn and "<!-- 0.001:cosine -->" in drawn

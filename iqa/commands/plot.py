@@ -85,7 +85,7 @@ def draw_results(read: Predictions, scale: str, file: Path, figure: Path | None,
 
     Args:
         read: the predictions.
-        scale: of the scores, such as "TID2013, 0-9".
+        scale: of the scores, such as "TID2013, 0-9", if the predictions do not tell theirs.
         file: where the predictions came from.
         figure: file to write; None for the name of `file`, as .png.
         show: open it.
@@ -93,7 +93,7 @@ def draw_results(read: Predictions, scale: str, file: Path, figure: Path | None,
     from iqa.evaluation.plots import draw_predictions, open_figure
 
     figure = figure or file.with_suffix(".png")
-    caption = draw_predictions(read.labels, read.predictions, figure, scale)
+    caption = draw_predictions(read.labels, read.predictions, figure, read.provenance.get("scale", scale))
     print(f"{figure}: {file.name}, {caption}")
     if show:
         open_figure(figure)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from iqa.errors import PredictionsError
 from iqa.evaluation.metrics import correlate, measure_agreement, measure_distribution_agreement
 from iqa.evaluation.predictions import Predictions, name_scenes, read_predictions
-from iqa.evaluation.tables import TITLES
+from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
 from iqa.evaluation.uncertainty import (
     LEVEL,
     correct_p_values,
@@ -100,6 +100,7 @@ class Difference:
         p: two-sided p value, from the same bootstrap; NaN if the metric is not defined.
         p_holm: p corrected for the number of differences in the comparison.
         verdict: `DIFFERS` if p_holm is below 0.05, else `ALIKE`; `IDENTICAL` for equal predictions; `UNDEFINED`.
+        better: "first" or "second", the model that is better in this metric, if they differ; else None.
         williams_t, williams_p: of LCC and SRCC the Williams-Steiger test, not corrected; None for other metrics.
     """
 
@@ -112,6 +113,7 @@ class Difference:
     p: float
     p_holm: float = float("nan")
     verdict: str = UNDEFINED
+    better: str | None = None
     williams_t: float | None = None
     williams_p: float | None = None
 
@@ -199,5 +201,7 @@ def _judge(differences: Iterable[Difference], matched: MatchedPredictions) -> li
             verdict = UNDEFINED
         else:
             verdict = DIFFERS if p_holm < 1 - LEVEL else ALIKE
-        judged.append(replace(row, p_holm=p_holm, verdict=verdict))
+        ahead = (row.difference > 0) != (row.metric in LESS_IS_BETTER)
+        better = ("first" if ahead else "second") if verdict == DIFFERS else None
+        judged.append(replace(row, p_holm=p_holm, verdict=verdict, better=better))
     return judged

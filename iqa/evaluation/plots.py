@@ -3,7 +3,8 @@
 Series differ in line style and marker as well as in colour, so that a print in grey can be read.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import OutputError
@@ -53,7 +55,7 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: str | PathLike
         true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms of
             the standard deviations comes second.
         path: file to write; its suffix tells the format (.pdf and .svg are vectors).
-        scale: of the scores, such as "TID2013, 0-9".
+        scale: of the scores, such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
 
     Returns:
         The caption.
@@ -68,15 +70,18 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: str | PathLike
     if np.ndim(true) == 2:
         figure = _start_figure(7.5, 6.2)
         panels = list(figure.subplots(2, 2).ravel())
-        _overlay_histograms(panels[0], people, model, np.linspace(1, 10, 101), f"mean score ({scale})")
+        edges = np.linspace(lowest, highest, choose_bins(len(people)) + 1)
+        _overlay_histograms(panels[0], people, model, edges, f"mean score ({scale})")
         deviations = std(true), std(predicted)
-        bins = np.linspace(0, max(2.5, *(float(side.max()) for side in deviations)), 101)
+        least, most = min(side.min() for side in deviations), max(side.max() for side in deviations)
+        bins = np.linspace(np.floor(2 * least) / 2, np.floor(2 * most) / 2 + 0.5, len(edges))
         _overlay_histograms(panels[1], *deviations, bins, "standard deviation of the votes")
         captions.append("The standard deviations of the votes on a picture, the same.")
     else:
         figure = _start_figure(10.5, 3.3)
         panels = list(figure.subplots(1, 3))
-        _overlay_histograms(panels[0], people, model, np.linspace(lowest, highest, 41), f"score ({scale})")
+        edges = np.linspace(lowest, highest, min(40, choose_bins(len(people))) + 1)
+        _overlay_histograms(panels[0], people, model, edges, f"score ({scale})")
     captions.append(_scatter(figure, panels[-2], people, model, (lowest, highest), scale))
     captions.append(_calibrate(panels[-1], people, model, scale))
     letters = "abcd"[: len(panels)]
@@ -87,11 +92,21 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: str | PathLike
     return f"{len(people)} pictures. {lettered}"
 
 
+def choose_bins(count: int) -> int:
+    """How many bins a histogram of so many pictures has: the square root of their number, 5 to 100.
+
+    >>> [choose_bins(count) for count in (3, 50, 400, 20_000)]
+    [5, 8, 20, 100]
+    """
+    return max(5, min(100, math.ceil(math.sqrt(count))))
+
+
 def _overlay_histograms(axis: Axes, people: Floats, model: Floats, bins: Floats, name: str) -> None:
     edges: Any = bins  # what matplotlib takes; its annotations say less
     axis.hist(people, edges, color="0.75", label="people")
     axis.hist(model, edges, histtype="step", color="black", linewidth=1.2, label="model")
     axis.set(xlabel=name, ylabel="pictures", xlim=(bins[0], bins[-1]))
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend()
 
 
@@ -213,40 +228,61 @@ def draw_ladders(
     _save(figure, path)
 
 
-def draw_training(log: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
-    """Two panels over the epochs of a run: the loss, and the linear correlation; a line where the learning rate changes.
+def draw_training(
+    log: Sequence[Mapping[str, Any]],
+    path: str | PathLike[str],
+    rates: Mapping[int, str] | None = None,
+    undone: Collection[int] = (),
+) -> None:
+    """Panels over the epochs of a run: the loss, and the correlations; a line where a phase begins.
 
     Args:
         log: a row an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data.
         path: file to write.
+        rates: {number of a phase: its learning rate, as the figure shows it}; by default that of its first row.
+        undone: numbers of the phases that were taken back; their epochs are grey.
     """
-    figure = _start_figure(9, 6.5)
-    panels = figure.subplots(2, 1, sharex=True)
-    for panel, name, label in zip(panels, ("loss", "lcc"), ("loss", "LCC"), strict=True):
+    names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
+    kept = [name for name in names if name != "srcc" or any("val_srcc" in row or "srcc" in row for row in log)]
+    figure = _start_figure(9, 1 + 2.6 * len(kept))
+    panels = figure.subplots(len(kept), 1, sharex=True)
+    for panel, name in zip(panels, kept, strict=True):
         for (key, title), (colour, line, marker) in zip(
             ((name, "training"), (f"val_{name}", "test")), STYLES[:2], strict=True
         ):
             points = [(row["epoch"], row[key]) for row in log if key in row]
             if points:
                 panel.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=4, label=title)
-        panel.set_ylabel(label)
+        _mark_undone(panel, log, undone)
+        panel.set_ylabel(names[name])
         panel.grid(axis="y", color="0.9")
         if panel.lines:
             panel.legend()
-        _mark_phases(panel, log, with_rates=panel is panels[0])
+        _mark_phases(panel, log, rates or {}, with_rates=panel is panels[0])
     panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
-    panels[1].set_xlabel("epoch")
-    panels[1].xaxis.get_major_locator().set_params(integer=True)
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 
 
-def _mark_phases(panel: Axes, log: Sequence[Mapping[str, Any]], with_rates: bool) -> None:
+def _mark_undone(panel: Axes, log: Sequence[Mapping[str, Any]], undone: Collection[int]) -> None:
+    """Lay a grey band, named in the legend, over the epochs of each of these phases."""
+    label = "undone"
+    for phase in sorted(undone):
+        epochs = [row["epoch"] for row in log if row["phase"] == phase]
+        if epochs:
+            panel.axvspan(min(epochs) - 0.5, max(epochs) + 0.5, color="0.85", linewidth=0, zorder=0, label=label)
+            label = "_"  # which no legend shows
+
+
+def _mark_phases(panel: Axes, log: Sequence[Mapping[str, Any]], rates: Mapping[int, str], with_rates: bool) -> None:
     phase = None
     for row in log:
         if row["phase"] != phase:
             panel.axvline(row["epoch"] - 0.5, color="0.6", linewidth=0.8)
             if with_rates:
-                panel.text(row["epoch"] - 0.45, 1.01, f"{row['learning_rate']:g}", transform=panel.get_xaxis_transform())
+                rate = rates.get(row["phase"], f"{row['learning_rate']:g}")
+                panel.text(row["epoch"] - 0.45, 1.01, rate, transform=panel.get_xaxis_transform())
         phase = row["phase"]
 
 

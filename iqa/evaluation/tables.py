@@ -1,5 +1,6 @@
 """The printed tables: the lines of the original's README in its words, and below them how sure the figures are."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,34 @@ TITLES = {
     "srcc_std": "SRCC (std dev)",
     "emd_l1": "EMD L1",
 }
+
+
+#: Of these metrics less is better; of all others in `TITLES` more is.
+LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
+
+
+def align_columns(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Rows of cells as lines with aligned columns, to the right.
+
+    Args:
+        rows: all of one length.
+        width: that no line exceeds: the last column is then aligned to the left, and wrapped where it must be.
+
+    >>> print(align_columns([["epoch", "lcc"], ["1", "0.5"]]))
+    epoch  lcc
+        1  0.5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if width is None:
+        return "\n".join("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)
+    *widths, last = widths
+    left = sum(widths) + 2 * len(widths)
+    lines = []
+    for *cells, text in rows:
+        parts = textwrap.wrap(text, max(10, min(last, width - left))) or [""]
+        lines.append("  ".join([*map(str.rjust, cells, widths), parts[0]]).rstrip())
+        lines += [" " * left + part for part in parts[1:]]
+    return "\n".join(lines)
 
 
 def format_agreement(result: Agreement) -> list[str]:

@@ -282,7 +282,7 @@ def write_labels(
 
 
 def provenance(scorer: Scorer) -> dict[str, str]:
-    """Where predictions come from, as text: model, weights, geometry, runtime, versions, time."""
+    """Where predictions come from, as text: model, weights, geometry, scale, runtime, versions, time."""
     packages = (*scorer.network.packages, "numpy", "pillow")
     # A package may be installed under another name, such as onnxruntime-gpu.
     installed = dict.fromkeys(packages, "of unknown version") | versions(packages)
@@ -290,6 +290,7 @@ def provenance(scorer: Scorer) -> dict[str, str]:
         "model": scorer.weights.name.removesuffix(".h5").removesuffix(".weights"),
         "weights_sha256": scorer.sha256,
         "geometry": str(scorer.geometry),
+        "scale": scorer.card.scale.name,
         "runtime": scorer.network.description,
         "versions": ", ".join(f"{name} {number}" for name, number in installed.items()),
         "utc": now(),
