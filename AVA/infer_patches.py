@@ -38,7 +38,7 @@ def load(
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
-        crop: where it looks: "grid" (None) for at most 24 patches, evenly spread; "cover" for as many as cover the picture;
+        crop: where it looks: "grid" (None) for a bounded number of patches; "cover" for as many as cover the picture;
             "centre" or "left_top" for one.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
         pooling: how the patches make a score: "mean", or "detail", where patches with more detail count for more; None for

@@ -10,10 +10,10 @@ From another project:
     from TID2013_regression.infer_regression import infer
     score = infer("photo.jpg")
 
-The model sees 224x224 pixels at their own size: up to 24 patches, spread evenly over the image, of which those with more
-detail count for more. With `--crop centre` it sees one, as the original did. `--view 1920` scores a larger image as it
-looks when its longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a
-warning; under 96 pixels it is refused.
+The model sees 224x224 pixels at their own size: the 12 patches with the most detail, of which those with more count for
+more. With `--crop centre` it sees one, as the original did. `--view 1920` scores a larger image as it looks when its
+longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a warning; under 96
+pixels it is refused.
 """
 
 import os
@@ -42,7 +42,7 @@ def load(
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
-        crop: where it looks: "grid" (None) for at most 24 patches, evenly spread; "cover" for as many as cover the picture;
+        crop: where it looks: "grid" (None) for a bounded number of patches; "cover" for as many as cover the picture;
             "centre" or "left_top" for one.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
         pooling: how the patches make a score: "mean", or "detail", where patches with more detail count for more; None for

@@ -19,7 +19,7 @@ from PIL import Image
 from iqa.cards import Card, Sight
 from iqa.errors import ImageError
 from iqa.images.picture import Picture
-from iqa.images.pooling import POOLINGS
+from iqa.images.pooling import POOLINGS, richest_places
 from iqa.images.reading import INTERPOLATIONS, ImageLike
 
 #: Where a patch begins: (top, left).
@@ -48,8 +48,11 @@ REDUCED = 6
 #: Where a model of patches looks unless it is told otherwise.
 CROP = "grid"
 
-#: How many patches a grid has at most. A picture of 24 megapixels would need 486 to be covered; see `places_on_grid`.
-MOST = 24
+#: How many patches a grid has at most, by pooling; to cover a picture of 24 megapixels takes 486. By detail they are the
+#: `richest_places`: the scores of large photographs then differ from those of all patches by 0.13 (root mean square), and
+#: of macro photographs by 0.06. With 24 patches, evenly spread, they would differ by 0.48: what is in focus lies between
+#: them.
+MOST = {"mean": 24, "detail": 12}
 
 #: A picture whose shorter side has fewer pixels is refused. The centres of TID2013's references 4-6, 160, 96 and 64
 #: pixels a side, score with an LCC of 0.80, 0.76 and 0.62 if their mirror images continue them to 224, with 0.76 and 0.65
@@ -110,7 +113,7 @@ class Geometry:
         blocks = f" on blocks of {self.sight.multiple}" if self.sight.multiple > 1 else ""
         words = [f"{self.crop} patch of {self.size}x{self.size}{blocks}"]
         if self.crop == "grid":
-            words = [f"grid of at most {MOST} patches of {self.size}x{self.size}{blocks}"]
+            words = [f"grid of at most {MOST[self.sight.pooling]} patches of {self.size}x{self.size}{blocks}"]
         if self.crop in ("grid", "cover"):
             words.append("pooled by detail" if self.sight.pooling == "detail" else f"{self.sight.pooling} of the patches")
         if self.view:
@@ -155,7 +158,11 @@ class Geometry:
                 f"{width}x{height} pixels, continued by its mirror image to the {self.size}x{self.size} of a patch"
             )
             height, width = _extent(image)
-        places = CROPS[self.crop](height, width, self.size, self.sight.multiple)
+        if self.crop == "grid" and self.sight.pooling == "detail":
+            covering = places_that_cover(height, width, self.size, self.sight.multiple)
+            places = richest_places(image, covering, self.size, MOST["detail"])
+        else:
+            places = CROPS[self.crop](height, width, self.size, self.sight.multiple)
         return np.stack([patch(image, top, left, self.size) for top, left in places])
 
 
@@ -251,15 +258,15 @@ def places_that_cover(height: int, width: int, size: int, multiple: int = 1) -> 
 
 
 def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    """`places_that_cover` the image; if these are more than `MOST`, so many as lie evenly spread in it.
+    """`places_that_cover` the image; if these are more than `MOST["mean"]`, so many as lie evenly spread in it.
 
     The image is divided into cells of nearly its own proportions, and a patch lies in the middle of each.
     """
-    covering = places_that_cover(height, width, size, multiple)
-    if len(covering) <= MOST:
+    covering, limit = places_that_cover(height, width, size, multiple), MOST["mean"]
+    if len(covering) <= limit:
         return covering
     most = [len(set(starts)) for starts in zip(*covering, strict=True)]
-    shapes = [(rows, min(most[1], MOST // rows)) for rows in range(1, min(most[0], MOST) + 1)]
+    shapes = [(rows, min(most[1], limit // rows)) for rows in range(1, min(most[0], limit) + 1)]
     # As many as there may be, and of these the grid that is as dense down as across.
     rows, columns = max(shapes, key=lambda n: (n[0] * n[1], -abs(math.log(height / n[0] * n[1] / width))))
     tops, lefts = _middles(height, rows, size, multiple), _middles(width, columns, size, multiple)

@@ -6,7 +6,7 @@
 People judge what is in focus. The mean over all patches judges the blurred background as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ SMOOTHED = 1.5
 
 #: Which power of its detail a patch weighs. At 0 all count alike, at infinity only the one with the most detail.
 POWER = 4.0
+
+#: How many times smaller a picture is made to find where its detail is.
+COARSE = 4
 
 
 def mean_weights(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -47,8 +50,38 @@ def detail_weights(patches: NDArray[np.uint8], power: float = POWER) -> NDArray[
 def detail(patch: NDArray[np.uint8]) -> float:
     """The mean steepness of the smoothed luma of a patch, uint8 (H, W, 3), in levels of 255 a pixel."""
     luma = np.asarray(Image.fromarray(patch).convert("L"), np.float32)
-    down, right = np.gradient(gaussian_filter(luma, SMOOTHED))
-    return float(np.hypot(down, right).mean())
+    return float(_steepness(gaussian_filter(luma, SMOOTHED)).mean())
+
+
+def richest_places(
+    image: Image.Image | NDArray[np.uint8], places: Sequence[tuple[int, int]], size: int, most: int
+) -> list[tuple[int, int]]:
+    """Those of the places whose patches have the most detail, at most `most`, in their order.
+
+    The detail is estimated on the image made smaller, which takes a tenth of the time of `detail`.
+
+    Args:
+        image: RGB, as PIL image or uint8 array (H, W, 3).
+        places: (top, left) of patches.
+        size: pixels in a side of a patch.
+    """
+    if len(places) <= most:
+        return list(places)
+    whole = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    steepness = _steepness(np.asarray(whole.reduce(COARSE).convert("L"), np.float32))
+    sums = np.zeros((steepness.shape[0] + 1, steepness.shape[1] + 1))  # of all above and to the left of a pixel
+    steepness.cumsum(0, dtype=np.float64).cumsum(1, out=sums[1:, 1:])
+    top, left = np.array(places).T // COARSE
+    below, right = top + size // COARSE, left + size // COARSE
+    found = sums[below, right] - sums[top, right] - sums[below, left] + sums[top, left]
+    return [places[number] for number in sorted(np.argsort(-found, kind="stable")[:most])]
+
+
+def _steepness(luma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How steep a picture (H, W) is at each pixel."""
+    down, right = np.gradient(luma)
+    steepness: NDArray[np.float32] = np.sqrt(down * down + right * right)
+    return steepness
 
 
 #: `pooling` of a card -> function: patches of one picture, uint8 (N, size, size, 3) -> their weights, float64 (N,).
