@@ -9,16 +9,17 @@ row: SRCC and LCC with people, with 95 % intervals from resampling the pictures.
 too, the one that taught the shipped weights; the other rows end with their SRCC with it.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-from iqa.commands.terminal import load_quietly, parser_of, positive, run
+from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, positive, run
 from iqa.environment import processors
 from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
-from iqa.files import printable, write_json
+from iqa.files import check_target, printable, write_json
 from iqa.images.geometry import CROP, CROPS
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring import idealo
@@ -38,7 +39,7 @@ def score_means(scorer, paths):
     means = np.full(len(paths), np.nan)
     for place, (path, prediction) in enumerate(scorer.score_all(paths, workers=processors())):
         if prediction.reason:
-            print(f"{printable(path)}: {prediction.reason}", file=sys.stderr)
+            print(printable(f"{path}: {prediction.reason}"), file=sys.stderr)
         else:
             means[place] = prediction.score
     return means
@@ -57,6 +58,11 @@ def compare(votes, scores, resamples):
         if TEACHER in scores:
             rows[name]["srcc_teacher"] = float(stats.spearmanr(scores[TEACHER][known], predicted[known])[0])
     return rows
+
+
+def is_comparison(path):
+    """Whether a file has figures of this script."""
+    return all("srcc_95" in row for row in json.loads(path.read_text()).values())
 
 
 def print_rows(rows):
@@ -84,12 +90,15 @@ def main():
     parser.add_argument("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="idealo's weights")
     parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    add_overwrite(parser)
     arguments = parser.parse_args()
+    if arguments.json:
+        check_target(arguments.json, arguments.overwrite, is_comparison, [arguments.votes])
     rated = read_ratings(arguments.votes, tuple(arguments.scale))
     found = [image for image in locate_ratings(rated, arguments.images) if image.path]
     if len(found) < 3:
         parser.error(f"{arguments.images} holds {len(found)} of the {len(rated)} pictures of {arguments.votes}")
-    print(f"{arguments.images}: {len(found)} of the {len(rated)} pictures of {arguments.votes}", file=sys.stderr)
+    print(printable(f"{arguments.images}: {len(found)} of the {len(rated)} pictures of {arguments.votes}"), file=sys.stderr)
     paths, votes = [image.path for image in found], np.array([image.mean for image in found])
     scores = {}
     for weights in arguments.weights:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from iqa.cards import AVA_SCALE, card_of, keras2_card, read_card
-from iqa.commands.terminal import load_quietly, parser_of, run
+from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, run
 from iqa.distortions.appearance import change_exposure
 from iqa.distortions.table import DISTORTIONS
 from iqa.evaluation.metrics import measure_distribution_agreement
-from iqa.files import write_json
+from iqa.files import printable, write_json
 from iqa.images.finding import list_images
 from iqa.images.reading import read_image
 from iqa.labels.histograms import mean
@@ -130,7 +130,7 @@ def draw_best_and_worst(pictures: Sequence[Pixels], scores: Floats, teacher: Flo
         for name, group in chosen.items()
     }
     draw_ranked_pictures(groups, path)
-    print(f"wrote {path}", file=sys.stderr)
+    print(f"wrote {printable(path)}", file=sys.stderr)
 
 
 def note_on_card(path: Path, found: dict[str, Any], name: str) -> None:
@@ -149,7 +149,12 @@ def main() -> int:
     parser.add_argument("--patches", default="ava_patches")
     parser.add_argument("--figure", type=Path, help="the 12 best and the 12 worst scenes as the vanilla student sees them")
     parser.add_argument("--card", action="store_true", help="write the agreement to the cards of the students")
+    add_overwrite(parser)
     arguments = parser.parse_args()
+    if arguments.figure:
+        from iqa.evaluation.plots import check_figure
+
+        check_figure(arguments.figure, arguments.overwrite)
     paths = list_images(arguments.folder)
     if not paths:
         parser.error(f"{arguments.folder} holds no images")

@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 
 from iqa.cards import AVA_SCALE, Card, Head, Sight
-from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
+from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
 from iqa.errors import LabelError, UsageError
-from iqa.files import written_whole
+from iqa.files import printable, written_whole
 from iqa.images.geometry import random_patch, resize
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import locate_ratings, read_ratings
@@ -116,6 +116,7 @@ def parse_arguments():
     parser.add_argument("--often", type=often, help="FOLDER=N: photographs below FOLDER are seen N times an epoch")
     parser.add_argument("--steady", type=float, help="weight of the difference between mirror images (default: none)")
     parser.add_argument("--seed", type=natural, default=0)
+    add_overwrite(parser)
     arguments = parser.parse_args()
     if arguments.epochs <= 0 or (arguments.epochs > 1 and arguments.epochs % 1):
         parser.error(f"--epochs must be a whole number or a share of one, got {arguments.epochs:g}")
@@ -188,6 +189,7 @@ def fit(student, data, arguments, bins):
 
 def main():
     arguments = parse_arguments()
+    check_weights_target(arguments.out, arguments.overwrite, [arguments.labels, arguments.features])
     lessons = read_lessons(arguments, arguments.size if arguments.patches else 1)
     side = round(MARGIN * arguments.size)
 
@@ -198,9 +200,11 @@ def main():
         import keras
 
         from iqa.models.networks import network_to_train
+        from iqa.models.settings import settle
         from iqa.models.weight_files import save_with_card
         from iqa.training.batches import Photographs
 
+        settle()
         keras.utils.set_random_seed(arguments.seed)
         model, facts = network_to_train(
             "histogram", arguments.backbone, NOISE, arguments.dropout, arguments.weights, size=arguments.size
@@ -223,7 +227,7 @@ def main():
     kernel, bias = student.get_layer("teacher").get_weights()
     with written_whole(arguments.out.with_suffix(".teacher.npz")) as file:
         np.savez(file, kernel=kernel, bias=bias)
-    print(f"wrote {arguments.out}")
+    print(f"wrote {printable(arguments.out)}")
     return 0
 
 

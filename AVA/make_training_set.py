@@ -21,14 +21,14 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
-from iqa.commands.terminal import natural, parser_of, positive, run
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
 from iqa.distortions.appearance import change_exposure
 from iqa.distortions.codecs import decode, encode_jpeg
 from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.signal import to_uint8
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
-from iqa.files import remove_leftovers, written_whole
+from iqa.files import claim_folder, printable, remove_leftovers, written_whole
 from iqa.images.finding import list_images
 from iqa.images.reading import read_image
 
@@ -167,8 +167,10 @@ def main() -> int:
     parser.add_argument("--longest", type=positive, default=800, help="longer side of a variant at most (default: 800)")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
+    add_overwrite(parser)
     arguments = parser.parse_args()
     splits = assign_splits(arguments.photos)
+    claim_folder(arguments.out, "make_training_set.py", arguments.overwrite)
     for split in set(splits.values()):
         (arguments.out / split).mkdir(parents=True, exist_ok=True)
         remove_leftovers(arguments.out / split)  # half-written images of a run that was killed, under their final names
@@ -179,9 +181,10 @@ def main() -> int:
         results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="photo", file=sys.stderr))
     refused = [result for result in results if isinstance(result, str)]
     for reason in refused:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(printable(f"left out: {reason}"), file=sys.stderr)
     made = sum(result for result in results if not isinstance(result, str))
-    print(f"{made} images of {len(splits) - len(refused)} photographs in {arguments.out}, {len(refused)} left out")
+    used = len(splits) - len(refused)
+    print(f"{made} images of {used} photographs in {printable(arguments.out)}, {len(refused)} left out")
     return 1 if refused else 0
 
 

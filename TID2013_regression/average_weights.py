@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from iqa.cards import card_of, read_card, sha256
-from iqa.commands.terminal import parser_of, quiet_start, run
+from iqa.commands.terminal import add_overwrite, check_weights_target, parser_of, quiet_start, run
 from iqa.errors import CardError, UsageError
+from iqa.files import printable
 
 # What cards may say differently of one network: it matters in training alone, or after the network.
 APART = ("backbone.noise", "backbone.backbone_weights", "head.dropout", "geometry.training", "geometry.pooling")
@@ -62,17 +63,21 @@ def main():
     parser = parser_of(__doc__)
     parser.add_argument("epochs", nargs="+", type=Path, help="weights of one network")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
+    add_overwrite(parser)
     arguments = parser.parse_args()
     if arguments.out.resolve() in [epoch.resolve() for epoch in arguments.epochs]:
         raise UsageError(f"{arguments.out}: one of the epochs, which would be overwritten; choose another name for --out")
     for epoch in arguments.epochs:
         if not epoch.is_file():
             raise UsageError(f"{epoch}: there is no such file")
+    check_weights_target(arguments.out, arguments.overwrite)
     card = read_common_card(arguments.epochs)
     with quiet_start():
         from iqa.models.networks import build_from_card
+        from iqa.models.settings import settle
         from iqa.models.weight_files import check_name, load_weights, save_with_card
 
+        settle()
         check_name(arguments.out)
         model = build_from_card(card)
     mean = [np.zeros(weight.shape) for weight in model.get_weights()]
@@ -83,7 +88,7 @@ def main():
     model.set_weights(mean)
     training = card.training | {"averaged": [epoch.name for epoch in arguments.epochs]}
     save_with_card(model, arguments.out, replace(card, training=training, figures={}))
-    print(f"{arguments.out}: the mean of {len(arguments.epochs)} epochs")
+    print(f"{printable(arguments.out)}: the mean of {len(arguments.epochs)} epochs")
     return 0
 
 

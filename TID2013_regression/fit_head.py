@@ -19,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from iqa.cards import TID2013_SCALE, card_for, keras2_card, weights_file
-from iqa.commands.terminal import natural, parser_of, positive, quiet_start, run
+from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
 from iqa.errors import CardError, ImageError, LabelError, UsageError
+from iqa.files import printable
 from iqa.images.geometry import grid_patches, left_top_patch, random_patches
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES, read_ladders, read_order
@@ -49,6 +50,7 @@ def parse_arguments():
     parser.add_argument("--order-rate", type=float, default=2e-5, help="learning rate for the photographs (default: 2e-5)")
     parser.add_argument("--order-ranking", type=float, default=3.0, help="weight of the photographs' order (default: 3)")
     parser.add_argument("--seed", type=natural, default=0)
+    add_overwrite(parser)
     return parser.parse_args()
 
 
@@ -102,7 +104,7 @@ def compute_features(backbone, ladders, cut, seed):
             if features and patches.shape[1] != features[0].shape[1]:
                 raise ImageError(f"{ladder[0].path}: its size differs from that of the pictures before it")
         except ImageError as error:
-            print(f"ladder left out: {error}", file=sys.stderr)
+            print(printable(f"ladder left out: {error}"), file=sys.stderr)
             continue
         seen = np.asarray(backbone.predict_on_batch(patches.reshape(-1, *patches.shape[2:])))
         features.append(seen.reshape(*patches.shape[:2], -1))
@@ -195,15 +197,18 @@ def main():
     if Path(arguments.weights).resolve() == arguments.out.resolve():
         raise UsageError(f"{arguments.out}: --weights, which would be overwritten; choose another name for --out")
     path, card = find_network(arguments.weights)
+    check_weights_target(arguments.out, arguments.overwrite, [path])
     tid, photographs = read_labelled(arguments)
     with quiet_start():  # only now: --help must not wait for TensorFlow
         import keras
 
         from iqa.models.heads import LEVELS, levels_of, pool_levels, widen_head
+        from iqa.models.settings import settle
         from iqa.models.weight_files import check_name, save_with_card
 
         check_name(arguments.out)
         model = load(path, card)
+    settle()
     keras.utils.set_random_seed(arguments.seed)
     seed, steps = arguments.seed, arguments.epochs * max(1, len(tid) // BATCH)
     backbone = pool_levels(model, levels_of(model) or LEVELS)
@@ -228,7 +233,7 @@ def main():
         figures={},
     )
     save_with_card(model, arguments.out, fitted)
-    print(f"wrote {arguments.out}")
+    print(f"wrote {printable(arguments.out)}")
     return 0
 
 

@@ -20,13 +20,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.terminal import natural, parser_of, positive, run
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
 from iqa.distortions.references import REFERENCES, Crop, read_crops, read_reference
 from iqa.distortions.signal import psnr_luma
 from iqa.distortions.table import DISTORTIONS, ladder
 from iqa.environment import processors
 from iqa.errors import LabelError
-from iqa.files import remove_leftovers, written_whole
+from iqa.files import claim_folder, printable, remove_leftovers, written_whole
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import LABELS_NAME, LabelledImage, read_mos
 
@@ -132,6 +132,7 @@ def parse_arguments():
     parser.add_argument("--format", choices=("png", "bmp"), default="png")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
+    add_overwrite(parser)
     return parser, parser.parse_args()
 
 
@@ -148,7 +149,11 @@ def main() -> int:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
     published = read_published(arguments.psnr, numbers) if arguments.psnr else None
 
-    out.mkdir(parents=True, exist_ok=True)
+    if arguments.figure:
+        from iqa.evaluation.plots import check_figure
+
+        check_figure(arguments.figure, arguments.overwrite)
+    claim_folder(out, "make_images.py", arguments.overwrite)
     remove_leftovers(out)  # half-written images of a run that was killed, under their final names
     tasks = [(number, distortion) for number in numbers for distortion in DISTORTIONS]
     made = make_all(tasks, arguments.workers, folder=folder, crops=crops, out=out, suffix=suffix, seed=arguments.seed)
@@ -156,7 +161,7 @@ def main() -> int:
     print_psnr(made, published)
     if arguments.figure:
         draw_sheet(numbers[-1], out, suffix, arguments.figure)
-    print(f"{len(LEVELS) * len(tasks)} images of {len(numbers)} references in {out}")
+    print(f"{len(LEVELS) * len(tasks)} images of {len(numbers)} references in {printable(out)}")
     return 0
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.commands.terminal import parser_of, run
+from iqa.commands.terminal import add_overwrite, parser_of, run
 from iqa.errors import LabelError
-from iqa.files import written_whole
+from iqa.files import check_target, printable, written_whole
 from iqa.labels.histograms import centres, maximum_entropy_histogram, normal_histogram
 from iqa.labels.tid2013 import LabelledImage, read_mos
 
@@ -74,7 +74,9 @@ def main() -> int:
     parser.add_argument("--bins", type=int, choices=(10, 1000), default=10)
     parser.add_argument("--std", type=Path, help="mos_std.txt, one deviation per line; needed for --kind normal")
     parser.add_argument("--deviation", choices=("absolute", "relative"), help="only for --kind normal (default: absolute)")
+    add_overwrite(parser)
     arguments = parser.parse_args()
+    check_target(arguments.out, arguments.overwrite, inputs=filter(None, (arguments.mos, arguments.std)))
     if (arguments.kind == "normal") != bool(arguments.std):
         parser.error("--kind normal needs --std, and no other kind takes it")
     if arguments.deviation and arguments.kind != "normal":
@@ -87,7 +89,7 @@ def main() -> int:
     rows = [{"image_id": image.name, "label": label.tolist()} for image, label in zip(images, labels, strict=True)]
     with written_whole(arguments.out) as file:
         file.write(json.dumps(rows, allow_nan=False).encode())
-    print(f"{arguments.out}: {len(rows)} histograms of {arguments.bins} bins")
+    print(f"{printable(arguments.out)}: {len(rows)} histograms of {arguments.bins} bins")
     return 0
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.terminal import natural, parser_of, positive, run, share
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
 from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features, read_examples
 from iqa.distortions.references import Crop, read_crops, read_reference
 from iqa.distortions.signal import Pixels
@@ -30,7 +30,7 @@ from iqa.distortions.table import DISTORTIONS, STRONGEST, WEAKEST, check_levels,
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
 from iqa.evaluation.metrics import correlate
-from iqa.files import remove_leftovers, written_whole
+from iqa.files import claim_folder, printable, remove_leftovers, written_whole
 from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
@@ -155,6 +155,7 @@ def parse_arguments():
     )
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
+    add_overwrite(parser)
     arguments = parser.parse_args()
     if bool(arguments.tid) != bool(arguments.references):
         parser.error("--tid and --references go together")
@@ -170,9 +171,9 @@ def main() -> int:
     if unknown:
         raise LabelError(f"{arguments.mos} has no scores of distortion {', '.join(map(str, unknown))} to learn from")
     photos = list_photographs(arguments.photos, arguments.exclude)
+    claim_folder(arguments.out, "make_ladders.py", arguments.overwrite)
     judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     rng = np.random.default_rng(arguments.seed)
     tasks = [
@@ -200,8 +201,9 @@ def main() -> int:
     with written_whole(arguments.out / LABELS_NAME) as file:
         file.write("".join(lines).encode())
     for reason in sorted(refused):
-        print(f"left out: {reason}", file=sys.stderr)
-    print(f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(refused)} photographs left out")
+        print(printable(f"left out: {reason}"), file=sys.stderr)
+    made = f"{len(lines)} images of {len(photos)} photographs"
+    print(f"{made} in {printable(arguments.out)}, {len(refused)} photographs left out")
     return 1 if refused else 0
 
 

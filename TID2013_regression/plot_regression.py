@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import TID2013_SCALE, read_card
-from iqa.commands.plot import draw_results, interval_options, plot_parser, print_results
+from iqa.commands.plot import check_targets, draw_results, interval_options, plot_parser, print_results
 from iqa.commands.terminal import run
 from iqa.distortions.table import DISTORTIONS as TYPES
 from iqa.errors import PredictionsError
 from iqa.evaluation.metrics import Agreement, correlate, measure_agreement
 from iqa.evaluation.predictions import Predictions, name_scenes, read_predictions
 from iqa.evaluation.tables import format_agreement
-from iqa.files import write_json
+from iqa.files import printable, write_json
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
 LEVELS = 5
@@ -56,7 +56,7 @@ def print_scenes(table: Table) -> None:
     """The original's lines: labels and predictions of one distortion's five levels, a line a scene."""
     with np.printoptions(precision=3, suppress=True):
         for scene, labels, predictions in zip(*table, strict=True):
-            print(f"Image {scene}, labels:{labels}, predictions:{predictions}")
+            print(f"Image {printable(scene)}, labels:{labels}, predictions:{predictions}")
 
 
 def print_distortions(tables: dict[int, Table]) -> None:
@@ -82,7 +82,7 @@ def draw_errors(tables: dict[int, Table], path: Path, scale: str) -> None:
     errors = [np.sqrt(np.mean((scores - labels) ** 2, axis=0)) for _, labels, scores in tables.values()]
     names = [f"{number} {TYPES[number].name}" if number in TYPES else str(number) for number in tables]
     draw_heat_map(np.array(errors), names, [f"level {level}" for level in range(1, LEVELS + 1)], "RMSE", path)
-    print(f"{path}: root mean square error of the score ({scale}) by distortion and level")
+    print(f"{printable(path)}: root mean square error of the score ({scale}) by distortion and level")
 
 
 def note_figures(card_path: Path, predictions: Predictions, result: Agreement) -> None:
@@ -110,6 +110,11 @@ def main() -> int:
     parser.add_argument("--distortions", action="store_true", help="print the figures of each distortion and level as well")
     parser.add_argument("--heat-map", type=Path, help="draw the error by distortion and level here")
     arguments = parser.parse_args()
+    check_targets(arguments)
+    if arguments.heat_map:
+        from iqa.evaluation.plots import check_figure
+
+        check_figure(arguments.heat_map, arguments.overwrite, [arguments.file])
     predictions = read_predictions(arguments.file)
     result = measure_agreement(predictions.labels, predictions.predictions)
     tables = sort_by_distortion(predictions)
@@ -130,7 +135,7 @@ def main() -> int:
         write_json(arguments.json, result.as_json())
     if arguments.card:
         note_figures(arguments.card, predictions, result)
-    if arguments.figure or arguments.show:
+    if arguments.figure:
         draw_results(predictions, SCALE, arguments.file, arguments.figure, arguments.show)
     return 0
 

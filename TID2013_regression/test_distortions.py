@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from iqa.cards import TID2013_SCALE, keras2_card
-from iqa.commands.degrade import list_series, print_curves, scene_parser
+from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
 from iqa.commands.infer import looks_of
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.table import everyday_ladders
@@ -48,6 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
+    check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
     if arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())

@@ -11,7 +11,7 @@ Prints a row for each picture: its score, and the cosine distance of its feature
 from scipy.spatial.distance import cosine
 
 from iqa.cards import TID2013_SCALE, keras2_card
-from iqa.commands.degrade import list_series, print_curves, scene_parser
+from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
 from iqa.commands.infer import looks_of
 from iqa.commands.terminal import load_quietly, run
 from iqa.labels.opinions import Prediction
@@ -27,6 +27,7 @@ def measure_distance(undistorted: Prediction, distorted: Prediction) -> float:
 
 def main() -> int:
     arguments = scene_parser(__doc__, WEIGHTS, patches=True).parse_args()
+    check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
     scale = "cosine distance of the features (0-2)"
     return print_curves(list_series(arguments.scene), scorer, arguments.figure, scale, measure_distance)

@@ -12,19 +12,20 @@ value is not corrected. TID2013's 120 versions of a scene are not independent, s
 """
 
 import sys
+from argparse import Namespace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iqa.commands.terminal import parser_of, positive, run
+from iqa.commands.terminal import add_overwrite, parser_of, positive, run
 from iqa.environment import processors
 from iqa.evaluation.comparison import DIFFERS, Comparison, Difference, MatchedPredictions, compare_models, match_predictions
 from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
-from iqa.files import printable, write_json
+from iqa.files import check_target, holds, printable, write_json
 from iqa.labels.histograms import mean_scores
-from iqa.scoring.report import Picture, check_report, write_page
+from iqa.scoring.report import Picture, check_report, is_page, write_page
 
 #: The differences that the figure shows: all on scales that fit one axis.
 DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
@@ -63,7 +64,7 @@ def format_difference(row: Difference) -> list[str]:
 
 def print_table(table: dict[str, Any]) -> None:
     print(table["title"])
-    rows = [table["head"], *table["rows"]]
+    rows = [[printable(cell) for cell in row] for row in (table["head"], *table["rows"])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -77,8 +78,9 @@ def draw_differences(found: Comparison, path: Path) -> None:
     values = [(row.difference, row.lower, row.upper) for row in shown]
     draw_intervals(labels, values, [row.verdict == DIFFERS for row in shown], path)
     print(
-        f"{path}: differences of the metrics on {found.n} images with paired 95 % intervals; right of 0 the first is "
-        "higher, which is better or not as each row says. A filled dot: the models differ (p below 0.05, corrected for "
+        f"{printable(path)}: differences of the metrics on {found.n} images with paired 95 % intervals; right of 0 the "
+        "first is higher, which is better or not as each row says. A filled dot: the models differ (p below 0.05, "
+        "corrected for "
         f"{len(found.differences)} differences)"
     )
 
@@ -100,6 +102,19 @@ def find_disagreements(matched: MatchedPredictions, folder: Path | None) -> list
     return pictures
 
 
+def check_targets(arguments: Namespace) -> None:
+    """Refuse, before the work, what may not be written."""
+    if arguments.json:
+        check_target(arguments.json, arguments.overwrite, holds("models", "differences"), arguments.files)
+    if arguments.figure:
+        from iqa.evaluation.plots import check_figure
+
+        check_figure(arguments.figure, arguments.overwrite, arguments.files)
+    if arguments.report:
+        check_report(arguments.report)
+        check_target(arguments.report, arguments.overwrite, is_page, arguments.files)
+
+
 def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.mat")
@@ -110,13 +125,13 @@ def main() -> int:
         "--report", type=Path, help="write a page with the pictures on which the models disagree most: .html"
     )
     parser.add_argument("--images", type=Path, help="folder of the pictures, for --report")
+    add_overwrite(parser)
     arguments = parser.parse_args()
     if len(set(arguments.files)) < 2:
         parser.error("a comparison needs two files of predictions")
     if arguments.images and not arguments.report:
         parser.error("--images is for the page of --report")
-    if arguments.report:
-        check_report(arguments.report)
+    check_targets(arguments)
     matched = match_predictions(arguments.files)
     for file, (left, total, skipped) in matched.left_out.items():
         if left:
@@ -135,7 +150,7 @@ def main() -> int:
         pictures = find_disagreements(matched, arguments.images)
         lead = f"The {len(pictures)} of {found.n} pictures on which the mean scores of the models lie furthest apart."
         write_page(arguments.report, pictures, "Where the models disagree", lead, processors(), tables=tables)
-        print(f"{arguments.report}: open this page in a browser", file=sys.stderr)
+        print(f"{printable(arguments.report)}: open this page in a browser", file=sys.stderr)
     return 0
 
 

@@ -7,7 +7,7 @@
 Prints a row for each picture: its mean score, 1-10.
 """
 
-from iqa.commands.degrade import list_series, print_curves, scene_parser
+from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
 from iqa.commands.terminal import load_quietly, run
 from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
 from iqa.scoring.scorer import load_scorer
@@ -15,6 +15,7 @@ from iqa.scoring.scorer import load_scorer
 
 def main() -> int:
     arguments = scene_parser(__doc__, AESTHETIC_WEIGHTS).parse_args()
+    check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, head="histogram", cardless=AESTHETIC), HINT)
     return print_curves(list_series(arguments.scene), scorer, arguments.figure, "mean score (1-10)")
 

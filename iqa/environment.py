@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,16 +39,27 @@ def _cgroup_quota() -> float | None:
 
 
 def cache_folder() -> Path:
-    """Where compiled networks are kept: `IQA_CACHE`, or the user's cache folder; without a home, a folder for now."""
+    """Where compiled networks are kept: `IQA_CACHE`, or the user's cache folder.
+
+    A user without a home, or with one that cannot be written, has a folder among the temporary files.
+    """
     if os.environ.get("IQA_CACHE"):
-        folder = os.path.expanduser(os.environ["IQA_CACHE"])
+        folder = Path(os.path.expanduser(os.environ["IQA_CACHE"]))
+        usable = True  # or an error says that it is not
     else:
         if sys.platform == "win32":
             base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
         else:
             base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-        folder = os.path.join(os.path.expanduser(base), _NAME)
-    return scratch_folder() if folder.startswith("~") else Path(folder)  # a user without a home, or an unknown one
+        folder = Path(os.path.expanduser(base)) / _NAME
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+        usable = there == folder or os.access(there, os.W_OK | os.X_OK)
+    if usable and not str(folder).startswith("~"):
+        return folder
+    try:
+        return scratch_folder()
+    except OSError:
+        return folder
 
 
 _NAME = "image-quality-assessment"
@@ -70,6 +82,25 @@ def scratch_folder() -> Path:
 def settle_keras() -> None:
     """Before Keras is imported: let it run on TensorFlow unless KERAS_BACKEND names another, whatever `keras.json` says."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def import_matplotlib() -> None:
+    """Import matplotlib, which fails if MPLBACKEND names a backend that is not installed, as a notebook's does for a child.
+
+    A backend that is installed is still the one of `pyplot`.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+
+        if backend:
+            with suppress(ValueError):
+                matplotlib.rcParams["backend"] = backend
+    finally:
+        if backend:
+            os.environ["MPLBACKEND"] = backend
 
 
 def temporary_file() -> IO[bytes]:

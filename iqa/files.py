@@ -119,6 +119,16 @@ def _agrees(known: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
+def holds(*names: str) -> Callable[[Path], bool]:
+    """For `check_target`: whether a file is an object of JSON with these names."""
+
+    def known(path: Path) -> bool:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(value, dict) and set(names) <= value.keys()
+
+    return known
+
+
 #: A file in a folder that a command filled, which names the command.
 MADE_BY = ".made-by"
 

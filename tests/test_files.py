@@ -185,6 +185,10 @@ def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(monkeypatch
     for value in ("", "~nobody/x"):
         monkeypatch.setenv("IQA_CACHE", value)
         assert cache_folder() == scratch_folder() and cache_folder().parent == tmp_path
+    monkeypatch.delenv("IQA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "locked"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert cache_folder() == scratch_folder()
     (made,) = tmp_path.iterdir()
     assert not made.stat().st_mode & 0o077
     shutil.rmtree(made)
@@ -202,3 +206,26 @@ def test_a_temporary_file_needs_no_folder(monkeypatch):
         file.write(b"x")
         file.seek(0)
         assert file.read() == b"x" and file.fileno() > 2
+
+
+@pytest.mark.parametrize("room", ["models", "training"])
+def test_keras_runs_on_tensorflow_unless_the_environment_names_another(room):
+    ask = f"import os, iqa.{room}; print(os.environ['KERAS_BACKEND'])"
+    bare = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    for named, expected in (({}, "tensorflow"), ({"KERAS_BACKEND": "jax"}, "jax")):
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, env=bare | named)
+        assert done.stdout == f"{expected}\n"
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "module://no_such.backend", "nonsense"])
+def test_figures_are_drawn_whatever_backend_a_notebook_named(tmp_path, backend):
+    draw = "import sys; from iqa.evaluation.plots import draw_intervals as d; d(['a'], [(1, 0, 2)], [True], sys.argv[1])"
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", draw, tmp_path / "f.png"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "f.png").stat().st_size > 1000
+
+
+def test_the_sample_photograph_is_found_without_loading_matplotlib():
+    ask = "import sys, iqa.images.finding as f; print(f.sample_photograph().is_file(), 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert done.stdout == "True False\n"

@@ -19,6 +19,7 @@ from PIL import Image
 from AVA import infer_vanilla
 from iqa.errors import ImageError, JournalError
 from iqa.evaluation.predictions import read_predictions
+from iqa.files import text_to_name
 from iqa.images import finding as inputs
 from iqa.images.finding import LeftOut, images_below, in_words, named_images, read_list
 from iqa.images.reading import read_image
@@ -217,7 +218,8 @@ def test_names_that_no_file_can_have_are_named_and_the_others_are_scored(command
 
 def test_nothing_is_written_if_nothing_that_was_named_exists(command, tiny, tmp_path):
     (tmp_path / "s.csv").write_text("years")
-    code, _, err = command(infer_regression, tmp_path / "typo", "--weights", tiny, "--out", tmp_path / "s.csv")
+    options = ("--weights", tiny, "--out", tmp_path / "s.csv", "--overwrite")
+    code, _, err = command(infer_regression, tmp_path / "typo", *options)
     assert code == 2
     assert "not written" in err
     assert (tmp_path / "s.csv").read_text() == "years"
@@ -340,7 +342,7 @@ def test_csv_holds_a_row_an_image(score_to, mixed, model, tmp_path):
         if row["error"]:
             assert row["path"].endswith("broken.png") and not row["mean"]
         else:
-            score = expected[Path(row["path"])]
+            score = expected[Path(text_to_name(row["path"]))]
             assert float(row["mean"]) == pytest.approx(score.mean, abs=1e-5)
             assert [float(row[f"share_{vote}"]) for vote in range(1, 11)] == pytest.approx(score.histogram.tolist())
 
@@ -348,7 +350,9 @@ def test_csv_holds_a_row_an_image(score_to, mixed, model, tmp_path):
 def test_json_lines_are_what_json_prints(score_to, command, mixed, tiny_histogram, tmp_path):
     assert score_to(tmp_path / "s.jsonl", mixed)[0] == 1
     _, printed, _ = command(infer_vanilla, mixed, "--weights", tiny_histogram, "--json")
-    assert (tmp_path / "s.jsonl").read_text() == printed
+    rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert {row.pop("model").split()[0] for row in rows} == {"tiny"}
+    assert rows == [json.loads(line) for line in printed.splitlines()]
 
 
 def test_parquet_holds_the_scores_and_where_they_come_from(score_to, mixed, model, tmp_path):

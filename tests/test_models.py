@@ -274,3 +274,25 @@ def test_weights_are_saved_under_a_name_that_keras_can_load(tmp_path):
     with pytest.raises(OutputError, match=r"m\.h5: .* like m\.weights\.h5"):
         save_with_card(model, tmp_path / "m.h5", CARD)
     assert not list(tmp_path.iterdir())
+
+
+# --- a user's keras.json ----------------------------------------------------------------------------------------------
+
+
+def test_the_layout_and_precision_that_keras_is_set_to_change_no_network(regression, tmp_path):
+    path = tmp_path / "x.weights.h5"
+    save_with_card(regression, path, CARD)
+    expected = network_of(CARD, path).predict_on_batch(PICTURES[:2])
+    before = keras.config.image_data_format(), keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        found = network_of(CARD, path).predict_on_batch(PICTURES[:2])
+        assert keras.config.image_data_format() == "channels_first" and keras.config.floatx() == "float64"
+    finally:
+        keras.config.set_image_data_format(before[0])
+        keras.config.set_floatx(before[1])
+        keras.config.set_dtype_policy(before[2])
+    for array, wanted in zip(found, expected, strict=True):
+        assert array.dtype == np.float32 and (array == wanted).all()

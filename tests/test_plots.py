@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from iqa.errors import OutputError
-from iqa.evaluation.plots import MOST_POINTS, choose_bins, draw_distributions, draw_predictions, draw_training
+from iqa.evaluation.plots import (
+    MOST_POINTS,
+    choose_bins,
+    draw_distributions,
+    draw_intervals,
+    draw_ladders,
+    draw_predictions,
+    draw_training,
+)
 
 
 @pytest.fixture
@@ -86,3 +94,12 @@ def test_epochs_that_were_undone_are_marked_once_in_each_panel_and_srcc_has_its_
     drawn = (tmp_path / "f.svg").read_text()
     assert drawn.count("<!-- undone -->") == 3
     assert "<!-- SRCC -->" in drawn and "<!-- 0.001:cosine -->" in drawn
+
+
+def test_names_are_shown_as_they_are_and_are_no_formulas(tmp_path):
+    names = ["a$\\x^$.png", "b$", "c\n\x1b.png", "_d"]
+    draw_ladders({"$^$": (names, [1.0, 2, 3, 4])}, tmp_path / "f.svg", "score")
+    draw_intervals(names, [(1.0, 0.5, 1.5)] * 4, [True] * 4, tmp_path / "g.svg")
+    for file in ("f.svg", "g.svg"):
+        text = (tmp_path / file).read_text()
+        assert "<!-- a$\\x^$.png -->" in text and "<!-- c\\x0a\\x1b.png -->" in text

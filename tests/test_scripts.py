@@ -22,6 +22,7 @@ from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
 from iqa.distortions.references import read_reference
 from iqa.evaluation.predictions import read_predictions
+from iqa.files import MADE_BY
 from iqa.labels.opinions import Prediction
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.labels.tid2013 import LabelledImage, read_order
@@ -397,6 +398,7 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
     killed = out / ".i02_01_1.png.abcd1234"  # sorts before the whole image
     killed.mkdir(parents=True)
     (killed / "i02_01_1.png").touch()
+    (out / MADE_BY).write_text("make_images.py")
     mos = kodak / "mos_with_names.txt"
     code, printed, err = command(make_images, "--references", kodak, "--mos", mos, "--out", out, "--workers", 1)
     assert code == 0

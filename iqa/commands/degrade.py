@@ -1,5 +1,6 @@
 """The experiments that degrade one picture step by step: which pictures, a row each, a curve."""
 
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.commands.infer import add_looks, print_error
-from iqa.commands.terminal import Parser, parser_of
+from iqa.commands.terminal import Parser, add_overwrite, parser_of
 from iqa.distortions.table import everyday_ladders
 from iqa.errors import ImageError
 from iqa.files import printable
@@ -35,7 +36,16 @@ def scene_parser(description: str | None, weights: str | PathLike[str], patches:
     if patches:
         add_looks(parser)
     parser.add_argument("--figure", type=Path, help="write the curves here")
+    add_overwrite(parser)
     return parser
+
+
+def check_figure_of(arguments: Namespace) -> None:
+    """Refuse, before the work, a figure that may not be written; see `iqa.files.check_target`."""
+    if arguments.figure:
+        from iqa.evaluation.plots import check_figure
+
+        check_figure(arguments.figure, arguments.overwrite, [arguments.scene] if arguments.scene else ())
 
 
 def list_series(named: str | PathLike[str] | None) -> Mapping[str, Steps]:
@@ -88,7 +98,7 @@ def print_curves(
     """
     curves, refused = {}, 0
     for title, steps in series.items():
-        print(f"{title}:")
+        print(f"{printable(title)}:")
         scored, bad = score_steps(scorer, steps)
         refused += bad
         values = [result.score for _, result in scored]

@@ -17,7 +17,9 @@ import sys
 from pathlib import Path
 
 from iqa.cards import card_of, read_card, shipped_weights, weights_file
-from iqa.commands.terminal import load_quietly, parser_of, quiet_start
+from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, quiet_start
+from iqa.errors import OutputError
+from iqa.files import check_target, printable
 from iqa.images.finding import list_images
 from iqa.models.export import FORMATS, INPUTS, check_file, export
 from iqa.scoring.shipping import PICTURES, ship
@@ -37,6 +39,7 @@ def main() -> int:
         metavar="FOLDER",
         help=f"for --shipped: compare on the first {PICTURES} of these (default: views of matplotlib's sample photograph)",
     )
+    add_overwrite(parser)
     arguments = parser.parse_args()
     if arguments.shipped:
         if arguments.format or arguments.out:
@@ -44,7 +47,7 @@ def main() -> int:
         return _ship(arguments.weights, arguments.pictures)
     if len(arguments.weights) != 1 or not arguments.format or not arguments.out or arguments.pictures:
         parser.error("name one weight file, --format and --out; or give --shipped")
-    return _export(arguments.weights[0], arguments.format, arguments.input, arguments.out)
+    return _export(arguments.weights[0], arguments.format, arguments.input, arguments.out, arguments.overwrite)
 
 
 def _ship(names: list[str], folder: Path | None) -> int:
@@ -59,9 +62,16 @@ def _ship(names: list[str], folder: Path | None) -> int:
     return 0
 
 
-def _export(name: str, format: str, input: str, out: Path) -> int:
+def _export(name: str, format: str, input: str, out: Path, overwrite: bool) -> int:
     check_file(out, format)
     weights = weights_file(name)
+    if out.is_dir():  # of a saved_model
+        if not overwrite:
+            raise OutputError(f"{out}: a model is there; choose another name, or give --overwrite")
+    else:
+        check_target(out, overwrite, inputs=[weights])
+        if format == "openvino":
+            check_target(out.with_suffix(".bin"), overwrite, inputs=[weights])
     card = read_card(card_of(weights))
     with quiet_start():
         from iqa.models.networks import network_of
@@ -70,6 +80,6 @@ def _export(name: str, format: str, input: str, out: Path) -> int:
         export(network, out, format, input)
     shapes = " and ".join(str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs)
     size = network.input_shape[1]
-    print(f"{out}: {input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
+    print(f"{printable(out)}: {input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
     print(f"geometry: {card.to_json()['geometry']}", file=sys.stderr)
     return 0

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from iqa.commands.terminal import Parser, load_quietly, natural, parser_of, positive
+from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive
 from iqa.environment import processors
-from iqa.files import printable
+from iqa.files import check_target, name_to_text, printable
 from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.images.geometry import CROP, CROPS
 from iqa.images.pooling import POOLINGS
@@ -24,10 +24,10 @@ from iqa.scoring.collection import (
     score_to_file,
 )
 from iqa.scoring.journal import Entry
-from iqa.scoring.report import check_report, write_report
+from iqa.scoring.report import check_report, is_page, write_report
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
-from iqa.scoring.writers import check_output, json_line, row_of, values_of
+from iqa.scoring.writers import check_output, is_table_of, json_line, row_of, values_of
 
 
 def add_looks(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +63,7 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
     parser.add_argument("--json", action="store_true", help="print one JSON object a line: path, mean ..., or error")
     parser.add_argument("--out", type=Path, help="write to this file instead: .mat, .csv, .jsonl or .parquet")
     parser.add_argument("--report", type=Path, help="also write an HTML page with the pictures and their scores")
+    add_overwrite(parser)
     parser.add_argument(
         "--weights", type=Path, default=Path(weights), help="a .weights.h5 with its card, or an .hdf5 of Keras 2"
     )
@@ -98,12 +99,14 @@ def infer_images(
         hint: where to get missing weights.
     """
     _check(parser, arguments)
+    check_targets(arguments)
     labelled = None
     if arguments.labels:
         labelled = read_labelled()
         if not any(image.path for image in labelled):
             parser.error(f"{arguments.folder} holds none of the {len(labelled)} images of {arguments.labels}")
     scorer, options = load_quietly(load, hint), run_options(arguments)
+    check_targets(arguments, scorer)
     if labelled is not None:
         missing = f"not in {arguments.folder}"
         return _report_outcome(arguments, score_labelled(scorer, labelled, missing, arguments.out, options))
@@ -113,7 +116,7 @@ def infer_images(
         code = print_scores(scorer, found, options, arguments.json)
         _tell_left_out(left_out)
         return code
-    head = {"named": [printable(name) for name in (*arguments.images, *arguments.list)], "in": printable(os.getcwd())}
+    head = {"named": [name_to_text(name) for name in (*arguments.images, *arguments.list)], "in": name_to_text(os.getcwd())}
     outcome = score_to_file(
         scorer,
         lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out),
@@ -146,14 +149,32 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         check_report(arguments.report)
 
 
+def check_targets(arguments: argparse.Namespace, scorer: Scorer | None = None) -> None:
+    """Refuse to write where nothing can be written, and over inputs and files of others; see `iqa.files.check_target`.
+
+    Args:
+        arguments: of `infer_parser`.
+        scorer: whose older results may be replaced; None before it is loaded, when it is not yet asked whose they are.
+    """
+    inputs = [*arguments.images, *arguments.list, *filter(None, (arguments.labels, arguments.weights))]
+    if arguments.out:
+
+        def is_ours(path: Path) -> bool:
+            return scorer is None or is_table_of(path, scorer.card, provenance(scorer))
+
+        check_target(arguments.out, arguments.overwrite, is_ours, inputs)
+    if arguments.report:
+        check_target(arguments.report, arguments.overwrite, is_page, inputs)
+
+
 def _report_outcome(arguments: argparse.Namespace, outcome: Outcome) -> int:
     """Say what was written; returns the exit code."""
     if not outcome.written:
-        print(f"{arguments.out}: not written, nothing that was named exists", file=sys.stderr)
+        print(f"{printable(arguments.out)}: not written, nothing that was named exists", file=sys.stderr)
         return 2
     if arguments.report:
-        print(f"{arguments.report}: open this page in a browser", file=sys.stderr)
-    print(f"{arguments.out}: {outcome.scored} images scored, {outcome.skipped} skipped")
+        print(f"{printable(arguments.report)}: open this page in a browser", file=sys.stderr)
+    print(f"{printable(arguments.out)}: {outcome.scored} images scored, {outcome.skipped} skipped")
     return 1 if outcome.skipped else 0
 
 
@@ -202,7 +223,7 @@ def print_scores(
     if options.report:
         origin, scale = provenance(scorer), scorer.card.scale
         write_report(options.report, lambda: [*entries, *refused], origin, scale, options.worker_count)
-        print(f"{options.report}: open this page in a browser", file=sys.stderr)
+        print(f"{printable(options.report)}: open this page in a browser", file=sys.stderr)
     return 1 if failed or refused else 0
 
 
@@ -215,12 +236,12 @@ def _row(scorer: Scorer, entry: Entry) -> str:
     if "percentile" in values:
         words.append(f"{values['percentile']:.0f} % of {scale.population} score lower")
     if entry.prediction.warning:
-        words.append(f"warning: {entry.prediction.warning}")
+        words.append(f"warning: {printable(entry.prediction.warning)}")
     return "\t".join([printable(entry.path or entry.key), *words])
 
 
 def print_error(path: str | os.PathLike[str], reason: str, as_json: bool = False) -> None:
     """Name a picture that cannot be scored on stderr, and among the rows of JSON."""
     if as_json:
-        print(json_line({"path": printable(path), "error": reason}), flush=True)
-    print(f"{printable(path)}: {reason}", file=sys.stderr)
+        print(json_line({"path": name_to_text(path), "error": reason}), flush=True)
+    print(printable(f"{path}: {reason}"), file=sys.stderr)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from iqa.commands.infer import infer_images, infer_parser, run_options
 from iqa.commands.terminal import Parser, load_quietly
+from iqa.files import check_target, printable
 from iqa.labels.ratings import locate_ratings, read_ratings
-from iqa.scoring.collection import write_labels
+from iqa.scoring.collection import is_features, is_labels_of, write_labels
 from iqa.scoring.scorer import Scorer
 
 
@@ -46,8 +47,22 @@ def _write_labels(parser: Parser, arguments: argparse.Namespace, load: Callable[
             parser.error(f"--labels-out does not go with {name}")
     if len(arguments.images) != 1 or not Path(arguments.images[0]).is_dir():
         parser.error("--labels-out takes one folder of images")
+    _check_targets(arguments)
     scorer = load_quietly(load, hint)
+    _check_targets(arguments, scorer)
     folder, options = Path(arguments.images[0]), run_options(arguments)
     outcome = write_labels(scorer, folder, arguments.labels_out, options, features=arguments.features_out)
-    print(f"{arguments.labels_out}: {outcome.scored} images labelled, {outcome.skipped} could not be")
+    print(f"{printable(arguments.labels_out)}: {outcome.scored} images labelled, {outcome.skipped} could not be")
     return 1 if outcome.skipped else 0
+
+
+def _check_targets(arguments: argparse.Namespace, scorer: Scorer | None = None) -> None:
+    """As `iqa.commands.infer.check_targets`, of what is written here."""
+    check_target(
+        arguments.labels_out,
+        arguments.overwrite,
+        lambda path: scorer is None or is_labels_of(path, scorer),
+        [arguments.weights],
+    )
+    if arguments.features_out:
+        check_target(arguments.features_out, arguments.overwrite, is_features, [arguments.weights])

@@ -4,11 +4,17 @@ Series differ in line style and marker as well as in colour, so that a print in 
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import cycle
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+if "MPLBACKEND" in os.environ:
+    from iqa.environment import import_matplotlib
+
+    import_matplotlib()
 
 import matplotlib
 import numpy as np
@@ -19,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import OutputError
-from iqa.files import temporary_beside
+from iqa.files import check_target, printable, temporary_beside
 from iqa.labels.histograms import mean_scores, std
 
 Floats = NDArray[np.float64]
@@ -36,16 +42,42 @@ def _start_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: str | PathLike[str]) -> None:
+def _plain(name: str) -> str:
+    """A name as matplotlib shows it, who takes what lies between two dollars for a formula."""
+    return printable(name).replace("$", r"\$")
+
+
+#: What a figure says of itself, by suffix: who made it, and not when, so that the same numbers make the same file.
+_MAKER = "image-quality-assessment"
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": _MAKER},
+    ".svg": {"Creator": _MAKER, "Date": None},
+    ".pdf": {"Creator": _MAKER, "CreationDate": None},
+}
+
+
+def _check_suffix(path: str | PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
-    kinds = figure.canvas.get_supported_filetypes()
-    if suffix.removeprefix(".") not in kinds:
+    if suffix.removeprefix(".") not in FigureCanvasAgg.get_supported_filetypes():
         raise OutputError(f"{path}: figures are .png, .svg, .pdf or another suffix of matplotlib's, not {suffix!r}")
-    # Text stays text in a PDF, to be searched; and the same numbers make the same file, without the time of day.
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    settings: Any = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}
+    return suffix
+
+
+def check_figure(path: str | PathLike[str], overwrite: bool = False, inputs: Iterable[str | PathLike[str]] = ()) -> None:
+    """Make sure, before the work, that a figure of this name may be written; see `iqa.files.check_target`.
+
+    Raises:
+        OutputError: if it may not or cannot be written, or its suffix is none of matplotlib's.
+    """
+    _check_suffix(path)
+    check_target(path, overwrite, lambda path: _MAKER.encode() in path.read_bytes(), inputs)
+
+
+def _save(figure: Figure, path: str | PathLike[str]) -> None:
+    suffix = _check_suffix(path)
+    settings: Any = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}  # text stays text in a PDF, to be searched
     with temporary_beside(path) as file, matplotlib.rc_context(settings):
-        figure.savefig(file, dpi=150, metadata=undated)
+        figure.savefig(file, dpi=150, metadata=_METADATA.get(suffix))
 
 
 def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: str | PathLike[str], scale: str) -> str:
@@ -152,7 +184,7 @@ def draw_distributions(quantiles: Mapping[str, Floats], path: str | PathLike[str
     figure = _start_figure(6, 3.3)
     axis = figure.subplots()
     for (name, values), (_, line, _) in zip(quantiles.items(), cycle(STYLES), strict=False):
-        axis.plot(values, np.arange(len(values)), line, color="black", label=name)
+        axis.plot(values, np.arange(len(values)), line, color="black", label=_plain(name))
     axis.set(xlabel=scale, ylabel="% that score lower", ylim=(0, 100))
     axis.grid(color="0.9")
     axis.legend()
@@ -221,8 +253,8 @@ def draw_ladders(
     axes = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
     for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), cycle(STYLES), strict=False):
         axis.plot(range(len(values)), values, line, color=colour, marker=marker)
-        axis.set_xticks(range(len(values)), labels, rotation=30, ha="right")
-        axis.set_title(name, fontsize=10)
+        axis.set_xticks(range(len(values)), map(_plain, labels), rotation=30, ha="right")
+        axis.set_title(_plain(name), fontsize=10)
         axis.grid(axis="y", color="0.9")
     axes[0].set_ylabel(ylabel)
     _save(figure, path)
@@ -308,7 +340,7 @@ def draw_intervals(
         axis.plot([low, high], [row, row], color="black", linewidth=1.5)
         axis.plot(value, row, "o", markerfacecolor="black" if full else "white", markeredgecolor="black")
     axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
-    axis.set_yticks(range(len(labels)), labels)
+    axis.set_yticks(range(len(labels)), map(_plain, labels))
     axis.set(xlabel=scale, ylim=(len(labels) - 0.5, -0.5))
     _save(figure, path)
 

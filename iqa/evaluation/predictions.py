@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import NDArray
 
 from iqa.errors import PredictionsError
-from iqa.files import printable, written_whole
+from iqa.files import name_to_text, printable, written_whole
 from iqa.labels.histograms import normalise
 
 
@@ -78,14 +78,14 @@ def write_predictions(path: str | PathLike[str], predictions: Predictions) -> No
 def _make_column(names: Sequence[str]) -> NDArray[np.object_]:
     cell = np.empty(len(names), object)
     for number, name in enumerate(names):
-        cell[number] = printable(name)
+        cell[number] = name_to_text(name)
     return cell
 
 
 def _make_cell(rows: Sequence[tuple[str, str]]) -> NDArray[np.object_]:
     cell = np.empty((len(rows), max((len(row) for row in rows), default=1)), object)
     for number, row in enumerate(rows):
-        cell[number] = [printable(text) for text in row]
+        cell[number] = [name_to_text(row[0]), *map(printable, row[1:])]
     return cell
 
 
@@ -138,6 +138,15 @@ def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predict
     )
 
 
+def read_provenance(path: str | PathLike[str]) -> dict[str, str]:
+    """Where the predictions of a `.mat` come from; empty in files of the original.
+
+    Raises:
+        PredictionsError: if it is no such file.
+    """
+    return _read_struct(_load(path, ["provenance"]).get("provenance"))
+
+
 def _take_numbers(path: str | PathLike[str], content: dict[str, Any], name: str) -> NDArray[Any]:
     if name not in content:
         raise PredictionsError(f"{path}: it has no variable {name!r}")
@@ -162,9 +171,9 @@ def name_scenes(ids: Iterable[str]) -> list[str]:
     return [image_id.partition("_")[0] for image_id in ids]
 
 
-def _load(path: str | PathLike[str]) -> dict[str, Any]:
+def _load(path: str | PathLike[str], names: Sequence[str] | None = None) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = scipy.io.loadmat(path)
+        content: dict[str, Any] = scipy.io.loadmat(path, variable_names=names)
         return content
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None

@@ -1,4 +1,4 @@
-"""The part of an AVIF that is meant to be seen: its clean aperture, which decoders leave to others."""
+"""What decoders of AVIF leave to others: the part that is meant to be seen, its clean aperture, and its colours."""
 
 import struct
 from collections.abc import Iterator
@@ -21,14 +21,38 @@ def clean_aperture(content: bytes, width: int, height: int) -> Box | None:
         return None
 
 
-def _clean_aperture(content: bytes, width: int, height: int) -> Box | None:
+def colour_codes(content: bytes) -> tuple[int, int, bool] | None:
+    """ITU-T H.273's numbers of primaries and transfer, and that the pixels have the full range, which decoders give them.
+
+    Args:
+        content: the file.
+
+    Returns:
+        None if the file does not say.
+    """
+    try:
+        for name, value in _properties(content):
+            if name == b"colr" and value[:4] == b"nclx":
+                primaries, transfer = struct.unpack(">HH", value[4:8])
+                return primaries, transfer, True
+    except (ValueError, KeyError, IndexError, struct.error):
+        pass
+    return None
+
+
+def _properties(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, content) of what is said of the picture."""
     meta = dict(_boxes(dict(_boxes(content))[b"meta"][4:]))
     version, item = meta[b"pitm"][0], meta[b"pitm"][4:]
     primary = int.from_bytes(item[: 4 if version else 2], "big")
     iprp = list(_boxes(meta[b"iprp"]))
     properties = list(_boxes(dict(iprp)[b"ipco"]))
     for index in _associated(dict(iprp)[b"ipma"], primary):
-        name, value = properties[index - 1]
+        yield properties[index - 1]
+
+
+def _clean_aperture(content: bytes, width: int, height: int) -> Box | None:
+    for name, value in _properties(content):
         if name == b"clap":
             w_n, w_d, h_n, h_d, x_n, x_d, y_n, y_d = struct.unpack(">IIIIiIiI", value[:32])
             kept, offset = (Fraction(w_n, w_d), Fraction(h_n, h_d)), (Fraction(x_n, x_d), Fraction(y_n, y_d))

@@ -3,6 +3,7 @@
 import codecs
 import fnmatch
 import glob
+import importlib.util
 import os
 import sys
 from collections import Counter
@@ -11,16 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
-from iqa.files import IMAGE_SUFFIXES, printable
+from iqa.files import IMAGE_SUFFIXES, MADE_BY, printable
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
-#: What file managers and storage boxes put beside pictures: folders of thumbnails, and notes of their own.
+#: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes.
 PASSED_OVER = frozenset(
     (
         *("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble"),
-        *(".DS_Store", "Thumbs.db", "desktop.ini"),
+        *(".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY),
     )
 )
 
@@ -263,6 +264,6 @@ def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:
 
 def sample_photograph() -> Path:
     """The path of the photograph that matplotlib ships (Grace Hopper, 1984, 512x600, public domain)."""
-    from matplotlib.cbook import get_sample_data
-
-    return Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    # Found without loading matplotlib, which wants a folder that it can write.
+    (folder,) = importlib.util.find_spec("matplotlib").submodule_search_locations  # type: ignore[union-attr, misc]
+    return Path(folder, "mpl-data", "sample_data", "grace_hopper.jpg")

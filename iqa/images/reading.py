@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, GifImagePlugin, Image, UnidentifiedImageError
 
 from iqa.errors import ImageError
-from iqa.images import avif, repair, tiff
-from iqa.images.colour import to_srgb, with_alpha
+from iqa.files import printable
+from iqa.images import avif, heic, png, repair, tiff
+from iqa.images.colour import profile_of_codes, profile_of_info, to_srgb, with_alpha
 
 #: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
@@ -185,7 +186,7 @@ def _refusals() -> Iterator[None]:
     except MemoryError:
         raise ImageError("it needs more memory than there is") from None
     except Exception as error:  # decoders of some twenty formats raise whatever their parsing runs into
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = printable(" ".join(str(error).split())) or type(error).__name__
         raise ImageError(f"it cannot be decoded: {reason}") from None
 
 
@@ -203,7 +204,8 @@ def _read(image: ImageLike, smallest: int | None, notes: list[str] | None) -> Im
         with _locks[id(image) // 64 % len(_locks)]:
             if what := tiff.beyond_pillow(image):
                 raise ImageError(f"{what}, which Pillow reads wrongly: give its path instead of a PIL image")
-            return _to_rgb(image, notes)
+            file = png.source_of(image) if image.format == "PNG" else None
+            return _to_rgb(image, notes, *(_beyond_pillow(image, file, notes) if file else ()))
     source: str | os.PathLike[str] | io.BytesIO
     if isinstance(image, str | os.PathLike):
         found = Path(image).stat()
@@ -251,18 +253,30 @@ def _content(source: str | os.PathLike[str] | io.BytesIO) -> bytes:
 def _decode(source: str | os.PathLike[str] | io.BytesIO, smallest: int | None, notes: list[str]) -> Image.Image:
     """A file in a format that Pillow knows, in RGB."""
     with Image.open(source, formats=_formats()) as opened:
-        part = None
+        part = profile = opaque = None
         if opened.format == "TIFF":
             tiff.to_first_picture(opened)
             if what := tiff.beyond_pillow(opened):
                 with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
                     return _to_rgb(tiff.read_tiff(file, what, MAX_PIXELS), notes)
         elif opened.format == "AVIF":
-            part = avif.clean_aperture(_content(source), *opened.size)
+            content = _content(source)
+            part = avif.clean_aperture(content, *opened.size)
+            if (codes := avif.colour_codes(content)) and not opened.info.get("icc_profile"):
+                profile = profile_of_codes(*codes, notes.append)
         _check_size(opened)
+        if opened.format == "PNG":
+            profile, opaque = _beyond_pillow(opened, source, notes)
         if smallest:
             opened.draft(None, (smallest, smallest))  # None keeps the mode
-        return _to_rgb(opened, notes, part)
+        return _to_rgb(opened, notes, profile, opaque, part)
+
+
+def _beyond_pillow(opened: Image.Image, source: png.Source, notes: list[str]) -> tuple[bytes | None, Image.Image | None]:
+    """What Pillow does not tell of an opened PNG: the profile of its `cICP`, and where it is opaque."""
+    _check_size(opened)
+    codes = png.colour_codes(source)
+    return codes and profile_of_codes(*codes, notes.append), png.opaque_pixels(opened, source)
 
 
 def _rescue(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
@@ -278,24 +292,11 @@ def _rescue(content: bytes, error: Exception, smallest: int | None, notes: list[
     if isinstance(error, UnidentifiedImageError):
         if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
-        if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
-            return _read_heic(content, notes)
+        if heic.is_heic(content):
+            with heic.open_heic(content) as opened:
+                codes = heic.colour_codes(opened)
+                return _to_rgb(opened, notes, codes and profile_of_codes(*codes, notes.append))
     return None
-
-
-#: The brands of files of the iPhone and its kin.
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-
-
-def _read_heic(content: bytes, notes: list[str]) -> Image.Image:
-    try:
-        import pillow_heif
-    except ImportError:
-        raise ImageError("HEIC needs pillow-heif: install the extra [heic]") from None
-    if "HEIF" not in Image.OPEN:
-        pillow_heif.register_heif_opener()
-    with Image.open(io.BytesIO(content), formats=("HEIF",)) as opened:
-        return _to_rgb(opened, notes)
 
 
 def _check_size(image: Image.Image) -> None:
@@ -305,16 +306,34 @@ def _check_size(image: Image.Image) -> None:
         raise ImageError(f"{image.width}x{image.height} pixels are more than {MAX_SIDE} a side")
 
 
-def _to_rgb(image: Image.Image, notes: list[str], part: avif.Box | None = None) -> Image.Image:
-    """An opened image in RGB, upright, on white, in sRGB; `part` is what is to be seen of it, None for all."""
+def _to_rgb(
+    image: Image.Image,
+    notes: list[str],
+    profile: bytes | None = None,
+    opaque: Image.Image | None = None,
+    part: avif.Box | None = None,
+) -> Image.Image:
+    """An opened image in RGB, upright, on white, in sRGB.
+
+    Args:
+        profile: of its colours, if it is another than its `info` says; b"" for sRGB.
+        opaque: where it is not transparent, if that is another than its `info` says.
+        part: what is to be seen of it, None for all.
+    """
     _check_size(image)
-    key = _transparent_colour(image)
+    if profile is None:
+        profile = image.info.get("icc_profile") or profile_of_info(image.info)
+    key = png.transparent_colour(image)
     image.load()
     orientation = _orientation(image)
     image = _on_canvas(image)
     if image.info.get("transparency") != key:
         image = image.copy()
         image.info["transparency"] = key
+    if opaque:
+        image = image.copy()
+        del image.info["transparency"]
+        image.putalpha(opaque)
     if part:
         image = image.crop(part)
     image = tiff.upright(image, orientation)
@@ -322,7 +341,7 @@ def _to_rgb(image: Image.Image, notes: list[str], part: avif.Box | None = None) 
         raise ImageError("floating point pixels, whose range is unknown")
     if image.mode.startswith("I"):
         image = _to_eight_bits(image)
-    image = to_srgb(image, notes.append)
+    image = to_srgb(image, profile, notes.append)
     if image.has_transparency_data:
         image = with_alpha(image)
         white = Image.new("RGBA", image.size, "white")
@@ -335,17 +354,6 @@ def _orientation(image: Image.Image) -> object:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # broken EXIF, which says nothing
         return 1
-
-
-def _transparent_colour(image: Image.Image) -> Any:
-    """The transparent colour of an image in the values that its pixels will have; a PNG has it in those of the file."""
-    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
-    if image.format != "PNG" or key is None or not tiles:
-        return key
-    raw = tiles[0][3] if isinstance(tiles[0][3], str) else tiles[0][3][0]
-    if isinstance(key, tuple) and raw.endswith(";16B"):
-        return tuple(value >> 8 for value in key)
-    return key * {"1": 255, "L;2": 85, "L;4": 17}.get(raw, 1) if isinstance(key, int) else key
 
 
 def _on_canvas(image: Image.Image) -> Image.Image:
@@ -370,9 +378,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         raise ImageError("pixels of more than 16 bits, whose range is unknown")
     eight = np.rint(grey / 257).astype(np.uint8)
     small = Image.fromarray(eight)
-    key, profile = image.info.get("transparency"), image.info.get("icc_profile")
+    key = image.info.get("transparency")
     if isinstance(key, int):
         small.putalpha(Image.fromarray(np.where(grey == key, 0, 255).astype(np.uint8)))
-    if profile:
-        small.info["icc_profile"] = profile
     return small

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 #: Chunks of a PNG that its pixels need; and those that say how to show them.
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_MEANING = (b"iCCP", b"eXIf")
+_MEANING = (b"iCCP", b"eXIf", b"cICP", b"sRGB", b"gAMA", b"cHRM")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -4,6 +4,7 @@ A TIFF may hold anything. What Pillow is known to read rightly is left to Pillow
 black and white (signed numbers, floating point, 32 bits, raw data of a camera) is refused.
 """
 
+import logging
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iqa.errors import ImageError
+
+# What tifffile would say of a broken file on stderr; what is broken has its reason here.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 #: Bits of the tag NewSubfileType, and values of the older SubfileType.
 _PREVIEW, _MASK = 1, 4

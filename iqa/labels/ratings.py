@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.errors import LabelError
-from iqa.files import IMAGE_SUFFIXES
+from iqa.files import IMAGE_SUFFIXES, text_to_name
 from iqa.labels.histograms import centres, mean, normal_histogram, normalise, rebin
 from iqa.labels.rating_files import BINS, GROUP_COLUMN, SCALE, Entry, is_text, read_ava_txt, read_csv, read_json, shown
 
@@ -174,7 +174,8 @@ def _to_ten(score: Any, scale: tuple[float, float]) -> Any:
 def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:
     """Find the file of each image: `folder`/NAME as it stands, or NAME with a suffix of image files.
 
-    If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken.
+    If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken. A name that is not found is
+    looked for as `iqa.files.name_to_text` would have written it.
 
     Returns:
         The images in their order, with the path of each that was found.
@@ -192,19 +193,22 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
         stem, suffix = os.path.splitext(name)
         if (rank := order.get(suffix.lower())) is not None:
             files[stem] = min(files.get(stem, (rank, name)), (rank, name))
-    located = []
-    for image in images:
-        whole = os.path.join(root, image.name)
-        if (os.sep in image.name or image.name in ("..", ".")) and not os.path.normpath(whole).startswith(root):
-            raise LabelError(f"{shown(image.name)}: the name leads out of {folder}")
-        if image.name in names:
-            path: Path | None = folder / image.name
-        elif image.name in files:
-            path = folder / files[image.name][1]
-        else:  # in a folder below, or in another case where the file system knows none
-            path = folder / image.name if os.path.isfile(whole) else None
-        located.append(replace(image, path=path))
-    return located
+
+    def find(name: str) -> Path | None:
+        whole = os.path.join(root, name)
+        if (os.sep in name or name in ("..", ".")) and not os.path.normpath(whole).startswith(root):
+            raise LabelError(f"{shown(name)}: the name leads out of {folder}")
+        if name in names:
+            return folder / name
+        if name in files:
+            return folder / files[name][1]
+        # In a folder below, or in another case where the file system knows none.
+        return folder / name if os.path.isfile(whole) else None
+
+    return [
+        replace(image, path=find(image.name) or ("\\" in image.name and find(text_to_name(image.name))) or None)
+        for image in images
+    ]
 
 
 def check_apart(train: Sequence[RatedImage], test: Sequence[RatedImage]) -> None:

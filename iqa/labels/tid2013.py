@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.errors import LabelError
-from iqa.files import IMAGE_SUFFIXES
+from iqa.files import IMAGE_SUFFIXES, printable
 
 LABELS_NAME = "mos_with_names.txt"
 
@@ -139,10 +139,10 @@ def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> lis
     images = locate(read_mos(labels or folder / LABELS_NAME), folder)
     for image in images:
         if not image.path:
-            print(f"{folder}: {image.name} is missing", file=sys.stderr)
+            print(printable(f"{folder}: {image.name} is missing"), file=sys.stderr)
     complete, incomplete = ladders([image for image in images if image.path])
     for ladder in incomplete:
-        print(f"{folder}: left out, not 5 levels: {', '.join(image.name for image in ladder)}", file=sys.stderr)
+        print(printable(f"{folder}: left out, not 5 levels: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
     return complete
 
 

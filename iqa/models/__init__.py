@@ -5,6 +5,7 @@
 - `heads`: `add_head`, `widen_head`: from pooled features to a histogram or a score.
 - `weight_files`: `load_weights`, `save_with_card`.
 - `torchvision`: `read_torch_tensors`, `load_torchvision`: weights of a `.pth`, without torch.
+- `settings`: `standard_settings` of Keras.
 - `export`: `export`, the network as a file for a runtime that needs no Keras.
 
 Importing this package loads none of them; all but `export` load Keras.

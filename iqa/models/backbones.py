@@ -15,6 +15,7 @@ import numpy as np
 
 from iqa.cards import Backbone
 from iqa.errors import WeightsError
+from iqa.models.settings import standard_settings
 from iqa.models.torchvision import load_torchvision, read_torch_tensors
 
 #: Pixels in a side of what the networks see in training, and in scoring if their cards say nothing else.
@@ -121,11 +122,13 @@ def mobilenet(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
 BUILDERS: dict[str, Callable[[Backbone, int], keras.Model]] = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
 
 
+@standard_settings()
 def build_untrained(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
     """The backbone that a card describes, with untrained weights; see `mobilenet_v2`."""
     return BUILDERS[facts.backbone](facts, size)
 
 
+@standard_settings()
 def build_backbone(source: str, noise: float = 0.0, size: int = PATCH_SIZE) -> tuple[keras.Model, Backbone]:
     """A MobileNetV2 with the weights that `--backbone` names.
 

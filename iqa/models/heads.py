@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from iqa.cards import Head
 from iqa.errors import CardError
+from iqa.models.settings import standard_settings
 
 #: MobileNetV2's last activation at each resolution but the coarsest: a half to a sixteenth of the input's.
 LEVELS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu")
@@ -19,6 +20,7 @@ STANDARDISED = "standardised"
 _POOLING = "pooling_"  # the names of the layers that pool the levels begin with it
 
 
+@standard_settings()
 def add_head(backbone: keras.Model, head: Head) -> keras.Model:
     """Put a head on a backbone.
 
@@ -57,6 +59,7 @@ def levels_of(model: keras.Model) -> tuple[str, ...]:
     return tuple(layer.name.removeprefix(_POOLING) for layer in model.layers if layer.name.startswith(_POOLING))
 
 
+@standard_settings()
 def pool_levels(model: keras.Model, levels: Sequence[str] = LEVELS) -> keras.Model:
     """A model of what a head of these levels sees, before it is standardised: (N, size, size, 3) pixels -> (N, n).
 
@@ -78,6 +81,7 @@ def pool_levels(model: keras.Model, levels: Sequence[str] = LEVELS) -> keras.Mod
     return keras.Model(model.input, keras.layers.Concatenate(name="pooled_levels")([*pooled, last]))
 
 
+@standard_settings()
 def widen_head(
     model: keras.Model, mean: NDArray[Any], variance: NDArray[Any], levels: Sequence[str] = LEVELS
 ) -> keras.Model:

@@ -15,6 +15,7 @@ from iqa.cards import Backbone, Card, Head, card_for, card_of, weights_file
 from iqa.errors import CardError
 from iqa.models.backbones import PATCH_SIZE, build_backbone, build_untrained
 from iqa.models.heads import add_head
+from iqa.models.settings import SettledModel, standard_settings
 from iqa.models.weight_files import load_weights
 
 
@@ -72,6 +73,7 @@ def network_to_train(
     return model, facts
 
 
+@standard_settings()
 def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     """The network of a card with its weights, to score with.
 
@@ -85,7 +87,7 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     """
     model = _build(card.backbone, card.head, card.geometry.size, weights)
     load_weights(model, weights)
-    return keras.Model(model.input, [model.output, model.layers[-1].input])
+    return SettledModel(model.input, [model.output, model.layers[-1].input])
 
 
 def _build(backbone: Backbone, head: Head, size: int, weights: str | PathLike[str]) -> keras.Model:

@@ -22,14 +22,14 @@ from tqdm import tqdm
 
 from iqa.environment import now, versions
 from iqa.errors import ImageError
-from iqa.files import printable, remove_leftovers, written_whole
+from iqa.files import name_to_text, printable, remove_leftovers, written_whole
 from iqa.images.finding import LeftOut, images_below, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pool import Workers
 from iqa.scoring.report import write_report
 from iqa.scoring.scorer import Scorer
-from iqa.scoring.writers import write_scores
+from iqa.scoring.writers import name_model, write_scores
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Labelled(Protocol):
 
 
 def complain(line: str) -> None:
-    """Print a line on stderr: what the functions of this module do by default."""
-    print(line, file=sys.stderr)
+    """Print a line on stderr, and no more than a line: what the functions of this module do by default."""
+    print(printable(line), file=sys.stderr)
 
 
 def named_entries(
@@ -241,7 +241,8 @@ def write_labels(
 ) -> Outcome:
     """Write a model's histograms of the pictures below a folder as labels in AVA's form.
 
-    The `image_id` is the path below the folder, so that `read_ratings` and `locate_ratings` find the files again.
+    The `image_id` is the path below the folder, so that `read_ratings` and `locate_ratings` find the files again. Each
+    entry names the model, which sets the file apart from what people said.
 
     Args:
         features: `.npy` to write as well: the features behind the histograms, float16 (N, n) in their order. Workers do
@@ -250,7 +251,7 @@ def write_labels(
     Raises:
         ImageError: if the folder holds no picture.
     """
-    paths, rows, skipped = [], [], 0
+    paths, rows, skipped, model = [], [], 0, name_model(provenance(scorer))
     seen: list[NDArray[np.float16]] = []
     left_out = LeftOut()
     for path, reason in images_below(folder, left_out):
@@ -269,8 +270,8 @@ def write_labels(
             skipped += 1
             tell(f"{printable(path)}: {prediction.reason}")
         else:
-            name = printable(path.relative_to(folder).as_posix())
-            rows.append({"image_id": name, "label": prediction.output.tolist()})
+            name = name_to_text(path.relative_to(folder).as_posix())
+            rows.append({"image_id": name, "label": prediction.output.tolist(), "model": model})
             if features and prediction.features is not None:
                 seen.append(prediction.features.astype(np.float16))
     if features:
@@ -279,6 +280,26 @@ def write_labels(
     with written_whole(out) as file:
         file.write(json.dumps(rows, allow_nan=False).encode())
     return Outcome(len(rows), skipped)
+
+
+def is_labels_of(path: Path, scorer: Scorer) -> bool:
+    """Whether `write_labels` wrote a file with the same model; may raise anything over any other file."""
+    with open(path, encoding="utf-8") as text:
+        beginning = text.read(_FIRST_ENTRY)
+    if beginning == "[]":
+        return True
+    entry, _ = json.JSONDecoder().raw_decode(beginning.removeprefix("["))
+    return bool(entry["model"] == name_model(provenance(scorer)))
+
+
+def is_features(path: Path) -> bool:
+    """Whether `write_labels` may have written a file of features; may raise anything over any other file."""
+    found = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found.dtype == np.float16 and found.ndim == 2
+
+
+#: More characters than an entry of labels has.
+_FIRST_ENTRY = 1 << 16
 
 
 def provenance(scorer: Scorer) -> dict[str, str]:

@@ -18,7 +18,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -31,6 +30,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from iqa.environment import temporary_file
 from iqa.errors import WorkerError
 
 #: Seconds that one picture may take.
@@ -70,7 +70,7 @@ class Workers:
         self._recipe, self._count = recipe, count
         grid = recipe.get("looks", {}).get("crop") in ("grid", "cover")
         self._chunk = 1 if grid or "pair" in recipe or recipe.get("runtime") == "keras" else CHUNK
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, the stderr of all, which lives as long as the pool
+        self._complaints = temporary_file()  # the stderr of all, which lives as long as the pool
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._all: list[_Worker] = []
         self._changing = threading.Lock()

@@ -70,6 +70,12 @@ def check_report(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{path}: a page needs Jinja2: pip install 'image-quality-assessment[report]'")
 
 
+def is_page(path: Path) -> bool:
+    """Whether `write_page` wrote a file."""
+    with open(path, "rb") as file:
+        return b'<meta name="generator" content="image-quality-assessment">' in file.read(1000)
+
+
 def write_report(
     path: str | os.PathLike[str],
     list_entries: Callable[[], Iterable[Entry]],
@@ -97,7 +103,7 @@ def write_report(
         score = next(iter(show(entry).values.values())) if scored else None
         found.append(np.nan if score is None else score)
         if not scored and len(skipped) < _SKIPPED:
-            skipped.append((printable(entry.path or entry.key), entry.reason))
+            skipped.append((printable(entry.path or entry.key), printable(entry.reason or "")))
         elif not scored:
             skipped_more += 1
     scores = np.array(found, np.float64)
@@ -115,8 +121,8 @@ def write_report(
         title=f"{provenance['model']}: {count} pictures",
         lead=f"Scores from {scale.lowest:g} to {scale.highest:g}. {scale.meaning[:1].upper()}{scale.meaning[1:]}."
         + (f" {len(skipped) + skipped_more} files could not be scored." if skipped else "")
-        + (f" Folder: {folder}" if folder else ""),
-        facts=provenance,
+        + (f" Folder: {printable(folder)}" if folder else ""),
+        facts={name: printable(fact) for name, fact in provenance.items()},
         distribution=_distribution(scores[np.isfinite(scores)]),
         left_out=left_out,
         strips=True,
@@ -210,7 +216,7 @@ def write_page(
     }
     with written_whole(path) as file:
         for part in template.generate(content | parts):
-            file.write(part.encode("utf-8", "backslashreplace"))
+            file.write(part.encode())
 
 
 def _hash(text: str) -> str:
@@ -242,13 +248,13 @@ def _card(number: int, picture: Picture, thumb: str | None, missing: str | None,
     shown = {name: f"{value:.3f}" for name, value in zip(picture.values, known, strict=True) if value is not None}
     return {
         "number": number,
-        "name": picture.name,
+        "name": printable(picture.name),
         "shown": next(iter(shown.values()), ""),
         "link": _link(picture.path, folder) if picture.path else None,
         "thumbnail": thumb,
-        "missing": missing,
+        "missing": missing and printable(missing),
         "numbers": json.dumps([None if value is None else round(value, 6) for value in known], allow_nan=False),
-        "lines": list((shown | picture.lines).items()),
+        "lines": [(name, printable(line)) for name, line in (shown | picture.lines).items()],
         "histograms": [_bars(name, shares) for name, shares in picture.histograms.items()],
     }
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from iqa.cards import Card, Scale
 from iqa.errors import OutputError
-from iqa.evaluation.predictions import Predictions, write_predictions
-from iqa.files import finite, printable, temporary_beside, written_whole
+from iqa.evaluation.predictions import Predictions, read_provenance, write_predictions
+from iqa.files import csv_row, finite, name_to_text, temporary_beside, written_whole
 from iqa.labels.opinions import Prediction
 from iqa.labels.percentiles import percentile
 from iqa.scoring.journal import Entry, Journal
@@ -54,8 +54,11 @@ def values_of(prediction: Prediction, scale: Scale) -> dict[str, Any]:
 
 
 def row_of(entry: Entry, scale: Scale) -> dict[str, Any]:
-    """An entry as {name: value}: `path`, what `values_of` says or `error`, its `warning` and `label` if any."""
-    row: dict[str, Any] = {"path": printable(entry.path or entry.key)}
+    """An entry as {name: value}: `path`, what `values_of` says or `error`, its `warning` and `label` if any.
+
+    The path is as `iqa.files.name_to_text` writes it.
+    """
+    row: dict[str, Any] = {"path": name_to_text(entry.path or entry.key)}
     if entry.prediction and entry.prediction.output is not None:
         row |= values_of(entry.prediction, scale)
         if entry.prediction.warning:
@@ -91,7 +94,35 @@ def write_scores(path: str | os.PathLike[str], journal: Journal, card: Card, pro
             _write_parquet(name, journal, card, provenance)
     else:
         with written_whole(path, durable=True) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as text:
-            (_write_csv if suffix == ".csv" else _write_json_lines)(text, journal, card)
+            (_write_csv if suffix == ".csv" else _write_json_lines)(text, journal, card, name_model(provenance))
+
+
+def name_model(provenance: dict[str, str]) -> str:
+    """The model of a table in its rows: its name and the beginning of the hash of its weights."""
+    return f"{provenance['model']} {provenance['weights_sha256'][:12]}"
+
+
+def is_table_of(path: Path, card: Card, provenance: dict[str, str]) -> bool:
+    """Whether `write_scores` wrote a file for the same model; may raise anything over any other file."""
+    suffix, model = path.suffix.lower(), name_model(provenance)
+    if suffix == ".mat":
+        return name_model(read_provenance(path)) == model
+    if suffix == ".parquet":
+        from pyarrow import parquet
+
+        return (
+            name_model({key.decode(): value.decode() for key, value in parquet.read_schema(path).metadata.items()}) == model
+        )
+    with open(path, newline="", encoding="utf-8") as text:
+        if suffix == ".csv":
+            table = csv.DictReader(text)
+            row = next(table, {"model": csv_row({"model": model})["model"]})  # of nothing but a heading
+            return table.fieldnames == _columns(card) and row["model"] == csv_row({"model": model})["model"]
+        return bool(json.loads(text.readline(_LONGEST_LINE))["model"] == model)
+
+
+#: No line that `write_scores` writes is longer.
+_LONGEST_LINE = 1 << 20
 
 
 def _predictions(journal: Journal, bins: int, provenance: dict[str, str]) -> Predictions:
@@ -116,23 +147,32 @@ def _name_of(entry: Entry) -> str:
     return entry.path.name if entry.label is not None else str(entry.path)
 
 
-def _write_json_lines(text: IO[str], journal: Journal, card: Card) -> None:
+def _write_json_lines(text: IO[str], journal: Journal, card: Card, model: str) -> None:
     for entry in journal.entries():
-        text.write(json_line(row_of(entry, card.scale)) + "\n")
+        text.write(json_line(row_of(entry, card.scale) | {"model": model}) + "\n")
 
 
-def _write_csv(text: IO[str], journal: Journal, card: Card) -> None:
-    shares = [f"share_{vote}" for vote in range(1, card.bins + 1)] if card.bins > 1 else []
-    of_histograms = ["std", *(["percentile"] if card.scale.population else []), *shares]
-    table = csv.DictWriter(text, ["path", "mean", *(of_histograms if shares else []), "label", "warning", "error"])
+def _write_csv(text: IO[str], journal: Journal, card: Card, model: str) -> None:
+    shares = _shares(card)
+    table = csv.DictWriter(text, _columns(card))
     table.writeheader()
     for entry in journal.entries():
-        row = row_of(entry, card.scale)
+        row = row_of(entry, card.scale) | {"model": model}
         if "histogram" in row:
             row |= zip(shares, row.pop("histogram"), strict=True)
         if isinstance(row.get("label"), list):
             row["label"] = entry.label_mean
-        table.writerow(row)
+        table.writerow(csv_row(row))
+
+
+def _columns(card: Card) -> list[str]:
+    shares = _shares(card)
+    of_histograms = ["std", *(["percentile"] if card.scale.population else []), *shares]
+    return ["path", "mean", *(of_histograms if shares else []), "label", "warning", "error", "model"]
+
+
+def _shares(card: Card) -> list[str]:
+    return [f"share_{vote}" for vote in range(1, card.bins + 1)] if card.bins > 1 else []
 
 
 def _write_parquet(name: Path, journal: Journal, card: Card, provenance: dict[str, str]) -> None:

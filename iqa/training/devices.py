@@ -7,10 +7,12 @@ from typing import Any
 import keras
 
 from iqa.errors import UsageError
+from iqa.models.settings import settle
 
 
 def prepare(seed: int, strategy: str | None = None, mixed_precision: bool = False) -> Any:
     """Set seed and precision, and open the strategy that models are built in; see `open_strategy`."""
+    settle()
     keras.utils.set_random_seed(seed)
     opened = open_strategy(strategy)
     if mixed_precision:

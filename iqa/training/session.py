@@ -21,6 +21,7 @@ import keras
 
 from iqa.environment import now
 from iqa.errors import RunError
+from iqa.files import printable
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
 from iqa.training.batches import naming_broken_images
 from iqa.training.devices import strategy_of
@@ -84,7 +85,7 @@ class Session:
         if not resume:
             self._refuse_another_run()
         elif not self.resume():
-            print(f"nothing to resume in {self.folder.path}: starting a new run", file=sys.stderr)
+            print(f"nothing to resume in {printable(self.folder.path)}: starting a new run", file=sys.stderr)
         elif not phases and not sys.flags.interactive:
             phases = self._first_schedule()
         self.folder.note_start(self.beginning.seed)

@@ -18,6 +18,7 @@ import numpy as np
 from iqa.cards import Card, card_of, read_card, sha256
 from iqa.environment import now
 from iqa.errors import CardError
+from iqa.files import printable
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
 from iqa.training.batches import Batches, naming_broken_images
 from iqa.training.devices import over_replicas, strategy_of
@@ -340,7 +341,7 @@ class Trainer:
         else:
             where = f"before the first step of epoch {epoch}"
         self._keep(recorder)
-        print(f"stopped {where}; checkpoint {self.folder.path / str(self.state.checkpoint)}")
+        print(f"stopped {where}; checkpoint {printable(self.folder.path / str(self.state.checkpoint))}")
 
     def _keep(self, recorder: Recorder) -> None:
         """Commit the part of an epoch that was trained."""

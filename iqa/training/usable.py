@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from iqa.environment import processors
 from iqa.errors import ImageError
-from iqa.files import printable, write_json
+from iqa.files import name_to_text, printable, write_json
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
 from iqa.labels.tid2013 import LabelledImage
@@ -42,7 +42,7 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
         except OSError as error:
             return None, str(error.strerror)
         stamp = [state.st_size, state.st_mtime_ns]
-        entry = known.get(printable(str(image.path)))
+        entry = known.get(name_to_text(image.path))
         if not isinstance(entry, dict) or entry.get("stamp") != stamp:
             try:
                 entry = {"stamp": stamp, "side": min(read_image(image.path).shape[:2]), "reason": None}
@@ -56,7 +56,7 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
         verdicts = list(tqdm(pool.map(verdict, images), total=len(images), unit="image", file=sys.stderr))
     judged = list(zip(images, verdicts, strict=True))
     if memory:
-        write_json(memory, known | {printable(str(image.path)): entry for image, (entry, _) in judged if entry})
+        write_json(memory, known | {name_to_text(str(image.path)): entry for image, (entry, _) in judged if entry})
     return [image for image, (_, reason) in judged if reason is None], [
         (i.name, reason) for i, (_, reason) in judged if reason
     ]
@@ -66,7 +66,7 @@ def usable_images(images: Sequence[Image], smallest: int, memory: Path, kind: st
     """The images that can be used, and how many cannot; those are named on stderr."""
     good, refused = split_usable(images, smallest, memory)
     for name, reason in refused:
-        print(f"{printable(name)}: {reason}", file=sys.stderr)
+        print(printable(f"{name}: {reason}"), file=sys.stderr)
     if refused:
         print(f"{len(refused)} of {len(images)} {kind} cannot be used", file=sys.stderr)
     return good, len(refused)
@@ -83,7 +83,7 @@ def usable_ladders(
     whole = [list(ladder) for ladder in groups if all(image.path in files for image in ladder)]
     broken = [ladder for ladder in groups if not all(image.path in files for image in ladder)]
     for ladder in broken:
-        print(f"left out, incomplete: {', '.join(image.name for image in ladder)}", file=sys.stderr)
+        print(printable(f"left out, incomplete: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
     return whole, len(broken)
 
 
