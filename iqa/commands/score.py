@@ -36,7 +36,7 @@ from iqa.scoring.pair import Pair
 from iqa.scoring.pair_results import Results, rows_of
 from iqa.scoring.pair_tables import check_table, is_table, row_of_pair
 from iqa.scoring.ranking import ORDERS
-from iqa.scoring.report import check_report
+from iqa.scoring.report import check_report, is_page
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import load_scorer
 from iqa.scoring.shelves import check_folder
@@ -117,6 +117,7 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         check_target(arguments.out, arguments.overwrite, is_table, inputs)
     if arguments.report:
         check_report(arguments.report)
+        check_target(arguments.report, arguments.overwrite, is_page, inputs)
     if arguments.sort_into:
         check_folder(arguments.sort_into)
 
