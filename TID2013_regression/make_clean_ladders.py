@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.terminal import natural, parser_of, positive, run, share
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
 from iqa.distortions.clean import KINDS, clean_ladder, shrink
 from iqa.environment import processors
 from iqa.errors import ImageError
-from iqa.files import remove_leftovers, written_whole
+from iqa.files import claim_folder, printable, remove_leftovers, written_whole
 from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
@@ -65,6 +65,7 @@ def parse_arguments():
     parser.add_argument("--limit", type=positive, help="take so many photographs, drawn at random")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
+    add_overwrite(parser)
     return parser.parse_args()
 
 
@@ -74,7 +75,7 @@ def main() -> int:
     rng = np.random.default_rng(arguments.seed)
     if arguments.limit:
         photos = [photos[place] for place in sorted(rng.permutation(len(photos))[: arguments.limit])]
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    claim_folder(arguments.out, "make_clean_ladders.py", arguments.overwrite)
     remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     kinds = arguments.kinds
     places = [(path, serial) for path in photos for serial in range(arguments.per_photo)]
@@ -91,8 +92,9 @@ def main() -> int:
     with written_whole(arguments.out / LABELS_NAME) as file:
         file.write("".join(lines).encode())
     for reason in sorted(refused):
-        print(f"left out: {reason}", file=sys.stderr)
-    print(f"{len(lines)} images of {len(photos)} photographs in {arguments.out}, {len(refused)} photographs left out")
+        print(printable(f"left out: {reason}"), file=sys.stderr)
+    made = f"{len(lines)} images of {len(photos)} photographs"
+    print(f"{made} in {printable(arguments.out)}, {len(refused)} photographs left out")
     return 1 if refused else 0
 
 
