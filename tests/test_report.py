@@ -9,6 +9,7 @@ from PIL import Image
 
 from idealo_comparison import compare
 from iqa.evaluation.predictions import Predictions, write_predictions
+from iqa.files import printable
 from iqa.scoring import report
 from iqa.scoring.collection import provenance
 from iqa.scoring.journal import Entry
@@ -188,7 +189,7 @@ def test_names_are_shown_and_never_run(command, tiny, photograph, save, tmp_path
     assert shown.evaluate("window.run") is None
     assert shown.complaints == []
     found = set(shown.eval_on_selector_all("#pictures .name", "all => all.map(e => e.textContent)"))
-    assert found == {name for name in NASTY if name != NASTY[1]} | {"caf\\xe9.png"}
+    assert found == {printable(name) for name in NASTY if name != NASTY[1]} | {"caf\\xe9.png"}
     links = shown.eval_on_selector_all("#pictures a", "all => all.map(a => a.href)")
     assert all(link.startswith(f"file://{tmp_path.resolve()}/in/") for link in links)
     assert "<script>window.run=1.png" in shown.inner_text("#skipped")
