@@ -627,7 +627,7 @@ def test_a_tiff_that_lacks_pixels_is_refused(grey):
 
 def test_a_heic_without_its_reader_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: install the extra \[heif\]"):
+    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: install the extra \[heic\]"):
         read_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
