@@ -215,6 +215,14 @@ def test_nothing_is_sorted_into_a_folder_that_holds_anything(tmp_path):
     check_folder(tmp_path / "new")
 
 
+def test_pictures_are_not_sorted_into_the_folder_that_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for named in (".", tmp_path):
+        with pytest.raises(OutputError, match="find each picture twice"):
+            check_folder(Path("sorted"), [named])
+    check_folder(tmp_path.parent / "sorted elsewhere", [".", "a.jpg", "*.jpg"])
+
+
 def test_a_run_that_fails_while_it_sorts_leaves_no_folder(tmp_path):
     def pictures():
         yield Path(__file__), "best"

@@ -119,7 +119,7 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         check_report(arguments.report)
         check_target(arguments.report, arguments.overwrite, is_page, inputs)
     if arguments.sort_into:
-        check_folder(arguments.sort_into)
+        check_folder(arguments.sort_into, arguments.images)
 
 
 def print_as_scored(pair: Pair, found: Iterable[tuple[Path, str | None]], workers: int = 0, as_json: bool = False) -> int:

@@ -10,12 +10,22 @@ from iqa.errors import OutputError
 from iqa.scoring.ranking import SHELVES
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, named: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Make sure that pictures can be sorted into a folder.
 
+    Args:
+        named: where the pictures come from.
+
     Raises:
-        OutputError: if it holds anything: nothing is ever overwritten or mixed with what an earlier run sorted.
+        OutputError: if it holds anything: nothing is ever overwritten or mixed with what an earlier run sorted. Or if it
+            lies in a folder that was named, where the next run would find each picture twice.
     """
+    place = folder.resolve()
+    for name in named:
+        if os.path.isdir(name) and place.is_relative_to(Path(name).resolve()):
+            raise OutputError(
+                f"{folder}: it lies in {name}, where the next run would find each picture twice; name another"
+            )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: pictures are sorted into a new or an empty folder; name another one")
 
