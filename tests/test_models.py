@@ -88,11 +88,11 @@ def no_downloads(monkeypatch):
 def save_as_keras2_does(model, path):
     """The weights of a model as the HDF5 files of Keras 2 hold them, under the names of the layers."""
     with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name for layer in model.layers]
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
         for layer in model.layers:
             group = file.create_group(layer.name)
             names = [f"{layer.name}/{number}" for number in range(len(layer.weights))]
-            group.attrs["weight_names"] = names
+            group.attrs["weight_names"] = [name.encode() for name in names]
             for name, weight in zip(names, layer.get_weights(), strict=True):
                 group[name] = weight
 
@@ -256,6 +256,18 @@ def test_weights_of_another_model_are_refused_and_nothing_is_loaded(regression, 
         with pytest.raises(WeightsError, match=name):
             load_weights(regression, tmp_path / name)
     assert all(np.array_equal(a, b) for a, b in zip(before, regression.get_weights(), strict=True))
+
+
+def test_arrays_that_no_layer_has_are_refused_unread(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a")])
+    path = tmp_path / "m.weights.h5"
+    for shape, reason in (((1 << 14, 1 << 15), "larger than any array"), ((4, 4), "which no layer of this network has")):
+        model.save_weights(path)
+        with h5py.File(path, "r+") as file:
+            del file["layers/dense/vars/0"]
+            file.create_dataset("layers/dense/vars/0", shape, "f4", chunks=(4, 4))[:4, :4] = 1
+        with pytest.raises(WeightsError, match=rf"m\.weights\.h5: .*{reason}"):
+            load_weights(model, path)
 
 
 def test_saved_weights_carry_a_card_with_their_hash_and_no_optimizer(tmp_path):

@@ -14,7 +14,8 @@ from PIL import Image
 from iqa.errors import WeightsError
 from iqa.images.finding import list_images
 from iqa.models.backbones import build_backbone
-from iqa.models.torchvision import load_torchvision, read_torch_tensors
+from iqa.models.torch_files import read_torch_tensors
+from iqa.models.torchvision import load_torchvision
 
 PTH = "imagenet/mobilenet_v2-b0353104.pth"
 

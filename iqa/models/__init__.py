@@ -4,11 +4,12 @@
 - `backbones`: `mobilenet_v2`, `mobilenet`, `build_backbone`: from pixels 0-255 to pooled features.
 - `heads`: `add_head`, `widen_head`: from pooled features to a histogram or a score.
 - `weight_files`: `load_weights`, `save_with_card`.
-- `torchvision`: `read_torch_tensors`, `load_torchvision`: weights of a `.pth`, without torch.
+- `torch_files`, `torchvision`: `read_torch_tensors`, `load_torchvision`: weights of a `.pth`, without torch.
+- `hdf5`: `open_hdf5`, which admits nothing but stored numbers.
 - `settings`: `standard_settings` of Keras.
 - `export`: `export`, the network as a file for a runtime that needs no Keras.
 
-Importing this package loads none of them; all but `export` load Keras.
+Importing this package loads none of them; `export`, `hdf5` and `torch_files` load no Keras.
 """
 
 from iqa.environment import settle_keras

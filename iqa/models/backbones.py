@@ -16,7 +16,8 @@ import numpy as np
 from iqa.cards import Backbone
 from iqa.errors import WeightsError
 from iqa.models.settings import standard_settings
-from iqa.models.torchvision import load_torchvision, read_torch_tensors
+from iqa.models.torch_files import read_torch_tensors
+from iqa.models.torchvision import load_torchvision
 
 #: Pixels in a side of what the networks see in training, and in scoring if their cards say nothing else.
 PATCH_SIZE = 224

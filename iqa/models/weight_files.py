@@ -1,22 +1,27 @@
 """Weight files: read them, all weights or none, and save them with their card."""
 
+import math
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
-import h5py
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from iqa.cards import Card, card_of, sha256
 from iqa.errors import OutputError, WeightsError
 from iqa.files import temporary_beside, write_json
+from iqa.models.hdf5 import list_datasets, list_keras2_layers, open_hdf5
+
+#: Bytes that any array of a weight file may have, however small the network.
+_SMALL = 1 << 16
 
 
 def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
     """Load weights, all of them or nothing: `.weights.h5` of Keras 3, `.hdf5` or `.h5` of Keras 2.
+
+    Whatever the file declares is checked before a number is read (see `iqa.models.hdf5`). If the model is compiled, the
+    state of its optimizer is loaded too.
 
     Raises:
         WeightsError: if the file is missing, broken, or of another network; the message names it.
@@ -26,6 +31,7 @@ def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
     before = model.get_weights()
     try:
         if str(file).endswith(".weights.h5"):
+            _check_shapes(model, file)
             model.load_weights(file)
         else:
             load_keras2(model, file)
@@ -33,6 +39,20 @@ def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
         model.set_weights(before)
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{file}: not the weights of this model ({reason})") from None
+
+
+def _check_shapes(model: keras.Model, file: str | PathLike[str]) -> None:
+    """Make sure that the layers in a file of Keras 3 have arrays of the shapes that the layers of the model have."""
+    shapes = {tuple(variable.shape) for variable in model.variables}
+    with open_hdf5(file, _largest(model)) as opened:
+        for name, dataset in list_datasets(opened):
+            if name.startswith("/layers/") and dataset.shape not in shapes:
+                raise WeightsError(f"{name} has the shape {dataset.shape}, which no layer of this network has")
+
+
+def _largest(model: keras.Model) -> int:
+    """Bytes of the largest array that a file of a model's weights may hold, in 64 bits."""
+    return max([_SMALL, *(8 * math.prod(variable.shape) for variable in model.variables)])
 
 
 def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
@@ -44,33 +64,21 @@ def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
         WeightsError: naming the layer and shapes that do not fit, or how many layers the file and the model have.
         OSError: if it is not an HDF5 file.
     """
-    stored = _read_keras2(file)
-    layers = [layer for layer in model.layers if layer.weights]
-    if len(stored) != len(layers):
-        raise WeightsError(f"{len(stored)} layers with weights in the file, {len(layers)} in the model")
-    names = {layer.name for layer in layers}
-    others = iter([name for name in stored if name not in names])
-    for layer in layers:
-        source = layer.name if layer.name in stored else next(others)
-        expected, found = ([tuple(w.shape) for w in weights] for weights in (layer.weights, stored[source]))
-        if expected != found:
-            raise WeightsError(f"layer {source} of the file has {found} where layer {layer.name} needs {expected}")
-        layer.set_weights(stored[source])
-
-
-def _read_keras2(file: str | PathLike[str]) -> dict[str, list[NDArray[Any]]]:
-    """The arrays of each layer with weights, in the order of the file."""
-    with h5py.File(Path(file), "r") as opened:
-        root = opened.get("model_weights", opened)
-        if "layer_names" not in root.attrs:
-            raise WeightsError("no weights of Keras 2")
-        stored = {}
-        for name in root.attrs["layer_names"]:
-            name = name.decode() if isinstance(name, bytes) else name
-            arrays = [np.asarray(root[name][weight]) for weight in root[name].attrs["weight_names"]]
-            if arrays:
-                stored[name] = arrays
-    return stored
+    # The optimizer's state of a whole model is not read, but its arrays may be as large as the weights.
+    with open_hdf5(file, _largest(model)) as opened:
+        stored = list_keras2_layers(opened)
+        layers = [layer for layer in model.layers if layer.weights]
+        if len(stored) != len(layers):
+            raise WeightsError(f"{len(stored)} layers with weights in the file, {len(layers)} in the model")
+        names = {layer.name for layer in layers}
+        others = iter([name for name in stored if name not in names])
+        sources = [layer.name if layer.name in stored else next(others) for layer in layers]
+        for layer, source in zip(layers, sources, strict=True):
+            expected, found = ([tuple(w.shape) for w in weights] for weights in (layer.weights, stored[source]))
+            if expected != found:
+                raise WeightsError(f"layer {source} of the file has {found} where layer {layer.name} needs {expected}")
+        for layer, source in zip(layers, sources, strict=True):
+            layer.set_weights([np.asarray(dataset) for dataset in stored[source]])
 
 
 def without_optimizer(model: keras.Model) -> keras.Model:
