@@ -15,8 +15,12 @@ import scipy
 from numpy.typing import NDArray
 
 from iqa.errors import PredictionsError
+from iqa.evaluation.matlab import read_variables
 from iqa.files import name_to_text, printable, written_whole
 from iqa.labels.histograms import normalise
+
+#: The variables of a file.
+VARIABLES = ("labels", "predictions", "filenames", "skipped", "provenance")
 
 
 @dataclass
@@ -171,17 +175,15 @@ def name_scenes(ids: Iterable[str]) -> list[str]:
     return [image_id.partition("_")[0] for image_id in ids]
 
 
-def _load(path: str | PathLike[str], names: Sequence[str] | None = None) -> dict[str, Any]:
+def _load(path: str | PathLike[str], names: Sequence[str] = VARIABLES) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = scipy.io.loadmat(path, variable_names=names)
-        return content
+        return read_variables(path, names)
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None
-    except NotImplementedError:
-        raise PredictionsError(f"{path}: a file of MATLAB 7.3; save it with -v7") from None
-    except Exception as error:  # a broken file raises whatever its bytes happen to mean
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PredictionsError(f"{path}: not a file of MATLAB 5 ({reason})") from None
+    except OSError as error:
+        raise PredictionsError(f"{path}: {error.strerror}") from None
+    except PredictionsError as error:
+        raise PredictionsError(f"{path}: {error}") from None
 
 
 def _read_struct(value: Any) -> dict[str, str]:
@@ -192,4 +194,4 @@ def _read_struct(value: Any) -> dict[str, str]:
 
 def _text(cell: Any) -> str:
     """A MATLAB string, which comes as an array of none or one text."""
-    return "".join(np.atleast_1d(cell).astype(str))
+    return "".join(np.ravel(cell).astype(str))
