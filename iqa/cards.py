@@ -8,13 +8,13 @@ Code that needs a fact about a model reads it from the card. weights/README.md s
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 from iqa.errors import CardError
+from iqa.files import read_json
 
 BACKBONES = ("mobilenet_v2", "mobilenet")
 NORMALISATIONS = ("imagenet", "minus_one_to_one")
@@ -30,10 +30,19 @@ POPULATIONS = ("AVA",)
 #: Pixels in a side of what a network sees, at most: a card with a misprint must not ask for terabytes.
 LARGEST = 2048
 
+#: Bytes of a card, at most.
+LARGEST_CARD = 1 << 20
+
 
 def _require(fact: str, value: Any, holds: bool, expected: str) -> None:
     if not holds:
-        raise CardError(f"{fact} must be {expected}, got {value!r}")
+        raise CardError(f"{fact} must be {expected}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: on one line, and not longer than that."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _one_of(fact: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -42,6 +51,15 @@ def _one_of(fact: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def _number(value: Any, lowest: float, highest: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and lowest <= value <= highest
+
+
+def _text(value: Any) -> bool:
+    # Half of a surrogate pair is no text that any file can hold.
+    return isinstance(value, str) and len(value) <= 10_000 and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
 
 
 def _integer(value: Any, lowest: int, highest: int) -> bool:
@@ -75,7 +93,7 @@ class Backbone:
         epsilon = self.batch_norm_epsilon
         _require("backbone.batch_norm_epsilon", epsilon, _number(epsilon, 1e-12, 1), "a number above 0, at most 1")
         _require("backbone.noise", self.noise, _number(self.noise, 0, 1), "a number of 0 to 1")
-        _require("backbone.backbone_weights", self.backbone_weights, isinstance(self.backbone_weights, str), "a text")
+        _require("backbone.backbone_weights", self.backbone_weights, _text(self.backbone_weights), "a text")
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,7 @@ class Head:
         _one_of("head.kind", self.kind, HEADS)
         _require("head.dropout", self.dropout, _number(self.dropout, 0, 0.999), "a number of 0 to below 1")
         levels = self.levels
-        texts = isinstance(levels, list | tuple) and all(isinstance(name, str) for name in levels)
+        texts = isinstance(levels, list | tuple) and len(levels) <= 20 and all(_text(name) for name in levels)
         _require("head.levels", levels, texts, "a list of names of layers")
         object.__setattr__(self, "levels", tuple(levels))
 
@@ -131,7 +149,7 @@ class Sight:
         else:
             object.__setattr__(self, "interpolation", None)  # old cards name one that patches never use
         _one_of("geometry.pooling", self.pooling, POOLINGS)
-        _require("geometry.training", self.training, isinstance(self.training, str), "a text")
+        _require("geometry.training", self.training, _text(self.training), "a text")
 
 
 @dataclass(frozen=True)
@@ -154,7 +172,7 @@ class Scale:
             value = getattr(self, name)
             _require(f"scale.{name}", value, _number(value, -1e6, 1e6), "a number")
         _require("scale.highest", self.highest, self.highest > self.lowest, "above scale.lowest")
-        _require("scale.meaning", self.meaning, isinstance(self.meaning, str), "a text")
+        _require("scale.meaning", self.meaning, _text(self.meaning), "a text")
         if self.population is not None:
             _one_of("scale.population", self.population, POPULATIONS)
 
@@ -227,13 +245,16 @@ class Card:
             else (dataclasses.replace(AVA_SCALE, population=None) if head.kind == "histogram" else TID2013_SCALE)
         )
         sha = facts.get("sha256")
-        digits = isinstance(sha, str) and len(sha) == 64 and not set(sha) - set("0123456789abcdef")
-        _require("sha256", sha, sha is None or digits, "64 hexadecimal digits")
+        _require("sha256", sha, sha is None or _hash(sha), "64 hexadecimal digits")
         for name in ("compiled", "trained_on", "training", "figures"):
             _require(name, facts.get(name, {}), isinstance(facts.get(name, {}), dict), "an object")
+        for name, digits in facts.get("compiled", {}).items():
+            _require("compiled", name, Path(name).name == name, "names of files beside the card")
+            _require(f"compiled.{_shown(name)}", digits, _hash(digits), "64 hexadecimal digits")
         probe = facts.pop("probe", ())
+        bins = 10 if head.kind == "histogram" else 1
         numbers = isinstance(probe, list | tuple) and all(_number(value, -1e6, 1e6) for value in probe)
-        _require("probe", probe, numbers, "a list of numbers")
+        _require("probe", probe, numbers and len(probe) in (0, bins), f"a list of {bins} numbers")
         return cls(**facts | {"head": head}, probe=tuple(probe), notes={name: value[name] for name in value.keys() - known})
 
     def to_json(self) -> dict[str, Any]:
@@ -257,7 +278,7 @@ def _part(of: type[_Part], name: str, facts: dict[str, Any]) -> _Part:
     entries = dataclasses.fields(of)
     unknown = value.keys() - {entry.name for entry in entries}
     if unknown:
-        raise CardError(f"unknown fact {name}.{min(unknown)}")
+        raise CardError(f"unknown fact {name}.{_shown(min(unknown))[1:-1]}")
     for entry in entries:
         if entry.name not in value and entry.default is dataclasses.MISSING:
             raise CardError(f"the fact {name}.{entry.name} is missing")
@@ -290,11 +311,11 @@ def read_card(path: Path) -> Card:
         CardError: if it is missing, no JSON, or lacks or misstates what a model is built from; the message names the file.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path, LARGEST_CARD)
     except FileNotFoundError:
         raise CardError(f"{path}: there is no such file") from None
-    except (ValueError, RecursionError) as error:
-        raise CardError(f"{path}: not a card ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise CardError(f"{path}: not a card ({error})") from None
     try:
         return Card.from_json(value)
     except CardError as error:

@@ -245,6 +245,60 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def read_json(path: str | os.PathLike[str], most: int = 1 << 24) -> Any:
+    """Read JSON that anybody may have written, within bounds.
+
+    Args:
+        most: bytes of the file, at most.
+
+    Raises:
+        ValueError: in one line, if it is not an ordinary file, larger than `most`, not JSON in UTF-8, nested more than 32
+            levels deep, or has a name twice in one object or a number that no float can hold.
+        OSError: if it cannot be opened.
+    """
+    if not Path(path).is_file() and Path(path).exists():
+        raise ValueError("not an ordinary file")
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"larger than {most / 1e6:.0f} MB")
+    try:
+        value = json.loads(
+            content.decode("utf-8-sig"),
+            object_pairs_hook=_object,
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_number,
+        )
+    except UnicodeDecodeError:
+        raise ValueError("not text in UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = [value]
+    for _ in range(32):
+        lists = [entry.values() if isinstance(entry, dict) else entry for entry in level if isinstance(entry, dict | list)]
+        level = [entry for entries in lists for entry in entries]
+    if level:
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} stands twice in one object")
+    return value
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} cannot be read")
+    return value if set(text) & set(".eE") else int(text)
+
+
 def write_json(path: str | os.PathLike[str], value: Any, durable: bool = False) -> None:
     """Write a value as JSON, whole or not at all; what is not finite becomes null (see `finite`)."""
     with written_whole(path, durable) as file:

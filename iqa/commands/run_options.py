@@ -7,6 +7,7 @@ from typing import Any
 
 from iqa.cards import Backbone, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
+from iqa.errors import RunError
 from iqa.labels.ratings import RatedImage
 from iqa.labels.tid2013 import LabelledImage
 from iqa.training.run_folder import read_state
@@ -46,7 +47,10 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if arguments.resume and (arguments.run / "phases.json").exists():
         stored = read_state(arguments.run).options
         known = vars(arguments).keys() & stored.keys() - set(_OF_THE_CALL)
-        parser.set_defaults(**{name: _decode(stored[name]) for name in known})
+        try:
+            parser.set_defaults(**{name: _decode(stored[name]) for name in known})
+        except RunError as error:
+            raise RunError(f"{arguments.run / 'phases.json'}: {error}") from None
         arguments = parser.parse_args()
     if arguments.images is None:
         parser.error("--images is missing: the folder of the images")
@@ -90,9 +94,22 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
+    """An option behind what `_encode` made of it. A number becomes text, so that `argparse` checks it as a typed one.
+
+    Raises:
+        RunError: if it is nothing that `_encode` makes.
+    """
+    if isinstance(value, list):
+        return [_decode_part(entry) for entry in value]
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _decode_part(value)
+
+
+def _decode_part(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"path"} and isinstance(value["path"], str):
         return Path(value["path"])
-    return [_decode(entry) for entry in value] if isinstance(value, list) else value
+    if not isinstance(value, str | int | float | None):
+        raise RunError("its options are not those of a run")
+    return value
 
 
 def fraction(text: str) -> float:

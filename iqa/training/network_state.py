@@ -50,6 +50,33 @@ def optimizer_config(model: keras.Model) -> dict[str, Any] | None:
         return None
 
 
+def optimizer_from(config: dict[str, Any] | None) -> keras.optimizers.Optimizer:
+    """The optimizer of an `optimizer_config`, without the wrapper that scales the loss.
+
+    Raises:
+        ValueError: if it is none of Keras's optimizers, nor one that this process registered with Keras.
+    """
+    if not config or not _is_of_keras(config):
+        raise ValueError("not an optimizer that is known here")
+    try:
+        optimizer = keras.optimizers.deserialize(config)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not an optimizer that is known here ({error})") from None
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError("not an optimizer")
+    return optimizer
+
+
+def _is_of_keras(config: dict[str, Any]) -> bool:
+    """Whether a configuration builds nothing but optimizers and their schedules: Keras would build other things too."""
+    if "class_name" in config:
+        known = config.get("module") in ("keras.optimizers", "keras.optimizers.schedules")
+        if not known and keras.saving.get_registered_object(str(config.get("registered_name"))) is None:
+            return False
+    return all(_is_of_keras(part) for part in config.values() if isinstance(part, dict))
+
+
 def decay_config(model: keras.Model) -> dict[str, Any] | None:
     """The configuration of the learning rate schedule that the optimizer follows; None for a plain rate."""
     try:
@@ -98,7 +125,11 @@ def metrics_of(model: keras.Model) -> list[Any]:
 def restore_metrics(model: keras.Model, values: list[Any]) -> bool:
     """Restore what `metrics_of` returned; False if the model is compiled with other metrics."""
     variables = model.metrics_variables
-    if [tuple(variable.shape) for variable in variables] != [np.shape(value) for value in values]:
+    try:
+        arrays = [np.asarray(value, np.float64) for value in values]
+    except (TypeError, ValueError):  # texts, or rows of several lengths
+        return False
+    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
         return False
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from iqa.errors import RunError
 from iqa.training.schedule import PATIENCE, Phase
@@ -12,6 +14,9 @@ from iqa.training.schedule import PATIENCE, Phase
 BY_HAND = "by hand"
 
 Figures = dict[str, float]
+
+#: The name of a checkpoint in a run folder; it names no other place.
+CHECKPOINT = re.compile(r"phase-\d{2,}-(begin|undone|epoch-\d{3,}[^/\\\0]*)\.weights\.h5")
 
 
 @dataclass
@@ -143,20 +148,23 @@ class RunState:
         Raises:
             RunError: if it is not the state of a run.
         """
-        try:
-            facts = {entry.name: value[entry.name] for entry in dataclasses.fields(cls) if entry.name in value}
-            facts["phases"] = [PhaseRecord(**phase) for phase in value["phases"]]
-            # JSON has no NaN: what was not finite was written as null.
-            facts["log"] = [
-                {name: math.nan if entry is None else entry for name, entry in row.items()} for row in value["log"]
-            ]
-            facts["checkpoint"] = value["checkpoint"]
-            facts["open_epoch"] = OpenEpoch(**value["open_epoch"]) if value.get("open_epoch") else None
-            return cls(**facts)
-        except KeyError as error:
-            raise RunError(f"not the state of a run: {error} is missing") from None
-        except (AttributeError, TypeError) as error:
-            raise RunError(f"not the state of a run ({type(error).__name__}: {error})") from None
+        if not isinstance(value, dict):
+            raise RunError("not the state of a run")
+        for name in ("phases", "log", "checkpoint"):
+            if name not in value:
+                raise RunError(f"not the state of a run: {name!r} is missing")
+        facts = {entry.name: value[entry.name] for entry in dataclasses.fields(cls) if entry.name in value}
+        _check("", facts, _STATE)
+        facts["phases"] = [_part(PhaseRecord, f"phases[{number}]", phase) for number, phase in enumerate(value["phases"])]
+        for number, row in enumerate(value["log"]):
+            _check(f"log[{number}]", row, {"phase": lambda at: _is_count(at) and 1 <= at <= len(facts["phases"])})
+        if value["checkpoint"] is not None and not facts["phases"]:
+            raise RunError("not the state of a run: it has a checkpoint, but no phases")
+        # JSON has no NaN: what was not finite was written as null.
+        facts["log"] = [{name: math.nan if entry is None else entry for name, entry in row.items()} for row in value["log"]]
+        opened = value.get("open_epoch")
+        facts["open_epoch"] = None if opened is None else _part(OpenEpoch, "open_epoch", opened)
+        return cls(**facts)
 
     def check_settings(self, settings: dict[str, Any]) -> None:
         """Make sure that a run is resumed with the settings that it began with.
@@ -165,9 +173,117 @@ class RunState:
             RunError: naming each setting that differs, and both its values.
         """
         changed = [
-            f"{name} {self.settings[name]}, now {settings.get(name)}"
+            f"{name} {_shown(self.settings[name])}, now {_shown(settings.get(name))}"
             for name in self.settings
             if settings.get(name) != self.settings[name]
         ]
         if changed:
             raise RunError(f"the run was begun with other settings: {'; '.join(changed)}")
+
+
+# --- what may stand in the file, which anybody may have written --------------------------------------------------------
+
+Test = Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_checkpoint(value: Any) -> bool:
+    return isinstance(value, str) and CHECKPOINT.fullmatch(value) is not None
+
+
+def _is_best(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_checkpoint(value.get("checkpoint")) or not _is_count(value.get("epoch")):
+        return False
+    return all(_is_number(entry) for name, entry in value.items() if name != "checkpoint")
+
+
+def _are(test: Test) -> Test:
+    return lambda value: isinstance(value, list) and all(map(test, value))
+
+
+def _or_none(test: Test) -> Test:
+    return lambda value: value is None or test(value)
+
+
+def _is_figures(value: Any) -> bool:
+    return isinstance(value, dict) and all(entry is None or _is_number(entry) for entry in value.values())
+
+
+_STATE: dict[str, Test] = {
+    "phases": _are(_is_object),
+    "log": _are(_is_object),
+    "checkpoint": _or_none(_is_checkpoint),
+    "begin": _or_none(_is_checkpoint),
+    "best": _or_none(_is_best),
+    "figures": _or_none(_is_figures),
+    "drawn": _is_count,
+    "open_epoch": _or_none(_is_object),
+    "unvalidated": _is_flag,
+    "schedule": _are(_is_text),
+    "settings": _is_object,
+    "options": _is_object,
+    "keep_all": _is_flag,
+    "optimizer": _or_none(_is_object),
+    "trainable": _are(_is_flag),
+    "generators": lambda value: isinstance(value, list),
+}
+
+_PHASE: dict[str, Test] = {
+    "asked": _is_text,
+    "learning_rate": _is_number,
+    "frozen": _is_flag,
+    "epochs": _is_count,
+    "plateau": _is_flag,
+    "decay": _or_none(_is_object),
+    "callbacks": _are(_is_text),
+    "done": _is_count,
+    "steps": _is_count,
+    "seconds": _is_number,
+    "before": _or_none(_is_figures),
+    "after": _or_none(_is_figures),
+    "status": _is_text,
+}
+
+_EPOCH: dict[str, Test] = {"step": _is_count, "seconds": _is_number, "metrics": lambda value: isinstance(value, list)}
+
+_Part = TypeVar("_Part", PhaseRecord, OpenEpoch)
+
+
+def _part(of: type[_Part], where: str, value: dict[str, Any]) -> _Part:
+    _check(where, value, _PHASE if of is PhaseRecord else _EPOCH)
+    try:
+        return of(**value)
+    except TypeError as error:  # what is missing, or unknown
+        raise RunError(f"not the state of a run: {where}: {error}") from None
+
+
+def _check(where: str, value: Mapping[str, Any], tests: Mapping[str, Test]) -> None:
+    for name, test in tests.items():
+        if name in value and not test(value[name]):
+            place = f"{where}.{name}" if where else name
+            raise RunError(f"not the state of a run: {place} cannot be {_shown(value[name])}")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: on one line, and not longer than that."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,7 +1,6 @@
 """Which images can be trained on: each is decoded once, before the training, and the bad ones are named and left out."""
 
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from iqa.environment import processors
 from iqa.errors import ImageError
-from iqa.files import name_to_text, printable, write_json
+from iqa.files import name_to_text, printable, read_json, write_json
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
 from iqa.labels.tid2013 import LabelledImage
@@ -43,7 +42,7 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
             return None, str(error.strerror)
         stamp = [state.st_size, state.st_mtime_ns]
         entry = known.get(name_to_text(image.path))
-        if not isinstance(entry, dict) or entry.get("stamp") != stamp:
+        if entry is None or entry.get("stamp") != stamp:
             try:
                 entry = {"stamp": stamp, "side": min(read_image(image.path).shape[:2]), "reason": None}
             except ImageError as error:
@@ -98,7 +97,11 @@ def fingerprint(images: Sequence[LabelledImage | RatedImage]) -> str:
 def _read_memory(memory: Path | None) -> dict[str, Any]:
     # If the memory cannot be read, the images are decoded again.
     try:
-        known = json.loads(memory.read_text(encoding="utf-8")) if memory else {}
+        known = read_json(memory, most=1 << 28) if memory else {}
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return {name: entry for name, entry in known.items() if _is_verdict(entry)} if isinstance(known, dict) else {}
+
+
+def _is_verdict(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("side"), int) and isinstance(entry.get("reason"), str | None)
