@@ -1,5 +1,6 @@
 """Runtimes: they score as Keras does, or they are not used; and the files that they keep."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from iqa.cards import sha256
 from iqa.commands import export
 from iqa.environment import cache_folder
 from iqa.errors import RuntimeUnavailable
@@ -170,22 +172,60 @@ def test_a_runtime_gets_the_processors_that_this_process_may_use(tiny, monkeypat
 # --- the cache ------------------------------------------------------------------------------------------------------
 
 
+def record_anew(cache):
+    """Make the record in a cache agree with what lies there, as if it had been written so."""
+    (record,) = cache.glob("*/network.tflite.json")
+    facts = json.loads(record.read_text())
+    facts["sha256"] = {name: sha256(record.with_name(name)) for name in facts["sha256"]}
+    record.write_text(json.dumps(facts))
+
+
 def test_a_file_that_no_longer_says_what_keras_did_is_written_again(tiny, own_cache, tiny_by_keras, photograph):
-    (probe,) = own_cache.glob("*/probe.npz")
+    (probe,) = own_cache.glob("*/probe.tflite.npz")
     with np.load(probe) as arrays:
         patches, outputs = arrays["patches"], arrays["outputs"]
     np.savez(probe, patches=patches, outputs=outputs + 0.01)
+    record_anew(own_cache)
     expected = tiny_by_keras.score(photograph).score
     assert Scorer(tiny, runtime="litert").score(photograph).score == pytest.approx(expected, abs=1e-4)
     with np.load(probe) as arrays:
         np.testing.assert_allclose(arrays["outputs"], outputs, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "content"), [("network.tflite", b"no network"), ("probe.npz", b"PK\x03\x04 torn")])
-def test_a_damaged_file_is_written_again(tiny, own_cache, tiny_by_keras, photograph, name, content):
+def test_a_file_that_differs_by_one_bit_is_not_used_but_written_again_and_that_is_said(tiny, own_cache, photograph):
+    expected = Scorer(tiny, runtime="litert").score(photograph).score
+    for name in ("network.tflite", "probe.tflite.npz", "network.tflite.json"):
+        (file,) = own_cache.glob(f"*/{name}")
+        good = file.read_bytes()
+        middle = len(good) // 2
+        file.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        with pytest.warns(UserWarning, match=r"network\.tflite is not the file that was compiled from .*: compiled anew"):
+            assert Scorer(tiny, runtime="litert").score(photograph).score == expected
+        assert Scorer(tiny, runtime="litert").score(photograph).score == expected  # without a warning
+
+
+def test_the_files_of_another_model_are_not_used(tiny, own_cache, copy_of, photograph):
+    other = copy_of(tiny, backbone={"padding": "symmetric"})
+    expected = Scorer(other, runtime="litert").score(photograph).score
+    (mine,) = own_cache.glob(f"{sha256(tiny)[:16]}-*/network.tflite.json")
+    (others,) = [path.parent for path in own_cache.glob("*/network.tflite.json") if path != mine]
+    shutil.copytree(mine.parent, others, dirs_exist_ok=True)
+    with pytest.warns(UserWarning, match="compiled anew"):
+        assert Scorer(other, runtime="litert").score(photograph).score == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*compiled anew")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("network.tflite", b"no network"), ("probe.tflite.npz", b"PK\x03\x04 torn"), ("network.tflite.json", b"[]")],
+)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_damaged_file_is_written_again(tiny, own_cache, tiny_by_keras, photograph, name, content, recorded):
     (file,) = own_cache.glob(f"*/{name}")
     size = file.stat().st_size
     file.write_bytes(content)
+    if recorded and not name.endswith(".json"):
+        record_anew(own_cache)
     expected = tiny_by_keras.score(photograph).score
     assert Scorer(tiny, runtime="litert").score(photograph).score == pytest.approx(expected, abs=1e-4)
     assert file.stat().st_size == pytest.approx(size, rel=0.1)
