@@ -22,7 +22,7 @@ import pytest
 from tiny_training import CARD, make_ladders, network, see, tiny_prompt
 
 from iqa.cards import sha256
-from iqa.errors import ImageError, RunError, UsageError
+from iqa.errors import ImageError, RunError, UsageError, WeightsError
 from iqa.files import remove_leftovers
 from iqa.training.batches import Evaluation, Ladders
 from iqa.training.recorder import Recorder
@@ -437,6 +437,7 @@ def test_a_run_folder_holds_what_was_done_the_last_epoch_and_the_best_with_its_c
     best = int(np.argmax(lcc))
     kept = {f"phase-{1 + (n > 0):02d}-epoch-{n + 1:03d}-lcc-{lcc[n]:.4f}.weights.h5" for n in (best, 2)}
     others = {"log.csv", "phases.json", "run.json", "phase-02-begin.weights.h5", "best.weights.h5", "best.json", "events"}
+    others |= {".lock"}
     assert {path.name for path in tmp_path.iterdir()} == kept | others
     card = json.loads((tmp_path / "best.json").read_text())
     assert card["training"]["val_lcc"] == max(lcc)
@@ -498,6 +499,35 @@ def test_a_spoilt_list_of_starts_is_refused_by_the_name_of_its_file(ladders, tmp
     (tmp_path / "run.json").write_text(spoilt)
     with pytest.raises(RunError, match=r"run\.json: not "):
         tiny_session(ladders, tmp_path).begin([], resume=False)
+
+
+def test_a_state_of_another_network_is_refused_by_the_name_of_its_file(ladders, tmp_path):
+    tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
+    file = tmp_path / "phases.json"
+    state = json.loads(file.read_text())
+    opened = {"step": 10**6, "seconds": 1.0, "metrics": []}
+    for change in ({"trainable": [True]}, {"generators": [[1, 2, 3]]}, {"generators": [["x"]] * 9}, {"open_epoch": opened}):
+        file.write_text(json.dumps(state | change))
+        with pytest.raises(RunError, match=r"phases\.json: .* of another network"):
+            tiny_session(ladders, tmp_path).resume()
+    (tmp_path / state["checkpoint"]).write_bytes(b"no weights")
+    file.write_text(json.dumps(state))
+    with pytest.raises(WeightsError, match=r"phase-01-epoch-001.*: not the weights of this model"):
+        tiny_session(ladders, tmp_path).resume()
+
+
+def test_only_optimizers_are_built_from_what_a_run_says_of_its_optimizer():
+    from iqa.training.network_state import optimizer_from
+
+    decay = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.5)
+    built = optimizer_from(keras.optimizers.serialize(keras.optimizers.Adam(decay)))
+    assert built.get_config()["learning_rate"]["config"] == decay.get_config()
+    adam = keras.optimizers.serialize(keras.optimizers.Adam(1e-3))
+    dense = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}}
+    within = adam | {"config": adam["config"] | {"learning_rate": dense}}
+    for config in (None, {}, dense, within, {"module": "os", "class_name": "system", "config": {}}, adam | {"config": 1}):
+        with pytest.raises(ValueError, match="not an optimizer"):
+            optimizer_from(config)
 
 
 def test_a_run_is_resumed_only_with_what_it_was_begun_with(ladders, tmp_path):

@@ -9,12 +9,11 @@
 | `best.weights.h5`, `best.json` | the best epoch's weights alone with their card, ready for the infer scripts |
 | `run.json` | every start of this run: command line, versions, seed, time |
 | `events/` | the same figures for TensorBoard, if it is installed |
+| `.lock` | the process whose session is open; it may stay when the process is gone |
 """
 
 import csv
 import io
-import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +21,11 @@ from typing import Any
 
 from iqa.environment import now, versions
 from iqa.errors import RunError
-from iqa.files import remove_leftovers, temporary_beside, write_json, written_whole
-from iqa.training.run_state import RunState
+from iqa.files import read_json, remove_leftovers, temporary_beside, write_json, written_whole
+from iqa.training.folder_lock import lock_folder
+from iqa.training.run_state import CHECKPOINT, RunState
 
-# Checkpoints; all other files in the folder are the user's.
-_CHECKPOINT = re.compile(r"phase-\d{2,}-(begin|undone|epoch-\d{3,}.*)\.weights\.h5")
+# These and the checkpoints; all other files in the folder are the user's.
 _OWN = ("phases", "run", "best", "log", "events")
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-quality-assessment")
@@ -53,17 +52,26 @@ class RunFolder:
         """Whether an epoch was ever committed here."""
         return (self.path / "phases.json").exists()
 
+    def lock(self) -> None:
+        """Keep other processes out; whatever writes here does it first.
+
+        Raises:
+            RunError: if another process has a session open on the folder.
+        """
+        lock_folder(self.path)
+
     def is_own(self, path: Path) -> bool:
         """Whether weights saved at `path` would be mistaken for the run's own files, or lie over them."""
         name = path.name.removesuffix(".weights.h5")
-        return path.parent == self.path and (name in _OWN or bool(_CHECKPOINT.fullmatch(path.name)))
+        return path.parent == self.path and (name in _OWN or bool(CHECKPOINT.fullmatch(path.name)))
 
     def read(self) -> RunState:
         """The state of the last `commit`; tidies up what a kill left behind.
 
         Raises:
-            RunError: if `phases.json` is not the state of a run.
+            RunError: if `phases.json` is not the state of a run, or another process has a session open on the folder.
         """
+        self.lock()
         state = read_state(self.path)
         self.keep_all = self.keep_all or state.keep_all
         remove_leftovers(self.path)
@@ -75,8 +83,9 @@ class RunFolder:
         """Add the command line, the versions of what matters and the seed to `run.json`.
 
         Raises:
-            RunError: if there is a `run.json` that holds something else.
+            RunError: if there is a `run.json` that holds something else; see `lock` too.
         """
+        self.lock()
         file = self.path / "run.json"
         starts = _read_json(file) if file.exists() else []
         if not isinstance(starts, list):
@@ -86,6 +95,7 @@ class RunFolder:
 
     def write_weights(self, name: str, save: Callable[[Path], Any]) -> str:
         """Write `NAME.weights.h5`, whole or not at all; `save` is given the path to write to. Returns the file's name."""
+        self.lock()
         file = self.path / f"{name}.weights.h5"
         with temporary_beside(file, durable=True) as temporary:
             save(temporary)
@@ -93,6 +103,7 @@ class RunFolder:
 
     def commit(self, state: RunState) -> None:
         """Make `state` the state of the run, and remove the checkpoints that it does not name."""
+        self.lock()
         state.keep_all = self.keep_all
         write_json(self.path / "phases.json", state.to_json(), durable=True)
         self._write_log(state.log)
@@ -112,7 +123,7 @@ class RunFolder:
     def _prune(self, state: RunState) -> None:
         named = {state.checkpoint, state.begin, (state.best or {}).get("checkpoint")}
         for file in self.path.iterdir():
-            if not _CHECKPOINT.fullmatch(file.name):
+            if not CHECKPOINT.fullmatch(file.name):
                 continue
             superseded = file.name.endswith(("-begin.weights.h5", "-undone.weights.h5")) or "-step-" in file.name
             if file.name not in named and (superseded or not self.keep_all):
@@ -134,8 +145,8 @@ def read_state(folder: Path | str) -> RunState:
 
 def _read_json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except FileNotFoundError:
         raise RunError(f"{file}: there is no such file") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{file}: not JSON ({error})") from None
+    except ValueError as error:
+        raise RunError(f"{file}: not JSON that can be read here ({error})") from None

@@ -79,7 +79,8 @@ class Session:
         A run that is resumed without phases continues its own schedule, unless a prompt will open.
 
         Raises:
-            RunError: see `resume` and `run_schedule`, or if the folder holds a run that is not to be resumed.
+            RunError: see `resume` and `run_schedule`, or if the folder holds a run that is not to be resumed, or another
+                process has a session open on it.
             KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
         """
         if not resume:
@@ -164,6 +165,7 @@ class Session:
         return parse_schedule(",".join(state.schedule))
 
     def _refuse_another_run(self) -> None:
+        self.folder.lock()
         if self.folder.holds_a_run:
             raise RunError(f"{self.folder.path} holds a run: resume it (--resume) or choose another folder (--run)")
 

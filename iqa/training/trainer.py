@@ -17,7 +17,7 @@ import numpy as np
 
 from iqa.cards import Card, card_of, read_card, sha256
 from iqa.environment import now
-from iqa.errors import CardError
+from iqa.errors import CardError, RunError
 from iqa.files import printable
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
 from iqa.training.batches import Batches, naming_broken_images
@@ -29,6 +29,7 @@ from iqa.training.network_state import (
     learning_rate_of,
     metrics_of,
     optimizer_config,
+    optimizer_from,
     own_optimizer,
     restore_generators,
     restore_pace,
@@ -137,7 +138,15 @@ class Trainer:
         return self.state.figures
 
     def restore(self, state: RunState) -> None:
-        """Go back to a state of the run folder, with its weights, optimizer and random generators."""
+        """Go back to a state of the run folder, with its weights, optimizer and random generators.
+
+        Raises:
+            RunError: if it is the state of another network.
+            WeightsError: if its checkpoint is missing, broken, or of another network.
+        """
+        opened = state.open_epoch
+        if len(state.trainable) != len(self.model.layers) or (opened and opened.step > self.train_data.steps):
+            raise RunError(f"{self.folder.path / 'phases.json'}: the state of another network or of other data")
         self.state = state
         self._repair_best()
         for layer, trainable in zip(self.model.layers, state.trainable, strict=True):
@@ -145,14 +154,16 @@ class Trainer:
         # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
         # used for is in the script.
         try:
-            optimizer = keras.optimizers.deserialize(state.optimizer)
-            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        except (AttributeError, TypeError, ValueError):  # one that was written at the prompt
+            optimizer = optimizer_from(state.optimizer)
+        except ValueError:  # one that was written at the prompt
             optimizer = keras.optimizers.Adam(state.phases[-1].learning_rate)
             print("the optimizer of this run is not known here: Adam takes its place", file=sys.stderr)
         self.compile(optimizer)
-        self.model.load_weights(self.folder.path / str(state.checkpoint))
-        restore_generators(self.model, state.generators)
+        load_weights(self.model, self.folder.path / str(state.checkpoint))
+        try:
+            restore_generators(self.model, state.generators)
+        except (OverflowError, TypeError, ValueError):
+            raise RunError(f"{self.folder.path / 'phases.json'}: random generators of another network") from None
 
     # --- phases ------------------------------------------------------------------------------------------------------
 
