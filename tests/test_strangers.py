@@ -1,0 +1,577 @@
+"""Files that strangers send: what they declare is checked before it is read, and refused in one line."""
+
+import dataclasses
+import errno
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+import zlib
+
+import h5py
+import numpy as np
+import pytest
+
+from iqa.cards import AVA_SCALE, Backbone, Card, Head, Sight, read_card
+from iqa.commands.run_options import parse_options, train_parser
+from iqa.errors import CardError, PredictionsError, RunError, WeightsError
+from iqa.evaluation.predictions import read_predictions
+from iqa.models.hdf5 import open_hdf5
+from iqa.models.torch_files import read_torch_tensors
+from iqa.training import folder_lock
+from iqa.training.run_folder import RunFolder, read_state
+from iqa.training.run_state import PhaseRecord, RunState
+
+# --- HDF5 -----------------------------------------------------------------------------------------------------------
+
+MOST = 1 << 20
+
+
+def put_external(file):
+    file.create_dataset("layers/a/vars/0", (4,), "u1", external=[("/etc/hostname", 0, 4)])
+
+
+def put_external_link(file):
+    file["layers/a"] = h5py.ExternalLink("/other.h5", "/layers/a")
+
+
+def put_soft_link(file):
+    file["layers/a"] = h5py.SoftLink("/layers/b")
+
+
+def put_virtual(file):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
+    file.create_virtual_dataset("layers/a/vars/0", layout)
+
+
+def put_reference(file):
+    file.create_dataset("layers/a", data=file.ref, dtype=h5py.ref_dtype)
+
+
+def put_texts(file):
+    file["layers/a"] = ["x" * 1000] * 100
+
+
+def put_pairs(file):
+    file["layers/a"] = np.zeros(3, [("x", "f4"), ("y", "f4")])
+
+
+def put_named_type(file):
+    file["layers/a"] = np.dtype("f4")
+
+
+def put_terabytes(file):
+    file.create_dataset("layers/a", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024))
+
+
+def put_nothing_stored(file):
+    file.create_dataset("layers/a", (1000,), "f4")
+
+
+def put_some_chunks_missing(file):
+    file.create_dataset("layers/a", (1000,), "f4", chunks=(100,))[:50] = 1
+
+
+def put_deflate_bomb(file):
+    dataset = file.create_dataset("layers/a", (100,), "u1", chunks=(100,), compression="gzip")
+    dataset.id.write_direct_chunk((0,), zlib.compress(bytes(1 << 26), 9)[:1000])
+
+
+def put_lzf(file):
+    file.create_dataset("layers/a", data=np.zeros(100), compression="lzf")
+
+
+def put_unknown_filter(file):
+    facts = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    facts.set_chunk((100,))
+    facts.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, ())
+    space = h5py.h5s.create_simple((100,))
+    h5py.h5d.create(file.id, b"a", h5py.h5t.IEEE_F32LE, space, facts)
+
+
+def put_nothing_shaped(file):
+    file["layers/a"] = h5py.Empty("f4")
+
+
+def put_a_circle(file):
+    file["layers/again"] = file["/"]
+
+
+def put_two_circles(file):
+    for name in "abc":
+        file[f"layers/{name}"] = file["/"]
+
+
+def put_many_groups(file):
+    for number in range(300):
+        file.create_group(f"g{number}")
+    for number in range(1, 300):
+        file["g0"][f"g{number}"] = file[f"g{number}"]
+        file[f"g{number}/g0"] = file["g0"]
+
+
+def put_a_deep_group(file):
+    file.create_group("/".join("a" * 500))
+
+
+def put_a_long_dtype(file):
+    file["layers/a"] = np.zeros(3, "f4")
+    file["layers/a"].attrs["dtype"] = ["bfloat16"] * 1000
+
+
+BAD_HDF5 = {name[4:]: put for name, put in sorted(globals().items()) if name.startswith("put_")}
+
+
+@pytest.mark.parametrize("kind", BAD_HDF5)
+def test_an_hdf5_file_with_anything_but_stored_numbers_is_refused(tmp_path, kind):
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file["layers/good"] = np.zeros(3, "f4")
+        BAD_HDF5[kind](file)
+    with pytest.raises(WeightsError) as caught, open_hdf5(tmp_path / "bad.h5", MOST):
+        pass
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"chunks": (7, 3)}, {"compression": "gzip"}, {"compression": 9, "shuffle": True, "fletcher32": True}],
+    ids=str,
+)
+@pytest.mark.parametrize("compressible", [True, False])
+def test_numbers_that_are_stored_in_full_are_read_however_they_are_packed(tmp_path, options, compressible):
+    numbers = np.zeros((30, 20), "f4") if compressible else np.random.default_rng(0).normal(size=(30, 20)).astype("f4")
+    with h5py.File(tmp_path / "good.h5", "w") as file:
+        file.create_dataset("layers/a/vars/0", data=numbers, **options)
+        file.create_dataset("layers/b/vars/0", data=np.zeros((0, 3), "f4"))
+        file["layers/c/vars/0"] = np.int64(7)
+    with open_hdf5(tmp_path / "good.h5", MOST) as file:
+        np.testing.assert_array_equal(file["layers/a/vars/0"], numbers)
+
+
+# --- .pth -----------------------------------------------------------------------------------------------------------
+
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00K\x04\x85K\x01\x85\x89}tR"
+NAMED = b"X\x01\x00\x00\x00w"
+
+
+def deep(levels):
+    return b"K\x01" + b"\x85" * levels
+
+
+def doubled(levels):
+    """A tuple of which each level holds the one below twice: 2 ** levels in all."""
+    return b"K\x01" + b"q\x00h\x00\x86" * levels
+
+
+def pth(pickled, *members, packed=False):
+    content = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(content, "w", method) as file:
+        file.writestr("a/data.pkl", pickled)
+        for number, member in enumerate(members or [bytes(16)]):
+            file.writestr(f"a/data/{number}", member)
+    return content.getvalue()
+
+
+def test_the_pth_that_the_bad_ones_are_made_from_is_read(tmp_path):
+    (tmp_path / "a.pth").write_bytes(pth(b"\x80\x02}" + NAMED + TENSOR + b"s."))
+    assert read_torch_tensors(tmp_path / "a.pth")["w"].tolist() == [0, 0, 0, 0]
+
+
+BAD_PTH = {
+    "keys of nested tuples": b"}" + deep(100_000) + TENSOR + b"s.",
+    "keys that take for ever": b"}" + doubled(60) + TENSOR + b"s.",
+    "values of nested tuples": b"}" + NAMED + deep(100_000) + b"s.",
+    "a size of nested tuples": b"}" + NAMED + TENSOR.replace(b"K\x04\x85K\x01\x85", deep(50_000) + b"K\x01\x85") + b"s.",
+    "strides that take for ever": b"}" + NAMED + TENSOR.replace(b"K\x01\x85", doubled(60)) + b"s.",
+    "a state for our own function": (
+        b"ctorch._utils\n_rebuild_tensor_v2\n}X\x0c\x00\x00\x00__defaults__K\x07\x85sb}" + NAMED + TENSOR + b"s."
+    ),
+    "an attribute of an attribute": b"ccollections\nOrderedDict.update.__globals__\n.",
+    "a call of what a call returned": b"}" + NAMED + b"ccollections\nOrderedDict\n)R)Rs.",
+    "a class": b"(iposix\nsystem\n.",
+    "a new object": b"ccollections\nOrderedDict\n)\x81.",
+    "an extension": b"\x82\x01.",
+    "a tensor in a list": b"]" + TENSOR + b"a.",
+    "a million instructions": b"K\x010" * 500_000 + b"}" + NAMED + TENSOR + b"s.",
+    "no end": b"}" + NAMED + TENSOR + b"s",
+    "nothing to take from the stack": b"\x85\x85s.",
+    "no mark": b"}" + NAMED + TENSOR + b"u.",
+    "a tensor larger than its storage": b"}" + NAMED + TENSOR.replace(b"K\x04\x85", b"K\x05\x85") + b"s.",
+    "a shape whose product overflows": b"}"
+    + NAMED
+    + TENSOR.replace(b"K\x04\x85", b"\x8a\x05\0\0\0\0\x01\x8a\x05\0\0\0\0\x01\x86"),
+    "a negative offset": b"}" + NAMED + TENSOR.replace(b"QK\x00", b"QJ\xff\xff\xff\xff") + b"s.",
+    "a storage of terabytes": b"}" + NAMED + TENSOR.replace(b"K\x04tQ", b"\x8a\x06\0\0\0\0\0\x01tQ") + b"s.",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PTH)
+def test_a_pickle_of_anything_but_tensors_is_refused_at_once(tmp_path, kind):
+    for content in (pth(b"\x80\x02" + BAD_PTH[kind]), legacy(b"\x80\x02" + BAD_PTH[kind])):
+        (tmp_path / "bad.pth").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"bad\.pth: ") as caught:
+            read_torch_tensors(tmp_path / "bad.pth")
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def legacy(pickled):
+    """The form of torch before 1.6."""
+    start = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    return start + pickled + pickle.dumps(["0"], 2) + struct.pack("<q", 4) + bytes(16)
+
+
+def test_a_state_is_laid_aside_as_torch_saves_one(tmp_path):
+    pickled = b"\x80\x02ccollections\nOrderedDict\n)R" + NAMED + TENSOR + b"s}X\x09\x00\x00\x00_metadataK\x01sb."
+    for content in (pth(pickled), legacy(pickled)):
+        (tmp_path / "a.pth").write_bytes(content)
+        assert list(read_torch_tensors(tmp_path / "a.pth")) == ["w"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "packed": pth(b"\x80\x02}" + NAMED + TENSOR + b"s.", bytes(1 << 24), packed=True),
+        "a packed pickle": pth(b"\x80\x02" + b"N" * (1 << 24), packed=True),
+        "a longer member": pth(b"\x80\x02}" + NAMED + TENSOR + b"s.", bytes(17)),
+        "a shorter member": pth(b"\x80\x02}" + NAMED + TENSOR + b"s.", bytes(15)),
+        "many members": pth(b"\x80\x02}" + NAMED + TENSOR + b"s.", *[bytes(16)] * 6000),
+        "cut off": pth(b"\x80\x02}" + NAMED + TENSOR + b"s.")[:-30],
+        "a short end": legacy(b"\x80\x02}" + NAMED + TENSOR + b"s.")[:-1],
+        "another size": legacy(b"\x80\x02}" + NAMED + TENSOR + b"s.")[:-24] + struct.pack("<q", 1 << 40) + bytes(16),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_an_archive_whose_members_are_not_what_it_declares_is_refused(tmp_path, content):
+    (tmp_path / "bad.pth").write_bytes(content[1])
+    with pytest.raises(WeightsError, match=r"bad\.pth: "):
+        read_torch_tensors(tmp_path / "bad.pth")
+
+
+def test_a_file_larger_than_any_network_here_is_refused_unread(tmp_path):
+    with open(tmp_path / "bad.pth", "wb") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(WeightsError, match="larger than 64 MB"):
+        read_torch_tensors(tmp_path / "bad.pth")
+
+
+# --- .mat -----------------------------------------------------------------------------------------------------------
+
+
+def element(kind, content):
+    return struct.pack("<2I", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def matrix(kind, shape, *parts, name="", size=None):
+    head = element(6, struct.pack("<2I", kind, 0)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
+    content = head + element(1, name.encode()) + b"".join(parts)
+    return struct.pack("<2I", 14, len(content) if size is None else size) + content
+
+
+def numbers(name, shape, count):
+    return matrix(6, shape, element(9, bytes(8 * count)), name=name)
+
+
+def text(content="a.png", shape=None):
+    return matrix(4, shape or (1, len(content)), element(16, content.encode()))
+
+
+def packed(*parts):
+    packer = zlib.compressobj(9)
+    content = b"".join(packer.compress(part) for part in parts) + packer.flush()
+    return struct.pack("<2I", 15, len(content)) + content
+
+
+def mat(*variables, version=0x0100, fill=True):
+    filled = (numbers("labels", (1, 2), 2), numbers("predictions", (2, 1, 1), 2)) if fill else ()
+    return b"MATLAB 5.0".ljust(124) + struct.pack("<H", version) + b"IM" + b"".join([*filled, *variables])
+
+
+def nested(levels):
+    inner = text()
+    for _ in range(levels):
+        inner = matrix(1, (1, 1), inner)
+    return inner[:8] + inner[8:].replace(element(1, b""), element(1, b"skipped"), 1)
+
+
+def fields(length, names, *values):
+    inner = (struct.pack("<HHi", 5, 4, length), element(1, names), *values)
+    return matrix(2, (1, 1), *inner, name="provenance")
+
+
+def test_the_mat_that_the_bad_ones_are_made_from_is_read(tmp_path):
+    names = matrix(1, (2, 1), text("a.png"), text("bär.png", (1, 7)), name="filenames")
+    fact = fields(8, b"model\0\0\0", text("m"))
+    unread = [numbers("other", (9, 9), 1), packed(matrix(3, (1, 1), name="object"))]
+    for content in (mat(names, fact, *unread), mat(packed(names), packed(fact), *unread)):
+        (tmp_path / "a.mat").write_bytes(content)
+        found = read_predictions(tmp_path / "a.mat")
+        assert (found.filenames, found.provenance) == (["a.png", "bär.png"], {"model": "m"})
+        assert found.predictions.tolist() == [0, 0]
+
+
+def bomb():
+    """1 GB of labels in a megabyte."""
+    whole = numbers("labels", (1, 1 << 27), 0)[:-8] + struct.pack("<2I", 9, 1 << 30)
+    return packed(struct.pack("<2I", 14, len(whole) - 8 + (1 << 30)) + whole[8:], *[bytes(1 << 20)] * 1024)
+
+
+BAD_MAT = {
+    "a bomb": mat(bomb(), fill=False),
+    "a shape of terabytes": mat(matrix(1, (1 << 30, 1 << 10), name="filenames")),
+    "a cell of two billion": mat(matrix(1, (1, (1 << 31) - 1), text(), name="filenames")),
+    "a negative shape": mat(matrix(1, (-1, -1), text(), name="filenames")),
+    "a text of nothing in a large shape": mat(
+        matrix(1, (1, 1), matrix(4, (1, 1 << 30), element(16, b"")), name="filenames")
+    ),
+    "an empty text of a large shape": mat(matrix(4, (1 << 15, 1 << 15), element(16, b""), name="filenames")),
+    "a thousand shapes": mat(matrix(6, (1,) * 1000, element(9, bytes(8)), name="labels"), fill=False),
+    "numbers of another count": mat(numbers("skipped", (3, 3), 8)),
+    "an unknown type of number": mat(matrix(6, (1, 1), element(8, bytes(8)), name="skipped")),
+    "cells in cells": mat(nested(2)),
+    "ten thousand cells in cells": mat(nested(5000)),
+    "a function": mat(matrix(16, (1, 1), text(), name="skipped")),
+    "an object": mat(matrix(3, (1, 1), text(), name="provenance")),
+    "a sparse matrix": mat(matrix(5, (1, 1), element(5, bytes(4)), name="labels"), fill=False),
+    "an opaque thing": mat(matrix(17, (1, 1), text(), name="skipped")),
+    "structs without end": mat(matrix(2, (1 << 20, 1 << 20), name="provenance")),
+    "fields of no length": mat(fields(0, b"model", text())),
+    "a million fields": mat(fields(1, b"x" * 1_000_000)),
+    "more inside than outside": mat(matrix(1, (2, 1), text(), text(), name="filenames", size=100)),
+    "less inside than outside": mat(matrix(1, (1, 1), text(), text(), name="filenames")),
+    "the same twice": mat(numbers("labels", (1, 2), 2)),
+    "no stream": mat(struct.pack("<2I", 15, 8) + b"no zlib!"),
+    "half a stream": mat(packed(numbers("labels", (1, 2), 2))[:-9], fill=False),
+    "a file of version 4": struct.pack("<5i", 0, 1, 1 << 30, 0, 7) + b"labels\0" + bytes(200),
+    "a file of version 7.3": mat(version=0x0200),
+    "a million variables": mat(matrix(6, (0, 0), element(9, b""), name="x") * 20_000),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", BAD_MAT)
+def test_a_mat_that_is_not_what_it_declares_is_refused(tmp_path, kind):
+    (tmp_path / "bad.mat").write_bytes(BAD_MAT[kind])
+    tracemalloc.start()
+    try:
+        with pytest.raises(PredictionsError, match=r"bad\.mat: ") as caught:
+            read_predictions(tmp_path / "bad.mat")
+        assert tracemalloc.get_traced_memory()[1] < 600e6
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_what_matlab_and_octave_write_is_read(tmp_path):
+    # Complex numbers, an empty cell of eight bytes, numbers in an empty cell, the other byte order.
+    empty = struct.pack("<2I", 14, 0)
+    nothing = matrix(6, (0, 0), element(9, b""))
+    (tmp_path / "a.mat").write_bytes(mat(matrix(1, (2, 1), empty, nothing, name="filenames")))
+    assert read_predictions(tmp_path / "a.mat").filenames == ["", ""]
+    (tmp_path / "big.mat").write_bytes(
+        b"MATLAB 5.0".ljust(124)
+        + b"\1\0MI"
+        + b"".join(big_endian(name, shape) for name, shape in (("labels", (1, 2)), ("predictions", (2, 1))))
+    )
+    assert read_predictions(tmp_path / "big.mat").predictions.tolist() == [1, 2]
+
+
+def big_endian(name, shape):
+    parts = [
+        (6, struct.pack(">2I", 6, 0)),
+        (5, struct.pack(">2i", *shape)),
+        (1, name.encode()),
+        (9, struct.pack(">2d", 1, 2)),
+    ]
+    content = b"".join(struct.pack(">2I", kind, len(part)) + part + bytes(-len(part) % 8) for kind, part in parts)
+    return struct.pack(">2I", 14, len(content)) + content
+
+
+# --- cards ----------------------------------------------------------------------------------------------------------
+
+CARD = Card(Backbone("mobilenet_v2", "imagenet", "keras", 1e-3), Head("histogram"), Sight("patch"), AVA_SCALE).to_json()
+
+
+def changed(part, **facts):
+    return json.dumps(CARD | {part: CARD[part] | facts})
+
+
+BAD_CARDS = {
+    "size": changed("geometry", size=100000),
+    "size in text": changed("geometry", size="224"),
+    "size of true": changed("geometry", size=True),
+    "size of a fraction": changed("geometry", size=224.5),
+    "multiple": changed("geometry", multiple=0),
+    "a negative multiple": changed("geometry", multiple=-8),
+    "epsilon": changed("backbone", batch_norm_epsilon=0),
+    "epsilon without bound": changed("backbone", batch_norm_epsilon=1).replace(": 1,", ": 1e999,"),
+    "noise of 5000 digits": changed("backbone", noise=0).replace('"noise": 0', '"noise": ' + "1" * 5000),
+    "noise that is no number": changed("backbone", noise=0).replace('"noise": 0', '"noise": NaN'),
+    "dropout": changed("head", dropout=1),
+    "levels": changed("head", levels=["a"] * 1000),
+    "levels of numbers": changed("head", levels=[1]),
+    "kind": changed("head", kind=["histogram"]),
+    "a kind of a megabyte": changed("head", kind="x" * 900_000),
+    "an unknown fact": changed("head", **{"x\n" * 10_000: 1}),
+    "scale": changed("scale", highest=0),
+    "scale of lists": changed("scale", lowest=[1]),
+    "half a letter": changed("scale", meaning="\ud800"),
+    "a meaning of a megabyte": changed("scale", meaning="x" * 900_000),
+    "sha256": json.dumps(CARD | {"sha256": "0" * 63}),
+    "compiled": json.dumps(CARD | {"compiled": {"../x.tflite": "0" * 64}}),
+    "compiled without a hash": json.dumps(CARD | {"compiled": {"x.tflite": None}}),
+    "training": json.dumps(CARD | {"training": []}),
+    "the same name twice": json.dumps(CARD)[:-1] + ', "head": {"kind": "regression"}}',
+    "depth": json.dumps(CARD)[:-1] + ', "notes": ' + "[" * 100 + "]" * 100 + "}",
+    "great depth": "[" * 500_000,
+    "a hundred megabytes": None,
+    "UTF-16": json.dumps(CARD).encode("utf-16"),
+    "zeros": bytes(1000),
+    "a number": "7",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CARDS)
+def test_an_absurd_card_is_refused_in_one_short_line(tmp_path, kind):
+    path, content = tmp_path / "bad.json", BAD_CARDS[kind]
+    if content is None:
+        with open(path, "wb") as file:
+            file.truncate(100_000_000)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CardError, match=r"bad\.json: ") as caught:
+        read_card(path)
+    reason = str(caught.value).removeprefix(str(path))
+    assert reason.isprintable() and len(reason) < 200
+
+
+def test_a_card_that_is_no_ordinary_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("pipe.json", "folder.json"):
+        with pytest.raises(CardError, match=rf"{name}: not a card \(not an ordinary file\)"):
+            read_card(tmp_path / name)
+
+
+# --- run folders ----------------------------------------------------------------------------------------------------
+
+NAME = "phase-01-epoch-001-lcc-0.5000.weights.h5"
+PHASE = dataclasses.asdict(PhaseRecord("1@0.001", 1e-3, False, 1, done=1, steps=3, after={"loss": None}, status="done"))
+ROW = {"epoch": 1, "phase": 1, "loss": None, "lcc": 0.5}
+STATE = RunState(
+    [PhaseRecord(**PHASE)], [ROW], NAME, "phase-01-begin.weights.h5", {"epoch": 1, "checkpoint": NAME, "val_lcc": 0.5}
+).to_json()
+
+
+def test_the_state_that_the_bad_ones_are_made_from_is_read():
+    state = RunState.from_json(STATE)
+    assert state.phases[0].after == {"loss": None} and np.isnan(state.log[0]["loss"])
+    assert RunState.from_json({"phases": [], "log": [], "checkpoint": None}) == RunState()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoint": "/etc/passwd"},
+        {"checkpoint": "phase-01-epoch-001/../../x.weights.h5"},
+        {"checkpoint": ["x"]},
+        {"begin": "../phase-01-begin.weights.h5"},
+        {"best": {"epoch": 1, "checkpoint": "../" + NAME}},
+        {"best": {"epoch": 1, "checkpoint": NAME, "val_lcc": "x"}},
+        {"best": []},
+        {"phases": []},
+        {"phases": {}},
+        {"phases": [7]},
+        {"phases": [PHASE | {"epochs": -1}]},
+        {"phases": [PHASE | {"learning_rate": "x" * 1000}]},
+        {"phases": [PHASE | {"callbacks": "abc"}]},
+        {"phases": [PHASE | {"status": None}]},
+        {"phases": [PHASE | {"after": {"loss": "x"}}]},
+        {"phases": [PHASE | {"unknown": 1}]},
+        {"phases": [{"asked": "1@1"}]},
+        {"log": [{"phase": 2}]},
+        {"log": [[]]},
+        {"figures": 1},
+        {"drawn": 0.5},
+        {"drawn": True},
+        {"open_epoch": {"step": -1, "seconds": 0, "metrics": []}},
+        {"open_epoch": {"step": 1}},
+        {"open_epoch": {"step": 1, "seconds": 0, "metrics": {}}},
+        {"schedule": "1@1"},
+        {"settings": []},
+        {"options": None},
+        {"optimizer": []},
+        {"trainable": [1]},
+        {"generators": {}},
+    ],
+    ids=str,
+)
+def test_a_state_with_anything_else_is_refused_in_one_line(tmp_path, change):
+    (tmp_path / "phases.json").write_text(json.dumps(STATE | change))
+    with pytest.raises(RunError, match=r"phases\.json: not the state of a run: ") as caught:
+        read_state(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("options", [{"images": {"path": 1}}, {"images": [[1]]}, {"ladders": [{}]}], ids=str)
+def test_options_that_no_command_line_gives_are_refused(tmp_path, monkeypatch, options):
+    (tmp_path / "phases.json").write_text(json.dumps(STATE | {"options": options}))
+    parser = train_parser("A script.", str(tmp_path), batch_size=16)
+    parser.add_argument("--ladders", nargs="*")
+    monkeypatch.setattr("sys.argv", ["script.py", "--resume"])
+    with pytest.raises(RunError, match=r"phases\.json: its options are not those of a run"):
+        parse_options(parser)
+
+
+def test_a_number_among_the_options_is_checked_as_if_it_were_typed(tmp_path, monkeypatch, capsys):
+    parser = train_parser("A script.", str(tmp_path), batch_size=16)
+    monkeypatch.setattr("sys.argv", ["script.py", "--resume", "--images", "x"])
+    (tmp_path / "phases.json").write_text(json.dumps(STATE | {"options": {"batch_size": 8}}))
+    assert parse_options(parser).batch_size == 8
+    (tmp_path / "phases.json").write_text(json.dumps(STATE | {"options": {"batch_size": -8}}))
+    with pytest.raises(SystemExit):
+        parse_options(parser)
+    assert "--batch-size" in capsys.readouterr().err
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from iqa.training.folder_lock import lock_folder
+lock_folder(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_session_on_a_run_folder_is_told_of_the_first_until_that_is_gone(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        folder = RunFolder(tmp_path)
+        for attempt in (folder.lock, lambda: folder.commit(RunState()), lambda: folder.note_start(1), folder.read):
+            with pytest.raises(RunError, match=rf"another session \(process {holder.pid} on .*\) is open on it"):
+                attempt()
+        assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+    finally:
+        holder.kill()
+        holder.communicate()
+    folder.commit(RunState())  # the lock of a killed process is no lock
+    RunFolder(tmp_path).commit(RunState())  # and this process may open its own folder twice
+
+
+def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeypatch):
+    def refuse(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folder_lock, "_lock", refuse)
+    with pytest.warns(UserWarning, match="cannot be locked .No locks available.*open no second session"):
+        RunFolder(tmp_path).commit(RunState())
