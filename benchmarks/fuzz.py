@@ -212,10 +212,10 @@ def _of_hdf5() -> Reader:
         file.create_dataset(
             "layers/a/vars/0", data=numbers, chunks=(2, 2), compression="gzip", shuffle=True, fletcher32=True
         )
-        file.create_dataset("layers/b/vars/0", data=numbers, chunks=(2, 2)).attrs["dtype"] = "bfloat16"
+        file.create_dataset("layers/b/vars/0", data=numbers, chunks=(2, 2))
 
     def read(path: Path) -> None:
-        with open_hdf5(path, 1 << 20) as file:
+        with open_hdf5(path) as file:
             for _, dataset in list_datasets(file):
                 np.asarray(dataset)
 
@@ -233,7 +233,7 @@ def _of_keras2() -> Reader:
             root[name][f"{name}/kernel:0"], root[name][f"{name}/bias:0"] = np.ones((3, 2), "f4"), np.ones(2, "f4")
 
     def read(path: Path) -> None:
-        with open_hdf5(path, 1 << 20) as file:
+        with open_hdf5(path) as file:
             for arrays in list_keras2_layers(file).values():
                 for dataset in arrays:
                     np.asarray(dataset)

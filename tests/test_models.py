@@ -88,11 +88,11 @@ def no_downloads(monkeypatch):
 def save_as_keras2_does(model, path):
     """The weights of a model as the HDF5 files of Keras 2 hold them, under the names of the layers."""
     with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        file.attrs["layer_names"] = [layer.name for layer in model.layers]
         for layer in model.layers:
             group = file.create_group(layer.name)
             names = [f"{layer.name}/{number}" for number in range(len(layer.weights))]
-            group.attrs["weight_names"] = [name.encode() for name in names]
+            group.attrs["weight_names"] = names
             for name, weight in zip(names, layer.get_weights(), strict=True):
                 group[name] = weight
 

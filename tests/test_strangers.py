@@ -21,15 +21,13 @@ from iqa.cards import AVA_SCALE, Backbone, Card, Head, Sight, read_card
 from iqa.commands.run_options import parse_options, train_parser
 from iqa.errors import CardError, PredictionsError, RunError, WeightsError
 from iqa.evaluation.predictions import read_predictions
-from iqa.models.hdf5 import open_hdf5
+from iqa.models.hdf5 import list_keras2_layers, open_hdf5
 from iqa.models.torch_files import read_torch_tensors
 from iqa.training import folder_lock
 from iqa.training.run_folder import RunFolder, read_state
 from iqa.training.run_state import PhaseRecord, RunState
 
 # --- HDF5 -----------------------------------------------------------------------------------------------------------
-
-MOST = 1 << 20
 
 
 def put_external(file):
@@ -133,7 +131,7 @@ def test_an_hdf5_file_with_anything_but_stored_numbers_is_refused(tmp_path, kind
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file["layers/good"] = np.zeros(3, "f4")
         BAD_HDF5[kind](file)
-    with pytest.raises(WeightsError) as caught, open_hdf5(tmp_path / "bad.h5", MOST):
+    with pytest.raises(WeightsError) as caught, open_hdf5(tmp_path / "bad.h5"):
         pass
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
@@ -150,8 +148,35 @@ def test_numbers_that_are_stored_in_full_are_read_however_they_are_packed(tmp_pa
         file.create_dataset("layers/a/vars/0", data=numbers, **options)
         file.create_dataset("layers/b/vars/0", data=np.zeros((0, 3), "f4"))
         file["layers/c/vars/0"] = np.int64(7)
-    with open_hdf5(tmp_path / "good.h5", MOST) as file:
+    with open_hdf5(tmp_path / "good.h5") as file:
         np.testing.assert_array_equal(file["layers/a/vars/0"], numbers)
+
+
+def save_layer_names(path, names, weight_names):
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = names
+        for name in ("a", "b"):
+            group = file.create_group(name)
+            group.attrs["weight_names"], group["w"] = weight_names, np.full(2, ord(name), "f4")
+
+
+@pytest.mark.parametrize("kind", [np.bytes_, str])
+def test_layers_are_listed_from_names_of_fixed_length_and_of_any(tmp_path, kind):
+    names, weights = (np.array(texts, "S") if kind is np.bytes_ else texts for texts in (["b", "a"], ["w"]))
+    save_layer_names(tmp_path / "old.hdf5", names, weights)
+    with open_hdf5(tmp_path / "old.hdf5") as file:
+        layers = list_keras2_layers(file)
+        assert [(name, array[0]) for name, (array,) in layers.items()] == [("b", ord("b")), ("a", ord("a"))]
+
+
+def test_a_name_of_four_gigabytes_is_refused(tmp_path):
+    save_layer_names(tmp_path / "old.hdf5", ["b" * 77, "a"], ["w"])
+    content = (tmp_path / "old.hdf5").read_bytes()
+    length = struct.pack("<I", 77)  # of the text, before its address
+    at = next(at for at in range(len(content)) if content[at : at + 4] == length and content[at + 8 : at + 12] == bytes(4))
+    (tmp_path / "old.hdf5").write_bytes(content[:at] + b"\xff\xff\xff\xf0" + content[at + 4 :])
+    with open_hdf5(tmp_path / "old.hdf5") as file, pytest.raises(WeightsError, match="names of its layers cannot be read"):
+        list_keras2_layers(file)
 
 
 # --- .pth -----------------------------------------------------------------------------------------------------------

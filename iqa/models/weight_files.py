@@ -1,6 +1,5 @@
 """Weight files: read them, all weights or none, and save them with their card."""
 
-import math
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -12,9 +11,6 @@ from iqa.cards import Card, card_of, sha256
 from iqa.errors import OutputError, WeightsError
 from iqa.files import temporary_beside, write_json
 from iqa.models.hdf5 import list_datasets, list_keras2_layers, open_hdf5
-
-#: Bytes that any array of a weight file may have, however small the network.
-_SMALL = 1 << 16
 
 
 def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
@@ -44,15 +40,10 @@ def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
 def _check_shapes(model: keras.Model, file: str | PathLike[str]) -> None:
     """Make sure that the layers in a file of Keras 3 have arrays of the shapes that the layers of the model have."""
     shapes = {tuple(variable.shape) for variable in model.variables}
-    with open_hdf5(file, _largest(model)) as opened:
+    with open_hdf5(file) as opened:
         for name, dataset in list_datasets(opened):
             if name.startswith("/layers/") and dataset.shape not in shapes:
                 raise WeightsError(f"{name} has the shape {dataset.shape}, which no layer of this network has")
-
-
-def _largest(model: keras.Model) -> int:
-    """Bytes of the largest array that a file of a model's weights may hold, in 64 bits."""
-    return max([_SMALL, *(8 * math.prod(variable.shape) for variable in model.variables)])
 
 
 def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
@@ -64,8 +55,7 @@ def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
         WeightsError: naming the layer and shapes that do not fit, or how many layers the file and the model have.
         OSError: if it is not an HDF5 file.
     """
-    # The optimizer's state of a whole model is not read, but its arrays may be as large as the weights.
-    with open_hdf5(file, _largest(model)) as opened:
+    with open_hdf5(file) as opened:
         stored = list_keras2_layers(opened)
         layers = [layer for layer in model.layers if layer.weights]
         if len(stored) != len(layers):

@@ -96,10 +96,14 @@ def generators_of(model: keras.Model) -> list[Any]:
     return [keras.ops.convert_to_numpy(layer.seed_generator.state).tolist() for layer in _random_layers(model)]
 
 
-def restore_generators(model: keras.Model, states: list[Any]) -> None:
-    """Restore what `generators_of` returned."""
-    for layer, state in zip(_random_layers(model), states, strict=True):
-        layer.seed_generator.state.assign(state)
+def restore_generators(model: keras.Model, states: list[Any]) -> bool:
+    """Restore what `generators_of` returned; False if it is of another model."""
+    try:
+        for layer, state in zip(_random_layers(model), states, strict=True):
+            layer.seed_generator.state.assign(np.array(state, np.uint32))
+    except (OverflowError, TypeError, ValueError):  # other numbers, texts, another count
+        return False
+    return True
 
 
 def pace_of(model: keras.Model) -> tuple[list[Any], int]:

@@ -107,7 +107,7 @@ class Trainer:
 
     def build_optimizer(self) -> None:
         """Make the optimizer's variables: without them, an interrupt while Keras traces the first step would break it."""
-        # In 16 bits Keras wraps the optimizer that it is given, to scale the loss: ask the model for its own.
+        # In 16 bits Keras wraps the optimizer that it is given: ask the model for its own.
         if not self.model.optimizer.built:
             with strategy_of(self.model).scope():
                 self.model.optimizer.build(self.model.trainable_variables)
@@ -118,7 +118,7 @@ class Trainer:
         set_frozen(self.model, self.objective.head, frozen, keep_normalisation=pretrained)
 
     def load(self, name: str) -> None:
-        """Load weights of the run folder; the optimizer is a new one."""
+        """Load weights of the run folder, with a new optimizer."""
         load_weights(without_optimizer(self.model), self.folder.path / name)
         self.compile()
 
@@ -141,18 +141,16 @@ class Trainer:
         """Go back to a state of the run folder, with its weights, optimizer and random generators.
 
         Raises:
-            RunError: if it is the state of another network.
-            WeightsError: if its checkpoint is missing, broken, or of another network.
+            RunError, WeightsError: if it is the state of another network, or its checkpoint is missing or broken.
         """
-        opened = state.open_epoch
-        if len(state.trainable) != len(self.model.layers) or (opened and opened.step > self.train_data.steps):
+        steps = state.open_epoch.step if state.open_epoch else 0
+        if len(state.trainable) != len(self.model.layers) or steps > self.train_data.steps:
             raise RunError(f"{self.folder.path / 'phases.json'}: the state of another network or of other data")
         self.state = state
         self._repair_best()
         for layer, trainable in zip(self.model.layers, state.trainable, strict=True):
             layer.trainable = trainable
-        # Compiled again rather than loaded whole: the weights and the optimizer's state are in the file, what they are
-        # used for is in the script.
+        # Compiled again rather than loaded whole: what weights and optimizer are used for is in the script.
         try:
             optimizer = optimizer_from(state.optimizer)
         except ValueError:  # one that was written at the prompt
@@ -160,10 +158,8 @@ class Trainer:
             print("the optimizer of this run is not known here: Adam takes its place", file=sys.stderr)
         self.compile(optimizer)
         load_weights(self.model, self.folder.path / str(state.checkpoint))
-        try:
-            restore_generators(self.model, state.generators)
-        except (OverflowError, TypeError, ValueError):
-            raise RunError(f"{self.folder.path / 'phases.json'}: random generators of another network") from None
+        if not restore_generators(self.model, state.generators):
+            raise RunError(f"{self.folder.path / 'phases.json'}: random generators of another network")
 
     # --- phases ------------------------------------------------------------------------------------------------------
 
