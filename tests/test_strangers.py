@@ -524,6 +524,8 @@ def test_the_state_that_the_bad_ones_are_made_from_is_read():
         {"phases": [{"asked": "1@1"}]},
         {"log": [{"phase": 2}]},
         {"log": [[]]},
+        {"log": [{"loss": 1.0}]},
+        {"log": [ROW | {"loss": "low"}]},
         {"figures": 1},
         {"drawn": 0.5},
         {"drawn": True},

@@ -102,14 +102,14 @@ class _Head(NamedTuple):
         end: where it ends.
         kind: its class in MATLAB.
         complex: whether imaginary parts follow.
-        count: elements.
+        elements: how many.
         name: of the variable; "" within others.
     """
 
     end: int
     kind: int
     complex: bool
-    count: int
+    elements: int
     name: str
 
 
@@ -160,18 +160,18 @@ class _Reader:
         head = self.read_head()
         if head.kind == _TEXT:
             kind, _, size = self.read_element()
-            right = kind in _TEXTS and head.count <= max(size, 1)
-        elif head.kind in _NUMBERS and (of != _CELL or head.count == 0):
+            right = kind in _TEXTS and head.elements <= max(size, 1)
+        elif head.kind in _NUMBERS and (of != _CELL or head.elements == 0):
             parts = [self.read_element() for _ in range(2 if head.complex else 1)]
-            right = all(kind in _SIZES and size == head.count * _SIZES[kind] for kind, _, size in parts)
+            right = all(kind in _SIZES and size == head.elements * _SIZES[kind] for kind, _, size in parts)
         elif head.kind == _CELL and of is None:
             # An element has 8 bytes or more.
-            right = head.count * 8 <= len(self.data)
-            for _ in range(head.count if right else 0):
+            right = head.elements * 8 <= len(self.data)
+            for _ in range(head.elements if right else 0):
                 if not self._pass_over_text():
                     self.check_matrix(name, _CELL)
         elif head.kind == _STRUCT and of is None:
-            right = head.count == 1 and self._check_fields(name)
+            right = head.elements == 1 and self._check_fields(name)
         else:
             raise PredictionsError(f"its {name!r} hold something else than numbers and texts")
         if not right or self.at != head.end:

@@ -44,12 +44,17 @@ def open_hdf5(file: str | PathLike[str]) -> Iterator[h5py.File]:
         `LARGEST` bytes each.
 
     Raises:
-        WeightsError: naming the first thing in it that is not admitted.
+        WeightsError: naming the first thing in it that is not admitted or is broken.
         OSError: if it is not an HDF5 file.
     """
     with h5py.File(Path(file), "r") as opened:
-        for name, dataset in list_datasets(opened):
-            _check_dataset(name, dataset)
+        try:
+            for name, dataset in list_datasets(opened):
+                _check_dataset(name, dataset)
+        except WeightsError:
+            raise
+        except Exception as error:  # h5py and zlib raise whatever a broken file makes them stumble over
+            raise WeightsError(f"it is broken ({' '.join(str(error).split())[:200]})") from None
         yield opened
 
 
@@ -113,7 +118,8 @@ def _read_names(group: h5py.Group, attribute: str) -> list[str]:
     if attribute not in group.attrs:
         raise WeightsError(f"{_shown(group.name)} has no {attribute}")
     found = h5py.h5a.open(group.id, attribute.encode())
-    shape, kind = found.shape or (), found.get_type()
+    shape: tuple[int, ...] = found.shape or ()
+    kind = found.get_type()
     if 0 in shape:
         return []
     text = kind.get_class() == h5py.h5t.STRING and _is_fixed(group, attribute)

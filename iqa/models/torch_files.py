@@ -170,7 +170,7 @@ def _load(stream: io.BytesIO) -> Any:
         WeightsError: if it says anything else.
     """
     stack: list[Any] = []
-    memory: dict[int, Any] = {}
+    memory: dict[Any, Any] = {}
     for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
         name = instruction.name
         if count > _INSTRUCTIONS:

@@ -157,7 +157,9 @@ class RunState:
         _check("", facts, _STATE)
         facts["phases"] = [_part(PhaseRecord, f"phases[{number}]", phase) for number, phase in enumerate(value["phases"])]
         for number, row in enumerate(value["log"]):
-            _check(f"log[{number}]", row, {"phase": lambda at: _is_count(at) and 1 <= at <= len(facts["phases"])})
+            _check(f"log[{number}]", row, {name: _or_none(_is_number) for name in row})
+            if not _is_count(row.get("phase")) or not 1 <= row["phase"] <= len(facts["phases"]):
+                raise RunError(f"not the state of a run: log[{number}] is of no phase")
         if value["checkpoint"] is not None and not facts["phases"]:
             raise RunError("not the state of a run: it has a checkpoint, but no phases")
         # JSON has no NaN: what was not finite was written as null.
