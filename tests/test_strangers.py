@@ -490,7 +490,7 @@ def test_a_card_that_is_no_ordinary_file_is_refused(tmp_path):
 
 NAME = "phase-01-epoch-001-lcc-0.5000.weights.h5"
 PHASE = dataclasses.asdict(PhaseRecord("1@0.001", 1e-3, False, 1, done=1, steps=3, after={"loss": None}, status="done"))
-ROW = {"epoch": 1, "phase": 1, "loss": None, "lcc": 0.5}
+ROW = {"epoch": 1, "phase": 1, "learning_rate": 0.001, "loss": None, "lcc": 0.5}
 STATE = RunState(
     [PhaseRecord(**PHASE)], [ROW], NAME, "phase-01-begin.weights.h5", {"epoch": 1, "checkpoint": NAME, "val_lcc": 0.5}
 ).to_json()
@@ -512,6 +512,7 @@ def test_the_state_that_the_bad_ones_are_made_from_is_read():
         {"best": {"epoch": 1, "checkpoint": "../" + NAME}},
         {"best": {"epoch": 1, "checkpoint": NAME, "val_lcc": "x"}},
         {"best": []},
+        {"best": {"epoch": 2, "checkpoint": NAME}},
         {"phases": []},
         {"phases": {}},
         {"phases": [7]},

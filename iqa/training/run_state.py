@@ -158,10 +158,13 @@ class RunState:
         facts["phases"] = [_part(PhaseRecord, f"phases[{number}]", phase) for number, phase in enumerate(value["phases"])]
         for number, row in enumerate(value["log"]):
             _check(f"log[{number}]", row, {name: _or_none(_is_number) for name in row})
-            if not _is_count(row.get("phase")) or not 1 <= row["phase"] <= len(facts["phases"]):
-                raise RunError(f"not the state of a run: log[{number}] is of no phase")
+            known = _is_count(row.get("epoch")) and _is_number(row.get("learning_rate")) and _is_count(row.get("phase"))
+            if not known or not 1 <= row["phase"] <= len(facts["phases"]):
+                raise RunError(f"not the state of a run: log[{number}] is not an epoch of a phase")
         if value["checkpoint"] is not None and not facts["phases"]:
             raise RunError("not the state of a run: it has a checkpoint, but no phases")
+        if value.get("best") and not 1 <= value["best"]["epoch"] <= len(value["log"]):
+            raise RunError("not the state of a run: its best epoch is not in its log")
         # JSON has no NaN: what was not finite was written as null.
         facts["log"] = [{name: math.nan if entry is None else entry for name, entry in row.items()} for row in value["log"]]
         opened = value.get("open_epoch")
