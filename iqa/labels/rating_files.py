@@ -49,10 +49,10 @@ def is_text(name: str) -> bool:
     return True
 
 
-def shown(name: str) -> str:
-    """A name as an error shows it: short, and text whatever it is."""
-    short = name if len(name) <= 80 else f"{name[:77]}..."
-    return printable(short) if is_text(short) else repr(short)
+def shown(text: str, longest: int = 80) -> str:
+    """A name, or other text of a file, as an error shows it: short, on one line, and text whatever it is."""
+    short = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return printable(short) if is_text(short) and short.isprintable() else repr(short)
 
 
 def read_json(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[Entry]:

@@ -145,7 +145,7 @@ def _histogram(file: str | PathLike[str], entry: Entry, scale: tuple[float, floa
             return tuple(_of_scores(np.array(entry.score, np.float64), scale).tolist())
         return tuple(_of_votes(np.array([float(vote) for vote in entry.votes]), scale).tolist())
     except (TypeError, ValueError, OverflowError) as error:
-        raise LabelError(f"{file}, {entry.place}: {error}") from None
+        raise LabelError(f"{file}, {entry.place}: {shown(str(error), 200)}") from None
 
 
 def _of_scores(scores: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.float64]:
