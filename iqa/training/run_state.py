@@ -278,13 +278,13 @@ def _part(of: type[_Part], where: str, value: dict[str, Any]) -> _Part:
     try:
         return of(**value)
     except TypeError as error:  # what is missing, or unknown
-        raise RunError(f"not the state of a run: {where}: {error}") from None
+        raise RunError(f"not the state of a run: {where}: {_shown(str(error))}") from None
 
 
 def _check(where: str, value: Mapping[str, Any], tests: Mapping[str, Test]) -> None:
     for name, test in tests.items():
         if name in value and not test(value[name]):
-            place = f"{where}.{name}" if where else name
+            place = f"{where}.{_shown(name)}" if where else name
             raise RunError(f"not the state of a run: {place} cannot be {_shown(value[name])}")
 
 
