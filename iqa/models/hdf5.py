@@ -48,14 +48,21 @@ def open_hdf5(file: str | PathLike[str]) -> Iterator[h5py.File]:
         OSError: if it is not an HDF5 file.
     """
     with h5py.File(Path(file), "r") as opened:
-        try:
+        with _explain():
             for name, dataset in list_datasets(opened):
                 _check_dataset(name, dataset)
-        except WeightsError:
-            raise
-        except Exception as error:  # h5py and zlib raise whatever a broken file makes them stumble over
-            raise WeightsError(f"it is broken ({' '.join(str(error).split())[:200]})") from None
         yield opened
+
+
+@contextmanager
+def _explain() -> Iterator[None]:
+    """Turn whatever h5py and zlib raise when they stumble over a broken file into one kind of error."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"it is broken ({' '.join(str(error).split())[:200]})") from None
 
 
 def list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -83,6 +90,7 @@ def list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
                 raise WeightsError(f"{_shown(inner)} is neither a group nor an array")
 
 
+@_explain()
 def list_keras2_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
     """The arrays of each layer with weights in a file of Keras 2, not read yet, in the order of the file.
 
