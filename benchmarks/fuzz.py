@@ -81,7 +81,7 @@ def make_reader(name: str) -> Reader:
 
 
 def _of_pictures(name: str) -> Reader:
-    from iqa.images.reading import read_image, read_resized
+    from iqa.images.reading import can_be_reduced, read_image, read_rgb
 
     rng = np.random.default_rng(0)
     pixels = np.add.outer(np.arange(20), np.arange(24))[..., None] * [3, 5, 7] + rng.integers(0, 20, (20, 24, 3))
@@ -109,7 +109,8 @@ def _of_pictures(name: str) -> Reader:
         samples.append(stream.getvalue())
 
     def read(path: Path) -> None:
-        for pixels in (read_image(path), read_resized(path, 32)):
+        reduced = [read_rgb(path, smallest=8)] if can_be_reduced(path, smallest=8) else []
+        for pixels in (read_image(path), *map(np.asarray, reduced)):
             assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
     pack = _with_right_sums if name == "png" else Reader.pack
