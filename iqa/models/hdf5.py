@@ -176,7 +176,7 @@ def _check_dataset(name: str, dataset: h5py.Dataset) -> None:
     if facts.get_external_count() or layout == h5py.h5d.VIRTUAL:
         raise WeightsError(f"{_shown(name)} keeps its numbers in other places, which are not read")
     plain = kind.get_class() in (h5py.h5t.FLOAT, h5py.h5t.INTEGER) and kind.get_size() <= 8
-    if not plain or space.get_simple_extent_type() == h5py.h5s.NULL:
+    if not plain or dataset.dtype.kind not in "fiu" or space.get_simple_extent_type() == h5py.h5s.NULL:
         raise WeightsError(f"{_shown(name)} does not hold plain numbers")
     shape = space.get_simple_extent_dims()
     size = math.prod(shape) * kind.get_size()
