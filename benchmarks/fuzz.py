@@ -38,8 +38,8 @@ from iqa.commands.terminal import parser_of, positive, run
 from iqa.errors import CardError, ImageError, IqaError, LabelError, PredictionsError, RunError, WeightsError
 from iqa.files import read_json, write_json
 
-#: Seconds and bytes that an input may take.
-SECONDS, MEMORY = 5, 1 << 30
+#: Seconds of a processor, seconds on the clock, and bytes that an input may take.
+SECONDS, PATIENCE, MEMORY = 5, 60, 1 << 30
 
 #: Inputs of each reader out of a hundred.
 SHARES = {
@@ -436,8 +436,10 @@ def read_many(name: str, place: str, seed: int, first: int, last: int) -> None:
             for number in range(first, last):
                 os.pwrite(noted.fileno(), struct.pack("<q", number), 0)
                 path.write_bytes(make_input(reader, name, seed, number))
-                signal.setitimer(signal.ITIMER_REAL, SECONDS)  # ends the process, wherever it is
+                signal.setitimer(signal.ITIMER_PROF, SECONDS)  # both end the process, wherever it is
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE)
                 found = try_input(reader, path)
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - floor) * 1024
                 if grown > MEMORY:
@@ -484,7 +486,8 @@ def fuzz_reader(name: str, seed: int, done: dict, inputs: int, save: Callable[[]
                 if at < first:
                     raise SystemExit(f"{name}: {child.stderr.decode()[-2000:]}")
                 ended = signal.Signals(-child.returncode).name if child.returncode < 0 else f"exit {child.returncode}"
-                found.append([str(at), f"time: more than {SECONDS} s" if ended == "SIGALRM" else f"crash: {ended}"])
+                late = {"SIGPROF": f"time: more than {SECONDS} s", "SIGALRM": f"time: more than {PATIENCE} s on the clock"}
+                found.append([str(at), late.get(ended, f"crash: {ended}")])
             for number, text in found:
                 numbers = done["found"].setdefault(text.split(" in ")[0] if text.startswith("memory") else text, [])
                 numbers.append(int(number))
