@@ -130,7 +130,7 @@ def _with_right_sums(content: bytes, rng: random.Random) -> bytes:
 
 
 def _of_texts(name: str) -> Reader:
-    from iqa.images.finding import named_images
+    from iqa.images.finding import read_list
     from iqa.labels.ratings import read_ratings
     from iqa.labels.tid2013 import read_mos
 
@@ -152,7 +152,8 @@ def _of_texts(name: str) -> Reader:
     samples = [text.encode() for text in texts[name]]
     samples += [text.encode("utf-16") for text in texts[name][:1]]
     if name == "list":
-        return Reader("bent.list", samples, lambda path: list(named_images([], [str(path)])), (ImageError, OSError))
+        # What it names is not looked for: it may be the root folder.
+        return Reader("bent.list", samples, lambda path: [*read_list(path, null=True), *read_list(path)], (ImageError,))
     if name == "mos.txt":
         return Reader("bent.txt", samples, read_mos, (LabelError,))
     suffix = {"csv": "bent.csv", "json": "bent.json", "ava.txt": "bent.txt"}[name]
