@@ -83,7 +83,7 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
         except ValueError:
             mos = float("nan")
         if not match or not 0 <= mos <= 9:
-            raise LabelError(f"{file}, line {number}: not a score of 0-9 and a name like i01_02_3: {line.strip()!r}")
+            raise LabelError(f"{file}, line {number}: not a score of 0-9 and a name like i01_02_3: {line.strip()[:80]!r}")
         images.append(LabelledImage(match["reference"].lower(), int(match["distortion"]), int(match["level"]), mos))
     names = set()
     for image in images:
