@@ -160,7 +160,9 @@ def _write(place: _Place, format: str, weights: Path, card: Card) -> Probe:
     except ExportError as error:
         raise RuntimeUnavailable(str(error)) from None
     except OSError as error:
-        raise RuntimeUnavailable(f"{place.file.parent} cannot be written: {error}; name another folder with IQA_CACHE") from None
+        raise RuntimeUnavailable(
+            f"{place.file.parent} cannot be written: {error}; name another folder with IQA_CACHE"
+        ) from None
     except Exception as error:  # whatever a converter raises
         reason = " ".join(str(error).split())[:200]
         raise RuntimeUnavailable(f"{format} cannot be written ({type(error).__name__}: {reason})") from None
