@@ -474,12 +474,13 @@ def fuzz_reader(name: str, seed: int, done: dict, inputs: int, save: Callable[[]
             place.seek(0)
             place.write(struct.pack("<q", first - 1))
             place.flush()
-            begun = time.monotonic()
+            begun = (time.monotonic(), _processor_seconds())
             child = subprocess.run(
                 [sys.executable, __file__, "--child", name, place.name, str(seed), str(first), str(last)],
                 capture_output=True,
             )
-            done["seconds"] += time.monotonic() - begun
+            done["seconds"] += time.monotonic() - begun[0]
+            done["processor"] += _processor_seconds() - begun[1]
             found = [line.split(maxsplit=2)[1:] for line in child.stdout.decode().splitlines() if line.startswith("FOUND")]
             (at,) = struct.unpack("<q", Path(place.name).read_bytes()[:8])
             if child.returncode not in (0, 3):
@@ -498,13 +499,21 @@ def fuzz_reader(name: str, seed: int, done: dict, inputs: int, save: Callable[[]
             save()
 
 
+def _processor_seconds() -> float:
+    """What the processes that have ended took of a processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def print_table(results: dict) -> None:
     """A row a reader."""
-    print(f"{'reader':10} {'inputs':>9} {'seconds':>8} {'crash':>6} {'time':>6} {'memory':>6} {'error':>6}")
+    print(
+        f"{'reader':10} {'inputs':>9} {'seconds':>8} {'processor':>9} {'crash':>6} {'time':>6} {'memory':>6} {'error':>6}"
+    )
     rows = [(name, done) for name, done in results.items() if done["inputs"]]
-    total = dict.fromkeys(("inputs", "seconds", "crash", "time", "memory", "error"), 0)
+    total = dict.fromkeys(("inputs", "seconds", "processor", "crash", "time", "memory", "error"), 0)
     for name, done in rows:
-        counts = {"inputs": done["inputs"], "seconds": done["seconds"]}
+        counts = {key: done[key] for key in ("inputs", "seconds", "processor")}
         for kind in ("crash", "time", "memory", "error"):
             counts[kind] = sum(len(numbers) for text, numbers in done["found"].items() if text.startswith(kind))
         total = {key: total[key] + counts[key] for key in total}
@@ -516,7 +525,7 @@ def print_table(results: dict) -> None:
 
 
 def print_row(name: str, counts: dict) -> None:
-    print(f"{name:10} {counts['inputs']:9} {counts['seconds']:8.0f}", end="")
+    print(f"{name:10} {counts['inputs']:9} {counts['seconds']:8.0f} {counts['processor']:9.0f}", end="")
     print("".join(f" {counts[kind]:6}" for kind in ("crash", "time", "memory", "error")), flush=True)
 
 
@@ -536,7 +545,7 @@ def main() -> int:
         return show_one(arguments)
     results = read_json(arguments.out, 1 << 28) if arguments.out.exists() else {}
     for name in arguments.readers:
-        done = results.setdefault(name, {"inputs": 0, "seconds": 0.0, "found": {}})
+        done = results.setdefault(name, {"inputs": 0, "seconds": 0.0, "processor": 0.0, "found": {}})
         inputs = arguments.each or -(-arguments.inputs * SHARES[name] // 100)
         fuzz_reader(
             name, arguments.seed, done, inputs, lambda: write_json(arguments.out, results), arguments.out.with_suffix("")
