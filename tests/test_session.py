@@ -437,7 +437,7 @@ def test_a_run_folder_holds_what_was_done_the_last_epoch_and_the_best_with_its_c
     best = int(np.argmax(lcc))
     kept = {f"phase-{1 + (n > 0):02d}-epoch-{n + 1:03d}-lcc-{lcc[n]:.4f}.weights.h5" for n in (best, 2)}
     others = {"log.csv", "phases.json", "run.json", "phase-02-begin.weights.h5", "best.weights.h5", "best.json", "events"}
-    others |= {".lock"}
+    others |= {"session.lock"}
     assert {path.name for path in tmp_path.iterdir()} == kept | others
     card = json.loads((tmp_path / "best.json").read_text())
     assert card["training"]["val_lcc"] == max(lcc)

@@ -588,7 +588,7 @@ def test_a_second_session_on_a_run_folder_is_told_of_the_first_until_that_is_gon
         for attempt in (folder.lock, lambda: folder.commit(RunState()), lambda: folder.note_start(1), folder.read):
             with pytest.raises(RunError, match=rf"another session \(process {holder.pid} on .*\) is open on it"):
                 attempt()
-        assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+        assert {path.name for path in tmp_path.iterdir()} == {"session.lock"}
     finally:
         holder.kill()
         holder.communicate()

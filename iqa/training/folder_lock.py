@@ -23,7 +23,7 @@ def lock_folder(folder: Path) -> None:
         RunError: if another process holds it; the message says which.
         OSError: if the folder cannot be written.
     """
-    place = folder.resolve() / ".lock"
+    place = folder.resolve() / "session.lock"
     held = _held.get(place)
     if held and place.exists() and os.path.samestat(os.fstat(held.fileno()), place.stat()):
         return

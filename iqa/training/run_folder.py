@@ -9,7 +9,7 @@
 | `best.weights.h5`, `best.json` | the best epoch's weights alone with their card, ready for the infer scripts |
 | `run.json` | every start of this run: command line, versions, seed, time |
 | `events/` | the same figures for TensorBoard, if it is installed |
-| `.lock` | the process whose session is open; it may stay when the process is gone |
+| `session.lock` | the process whose session is open; it may stay when the process is gone |
 """
 
 import csv
