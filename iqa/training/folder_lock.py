@@ -5,13 +5,12 @@ import socket
 import sys
 import warnings
 from pathlib import Path
-from typing import IO
 
 from iqa.environment import now
 from iqa.errors import RunError
 
 #: The open lock files of this process. The system lets go of them when the process ends, however it ends.
-_held: dict[Path, IO[str]] = {}
+_held: dict[Path, int] = {}
 
 
 def lock_folder(folder: Path) -> None:
@@ -25,15 +24,15 @@ def lock_folder(folder: Path) -> None:
     """
     place = folder.resolve() / "session.lock"
     held = _held.get(place)
-    if held and place.exists() and os.path.samestat(os.fstat(held.fileno()), place.stat()):
+    if held is not None and place.exists() and os.path.samestat(os.fstat(held), place.stat()):
         return
-    file = open(place, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
+    file = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(file)
     except (BlockingIOError, PermissionError):
-        file.seek(0)
-        holder = file.read(200)
-        file.close()
+        os.lseek(file, 0, os.SEEK_SET)
+        holder = os.read(file, 200).decode(errors="replace")
+        os.close(file)
         known = f" ({holder})" if holder and holder.isprintable() else ""
         raise RunError(
             f"{folder}: another session{known} is open on it: end it, or choose another folder (--run)"
@@ -41,21 +40,21 @@ def lock_folder(folder: Path) -> None:
     except OSError as error:
         warnings.warn(f"{folder}: it cannot be locked ({error.strerror}), so open no second session on it", stacklevel=2)
     else:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now()}")
-        file.flush()
+        os.lseek(file, 0, os.SEEK_SET)
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}, since {now()}".encode())
     _held[place] = file
 
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[str]) -> None:
-        file.seek(1 << 30)  # behind the text, which others may then read
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    def _lock(file: int) -> None:
+        os.lseek(file, 1 << 30, os.SEEK_SET)  # behind the text, which others may then read
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
+    def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
