@@ -49,21 +49,28 @@ def load(
     return load_scorer(weights, crop, "histogram", cardless, runtime=runtime, pooling=pooling, view=view)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None, runtime: str = "auto") -> Score:
+def infer(
+    image: ImageLike,
+    model: Scorer | None = None,
+    crop: str | None = None,
+    runtime: str = "auto",
+    timeout: float | None = None,
+) -> Score:
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 96 pixels in a side.
         model: what `load` returned, or None for the weights that ship.
         crop, runtime: see `load`; for the weights that ship, since a model has its own.
+        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
         `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
 
     Raises:
-        ImageError: if the image cannot be read or is too small.
+        ImageError: if the image cannot be read, is too small or takes too long.
     """
-    return (model or load(crop=crop, runtime=runtime)).score(image).distribution
+    return (model or load(crop=crop, runtime=runtime)).score(image, timeout).distribution
 
 
 def features(

@@ -38,21 +38,22 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, runtime: str = "auto") -> Sc
     return load_scorer(weights, head="histogram", cardless=cardless, runtime=runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
+def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto", timeout: float | None = None) -> Score:
     """How beautiful people would find an image.
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3).
         model: what `load` returned, or None for the weights that ship.
         runtime: see `load`; for the weights that ship, since a model has its own.
+        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
         `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
 
     Raises:
-        ImageError: if the image cannot be read.
+        ImageError: if the image cannot be read or takes too long.
     """
-    return (model or load(runtime=runtime)).score(image).distribution
+    return (model or load(runtime=runtime)).score(image, timeout).distribution
 
 
 def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:

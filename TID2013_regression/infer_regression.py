@@ -53,21 +53,28 @@ def load(
     return load_scorer(weights, crop, "regression", cardless, runtime=runtime, pooling=pooling, view=view)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, crop: str | None = None, runtime: str = "auto") -> float:
+def infer(
+    image: ImageLike,
+    model: Scorer | None = None,
+    crop: str | None = None,
+    runtime: str = "auto",
+    timeout: float | None = None,
+) -> float:
     """The technical quality of an image.
 
     Args:
         image: a path, a PIL image, or a uint8 array (H, W, 3), at least 96 pixels in a side.
         model: what `load` returned, or None for the weights that ship.
         crop, runtime: see `load`; for the weights that ship, since a model has its own.
+        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
         A float on the scale of TID2013's mean opinion scores, 0-9.
 
     Raises:
-        ImageError: if the image cannot be read or is too small.
+        ImageError: if the image cannot be read, is too small or takes too long.
     """
-    return (model or load(crop=crop, runtime=runtime)).score(image).score
+    return (model or load(crop=crop, runtime=runtime)).score(image, timeout).score
 
 
 def features(

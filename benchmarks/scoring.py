@@ -107,7 +107,7 @@ def ours(weights, runtime):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "scores.mat"
             entries = [Entry(str(file), file, np.full(10, 0.1)) for file in files]
-            score_to_file(scorer, lambda: entries, {}, out, options)
+            score_to_file(scorer, lambda: entries, out, options)
             return read_predictions(out, bins=10).predictions
 
     return score
@@ -215,7 +215,7 @@ def run_side(name, arguments, files):
     options = RunOptions(batch_size=BATCH if name == "keras" else 1, workers=processors())
     with tempfile.TemporaryDirectory() as folder:
         entries = [Entry(str(path), path) for path in files]
-        return 1 if score_to_file(scorer, lambda: entries, {}, Path(folder) / "scores.mat", options).skipped else 0
+        return 1 if score_to_file(scorer, lambda: entries, Path(folder) / "scores.mat", options).skipped else 0
 
 
 def memory(arguments):

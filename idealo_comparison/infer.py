@@ -38,9 +38,9 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, mean_opinion: bool = False, 
     return load_scorer(weights, None, "histogram", AESTHETIC, mean_opinion, runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
+def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto", timeout: float | None = None) -> Score:
     """idealo's opinion of an image (a path, a PIL image, or uint8 RGB (H, W, 3)): `Score(mean, std, histogram)`, 1-10."""
-    return (model or load(runtime=runtime)).score(image).distribution
+    return (model or load(runtime=runtime)).score(image, timeout).distribution
 
 
 def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:

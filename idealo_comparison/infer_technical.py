@@ -33,9 +33,9 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, mean_opinion: bool = False, 
     return load_scorer(weights, None, "histogram", TECHNICAL, mean_opinion, runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> Score:
+def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto", timeout: float | None = None) -> Score:
     """The technical quality of an image, as idealo's model sees it: `Score(mean, std, histogram)`, 1-10."""
-    return (model or load(runtime=runtime)).score(image).distribution
+    return (model or load(runtime=runtime)).score(image, timeout).distribution
 
 
 def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:

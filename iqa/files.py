@@ -1,5 +1,6 @@
 """Files that are either whole or not there and take no other's place, names that any reader can show, JSON without NaN."""
 
+import errno
 import glob
 import json
 import math
@@ -8,7 +9,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterat
     """Write a file under a temporary name beside `path` and rename it when all of it is there.
 
     Args:
-        durable: wait until the disk has it, so that a power cut after the rename does not leave it empty.
+        durable: wait until the disk has it and its name, so that a power cut takes neither.
 
     Yields:
         A binary file object. If the block raises, nothing is left behind and an older file at `path` stays.
@@ -49,9 +50,88 @@ def temporary_beside(path: str | os.PathLike[str], durable: bool = False) -> Ite
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+        if durable:
+            _keep_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         os.rmdir(folder)
+
+
+def keep_on_disk(path: str | os.PathLike[str]) -> None:
+    """Wait until the disk has a file and its name, so that a power cut takes neither."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    _keep_names(Path(path).parent)
+
+
+def _keep_names(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, where the system knows of such a thing (Windows does not)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Lock:
+    """A file that one process can hold at a time, until it ends or lets go; a context manager.
+
+    On a file system that has no locks, everybody gets it.
+
+    Raises:
+        BlockingIOError: if it is held already.
+        OSError: if it cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        while True:
+            self._file = open(self.path, "ab")  # noqa: SIM115, held until it is released
+            try:
+                _lock(self._file.fileno())
+                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
+                    return
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                self._file.close()
+                raise
+            self._file.close()  # whoever held it has just removed it: once more
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let go, and remove the file."""
+        if self._file.closed:
+            return
+        if os.name == "posix":
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file for this process alone."""
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EDEADLK):  # what Windows says
+            raise BlockingIOError(*error.args) from None
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:

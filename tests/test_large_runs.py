@@ -272,22 +272,6 @@ def test_a_journal_knows_what_was_done_after_a_kill(tmp_path, pictures):
     assert not list(killed.iterdir())
 
 
-def test_the_journal_of_another_run_makes_place_for_a_new_one(tmp_path, pictures):
-    with Journal(tmp_path / "j", {"run": 1}) as journal:
-        list(journal.enter([Entry("a", None, prediction=Prediction(reason="gone"))]))
-        assert not journal.replaced
-    with Journal(tmp_path / "j", {"run": 2}) as other:
-        assert other.replaced
-        assert other.count() == (0, 0)
-
-
-def test_a_file_that_is_no_journal_is_replaced(tmp_path):
-    (tmp_path / "j").write_bytes(b"no database" * 1000)
-    with Journal(tmp_path / "j", {}) as journal:
-        assert journal.replaced
-        assert journal.count() == (0, 0)
-
-
 def test_what_comes_changes_or_is_named_twice_is_told_and_what_goes_keeps_its_score(tmp_path, pictures, photograph):
     paths = [path for path, _ in images_below(pictures)]
     images = [Entry(str(path), path) for path in paths]

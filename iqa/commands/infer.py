@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive
+from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
 from iqa.files import check_target, name_to_text, printable
 from iqa.images.finding import LeftOut, in_words, named_images
@@ -24,6 +24,7 @@ from iqa.scoring.collection import (
     score_to_file,
 )
 from iqa.scoring.journal import Entry
+from iqa.scoring.pool import TIMEOUT
 from iqa.scoring.report import check_report, is_page, write_report
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
@@ -62,6 +63,7 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line: path, mean ..., or error")
     parser.add_argument("--out", type=Path, help="write to this file instead: .mat, .csv, .jsonl or .parquet")
+    parser.add_argument("--keep", action="store_true", help="keep the journal, so that a later run takes over its scores")
     parser.add_argument("--report", type=Path, help="also write an HTML page with the pictures and their scores")
     add_overwrite(parser)
     parser.add_argument(
@@ -71,6 +73,12 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
         add_looks(parser)
     parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest one)")
     parser.add_argument("--workers", type=natural, default=processors(), help="processes (default: one per processor)")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help=f"that a picture may take in a worker (default: {TIMEOUT:g}); if given, a picture alone has a worker too",
+    )
     parser.add_argument("--batch-size", type=positive, default=1, help="pictures per step of Keras (default: 1)")
     parser.add_argument("--labels", type=Path, help="label file of a labelled set")
     parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
@@ -79,7 +87,7 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
 
 def run_options(arguments: argparse.Namespace) -> RunOptions:
     """The `RunOptions` that the arguments of `infer_parser` ask for."""
-    return RunOptions(arguments.batch_size, arguments.workers, arguments.report)
+    return RunOptions(arguments.batch_size, arguments.workers, arguments.timeout, arguments.report, arguments.keep)
 
 
 def infer_images(
@@ -116,11 +124,9 @@ def infer_images(
         code = print_scores(scorer, found, options, arguments.json)
         _tell_left_out(left_out)
         return code
-    head = {"named": [name_to_text(name) for name in (*arguments.images, *arguments.list)], "in": name_to_text(os.getcwd())}
     outcome = score_to_file(
         scorer,
         lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out),
-        head,
         arguments.out,
         options,
         again="-" not in arguments.list,  # stdin cannot be read twice
@@ -141,6 +147,10 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("a labelled run takes --labels, --images and --out, and no other images")
     if arguments.null and not arguments.list:
         parser.error("-0 says how a list is separated, and there is no --list")
+    if arguments.keep and not arguments.out:
+        parser.error("--keep is for the journal of a run with --out")
+    if arguments.timeout and not arguments.workers:
+        parser.error("--timeout is for workers, and --workers is 0")
     if arguments.json and arguments.out:
         parser.error("--json prints rows and --out writes a file instead: choose one")
     if arguments.out:
@@ -201,7 +211,7 @@ def print_scores(
             else:
                 refused.append(Entry(str(path), path, prediction=Prediction(reason=reason)))
 
-    for path, prediction in scorer.score_all(readable(), options.batch_size, options.workers):
+    for path, prediction in scorer.score_all(readable(), options.batch_size, options.workers, options.timeout):
         entry = Entry(str(path), path, prediction=prediction)
         if options.report:
             entries.append(entry)

@@ -27,10 +27,10 @@ from typing import Any
 from iqa.cards import Scale
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive
 from iqa.environment import processors
-from iqa.files import check_target, name_to_text, printable
+from iqa.files import check_target, printable
 from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
-from iqa.scoring.collection import RunOptions, complain, named_entries, provenance, score_with_journal
+from iqa.scoring.collection import RunOptions, complain, identify, named_entries, provenance, score_with_journal
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pair import Pair
 from iqa.scoring.pair_results import Results, rows_of
@@ -166,9 +166,7 @@ def print_as_scored(pair: Pair, found: Iterable[tuple[Path, str | None]], worker
 def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> int:
     """Score all that was named, then write and print what the arguments ask for; returns the exit code."""
     origin = both(provenance(pair.beauty), provenance(pair.technical))
-    named = [name_to_text(name) for name in (*arguments.images, *arguments.list)]
-    head = {"named": named, "in": name_to_text(os.getcwd()), "features": pair.recipe["features"]}
-    head |= {name: origin[name] for name in ("weights_sha256", "geometry", "runtime")}
+    head = {"beauty": identify(pair.beauty), "technical": identify(pair.technical), "features": pair.recipe["features"]}
 
     def write(journal: Journal) -> None:
         results = Results(journal.entries, pair.beauty.card.scale, origin, arguments.by, arguments.bursts)
@@ -185,6 +183,7 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
             RunOptions(workers=arguments.workers),
             again="-" not in arguments.list,  # stdin cannot be read twice
             resumable=kept is not None,
+            runtime=origin["runtime"],
         )
     if not outcome.written:
         complain("nothing that was named exists")

@@ -6,6 +6,7 @@ exists. Results go to stdout, progress and complaints to stderr.
 
 import argparse
 import io
+import math
 import os
 import sys
 import warnings
@@ -182,6 +183,14 @@ def share(text: str) -> float:
     """A number above 0, at most 1, for `argparse`."""
     number = float(text)
     if not 0 < number <= 1:
+        raise ValueError
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0, for `argparse`."""
+    number = float(text)
+    if not 0 < number < math.inf:
         raise ValueError
     return number
 

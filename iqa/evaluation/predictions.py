@@ -65,7 +65,7 @@ def write_predictions(path: str | PathLike[str], predictions: Predictions) -> No
                 labels[row, 0] = float(stem)
     else:
         labels, outputs = labels[None, :], outputs[:, None]
-    with written_whole(path) as file:
+    with written_whole(path, durable=True) as file:
         scipy.io.savemat(
             file,
             {

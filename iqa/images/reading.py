@@ -194,6 +194,15 @@ def _refusals() -> Iterator[None]:
 _locks = [threading.Lock() for _ in range(64)]
 
 
+def _renew_locks() -> None:
+    """In a process that was just forked: threads that held a lock do not exist here."""
+    _locks[:] = [threading.Lock() for _ in _locks]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
 def _read(image: ImageLike, smallest: int | None, notes: list[str] | None) -> Image.Image:
     """An image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side.
 

@@ -1,11 +1,10 @@
 """Scoring a collection to a file, in its order. A run that was killed can be resumed.
 
-    outcome = score_to_file(scorer, lambda: named_entries(["holiday/"]), {"named": ["holiday/"]}, Path("scores.csv"))
+    outcome = score_to_file(scorer, lambda: named_entries(["holiday/"]), Path("scores.csv"))
 
 What is done is noted in a journal beside the file, which becomes the file when all of it is done.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -25,8 +24,9 @@ from iqa.errors import ImageError
 from iqa.files import name_to_text, printable, remove_leftovers, written_whole
 from iqa.images.finding import LeftOut, images_below, in_words, named_images
 from iqa.labels.opinions import Prediction
+from iqa.scoring.engines import tolerance_of
 from iqa.scoring.journal import Entry, Journal
-from iqa.scoring.pool import Workers
+from iqa.scoring.pool import TIMEOUT, Workers
 from iqa.scoring.report import write_report
 from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import name_model, write_scores
@@ -38,12 +38,16 @@ class RunOptions:
 
     Attributes:
         batch_size, workers: see `Scorer.score_all`.
+        timeout: seconds that a picture may take in a worker, `iqa.scoring.pool.TIMEOUT` for None.
         report: a page to write as well, or None; see `iqa.scoring.report`.
+        keep: keep the journal of a finished run, so that a later one takes over what has not changed.
     """
 
     batch_size: int = 1
     workers: int | Workers = 0
+    timeout: float | None = None
     report: Path | None = None
+    keep: bool = False
 
     @property
     def worker_count(self) -> int:
@@ -103,7 +107,6 @@ def named_entries(
 def score_to_file(
     scorer: Scorer,
     list_entries: Callable[[], Iterable[Entry]],
-    head: dict[str, Any],
     out: Path,
     options: RunOptions = RunOptions(),
     again: bool = True,
@@ -113,23 +116,23 @@ def score_to_file(
 
     Args:
         scorer: the model.
-        list_entries, head, options, again, tell: see `score_with_journal`.
+        list_entries, options, again, tell: see `score_with_journal`.
         out: file to write, of a suffix in `iqa.scoring.writers.SUFFIXES`.
 
     Raises:
         JournalError: if the journal beside the file cannot be written.
     """
-    origin = provenance(scorer)
-    head = head | {"weights": scorer.sha256, "geometry": str(scorer.geometry), "runtime": scorer.network.description}
 
     def write(journal: Journal) -> None:
+        origin = provenance(scorer) | {"runtime": ", then ".join(journal.runtimes)}
         remove_leftovers(out.parent, out.name)
         write_scores(out, journal, scorer.card, origin)
         if options.report:
             write_report(options.report, journal.entries, origin, scorer.card.scale, options.worker_count)
 
     place = out.with_name(f"{out.name}.journal")
-    return score_with_journal(scorer.score_all, list_entries, head, place, write, options, again, tell)
+    head, runtime = identify(scorer), scorer.network.description
+    return score_with_journal(scorer.score_all, list_entries, head, place, write, options, again, tell, runtime=runtime)
 
 
 def score_with_journal(
@@ -142,26 +145,28 @@ def score_with_journal(
     again: bool = True,
     tell: Callable[[str], None] = complain,
     resumable: bool = True,
+    runtime: str = "",
 ) -> Outcome:
     """Score pictures, noting each in a journal, and write what came out. To resume a run that was killed, call this again.
 
     Args:
         score_all: such as `Scorer.score_all`.
         list_entries: function that lists what is to be scored.
-        head: what the pictures and the model are, as JSON holds it: a run of others does not resume this one.
-        place: of the journal, which is removed when all is written.
+        head: what the scores depend on apart from the pictures; see `identify`.
+        place: of the journal, which is removed when all is written, unless it is to be kept.
         write: function that writes what the journal holds; it is not called if nothing that was named exists.
         options: see `RunOptions`.
         again: call `list_entries` again when all are scored, for those that came or changed meanwhile.
         tell: function that gets a line for whatever is unusual and for each skipped picture.
         resumable: whether the journal will be there when this is called again.
+        runtime: what computes, with its version.
 
     Raises:
         JournalError: if the journal cannot be written.
     """
-    with Journal(place, head) as journal:
-        if journal.replaced:
-            tell(f"{journal.path} belongs to another run: starting from the beginning")
+    with Journal(place, head, runtime) as journal:
+        for note in journal.notes:
+            tell(note)
         for look in range(2 if again else 1):
             # What was scored a moment ago is not forgotten, whatever the second look finds: a list may be a pipe.
             for key, what in journal.enter(list_entries(), forget=look == 0):
@@ -180,8 +185,26 @@ def score_with_journal(
         outcome = Outcome(total - skipped, skipped, written=exists or total > skipped)
         if outcome.written:
             write(journal)
-        journal.finish()
+        journal.finish(options.keep and outcome.written)
     return outcome
+
+
+def identify(scorer: Scorer) -> dict[str, Any]:
+    """What its scores depend on: a journal of the same is gone on with.
+
+    That is the weights, what the card says of the network, the geometry, this project's version, which may read pictures in
+    another way, and how exactly the runtime computes. Which of the exact ones it is does not matter, nor does its version:
+    their scores differ by some 0.000001.
+    """
+    facts = scorer.card.to_json()
+    return {
+        "weights": scorer.sha256,
+        "backbone": facts["backbone"],
+        "head": facts["head"],
+        "geometry": str(scorer.geometry),
+        "tolerance": tolerance_of(scorer.network.name),
+        "reader": versions(["image-quality-assessment"]),
+    }
 
 
 def _score_waiting(score_all: ScoreAll, journal: Journal, options: RunOptions) -> None:
@@ -198,7 +221,10 @@ def _score_waiting(score_all: ScoreAll, journal: Journal, options: RunOptions) -
 
     with (
         tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
-        closing(score_all(waiting(), options.batch_size, options.workers)) as results,  # type: ignore[type-var]
+        # With a timeout workers decode the picture that is left over from a killed run as well: it may be what killed it.
+        closing(
+            score_all(waiting(), options.batch_size, options.workers, options.timeout or TIMEOUT)  # type: ignore[type-var]
+        ) as results,
     ):
         for _, prediction in results:
             journal.record(positions.popleft(), prediction)
@@ -219,16 +245,13 @@ def score_labelled(
         images: in the order of the label file; those without a path are skipped.
         missing: the reason to give for them.
     """
-    labels = hashlib.sha256()
-    for image in images:
-        labels.update(json.dumps([image.name, image.label]).encode())
 
     def list_entries() -> Iterator[Entry]:
         for image in images:
             reason = None if image.path else Prediction(reason=missing)
             yield Entry(image.name, image.path, np.atleast_1d(np.asarray(image.label, np.float64)), reason)
 
-    return score_to_file(scorer, list_entries, {"labels": labels.hexdigest()}, out, options, tell=tell)
+    return score_to_file(scorer, list_entries, out, options, tell=tell)
 
 
 def write_labels(
@@ -264,7 +287,7 @@ def write_labels(
         tell(in_words(left_out))
     if not paths:
         raise ImageError(f"{folder}: a folder without images")
-    predictions = scorer.score_all(paths, options.batch_size, 0 if features else options.workers)
+    predictions = scorer.score_all(paths, options.batch_size, 0 if features else options.workers, options.timeout)
     for path, prediction in tqdm(predictions, total=len(paths), unit="image", file=sys.stderr):
         if prediction.output is None:
             skipped += 1

@@ -21,6 +21,10 @@ from iqa.errors import RuntimeUnavailable
 Run = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
 
 
+#: How far a score that is computed in float32 may lie from Keras's.
+TOLERANCE = 1e-4
+
+
 @dataclass(frozen=True)
 class Engine:
     """A runtime that scores from a compiled file.
@@ -45,7 +49,7 @@ class Engine:
     format: str
     suffix: str
     open: Callable[[Path, int], tuple[Run, str]]
-    tolerance: float = 1e-4
+    tolerance: float = TOLERANCE
     batch: int = 1
     automatic: bool = True
 
@@ -165,3 +169,8 @@ ENGINES = {
         ),
     )
 }
+
+
+def tolerance_of(runtime: str) -> float:
+    """How far a score of a runtime may lie from Keras's; Keras itself counts as one of float32."""
+    return ENGINES[runtime].tolerance if runtime in ENGINES else TOLERANCE

@@ -25,7 +25,7 @@ from iqa.images.geometry import Geometry
 from iqa.images.picture import Picture
 from iqa.labels.opinions import Prediction, Score
 from iqa.scoring.batch import look, predict
-from iqa.scoring.pool import Workers
+from iqa.scoring.pool import TIMEOUT, Workers
 from iqa.scoring.runtimes import Network, open_network
 from iqa.scoring.scorer import Scorer
 
@@ -71,11 +71,6 @@ class Opinion:
         )
 
 
-def length_of(recipe: dict[str, Any]) -> int:
-    """How many numbers an answer to the recipe of a `Pair` has."""
-    return _HEAD + _BINS + 1 + int(recipe["features"])
-
-
 class Pair:
     """The model of beauty and that of technical quality.
 
@@ -91,17 +86,22 @@ class Pair:
     def __init__(self, beauty: Scorer, technical: Scorer, features: bool = False) -> None:
         self.beauty, self.technical = beauty, technical
         count = len(beauty.network(np.zeros((1, *[beauty.geometry.size] * 2, 3), np.uint8))[1][0]) if features else 0
-        self.recipe: dict[str, Any] = {"pair": [beauty.recipe, technical.recipe], "features": count}
+        # Workers answer with so many numbers.
+        self.recipe: dict[str, Any] = {
+            "pair": [beauty.recipe, technical.recipe],
+            "features": count,
+            "length": _HEAD + _BINS + 1 + count,
+        }
 
     def score_all(
-        self, paths: Iterable[Path], batch_size: int = 1, workers: int | Workers = 0
+        self, paths: Iterable[Path], batch_size: int = 1, workers: int | Workers = 0, timeout: float | None = None
     ) -> Iterator[tuple[Path, Prediction]]:
         """Score any number of pictures in their order; one that cannot be scored does not stop the others.
 
         Args:
             paths: of the pictures, taken as they are needed.
             batch_size: not used, pictures go through one by one; see `Scorer.score_all`.
-            workers: see `Scorer.score_all`. Keras scores in this process, without workers.
+            workers, timeout: see `Scorer.score_all`. Keras scores in this process, without workers.
 
         Yields:
             (path, `Prediction`), of which `Opinion.of` makes what both models say. If only one of them can judge a picture,
@@ -110,12 +110,13 @@ class Pair:
         paths = iter(paths)
         first = list(islice(paths, 2))
         every = chain(first, paths)
-        if not workers or len(first) < 2 or "keras" in (self.beauty.network.name, self.technical.network.name):
+        alone = len(first) < 2 and timeout is None
+        if not workers or not first or alone or "keras" in (self.beauty.network.name, self.technical.network.name):
             yield from ((path, self._judge(path)) for path in every)
         elif isinstance(workers, Workers):
             yield from _take(workers, every)
         else:
-            with Workers(self.recipe, workers) as pool:
+            with Workers(self.recipe, workers, timeout or TIMEOUT) as pool:
                 yield from _take(pool, every)
 
     def _judge(self, path: Path) -> Prediction:

@@ -1,14 +1,17 @@
 """The worker's side of `iqa.scoring.pool`: read paths from stdin, look at the pictures, score them, answer."""
 
+import contextlib
 import functools
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import Card
@@ -16,38 +19,40 @@ from iqa.images.geometry import Geometry
 from iqa.images.reading import thumbnail
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import Seen, attempt, look, predict
+from iqa.scoring.messages import Answer, Form, write_answer, write_ready
 from iqa.scoring.pair import open_pair
 from iqa.scoring.runtimes import open_network
 
+#: Bytes that a worker may take beyond what it has when it is ready: what the largest picture needs that is read at all.
+MEMORY = 5 << 29
+
 #: Paths -> for each an array, perhaps with a warning, or a `Prediction` with an output or a reason.
-_Answer = Callable[[list[str]], Iterable[NDArray[Any] | Seen | Prediction]]
+_Look = Callable[[list[str]], Iterable[NDArray[Any] | Seen | Prediction]]
 
 
 def serve() -> None:
     """Answer the questions on stdin until it is closed: a line of JSON each, a list of paths."""
+    end_with_parent(int(sys.argv[3]))
     # The answers go out by a descriptor of their own, because whatever prints to stdout would garble them.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    answer = _answers_of(json.loads(sys.argv[2]))
-    channel.write(b"ready\n")
-    channel.flush()
+    recipe = json.loads(sys.argv[2])
+    look_at, form = _open(recipe), Form.of(recipe)
+    bound_memory(MEMORY)
+    write_ready(channel)
     for line in sys.stdin.buffer:
-        for found in answer(json.loads(line)):
-            array = found.output if isinstance(found, Prediction) else found.patches if isinstance(found, Seen) else found
-            if array is None:
-                assert isinstance(found, Prediction)
-                channel.write(json.dumps({"reason": found.reason}).encode() + b"\n")
-                continue
-            array = np.ascontiguousarray(array)
-            head: dict[str, Any] = {"shape": array.shape, "dtype": array.dtype.str}
-            if isinstance(found, Prediction | Seen) and found.warning:
-                head["warning"] = found.warning
-            channel.write(json.dumps(head).encode() + b"\n")
-            channel.write(array.data.cast("B"))
+        for found in look_at(json.loads(line)):
+            write_answer(channel, _answer_of(found), form)
         channel.flush()
 
 
-def _answers_of(recipe: dict[str, Any]) -> _Answer:
+def _answer_of(found: NDArray[Any] | Seen | Prediction) -> Answer:
+    if isinstance(found, Prediction):
+        return Answer(found.output, found.reason, found.warning)
+    return Answer(found.patches, warning=found.warning) if isinstance(found, Seen) else Answer(found)
+
+
+def _open(recipe: dict[str, Any]) -> _Look:
     """What a recipe asks for: thumbnails, patches for Keras in the parent, or scores."""
     if "thumbnail" in recipe:
         return functools.partial(map, functools.partial(attempt, functools.partial(thumbnail, side=recipe["thumbnail"])))
@@ -61,3 +66,43 @@ def _answers_of(recipe: dict[str, Any]) -> _Answer:
     network = open_network(recipe["runtime"], Path(recipe["weights"]), card, recipe["sha256"], threads=1)
     # First all are decoded, then all are scored: switching between them empties the processor's caches.
     return lambda paths: predict(network, [see(path) for path in paths], geometry.weights)
+
+
+def end_with_parent(parent: int) -> None:
+    """See to it that this process ends when its parent does, even in the middle of a picture.
+
+    Linux sends a signal. Elsewhere a thread looks once a second; on Windows, which gives an orphan no new parent, the
+    process ends at its next question.
+    """
+    try:
+        import ctypes
+
+        set_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+        asked = ctypes.CDLL(None, use_errno=True).prctl(set_signal, int(signal.SIGKILL), 0, 0, 0) == 0
+    except (ImportError, OSError, AttributeError, TypeError):
+        asked = False
+    if not asked and os.name == "posix":
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+    if os.name == "posix" and os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def bound_memory(more: int) -> None:
+    """Let this process take at most `more` bytes of address space beyond what it has, where the system can bound it.
+
+    A runtime reserves far more than it uses, so the bound counts from what is there once the network is open. Where it is
+    reached, decoders fail with a `MemoryError` or crash, and either costs one picture.
+    """
+    with contextlib.suppress(ImportError, OSError, ValueError):  # no Linux, or a bound that may not be changed
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        bounds = resource.getrlimit(resource.RLIMIT_AS)
+        most = [bound for bound in bounds if bound != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min([pages * resource.getpagesize() + more, *most]), bounds[1]))

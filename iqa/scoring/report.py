@@ -214,7 +214,7 @@ def write_page(
         "style_hash": _hash(style),
         "script_hash": _hash(script),
     }
-    with written_whole(path) as file:
+    with written_whole(path, durable=True) as file:
         for part in template.generate(content | parts):
             file.write(part.encode())
 
@@ -226,7 +226,7 @@ def _hash(text: str) -> str:
 def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str | None, str | None]]:
     """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
     paths = [picture.path for picture in pictures if picture.path]
-    if workers and len(paths) > 1:
+    if workers and paths:
         with Workers({"thumbnail": SIDE}, workers) as pool:
             made = [(answer.array, answer.reason) for _, answer in pool.map(paths)]
     else:

@@ -7,24 +7,30 @@ for path, prediction in scorer.score_all(paths, workers=2): ...
 
 import json
 import os
+import tempfile
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import Card, card_for, card_of, sha256, weights_file
-from iqa.errors import CardError, ImageError, UsageError
+from iqa.environment import processors
+from iqa.errors import CardError, ImageError, RuntimeUnavailable, UsageError
 from iqa.images.geometry import Geometry
 from iqa.images.picture import Picture
-from iqa.images.reading import ImageLike
+from iqa.images.reading import ImageLike, in_memory
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import Seen, View, look, predict, predict_in_batches
-from iqa.scoring.pool import Answer, Workers
-from iqa.scoring.runtimes import open_network
+from iqa.scoring.messages import Answer
+from iqa.scoring.pool import TIMEOUT, Workers
+from iqa.scoring.runtimes import Network, open_network
 
 _Image = TypeVar("_Image", bound=ImageLike)
 
@@ -47,7 +53,6 @@ class Scorer:
     Attributes:
         card, geometry: what the model is and what it sees.
         weights, sha256: the file and its hash.
-        network: what computes, see `iqa.scoring.runtimes.Network`.
         recipe: what a worker process needs to score as this scorer does, as JSON holds it.
 
     Raises:
@@ -86,24 +91,65 @@ class Scorer:
         if self.sha256 != (self.card.sha256 or self.sha256):
             raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
         self.weights, self.geometry = path, Geometry.of(self.card, crop, mean_opinion, pooling, view)
-        self.network = open_network(runtime, path, self.card, self.sha256, threads)
+        network = open_network(runtime, path, self.card, self.sha256, threads)
+        self._networks, self._threads = {os.getpid(): network}, threads
+        self._pools: dict[int, Workers] = {}
+        self._locks: dict[int, threading.Lock] = {}
         self.recipe: dict[str, Any] = {
             "weights": str(path.resolve()),
             "sha256": self.sha256,
             "card": self.card.to_json(),
-            "runtime": self.network.name,  # what "auto" chose here, not chosen again
+            "runtime": network.name,  # what "auto" chose here, not chosen again
             "looks": {"crop": self.geometry.crop, "mean_opinion": mean_opinion, "pooling": pooling, "view": view},
         }
 
-    def score(self, image: ImageLike | Picture) -> Prediction:
+    @property
+    def network(self) -> Network:
+        """What computes. A process that was forked opens it again, because a runtime's threads do not survive a fork.
+
+        Raises:
+            RuntimeUnavailable: if that cannot be done, as with Keras.
+        """
+        process = os.getpid()
+        if process not in self._networks:
+            if self.recipe["runtime"] == "keras":
+                raise RuntimeUnavailable(
+                    "Keras cannot score in a process that was forked after it was loaded: start the process by spawn or "
+                    "forkserver, or choose another runtime"
+                )
+            self._networks[process] = open_network(
+                self.recipe["runtime"], self.weights, self.card, self.sha256, self._threads
+            )
+        return self._networks[process]
+
+    def _pool(self) -> Workers:
+        """The workers for pictures that have a timeout; each process has its own."""
+        process = os.getpid()
+        with self._locks.setdefault(process, threading.Lock()):
+            if process not in self._pools:
+                self._pools[process] = Workers(self.recipe, processors())
+                weakref.finalize(self, self._pools[process].close)
+            return self._pools[process]
+
+    def score(self, image: ImageLike | Picture, timeout: float | None = None) -> Prediction:
         """What the model says of a picture; see `ImageLike` for what a picture is.
 
         Give several models the same `Picture`, and it is decoded once for all that need it whole.
 
+        Args:
+            timeout: seconds that it may take. With it a worker process decodes the picture, so that one that crashes its
+                decoder is an error like others; the worker stays for the next picture. Features are left out then.
+
         Raises:
-            ImageError: if the picture cannot be read or is too small, or the model's answer is not a finite number.
+            ImageError: if the picture cannot be read, is too small or takes too long, or the model's answer is not a finite
+                number.
+            UsageError: if there is a timeout for a PIL image or an array, whose decoder runs in this process or is done.
         """
-        (prediction,) = predict(self.network, [look(self.geometry.patches, image)], self.geometry.weights)
+        if timeout is None:
+            (prediction,) = predict(self.network, [look(self.geometry.patches, image)], self.geometry.weights)
+        else:
+            with _as_file(image) as path:
+                prediction = self._take(self._pool().ask(path, timeout))
         if prediction.reason:
             raise ImageError(prediction.reason)
         return prediction
@@ -119,7 +165,11 @@ class Scorer:
         return features
 
     def score_all(
-        self, images: Iterable[_Image], batch_size: int = 1, workers: int | Workers = 0
+        self,
+        images: Iterable[_Image],
+        batch_size: int = 1,
+        workers: int | Workers = 0,
+        timeout: float | None = None,
     ) -> Iterator[tuple[_Image, Prediction]]:
         """Score any number of pictures in their order; one that cannot be scored does not stop the others.
 
@@ -127,8 +177,10 @@ class Scorer:
             images: as for `score`, but with `workers` paths alone. They are taken as they are needed.
             batch_size: pictures that go through Keras at once. Compiled runtimes take one patch after the other.
             workers: how many processes decode, and score on a compiled runtime, so that a picture whose decoding crashes
-                is an error like others; 0 does everything in this process. A single picture is not worth a process. Or
-                a pool of this scorer's `recipe` that runs already.
+                is an error like others; 0 does everything in this process. Or a pool of this scorer's `recipe` that runs
+                already, which has its own timeout.
+            timeout: seconds that a picture may take in a worker, 60 for None. Without it a single picture is decoded in
+                this process: it is not worth a worker.
 
         Yields:
             (image, `Prediction`) for each picture; without features if a worker scored it.
@@ -136,13 +188,13 @@ class Scorer:
         images = iter(images)
         first = list(islice(images, 2 if workers else 0))
         every = chain(first, images)
-        if len(first) < 2:
+        if not first or (len(first) < 2 and timeout is None):
             views = ((image, look(self.geometry.patches, image)) for image in every)
             yield from predict_in_batches(self.network, views, batch_size, self.geometry.weights)
         elif isinstance(workers, Workers):
             yield from self._score_in_pool(every, batch_size, workers)
         else:
-            with Workers(self.recipe, workers) as pool:
+            with Workers(self.recipe, workers, timeout or TIMEOUT) as pool:
                 yield from self._score_in_pool(every, batch_size, pool)
 
     def _score_in_pool(self, images: Iterable[Any], batch_size: int, pool: Workers) -> Iterator[tuple[Any, Prediction]]:
@@ -152,7 +204,29 @@ class Scorer:
             yield from predict_in_batches(self.network, views, batch_size, self.geometry.weights)
         else:
             for image, answer in answers:
-                yield image, Prediction(answer.array, reason=answer.reason, warning=answer.warning)
+                yield image, self._take(answer)
+
+    def _take(self, answer: Answer) -> Prediction:
+        """What a worker's answer says of a picture."""
+        if self.network.name == "keras":
+            (prediction,) = predict(self.network, [_view_of(answer)], self.geometry.weights)
+            return prediction
+        return Prediction(answer.array, reason=answer.reason, warning=answer.warning)
+
+
+@contextmanager
+def _as_file(image: ImageLike | Picture) -> Iterator[str | os.PathLike[str]]:
+    """The path of an image, for a worker; the bytes of a file are written to a temporary one."""
+    content = image if isinstance(image, Picture) else in_memory(image)
+    if isinstance(content, str | os.PathLike):
+        yield content
+        return
+    if not isinstance(content, bytes):
+        raise UsageError("a timeout is for a path, the bytes of a file or a binary file, which a worker can decode")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        path.write_bytes(content)
+        yield path
 
 
 def _view_of(answer: Answer) -> View:
@@ -173,6 +247,18 @@ class _Slot:
 
 _slots: dict[tuple[Any, ...], _Slot] = {}
 _slots_lock = threading.Lock()
+
+
+def _renew_locks() -> None:
+    """In a process that was just forked: threads that held a lock do not exist here."""
+    global _slots_lock
+    _slots_lock = threading.Lock()
+    for slot in _slots.values():
+        slot.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def load_scorer(

@@ -87,8 +87,6 @@ def write_scores(path: str | os.PathLike[str], journal: Journal, card: Card, pro
     suffix = Path(path).suffix.lower()
     if suffix == ".mat":
         write_predictions(path, _predictions(journal, card.bins, provenance))
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
     elif suffix == ".parquet":
         with temporary_beside(path, durable=True) as name:
             _write_parquet(name, journal, card, provenance)
