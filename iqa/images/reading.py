@@ -31,7 +31,8 @@ ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray 
 #: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that are little maintained.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 
-#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning).
+#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning). With
+#: transparency or more than 8 bits it may have half as many.
 MAX_PIXELS = 2 * 89_478_485
 
 #: So is one with more pixels a side: a decoder needs memory for each row, however short.
@@ -309,8 +310,12 @@ def _rescue(content: bytes, error: Exception, smallest: int | None, notes: list[
 
 
 def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
+    pixels, most, kind = image.width * image.height, MAX_PIXELS, ""
+    if image.has_transparency_data or image.mode.startswith(("I", "F")):
+        # They are held twice, with what they are laid on, or with more than 8 bits and with 8.
+        most, kind = MAX_PIXELS // 2, " with transparency or more than 8 bits"
+    if pixels > most:
+        raise ImageError(f"{image.width}x{image.height} pixels{kind} are more than {most}")
     if max(image.size) > MAX_SIDE:
         raise ImageError(f"{image.width}x{image.height} pixels are more than {MAX_SIDE} a side")
 
@@ -385,9 +390,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     grey = np.asarray(image)
     if grey.size and (grey.min() < 0 or grey.max() > 65535):
         raise ImageError("pixels of more than 16 bits, whose range is unknown")
-    eight = np.rint(grey / 257).astype(np.uint8)
+    eight = np.empty(grey.shape, np.uint8)
+    for top in range(0, len(grey), 256):  # not all at once, which would take 16 bytes a pixel
+        eight[top : top + 256] = (grey[top : top + 256].astype(np.int32) + 128) // 257
     small = Image.fromarray(eight)
     key = image.info.get("transparency")
     if isinstance(key, int):
-        small.putalpha(Image.fromarray(np.where(grey == key, 0, 255).astype(np.uint8)))
+        small.putalpha(Image.fromarray(np.where(grey == key, np.uint8(0), np.uint8(255))))
     return small

@@ -22,6 +22,9 @@ _PREVIEW, _MASK = 1, 4
 #: No file needs to be searched further for a page that is not a preview.
 _PAGES = 100
 
+#: Bytes that the pixels may take on average where there are as many as may be; of 16 bits there may be fewer.
+_HELD = 4
+
 _MISSING = "{what} needs tifffile and imagecodecs: install the extra [tiff]"
 
 _METHODS = {
@@ -139,6 +142,9 @@ def _check(page: Any, most: int, size: int) -> None:
     """Refuse what is too large, truncated, or of an unknown meaning, before anything is decoded."""
     if page.imagewidth * page.imagelength > most:
         raise ImageError(f"{page.imagewidth}x{page.imagelength} pixels are more than {most}")
+    held = page.samplesperpixel * (1 if page.bitspersample <= 8 else 2)
+    if page.imagewidth * page.imagelength * held > _HELD * most:
+        raise ImageError(f"{page.imagewidth}x{page.imagelength} pixels of {held} bytes are more than {_HELD * most} bytes")
     if page.imagedepth != 1 or page.samplesperpixel > 8:
         raise ImageError(f"a TIFF of {page.imagedepth} layers and {page.samplesperpixel} channels is no picture")
     if page.sampleformat == 2:

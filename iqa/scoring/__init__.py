@@ -7,9 +7,10 @@
 - `network_cache`: `find_compiled`: the compiled files, and what Keras said of a probe picture.
 - `shipping`: `ship`: the compiled file that ships beside a weight file, made and compared with Keras.
 - `pair`: `Pair`, `Opinion`: two models that look at one picture, which is read once.
-- `pool`, `pool_worker`: `Workers`, processes that decode and score, and their own side of it.
+- `pool`, `pool_worker`, `messages`, `lifeline`: `Workers`, processes that decode and score; their own side of it; what they
+  answer; that they end with their parent.
 - `collection`: `score_to_file`, `score_labelled`, `write_labels`: runs that can be resumed.
-- `journal`: `Journal`, `Entry`: what such a run has to do and has done.
+- `journal`, `salvage`: `Journal`, `Entry`: what such a run has to do and has done, and what a damaged journal still says.
 - `writers`: `write_scores`, `row_of`: `.mat`, `.csv`, `.jsonl`, `.parquet`, and rows of JSON.
 - `pair_tables`, `pair_results`: `Results`: tables, pages and ranks of pictures that have two scores.
 - `ranking`, `bursts`, `sidecars`, `shelves`: places among a set, and what is made of them.

@@ -61,6 +61,8 @@ PROGRAM = """
 import sys
 places = [place for place, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages"))]
 sys.path.insert(min(places, default=len(sys.path)), sys.argv[1])
+from iqa.scoring.lifeline import end_with_parent
+end_with_parent(int(sys.argv[3]))
 from iqa.scoring.pool_worker import serve
 serve()
 """

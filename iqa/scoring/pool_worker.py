@@ -4,10 +4,7 @@ import contextlib
 import functools
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,6 @@ _Look = Callable[[list[str]], Iterable[NDArray[Any] | Seen | Prediction]]
 
 def serve() -> None:
     """Answer the questions on stdin until it is closed: a line of JSON each, a list of paths."""
-    end_with_parent(int(sys.argv[3]))
     # The answers go out by a descriptor of their own, because whatever prints to stdout would garble them.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -66,31 +62,6 @@ def _open(recipe: dict[str, Any]) -> _Look:
     network = open_network(recipe["runtime"], Path(recipe["weights"]), card, recipe["sha256"], threads=1)
     # First all are decoded, then all are scored: switching between them empties the processor's caches.
     return lambda paths: predict(network, [see(path) for path in paths], geometry.weights)
-
-
-def end_with_parent(parent: int) -> None:
-    """See to it that this process ends when its parent does, even in the middle of a picture.
-
-    Linux sends a signal. Elsewhere a thread looks once a second; on Windows, which gives an orphan no new parent, the
-    process ends at its next question.
-    """
-    try:
-        import ctypes
-
-        set_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
-        asked = ctypes.CDLL(None, use_errno=True).prctl(set_signal, int(signal.SIGKILL), 0, 0, 0) == 0
-    except (ImportError, OSError, AttributeError, TypeError):
-        asked = False
-    if not asked and os.name == "posix":
-        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
-    if os.name == "posix" and os.getppid() != parent:  # it ended before
-        os._exit(1)
-
-
-def _watch_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def bound_memory(more: int) -> None:
