@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from iqa.cards import Scale
-from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive
+from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
 from iqa.files import check_target, printable
 from iqa.images.finding import LeftOut, in_words, named_images
@@ -35,6 +35,7 @@ from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pair import Pair
 from iqa.scoring.pair_results import Results, rows_of
 from iqa.scoring.pair_tables import check_table, is_table, row_of_pair
+from iqa.scoring.pool import TIMEOUT
 from iqa.scoring.ranking import ORDERS
 from iqa.scoring.report import check_report, is_page
 from iqa.scoring.runtimes import RUNTIMES
@@ -98,6 +99,8 @@ def _parser() -> Parser:
     add_overwrite(parser)
     add("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest one)")
     add("--workers", type=natural, default=processors(), help="processes (default: one per processor)")
+    add("--timeout", type=seconds, metavar="SECONDS", help=f"that a picture may take in a worker (default: {TIMEOUT:g})")
+    add("--keep", action="store_true", help="keep the journal, so that a later run takes over its scores")
     return parser
 
 
@@ -107,6 +110,10 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("-0 says how a list is separated, and there is no --list")
     if arguments.json and arguments.out and not arguments.top:
         parser.error("--json prints rows and --out writes a file instead: choose one")
+    if arguments.timeout and not arguments.workers:
+        parser.error("--timeout is for workers, and --workers is 0")
+    if arguments.keep and not (arguments.out or arguments.report or arguments.sort_into):
+        parser.error("--keep is for the journal of a run with --out, --report or --sort-into")
     if arguments.copy and not arguments.sort_into:
         parser.error("--copy says how --sort-into works: give both")
     if arguments.replace_stars and not arguments.xmp:
@@ -180,7 +187,7 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
             head,
             kept.with_name(f"{kept.name}.journal") if kept else Path(folder) / "journal",
             write,
-            RunOptions(workers=arguments.workers),
+            RunOptions(workers=arguments.workers, timeout=arguments.timeout, keep=arguments.keep),
             again="-" not in arguments.list,  # stdin cannot be read twice
             resumable=kept is not None,
             runtime=origin["runtime"],

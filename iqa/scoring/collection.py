@@ -128,6 +128,7 @@ def score_to_file(
         remove_leftovers(out.parent, out.name)
         write_scores(out, journal, scorer.card, origin)
         if options.report:
+            remove_leftovers(options.report.parent, options.report.name)
             write_report(options.report, journal.entries, origin, scorer.card.scale, options.worker_count)
 
     place = out.with_name(f"{out.name}.journal")
