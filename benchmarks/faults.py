@@ -29,7 +29,6 @@ from iqa.commands.terminal import parser_of, run
 from iqa.errors import IqaError
 from iqa.files import written_whole
 from iqa.scoring import collection, scorer
-from iqa.scoring.collection import RunOptions, named_entries, score_to_file
 from iqa.scoring.engines import Engine
 from iqa.scoring.runtimes import CompiledNetwork
 
@@ -198,9 +197,11 @@ def make_pictures(folder, count=5):
 
 
 def score(folder, suffix, keep=False):
-    options = RunOptions(report=folder / "page.html", keep=keep)
+    options = collection.RunOptions(report=folder / "page.html", keep=keep)
     # The pictures stay where they are, so that a copy of the folder is taken for the folder.
-    score_to_file(MODEL, lambda: named_entries([PICTURES]), folder / f"scores{suffix}", options, tell=lambda line: None)
+    collection.score_to_file(
+        MODEL, lambda: collection.named_entries([PICTURES]), folder / f"scores{suffix}", options, tell=lambda line: None
+    )
 
 
 def results_of(folder):
@@ -228,7 +229,13 @@ OUTPUTS = [f"scores{suffix}" for suffix in (".csv", ".jsonl", ".mat", ".parquet"
 def with_a_finished_run(folder):
     """A journal that was kept, of some of the pictures."""
     some = [str(path) for path in sorted(Path(PICTURES).iterdir())[:3]]
-    score_to_file(MODEL, lambda: named_entries(some), folder / "scores.csv", RunOptions(keep=True), tell=lambda line: None)
+    collection.score_to_file(
+        MODEL,
+        lambda: collection.named_entries(some),
+        folder / "scores.csv",
+        collection.RunOptions(keep=True),
+        tell=lambda line: None,
+    )
     (folder / "scores.csv").unlink()
 
 
