@@ -300,7 +300,7 @@ def hang(self, image, notes):
 Geometry.patches = hang
 serve()'''
 pool.PROGRAM = pool.PROGRAM.replace("serve()", hang)
-pool.tempfile.TemporaryFile = lambda: sys.stderr.buffer
+pool.temporary_file = lambda: sys.stderr.buffer
 workers = pool.Workers(json.loads(sys.argv[1]), 1)
 workers._threads.submit(workers._ask, sys.argv[2:], 600)
 while not workers.processes:
