@@ -19,7 +19,7 @@ from scipy import stats
 from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, positive, run
 from iqa.environment import processors
 from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
-from iqa.files import check_target, printable, write_json
+from iqa.files import check_target, printable, read_beginning, write_json
 from iqa.images.geometry import CROP, CROPS
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring import idealo
@@ -62,7 +62,7 @@ def compare(votes, scores, resamples):
 
 def is_comparison(path):
     """Whether a file has figures of this script."""
-    return all("srcc_95" in row for row in json.loads(path.read_text()).values())
+    return all("srcc_95" in row for row in json.loads(read_beginning(path)).values())
 
 
 def print_rows(rows):

@@ -203,10 +203,16 @@ def holds(*names: str) -> Callable[[Path], bool]:
     """For `check_target`: whether a file is an object of JSON with these names."""
 
     def known(path: Path) -> bool:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_beginning(path))
         return isinstance(value, dict) and set(names) <= value.keys()
 
     return known
+
+
+def read_beginning(path: str | os.PathLike[str], most: int = 1 << 26) -> bytes:
+    """The first bytes of a file, of any size and kind, that is looked at before it is replaced."""
+    with open(path, "rb") as file:
+        return file.read(most)
 
 
 #: A file in a folder that a command filled, which names the command.

@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import OutputError
-from iqa.files import check_target, printable, temporary_beside
+from iqa.files import check_target, printable, read_beginning, temporary_beside
 from iqa.labels.histograms import mean_scores, std
 
 Floats = NDArray[np.float64]
@@ -70,7 +70,7 @@ def check_figure(path: str | PathLike[str], overwrite: bool = False, inputs: Ite
         OutputError: if it may not or cannot be written, or its suffix is none of matplotlib's.
     """
     _check_suffix(path)
-    check_target(path, overwrite, lambda path: _MAKER.encode() in path.read_bytes(), inputs)
+    check_target(path, overwrite, lambda path: _MAKER.encode() in read_beginning(path), inputs)
 
 
 def _save(figure: Figure, path: str | PathLike[str]) -> None:

@@ -77,7 +77,7 @@ def is_table(path: Path) -> bool:
             line = file.readline(1_000_000)
         names = next(csv.reader([line])) if path.suffix.lower() == ".csv" else list(json.loads(line))
         if path.suffix.lower() == ".jsonl":
-            return bool({"beauty", "technical", "error"} & set(names)) and names[0] == "path"
+            return bool({"beauty", "technical", "error"} & set(names)) and names[0] == "path" and "model" not in names
     return names[: len(COLUMNS)] == list(COLUMNS)
 
 

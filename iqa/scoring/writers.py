@@ -113,7 +113,7 @@ def is_table_of(path: Path, card: Card, provenance: dict[str, str]) -> bool:
         )
     with open(path, newline="", encoding="utf-8") as text:
         if suffix == ".csv":
-            table = csv.DictReader(text)
+            table = csv.DictReader(io.StringIO(text.read(_LONGEST_LINE), newline=""))
             row = next(table, {"model": csv_row({"model": model})["model"]})  # of nothing but a heading
             return table.fieldnames == _columns(card) and row["model"] == csv_row({"model": model})["model"]
         return bool(json.loads(text.readline(_LONGEST_LINE))["model"] == model)
