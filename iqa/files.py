@@ -89,7 +89,7 @@ class Lock:
         while True:
             self._file = open(self.path, "ab")  # noqa: SIM115, held until it is released
             try:
-                _lock(self._file.fileno())
+                lock_file(self._file.fileno())
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     return
             except FileNotFoundError:
@@ -114,8 +114,12 @@ class Lock:
         self._file.close()
 
 
-def _lock(descriptor: int) -> None:
-    """Lock an open file for this process alone."""
+def lock_file(descriptor: int) -> bool:
+    """Lock an open file for this process alone, until it is closed; returns False if the file system has no locks.
+
+    Raises:
+        BlockingIOError: if it is locked already.
+    """
     try:
         if os.name == "posix":
             import fcntl
@@ -132,6 +136,8 @@ def _lock(descriptor: int) -> None:
             raise BlockingIOError(*error.args) from None
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             raise
+        return False
+    return True
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:

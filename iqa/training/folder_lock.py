@@ -2,12 +2,12 @@
 
 import os
 import socket
-import sys
 import warnings
 from pathlib import Path
 
 from iqa.environment import now
 from iqa.errors import RunError
+from iqa.files import lock_file
 
 #: The open lock files of this process. The system lets go of them when the process ends, however it ends.
 _held: dict[Path, int] = {}
@@ -28,33 +28,18 @@ def lock_folder(folder: Path) -> None:
         return
     file = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock(file)
-    except (BlockingIOError, PermissionError):
+        os.lseek(file, 1 << 30, os.SEEK_SET)  # Windows locks a place in a file: one behind the text, which others may read
+        known = lock_file(file)
+    except BlockingIOError:
         os.lseek(file, 0, os.SEEK_SET)
         holder = os.read(file, 200).decode(errors="replace")
         os.close(file)
-        known = f" ({holder})" if holder and holder.isprintable() else ""
-        raise RunError(
-            f"{folder}: another session{known} is open on it: end it, or choose another folder (--run)"
-        ) from None
-    except OSError as error:
-        warnings.warn(f"{folder}: it cannot be locked ({error.strerror}), so open no second session on it", stacklevel=2)
-    else:
-        os.lseek(file, 0, os.SEEK_SET)
+        who = f" ({holder})" if holder and holder.isprintable() else ""
+        raise RunError(f"{folder}: another session{who} is open on it: end it, or choose another folder (--run)") from None
+    if known:
         os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()}, since {now()}".encode())
+    else:
+        warnings.warn(f"{folder}: its file system has no locks, so open no second session on it", stacklevel=2)
     _held[place] = file
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: int) -> None:
-        os.lseek(file, 1 << 30, os.SEEK_SET)  # behind the text, which others may then read
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
