@@ -37,9 +37,9 @@ class Model:
             *(reversed(scale) if head == "histogram" else (sight, TID2013_SCALE)),
         )
         self.weights, self.sha256, self.geometry = Path(f"{name}.weights.h5"), digest, "all of it"
-        self.network = types.SimpleNamespace(description="none", packages=())
+        self.network = types.SimpleNamespace(name="none", description="none", packages=())
 
-    def score_all(self, images, batch_size=1, workers=0):
+    def score_all(self, images, *_):
         for image in images:
             try:
                 Image.open(image).close()
