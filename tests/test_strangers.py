@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from iqa.cards import AVA_SCALE, Backbone, Card, Head, Sight, read_card
 from iqa.commands.run_options import parse_options, train_parser
 from iqa.errors import CardError, PredictionsError, RunError, WeightsError
 from iqa.evaluation.predictions import read_predictions
+from iqa.files import write_json
 from iqa.models.hdf5 import list_keras2_layers, open_hdf5
 from iqa.models.torch_files import read_torch_tensors
+from iqa.scoring import network_cache
 from iqa.training import folder_lock
 from iqa.training.run_folder import RunFolder, read_state
 from iqa.training.run_state import PhaseRecord, RunState
@@ -599,3 +602,66 @@ def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeyp
     monkeypatch.setattr(folder_lock, "lock_file", lambda descriptor: False)
     with pytest.warns(UserWarning, match="has no locks, so open no second session"):
         RunFolder(tmp_path).commit(RunState())
+
+
+# --- the cache of compiled networks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compile_once(tmp_path, monkeypatch):
+    """compile_once(card) -> the bytes of the first file that `find_compiled` offers; `.count`: how often it compiled."""
+    monkeypatch.setenv("IQA_CACHE", str(tmp_path / "cache"))
+
+    def write(place, format, weights, card):
+        find.count += 1
+        place.file.parent.mkdir(parents=True, exist_ok=True)
+        place.file.write_bytes(b"compiled " * 1000)
+        probe = network_cache.Probe(np.zeros((1, 2, 2, 3), np.uint8), np.ones((1, 10), np.float32))
+        np.savez(place.probe, patches=probe.patches, outputs=probe.outputs)
+        write_json(place.record, place.describe())
+        return probe
+
+    def find(card):
+        offered = network_cache.find_compiled("litert", ".tflite", tmp_path / "w.weights.h5", card, "0" * 64)
+        return next(offered).file.read_bytes()
+
+    find.count = 0
+    monkeypatch.setattr(network_cache, "_write", write)
+    return find
+
+
+def test_a_compiled_file_that_differs_by_one_bit_anywhere_is_compiled_anew_with_a_warning(compile_once, tmp_path):
+    card = Card.from_json(CARD)
+    whole = compile_once(card)
+    assert (compile_once(card), compile_once.count) == (whole, 1)
+    for number, name in enumerate(("network.tflite", "probe.tflite.npz", "network.tflite.json"), start=2):
+        (file,) = tmp_path.glob(f"cache/*/{name}")
+        good = file.read_bytes()
+        middle = len(good) // 2
+        file.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        with pytest.warns(UserWarning, match=r"is not the file that was compiled from w\.weights\.h5: compiled anew"):
+            assert (compile_once(card), compile_once.count) == (whole, number)
+        assert (compile_once(card), compile_once.count) == (whole, number)
+
+
+def test_the_compiled_files_of_another_model_are_not_used(compile_once, tmp_path):
+    mine = Card.from_json(CARD)
+    other = Card.from_json(CARD | {"backbone": CARD["backbone"] | {"padding": "symmetric"}})
+    compile_once(mine)
+    (folder,) = tmp_path.glob("cache/*")
+    compile_once(other)
+    (others,) = set(tmp_path.glob("cache/*")) - {folder}
+    for file in folder.iterdir():
+        shutil.copy(file, others)
+    with pytest.warns(UserWarning, match="compiled anew"):
+        compile_once(other)
+    assert compile_once.count == 3
+
+
+def test_a_file_without_a_record_was_left_by_a_kill_and_is_compiled_anew(compile_once, tmp_path):
+    card = Card.from_json(CARD)
+    compile_once(card)
+    (record,) = tmp_path.glob("cache/*/network.tflite.json")
+    record.unlink()
+    compile_once(card)
+    assert compile_once.count == 2
