@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 #: Deviation, in pixels, of the Gaussian that removes noise and the edges of JPEG's blocks before detail is measured.
 SMOOTHED = 1.5
@@ -49,6 +48,8 @@ def detail_weights(patches: NDArray[np.uint8], power: float = POWER) -> NDArray[
 
 def detail(patch: NDArray[np.uint8]) -> float:
     """The mean steepness of the smoothed luma of a patch, uint8 (H, W, 3), in levels of 255 a pixel."""
+    from scipy.ndimage import gaussian_filter  # here, since it doubles the time that a process takes to start
+
     luma = np.asarray(Image.fromarray(patch).convert("L"), np.float32)
     return float(_steepness(gaussian_filter(luma, SMOOTHED)).mean())
 
