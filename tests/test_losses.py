@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy import stats
 
 from iqa.training import losses, metrics
 
@@ -223,6 +224,7 @@ def metric_twins(true, predicted):
         "first_moment": rms(means[0] - means[1]),
         "second_moment": rms(moments(true, 2) - moments(predicted, 2)),
         "lcc": np.corrcoef(*means)[0, 1],
+        "srcc": stats.spearmanr(*means).statistic,
     }
 
 
@@ -249,7 +251,7 @@ def test_metrics_of_scores_are_means_over_the_images_whose_score_is_known():
 
 
 def test_metrics_that_are_not_finite_are_not_hidden():
-    (mse, _) = metrics.score_metrics()
+    mse, *_ = metrics.score_metrics()
     mse.update_state(column([1, 2]), column([np.nan, 2]))
     assert np.isnan(float(mse.result()))
 
@@ -263,10 +265,64 @@ def test_metrics_are_made_again_from_their_configuration_and_start_from_nothing(
     assert float(again.result()) == pytest.approx(float(metric.result()))
     again.reset_state()
     again.update_state(*tensors(TRUE, TRUE))
-    assert float(again.result()) == pytest.approx(float(again.name in ("accuracy", "binary_accuracy", "lcc")), abs=1e-3)
+    assert float(again.result()) == pytest.approx(
+        float(again.name in ("accuracy", "binary_accuracy", "lcc", "srcc")), abs=1e-3
+    )
 
 
 def test_lcc_of_histograms_is_that_of_their_means():
     metric = metrics.LCC()
     metric.update_state(*tensors(TRUE, PREDICTED))
     assert float(metric.result()) == pytest.approx(np.corrcoef(TRUE @ VALUES, PREDICTED @ VALUES)[0, 1], abs=1e-4)
+
+
+def test_srcc_is_scipys_over_all_batches_with_ties_and_without_what_is_not_known():
+    rng = np.random.default_rng(4)
+    true, predicted = rng.integers(0, 9, 1000).astype(float), rng.normal(size=1000).round(1)
+    predicted = (predicted + true / 3).astype(np.float32)
+    true[5:9] = np.nan
+    metric = metrics.SRCC()
+    for start in range(0, 1000, 90):
+        metric.update_state(column(true[start : start + 90]), column(predicted[start : start + 90]))
+    known = ~np.isnan(true)
+    assert float(metric.result()) == pytest.approx(stats.spearmanr(true[known], predicted[known]).statistic, abs=1e-6)
+
+
+def test_srcc_of_more_pictures_than_it_keeps_is_that_of_the_last_ones():
+    true, predicted = np.arange(30.0), np.r_[np.arange(20.0)[::-1], np.arange(10.0)]
+    metric = metrics.SRCC(capacity=10)
+    for start in range(0, 30, 6):
+        metric.update_state(column(true[start : start + 6]), column(predicted[start : start + 6]))
+    assert float(metric.result()) == pytest.approx(1)
+
+
+def test_srcc_of_pictures_of_several_patches_is_that_of_their_means():
+    metric = metrics.SRCC(patches=2)
+    metric.update_state(column([1, 1, 2, 2, 3, 3]), column([9, 0, 4, 4, 1, 0]))  # means 4.5, 4, 0.5
+    assert float(metric.result()) == pytest.approx(-1)
+
+
+def test_srcc_within_a_step_is_that_of_the_last_pictures():
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+    true, predicted = rng.integers(0, 9, 100).astype(np.float32), rng.normal(size=100).astype(np.float32)
+    true[7] = np.nan
+    metric, figures = metrics.SRCC(), []
+
+    @tf.function(jit_compile=True)
+    def step(t, p):
+        metric.update_state(t, p)
+        return metric.result()
+
+    for start in range(0, 100, 25):
+        figures.append(float(step(column(true[start : start + 25]), column(predicted[start : start + 25]))))
+    known = ~np.isnan(true)
+    assert figures[-1] == pytest.approx(stats.spearmanr(true[known], predicted[known]).statistic, abs=1e-4)
+    assert float(metric.result()) == pytest.approx(figures[-1], abs=1e-4)
+
+
+def test_srcc_of_scores_that_are_all_the_same_is_0():
+    metric = metrics.SRCC()
+    metric.update_state(column([1, 2, 3]), column([4, 4, 4]))
+    assert float(metric.result()) == 0

@@ -395,7 +395,7 @@ def test_weights_are_not_saved_over_the_runs_own_files(ladders, tmp_path, capsys
 
 def test_evaluate_and_predict_tell_the_figures_and_the_score(ladders, tmp_path, capsys):
     prompt = tiny_prompt(ladders, tmp_path)
-    assert prompt.evaluate().keys() == {"loss", "mse", "lcc"}
+    assert prompt.evaluate().keys() == {"loss", "mse", "lcc", "srcc"}
     assert isinstance(prompt.predict(ladders[0][0].path), float)
     assert prompt.predict(tmp_path / "missing.png") is None
     assert "missing.png: there is no such file" in capsys.readouterr().out
@@ -955,7 +955,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from iqa.training.devices import open_strategy
 from tiny_training import make_ladders, network, tiny_prompt
-losses = []
+losses, ranks = [], []
 for name in (None, "mirrored"):
     strategy = open_strategy(name)
     with strategy.scope():
@@ -970,9 +970,11 @@ for name in (None, "mirrored"):
     trainer.model.fit(trainer.train_data, validation_data=trainer.test_data)
     rows = prompt.session.state.log
     losses.append([(row["loss"], row["val_loss"], row.get("val_lcc", 0), row.get("mse", 0)) for row in rows])
-    print(strategy.num_replicas_in_sync, losses[-1])
+    ranks.append([(row["srcc"], row["val_srcc"]) for row in rows if "val_srcc" in row])
+    print(strategy.num_replicas_in_sync, losses[-1], ranks[-1])
 assert strategy.num_replicas_in_sync == 2
 assert abs(tf.constant(losses[0]) - tf.constant(losses[1])).numpy().max() < 1e-4
+assert abs(tf.constant(ranks[0]) - tf.constant(ranks[1])).numpy().max() < 1e-2 and len(ranks[0]) == 5
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

@@ -78,3 +78,15 @@ def over_replicas(loss: Callable[[Any, Any], Any], model: keras.Model) -> Callab
         return loss(*(context.all_gather(tf.convert_to_tensor(y), axis=0) for y in (y_true, y_pred))) / replicas
 
     return whole
+
+
+def place_among_replicas() -> tuple[Any, int]:
+    """(the number of the replica that computes, how many there are), within a step of a strategy; (0, 1) elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        return 0, 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync

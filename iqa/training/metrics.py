@@ -1,15 +1,19 @@
-"""Training metrics: means over the images of an epoch, whatever the size of its batches, and correlation over all of them.
+"""Training metrics: means over the images of an epoch, whatever the size of its batches, and correlations over all of them.
 
 A metric is given `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add
 to 1. Images whose score is not known, NaN, are left out.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from scipy import stats
 
+from iqa.training.devices import place_among_replicas
 from iqa.training.losses import EPSILON, central_moment, image_emd, picture_means, scores_of
 
 _Function = Callable[[Any, Any], Any]
@@ -81,8 +85,77 @@ class LCC(keras.metrics.Metric):
         return (tp - t * p) / ops.sqrt(variances + EPSILON**2)
 
 
-def histogram_metrics() -> list[keras.metrics.Metric]:
-    """The metrics of the models of votes; new ones at each call."""
+@keras.saving.register_keras_serializable("iqa")
+class SRCC(keras.metrics.Metric):
+    """Spearman's rank correlation coefficient of the pictures of an epoch: the last `capacity` of them, if there are more.
+
+    Ranks are no sums, so the scores themselves are kept. In the middle of an epoch, where Keras asks for every metric at
+    every step, it is that of the last `WINDOW` pictures alone; at the end it is exact.
+
+    Args:
+        patches: see `LCC`.
+        capacity: pictures whose scores are kept.
+    """
+
+    #: Pictures that the figure in the middle of an epoch is computed from.
+    WINDOW = 256
+
+    def __init__(self, name: str = "srcc", patches: int = 1, capacity: int = 4096, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.patches, self.capacity = patches, capacity
+        # Rows of t, p, and 1 where t is known. What is not written yet is 0, so that the rows of several replicas, each of
+        # which writes into places of its own, can be added.
+        self.rows = self.add_weight(shape=(capacity, 3), initializer="zeros", name="rows")
+        self.count = self.add_weight(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] for y in (y_true, y_pred))
+        known = 1 - ops.cast(ops.isnan(t), t.dtype)
+        rows = ops.stack([ops.where(ops.isnan(t), ops.zeros_like(t), t), p, known], axis=1)
+        places = self._places(ops.arange(ops.shape(t)[0], dtype="int32"))
+        self.rows.assign(ops.scatter_update(self.rows, places[:, None], rows))
+        self.count.assign(self.count + ops.cast(ops.shape(t)[0], self.dtype))
+
+    def _places(self, following: Any) -> Any:
+        """Where this replica keeps the pictures that follow those it has seen: 0 for the next one, -1 for the last."""
+        replica, replicas = place_among_replicas()
+        numbers = ops.cast(self.count, "int32") + following
+        return (numbers * replicas + replica) % self.capacity
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "patches": self.patches, "capacity": self.capacity}
+
+    def result(self) -> Any:
+        try:
+            t, p, known = ops.convert_to_numpy(ops.convert_to_tensor(self.rows)).T
+        except (AttributeError, NotImplementedError, TypeError):  # Keras traces a step: there are no numbers yet
+            return self._estimate()
+        t, p = t[known > 0], p[known > 0]
+        if not np.isfinite(p).all():
+            figure = math.nan
+        elif len(t) < 2 or np.ptp(t) == 0 or np.ptp(p) == 0:
+            figure = 0.0  # as LCC
+        else:
+            figure = float(stats.spearmanr(t, p).statistic)
+        return ops.convert_to_tensor(figure, dtype=self.dtype)
+
+    def _estimate(self) -> Any:
+        """Of the last pictures, with ranks by comparing each with each."""
+        window = min(self.WINDOW, self.capacity)
+        places = self._places(-1 - ops.arange(window, dtype="int32"))
+        rows = ops.take(self.rows, places, axis=0)
+        t, p, known = rows[:, 0], rows[:, 1], rows[:, 2]
+        ranks = [ops.sum(ops.sign(x[:, None] - x[None, :]) * known[None, :], axis=1) * known for x in (t, p)]
+        products = [ops.sum(ranks[i] * ranks[j]) for i, j in ((0, 1), (0, 0), (1, 1))]
+        return products[0] / ops.sqrt(products[1] * products[2] + EPSILON**2)
+
+
+#: Pictures whose scores `SRCC` keeps if the test data has fewer.
+CAPACITY = 4096
+
+
+def histogram_metrics(pictures: int = CAPACITY) -> list[keras.metrics.Metric]:
+    """The metrics of the models of votes; new ones at each call. `pictures`: of the test data."""
     return [
         ImageMean(image_emd, "emd"),
         ImageMean(accuracy),
@@ -90,12 +163,14 @@ def histogram_metrics() -> list[keras.metrics.Metric]:
         ImageMean(squared_mean_difference, "first_moment", root=True),
         ImageMean(squared_variance_difference, "second_moment", root=True),
         LCC(),
+        SRCC(capacity=max(pictures, CAPACITY)),
     ]
 
 
-def score_metrics(patches: int = 1) -> list[keras.metrics.Metric]:
-    """The metrics of the models of scores; new ones at each call. See `LCC` for `patches`."""
-    return [ImageMean(squared_mean_difference, "mse"), LCC(patches=patches)]
+def score_metrics(patches: int = 1, pictures: int = CAPACITY) -> list[keras.metrics.Metric]:
+    """The metrics of the models of scores; new ones at each call. See `LCC` for `patches`; `pictures`: of the test data."""
+    correlations = [LCC(patches=patches), SRCC(patches=patches, capacity=max(pictures, CAPACITY))]
+    return [ImageMean(squared_mean_difference, "mse"), *correlations]
 
 
 # --- functions (y_true, y_pred) -> a value an image, (N,) ------------------------------------------------------------

@@ -12,17 +12,22 @@ import keras
 from numpy.typing import NDArray
 
 from iqa.errors import ImageError, IqaError
+from iqa.evaluation.tables import align_columns
 from iqa.labels.opinions import Prediction, Score
 from iqa.training.interrupts import Interrupted
 from iqa.training.run_state import BY_HAND, Figures, PhaseRecord
 from iqa.training.schedule import Phase
 from iqa.training.session import Rate, Session, first_rate
 
+#: Columns of a terminal that the tables keep to, and those of the bars of `curve()`.
+WIDTH, BAR = 100, 34
+
 HELP = """pretrain(epochs=1, learning_rate=1e-3)   train the head, backbone frozen
 fit(learning_rate, epochs=1)             train all layers; Ctrl-C stops after the step
 finish()                                 train the rest of what Ctrl-C stopped
+find_rate()                              suggests a learning rate; changes nothing
 evaluate()  predict("photo.jpg")         figures on the test data; the score of a picture
-phases()  curve()  curve("curve.png")    what was done; loss and LCC over all epochs
+phases()  curve()  curve("curve.png")    what was done; loss, LCC and SRCC over all epochs
 save("name")  load("name")  undo()       weights with their card; undo: as before the last phase
 freeze()  unfreeze()                     the backbone, for Keras by hand:
 model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
@@ -60,7 +65,8 @@ class Prompt:
 
     def commands(self) -> dict[str, Any]:
         """What a prompt offers, {name: value}: the commands below and the plain Keras objects."""
-        names = ("pretrain", "fit", "finish", "freeze", "unfreeze", "evaluate", "predict", "save", "load", "undo")
+        training = ("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate")
+        names = (*training, "evaluate", "predict", "save", "load", "undo")
         trainer = self.session.trainer
         objects = {"model": trainer.model, "train_data": trainer.train_data, "test_data": trainer.test_data}
         tables = {"phases": self.phases, "curve": self.curve}
@@ -103,6 +109,35 @@ class Prompt:
         """The opposite of `freeze`."""
         self.session.freeze(False)
         print("all layers are trained by model.fit")
+
+    @_guard
+    def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
+        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
+
+        A copy of the network is trained for some steps, each at a higher learning rate than the one before. The loss falls
+        once the rate is high enough to learn, and rises when it is too high. A tenth of the rate at which the smoothed loss
+        is lowest is suggested: a place to begin, no more, since a few steps tell little of a whole phase.
+
+        Leslie N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, arXiv:1506.01186, section 3.3.
+        The paper takes the bounds of a cycle from the curve; the tenth is a common rule of thumb.
+
+        Args:
+            lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
+            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
+            frozen: test for the head alone, as `pretrain` trains it.
+
+        Returns:
+            The suggested rate; None if no rate made the loss fall.
+        """
+        found = self.session.find_rate(lowest, highest, steps, frozen)
+        tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
+        losses = f"loss {found.losses[0]:.4g} at first, {min(found.losses):.4g} at best, {found.losses[-1]:.4g} at last"
+        print(f"{tried}: {losses} (smoothed)")
+        if not found.falls:
+            print("the loss did not fall at any of these rates: nothing to suggest")
+            return None
+        print(f"lowest at {found.lowest:.1g}; suggested learning rate: {found.suggested:g}, a tenth of that")
+        return found.suggested
 
     @_guard
     def evaluate(self) -> Figures:
@@ -149,14 +184,16 @@ class Prompt:
 
     @_guard
     def curve(self, file: str | Path | None = None) -> None:
-        """Loss and LCC over all epochs: printed, or drawn into a file."""
+        """Loss, LCC and SRCC over all epochs: printed, or drawn into a file."""
         state = self.session.state
         if file is None:
             print(epoch_table(state.log, state.phases, self.session.trainer.objective.monitor))
             return
         from iqa.evaluation.plots import draw_training
 
-        draw_training(state.log, file)
+        numbered = dict(enumerate(state.phases, start=1))
+        undone = {number for number, phase in numbered.items() if phase.undone}
+        draw_training(state.log, file, {number: phase.rate for number, phase in numbered.items()}, undone)
         print(f"wrote {file}")
 
 
@@ -196,23 +233,20 @@ def welcome(session: Session, facts: Iterable[str]) -> str:
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-
-
 def _figure(figures: Figures | None, name: str) -> str:
     value = (figures or {}).get(name)
     return "-" if value is None else f"{value:.4f}"
 
 
 def phase_table(phases: Sequence[PhaseRecord]) -> str:
-    """A row for each phase: what was asked, what was done, the figures on the test data before and after it."""
-    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
-    rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status", *names]]
+    """A row for each phase: what was asked and done; below, the figures on the test data before and after it.
+
+    No line is longer than `WIDTH`: a long status takes several, and figures that do not fit beside the others stand below
+    them.
+    """
+    rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status"]]
     for number, phase in enumerate(phases, start=1):
         minutes, seconds = divmod(round(phase.seconds), 60)
-        notes = [phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks]
         rows.append(
             [
                 str(number),
@@ -221,22 +255,45 @@ def phase_table(phases: Sequence[PhaseRecord]) -> str:
                 f"{phase.done}/{phase.epochs}",
                 str(phase.steps),
                 f"{minutes}:{seconds:02d}",
-                ", ".join(notes),
-                *(f"{_figure(phase.before, name)} > {_figure(phase.after, name)}" for name in names),
+                ", ".join([phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks]),
             ]
         )
-    return _table(rows)
+    tables = [align_columns(rows, WIDTH)]
+    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
+    while names:
+        rows = [["phase", *names]]
+        for number, phase in enumerate(phases, start=1):
+            pairs = [f"{_figure(phase.before, name)} > {_figure(phase.after, name)}" for name in names]
+            rows.append([str(number), *pairs])
+        # As many figures as fit; the others go into the next table.
+        shown = max(1, sum(len(heading) <= WIDTH for heading in _headings(rows)))
+        tables.append(align_columns([row[: shown + 1] for row in rows]))
+        names = names[shown:]
+    return "\n\n".join(tables)
+
+
+def _headings(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first lines of the tables of the first column and one, two, three ... others."""
+    return [align_columns([row[: last + 1] for row in rows]).splitlines()[0] for last in range(1, len(rows[0]))]
 
 
 def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], monitor: str) -> str:
-    """A row for each epoch: loss and the monitored figure, with a bar between the worst and the best of the run."""
+    """A row for each epoch: losses, correlations, and the monitored figure as a bar from the worst to the best of the run.
+
+    Epochs that were undone have an x behind their number.
+    """
     figures = [row[monitor] for row in log if math.isfinite(row.get(monitor, math.nan))]
     low, high = (min(figures), max(figures)) if figures else (0, 0)
-    rows = [["epoch", "phase", "rate", "loss", "val_loss", monitor, ""]]
+    label = f"{monitor}, {low:.4f} to {high:.4f}" if figures else monitor
+    names = ["loss", "val_loss", *dict.fromkeys((monitor, "val_srcc"))]
+    rows = [["epoch", "phase", "rate", *names, label.ljust(BAR)]]
+    undone = False
     for row in log:
         share = (row[monitor] - low) / (high - low) if row.get(monitor) in figures and high > low else 0
-        undone = " (undone)" if phases[row["phase"] - 1].status == "undone" else ""
-        cells = [f"{row[name]:.4f}" if name in row else "-" for name in ("loss", "val_loss", monitor)]
-        bar = "#" * round(1 + 29 * share) + undone
-        rows.append([str(row["epoch"]), str(row["phase"]), f"{row['learning_rate']:g}", *cells, bar.ljust(30)])
-    return _table(rows)
+        mark = "x" if phases[row["phase"] - 1].undone else " "
+        undone = undone or mark == "x"
+        cells = [f"{row[name]:.4f}" if name in row else "-" for name in names]
+        bar = "#" * round(1 + (BAR - 1) * share) if row.get(monitor) in figures else ""
+        place = [f"{row['epoch']}{mark}", str(row["phase"]), f"{row['learning_rate']:g}"]
+        rows.append([*place, *cells, bar.ljust(BAR)])
+    return align_columns(rows) + ("\nx: undone" if undone else "")

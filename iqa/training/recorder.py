@@ -94,7 +94,12 @@ class Recorder(Stopper):
             self.interrupt.check()
 
     def on_test_begin(self, logs: Logs = None) -> None:
+        self.settle()
         self.validating = True
+
+    def settle(self) -> None:
+        """Take the figures of the steps so far from the metrics: those of the last step may be estimates."""
+        self.logs = {name: float(keras.ops.convert_to_numpy(v)) for name, v in self.model.get_metrics_result().items()}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of the last step was that of the weights before it.

@@ -26,7 +26,7 @@ class PhaseRecord:
     Attributes:
         asked: the text of the `Phase`, or `BY_HAND`.
         learning_rate: at its start.
-        frozen, epochs, plateau: see `Phase`; a phase that reached its plateau has the epochs that it took.
+        frozen, epochs, plateau, cosine: see `Phase`; a phase that reached its plateau has the epochs that it took.
         decay: the configuration of Keras's learning rate schedule, if there was one.
         callbacks: the names of the callbacks that were given.
         done, steps, seconds: epochs, training steps and time so far.
@@ -39,6 +39,7 @@ class PhaseRecord:
     frozen: bool
     epochs: int
     plateau: bool = False
+    cosine: bool = False
     decay: dict[str, Any] | None = None
     callbacks: list[str] = field(default_factory=list)
     done: int = 0
@@ -51,12 +52,20 @@ class PhaseRecord:
     @classmethod
     def of(cls, phase: Phase, asked: str | None = None, **facts: Any) -> "PhaseRecord":
         """The record of a phase that begins."""
-        return cls(asked or str(phase), phase.learning_rate, phase.frozen, phase.epochs, phase.plateau, **facts)
+        asked = asked or str(phase)
+        return cls(asked, phase.learning_rate, phase.frozen, phase.epochs, phase.plateau, phase.cosine, **facts)
 
     @property
     def rate(self) -> str:
         """The learning rate, or the name of the schedule that it follows, as a table shows it."""
+        if self.cosine:
+            return f"{self.learning_rate:g}:cosine"
         return self.decay.get("class_name", "schedule") if self.decay else f"{self.learning_rate:g}"
+
+    @property
+    def undone(self) -> bool:
+        """Whether `undo` took it back."""
+        return self.status == "undone"
 
     @property
     def can_go_on(self) -> bool:

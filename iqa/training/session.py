@@ -27,6 +27,7 @@ from iqa.training.batches import naming_broken_images
 from iqa.training.devices import strategy_of
 from iqa.training.interrupts import Interrupted
 from iqa.training.network_state import decay_config, is_frozen, learning_rate_of
+from iqa.training.rate_range import RateRange, measure_range, spread_rates
 from iqa.training.recorder import Stopper
 from iqa.training.run_state import BY_HAND, Figures, PhaseRecord, RunState
 from iqa.training.schedule import Phase, parse_schedule
@@ -185,6 +186,9 @@ class Session:
         if not self.state.phases:
             self._refuse_another_run()
         given = _list_callbacks(callbacks)
+        if phase.cosine:
+            steps = phase.epochs * self.trainer.train_data.steps
+            decay = keras.optimizers.schedules.CosineDecay(phase.learning_rate, decay_steps=steps)
         with self.interrupt:
             self.trainer.freeze(phase.frozen)
             self.trainer.compile(keras.optimizers.Adam(phase.learning_rate if decay is None else decay))
@@ -194,7 +198,7 @@ class Session:
 
     def _record(self, phase: Phase, asked: str | None = None) -> PhaseRecord:
         record = PhaseRecord.of(phase, asked, decay=decay_config(self.model))
-        if record.decay and not asked:
+        if record.decay and not asked and not phase.cosine:
             record.asked = f"{phase.epochs}@{record.rate}{':frozen' if phase.frozen else ''}"
         return record
 
@@ -218,6 +222,11 @@ class Session:
         """The loss and the metrics on the test data, {name: value}; always computed again."""
         self.state.figures = None
         return self.trainer.evaluate()
+
+    def find_rate(self, lowest: float, highest: float, steps: int, frozen: bool) -> RateRange:
+        """A learning rate range test on a copy of the network; see `iqa.training.rate_range`."""
+        with self.interrupt:
+            return measure_range(self.trainer, spread_rates(lowest, highest, steps), frozen)
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
