@@ -4,6 +4,7 @@
     python TID2013_regression/infer_regression.py holiday/ --view 1920 --out scores.csv
     python TID2013_regression/infer_regression.py --labels data/tid2013/mos_with_names.txt --images data/tid2013 \\
         --references i01 i02 i03 --out TID2013_regression/tid_wtf_regression.mat
+    python TID2013_regression/infer_regression.py --labels scores.csv --scale 0 100 --images pictures --out mine.mat
 
 From another project:
 
@@ -25,6 +26,8 @@ from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser, looks_of
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
+from iqa.labels.ratings import locate_ratings
+from iqa.labels.scores import TID2013, ScoredImage, read_scores
 from iqa.labels.tid2013 import LabelledImage, locate, read_mos
 from iqa.scoring.scorer import Scorer, load_scorer
 
@@ -87,11 +90,20 @@ def features(
 def main() -> int:
     parser = infer_parser(__doc__, WEIGHTS, patches=True)
     parser.add_argument("--references", nargs="+", help="score only these scenes of the labelled set, such as i01 i02")
+    parser.add_argument(
+        "--scale", type=float, nargs=2, metavar=("LOWEST", "HIGHEST"), help="of --labels FILE.csv (default: 0 9)"
+    )
     arguments = parser.parse_args()
-    if arguments.references and not arguments.labels:
-        parser.error("--references chooses scenes of a labelled set and needs --labels")
+    of_scores = bool(arguments.labels) and arguments.labels.suffix.lower() == ".csv"
+    if arguments.references and (of_scores or not arguments.labels):
+        parser.error("--references chooses scenes of a labelled set and needs --labels in TID2013's form")
+    if arguments.scale and not of_scores:
+        parser.error("--scale is that of scores in a .csv, and --labels names none")
 
-    def read_labelled() -> list[LabelledImage]:
+    def read_labelled() -> list[LabelledImage] | list[ScoredImage]:
+        if of_scores:
+            lowest, highest = arguments.scale or TID2013
+            return locate_ratings(read_scores(arguments.labels, (lowest, highest)), arguments.folder)
         wanted = {name.lower() for name in arguments.references or ()}
         images = [image for image in read_mos(arguments.labels) if not wanted or image.reference in wanted]
         return locate(images, arguments.folder)

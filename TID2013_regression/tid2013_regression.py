@@ -3,20 +3,34 @@
     python TID2013_regression/tid2013_regression.py --images data/tid2013_remade --ladders data/ladders \\
         --run runs/tid2013 --schedule "1@1e-3:frozen,5@1e-4,2@3e-5,2@1e-5"
     python3 -i TID2013_regression/tid2013_regression.py --images data/tid2013      # a prompt: pretrain(), fit(1e-4, 2)
+    python TID2013_regression/tid2013_regression.py --images my_pictures --train-labels scores.csv --scale 0 100 \\
+        --test-share 0.2 --weights tid2013_regression --schedule "20@1e-4:frozen:cosine"
 
 --images is TID2013 itself or what make_images.py re-made, with its mos_with_names.txt. References 1-3 are the test
 scenes of the original and are left alone here; 4-6 choose the checkpoint; the network learns from the others, and from
 the photographs of make_ladders.py, without which it has too few scenes to learn from.
+
+With --train-labels FILE.csv it learns your own scores of any pictures; docs/own-pictures.md shows how.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
 from iqa.cards import TID2013_SCALE, Card, Head, Sight, card_for, keras2_card, weights_file
-from iqa.commands.run_options import options_of, parse_options, settings_of, train_parser
+from iqa.commands.run_options import (
+    add_split_options,
+    check_split_options,
+    options_of,
+    parse_options,
+    settings_of,
+    train_parser,
+)
 from iqa.commands.terminal import positive, quiet_start, run
+from iqa.commands.train_scores import Regression, train_on_scores
+from iqa.commands.training_run import begin, start_network
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry
+from iqa.labels import scores
 from iqa.labels.tid2013 import (
     LABELS_NAME,
     TEST_REFERENCES,
@@ -44,11 +58,19 @@ ORIGINAL_SCHEDULE = "4@1e-3:frozen,250@1e-5"
 # The original dropped 0.75 of the features. With another draw for each step of a ladder, its order becomes a lottery.
 DROPOUT = 0.25
 
+# TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
+REPEATS, RANKING = 2, 2.0
+
+#: Options that make sense for one kind of --train-labels alone: TID2013's, or a .csv of scores.
+FOR_LADDERS = ("ladders", "order", "repeats", "ranking")
+FOR_SCORES = ("test_share", "folds", "seeds", "group_by", "scale", "test_images")
+
 
 def parse_arguments():
     parser = train_parser(__doc__, "runs/tid2013", batch_size=30)  # six ladders of five levels
-    parser.add_argument("--train-labels", type=Path, help=f"default: {LABELS_NAME} in --images")
+    parser.add_argument("--train-labels", type=Path, help=f"a .csv of scores, or {LABELS_NAME} (default: in --images)")
     parser.add_argument("--test-labels", type=Path, help="labels to choose checkpoints by (default: references 4-6)")
+    add_split_options(parser, scores.TID2013)
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
     parser.add_argument("--order", type=Path, nargs="+", default=[], help="the same, but only the order in a ladder counts")
     parser.add_argument(
@@ -56,11 +78,22 @@ def parse_arguments():
         type=positive,
         help="patches begin on multiples of this many pixels: 16 keeps to JPEG's blocks (default: 1, or as --weights)",
     )
-    # TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images.
-    parser.add_argument("--repeats", type=positive, default=2, help="times that TID2013 is seen in an epoch (default: 2)")
-    parser.add_argument("--ranking", type=float, default=2.0, help="weight of the order within ladders (default: 2)")
+    parser.add_argument("--repeats", type=positive, help=f"times that TID2013 is seen in an epoch (default: {REPEATS})")
+    parser.add_argument("--ranking", type=float, help=f"weight of the order within ladders (default: {RANKING:g})")
     parser.add_argument("--patches", type=positive, default=1, help="of each picture, judged by their mean (default: 1)")
     arguments = parse_options(parser)
+    arguments.of_scores = bool(arguments.train_labels) and arguments.train_labels.suffix.lower() == ".csv"
+    for name in FOR_LADDERS if arguments.of_scores else FOR_SCORES:
+        if getattr(arguments, name):
+            kind = "a .csv of scores" if arguments.of_scores else "TID2013's labels"
+            parser.error(f"--{name.replace('_', '-')} does not go with {kind}")
+    if arguments.of_scores:
+        check_split_options(parser, arguments)
+        if not (arguments.test_share or arguments.test_labels or arguments.folds):
+            parser.error("a .csv of scores needs --test-share, --test-labels or --folds: what to test on")
+        return arguments
+    arguments.repeats = arguments.repeats or REPEATS
+    arguments.ranking = RANKING if arguments.ranking is None else arguments.ranking
     if arguments.ranking < 0:
         parser.error(f"--ranking must be at least 0, got {arguments.ranking:g}")
     if arguments.order and not arguments.ranking:
@@ -100,22 +133,16 @@ def scenes_of(images):
 
 def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
     """The network, its data and its run folder, ready to begin."""
-    with quiet_start():  # and only now: --help should not wait for TensorFlow
+    model, facts = start_network(arguments, "regression", NOISE, DROPOUT, CARDLESS, sight.size)
+    with quiet_start():
         from iqa.models.heads import levels_of
-        from iqa.models.networks import network_to_train
         from iqa.training.batches import Evaluation, Ladders, see_at_random
-        from iqa.training.devices import prepare
         from iqa.training.losses import LadderLoss
         from iqa.training.metrics import score_metrics
         from iqa.training.prompt import Prompt
         from iqa.training.run_folder import RunFolder
         from iqa.training.session import Beginning, Session
         from iqa.training.trainer import Objective, Trainer
-
-        strategy = prepare(arguments.seed, arguments.strategy, arguments.mixed_precision)
-    source = arguments.backbone or "imagenet"
-    with quiet_start(), strategy.scope():
-        model, facts = network_to_train("regression", source, NOISE, DROPOUT, arguments.weights, CARDLESS, sight.size)
     train = [image for ladder in tid for image in ladder]
     shared = {name: getattr(arguments, name) for name in ("repeats", "ranking", "patches", "seed")}
     described = {
@@ -136,7 +163,7 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
         model,
         Ladders(groups, rows, size, arguments.seed, patches, sight.multiple),
         Evaluation(validation, max(1, rows // patches), see),
-        Objective(LadderLoss(weight=arguments.ranking, patches=patches), score_metrics(patches)),
+        Objective(LadderLoss(weight=arguments.ranking, patches=patches), score_metrics(patches, len(validation))),
         card,
         RunFolder(arguments.run, arguments.keep_epochs),
     )
@@ -148,19 +175,19 @@ def main():
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     known = card_for(weights_file(arguments.weights), CARDLESS).geometry if arguments.weights else GEOMETRY
     sight = replace(known, multiple=arguments.multiple or known.multiple, training="random patch, mirrored or not")
+    if arguments.of_scores:
+        return train_on_scores(arguments, phases, Regression(sight, CARDLESS, NOISE, DROPOUT))
     tid, photographs, ordered, validation = read_data(arguments, sight.size)
     prompt = prepare_prompt(arguments, sight, tid, photographs, ordered, validation)
-    prompt.session.begin(phases, arguments.resume)
-    with quiet_start():
-        from iqa.training.prompt import open_prompt
     data = prompt.session.trainer.train_data
-    open_prompt(
+    return begin(
         prompt,
+        phases,
+        arguments.resume,
         f"MobileNetV2, regression of the mean opinion score 0-9; {Geometry.of(prompt.session.trainer.card, 'centre')}",
         f"training on {len(data.ladders)} ladders of {len(data.ladders[0])} images in {len(data)} steps, "
         f"testing on {len(validation)} images of {', '.join(scenes_of(validation))}",
     )
-    return prompt
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iqa.errors import LabelError
-from iqa.labels import ratings, tid2013
+from iqa.labels import ratings, scores, splits, tid2013
 from iqa.labels.tid2013 import LabelledImage
 
 
@@ -151,9 +151,9 @@ def test_ratings_are_located_by_name_or_by_id(tmp_path):
 
 def test_an_image_in_both_splits_is_refused():
     one = [ratings.RatedImage("7", (0.1,) * 10)]
-    ratings.check_apart(one, [ratings.RatedImage("8", (0.1,) * 10)])
+    splits.check_apart(one, [ratings.RatedImage("8", (0.1,) * 10)])
     with pytest.raises(LabelError, match=r"images in both splits \(1\): 7"):
-        ratings.check_apart(one, one)
+        splits.check_apart(one, one)
 
 
 def test_rare_opinions_are_repeated():
@@ -419,9 +419,9 @@ def test_a_split_tears_no_group_apart_and_loses_no_image(groups, share, seed):
     images = grouped(*groups)
     if len(set(groups)) == 1 and None not in groups:
         with pytest.raises(LabelError, match="of two groups or more"):
-            ratings.split_by_group(images, share, seed)
+            splits.split_by_group(images, share, seed)
         return
-    train, test = ratings.split_by_group(images, share, seed)
+    train, test = splits.split_by_group(images, share, seed)
     assert train and test
     assert sorted([*train, *test], key=lambda image: image.name) == sorted(images, key=lambda image: image.name)
     assert not {image.group for image in train} & {image.group for image in test} - {None}
@@ -429,16 +429,16 @@ def test_a_split_tears_no_group_apart_and_loses_no_image(groups, share, seed):
 
 def test_a_split_has_the_share_asked_for_and_the_same_seed_gives_the_same():
     images = grouped(*(f"{number // 3}" for number in range(300)))
-    train, test = ratings.split_by_group(images, 0.2, seed=1)
+    train, test = splits.split_by_group(images, 0.2, seed=1)
     assert (len(train), len(test)) == (240, 60)
-    assert ratings.split_by_group(images[::-1], 0.2, seed=1)[1] == test[::-1]
-    assert ratings.split_by_group(images, 0.2, seed=2)[1] != test
+    assert splits.split_by_group(images[::-1], 0.2, seed=1)[1] == test[::-1]
+    assert splits.split_by_group(images, 0.2, seed=2)[1] != test
 
 
 @pytest.mark.parametrize("share", [0, 1, float("nan")])
 def test_a_share_of_nothing_or_all_is_refused(share):
     with pytest.raises(LabelError, match="the share to test on must be above 0 and below 1"):
-        ratings.split_by_group(grouped("a", "b"), share, 0)
+        splits.split_by_group(grouped("a", "b"), share, 0)
 
 
 def test_images_are_grouped_by_a_column_of_any_name(tmp_path):
@@ -446,3 +446,69 @@ def test_images_are_grouped_by_a_column_of_any_name(tmp_path):
     assert [image.group for image in ratings.read_ratings(tmp_path / "v.csv", group="Theme")] == ["sea", "sea", None]
     with pytest.raises(LabelError, match=r"v\.csv, line 1: there is no column 'scene' to group by"):
         ratings.read_ratings(tmp_path / "v.csv", group="scene")
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=3, max_size=40), st.integers(2, 5), st.integers(0, 9))
+def test_folds_test_every_image_once_and_tear_no_group_apart(groups, folds, seed):
+    images = grouped(*groups)
+    count = len(set(groups) - {None}) + groups.count(None)
+    if count < folds:
+        with pytest.raises(LabelError, match=f"{folds} folds need at least as many groups, and the images are of {count}"):
+            splits.split_into_folds(images, folds, seed)
+        return
+    parts = splits.split_into_folds(images, folds, seed)
+    assert sorted(image.name for _, test in parts for image in test) == sorted(image.name for image in images)
+    for train, test in parts:
+        assert train and test and len(train) + len(test) == len(images)
+        assert not {image.group for image in train} & {image.group for image in test} - {None}
+
+
+def test_folds_of_images_without_groups_are_of_one_size_and_another_seed_gives_others():
+    images = grouped(*[None] * 52)
+    first, again, other = (splits.split_into_folds(images, 5, seed) for seed in (1, 1, 2))
+    assert sorted(len(test) for _, test in first) == [10, 10, 10, 11, 11]
+    assert first == again != other
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_networks_scale(csv_file):
+    file = csv_file("scene,MOS,image_name,1,2,3\nsea,50,a.jpg,20,50,80\n,100,b.jpg,1,2,3\n")
+    images = scores.read_scores(file, (0, 100), "scene")
+    assert images == [scores.ScoredImage("a.jpg", 4.5, group="sea"), scores.ScoredImage("b.jpg", 9.0)]
+    assert [image.label for image in images] == [4.5, 9]
+
+
+def test_without_a_score_the_mean_of_the_votes_counts(csv_file):
+    file = csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n")
+    assert scores.read_scores(file, (1, 5))[0].mos == pytest.approx(9 * 3.5 / 4)
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("path,mos\na.jpg,50\nb.jpg,101\n", "line 3: a score of 101 is not within 0-100"),
+        ("path,mos\na.jpg,nan\n", "line 2: a score of nan is not within 0-100"),
+        ("path,mos\na.jpg,5\na.jpg,6\n", "line 3: a.jpg appears twice"),
+        ("path,mos\n", "it holds no scores"),
+        ("a.jpg,1,2,3\n", "line 1: 3 votes instead of 101"),
+    ],
+)
+def test_scores_that_are_none_are_named(csv_file, text, reason):
+    with pytest.raises(LabelError, match=reason):
+        scores.read_scores(csv_file(text), (0, 100))
+
+
+def test_scores_come_from_a_csv_and_have_a_scale(tmp_path, csv_file):
+    with pytest.raises(LabelError, match=r"scores.txt: scores are read from a \.csv"):
+        scores.read_scores(tmp_path / "scores.txt", (0, 100))
+    with pytest.raises(LabelError, match="a scale needs a lowest score below its highest, got 100-0"):
+        scores.read_scores(csv_file("path,mos\na.jpg,50\n"), (100, 0))
+
+
+def test_columns_of_numbers_beside_a_score_are_no_votes_of_another_scale_in_silence(csv_file):
+    with pytest.raises(
+        LabelError, match="the votes are 1-3, but the scale is 0-100; rename the columns if they are no votes"
+    ):
+        ratings.read_ratings(csv_file("path,mos,1,2,3\na.jpg,50,1,2,3\n"), (0, 100))

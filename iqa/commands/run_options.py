@@ -8,10 +8,12 @@ from typing import Any
 from iqa.cards import Backbone, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
 from iqa.errors import RunError
-from iqa.labels.ratings import RatedImage
-from iqa.labels.tid2013 import LabelledImage
-from iqa.training.run_folder import read_state
-from iqa.training.usable import fingerprint
+from iqa.labels.rating_files import GROUP_COLUMN
+from iqa.training.run_folder import read_record, read_state
+from iqa.training.usable import Labelled, fingerprint
+
+#: What a cross-validation writes into --run: its options, and the figures of each fold.
+FOLDS_NAME = "folds.json"
 
 #: Options that say what to do with a run, and not what the run is.
 _OF_THE_CALL = ("run", "resume", "schedule")
@@ -27,7 +29,8 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
     parser.add_argument(
         "--schedule",
-        help='phases, such as "1@1e-3:frozen,4@1e-4,until-plateau@1e-5", or "original"; without it: a prompt (python3 -i)',
+        help='phases, such as "1@1e-3:frozen,4@1e-4:cosine,until-plateau@1e-5", or "original"; without it: a prompt '
+        "(python3 -i)",
     )
     parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's checkpoint, to average them")
     parser.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
@@ -37,6 +40,45 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     return parser
 
 
+def add_split_options(parser: argparse.ArgumentParser, scale: tuple[float, float]) -> None:
+    """Add how a file of labels of one's own is read and split; `scale` is the default of --scale."""
+    lowest, highest = scale
+    parser.add_argument("--test-share", type=fraction, metavar="SHARE", help="test on this share of --train-labels instead")
+    parser.add_argument(
+        "--folds", type=positive, metavar="K", help="train K times, each time testing on another Kth of --train-labels"
+    )
+    parser.add_argument("--seeds", type=positive, help="with --folds: repeat them with so many seeds (default: 1)")
+    parser.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help=f"of a .csv: splits keep its groups whole (default: {GROUP_COLUMN!r}, if any)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        nargs=2,
+        metavar=("LOWEST", "HIGHEST"),
+        help=f"of the votes or scores in a .csv (default: {lowest:g} {highest:g})",
+    )
+    parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
+
+
+def check_split_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse options of `add_split_options` that do not go together."""
+    given = {"--test-share": arguments.test_share, "--test-labels": arguments.test_labels, "--folds": arguments.folds}
+    chosen = [name for name, value in given.items() if value]
+    if len(chosen) > 1:
+        parser.error(f"{' and '.join(chosen)} do not go together: choose one")
+    if arguments.seeds and not arguments.folds:
+        parser.error("--seeds repeats --folds, and there is no --folds")
+    if arguments.folds == 1:
+        parser.error("--folds must be at least 2, got 1")
+    if arguments.test_images and not arguments.test_labels:
+        parser.error("--test-images is the folder of --test-labels, and there is no --test-labels")
+    if arguments.folds and not arguments.schedule:
+        parser.error("--folds trains unattended and needs a --schedule")
+
+
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The options of the command line. With --resume, those that are not given are the ones that the run began with.
 
@@ -44,19 +86,33 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
         RunError: if the run cannot be read.
     """
     arguments = parser.parse_args()
-    if arguments.resume and (arguments.run / "phases.json").exists():
-        stored = read_state(arguments.run).options
-        known = vars(arguments).keys() & stored.keys() - set(_OF_THE_CALL)
+    if arguments.resume:
+        file, stored = _read_stored(arguments.run)
+        known = vars(arguments).keys() & stored.keys()
         try:
             parser.set_defaults(**{name: _decode(stored[name]) for name in known})
         except RunError as error:
-            raise RunError(f"{arguments.run / 'phases.json'}: {error}") from None
+            raise RunError(f"{file}: {error}") from None
         arguments = parser.parse_args()
     if arguments.images is None:
         parser.error("--images is missing: the folder of the images")
     if arguments.weights and arguments.backbone:
         parser.error("--backbone and --weights do not go together: the weights bring their backbone")
     return arguments
+
+
+def _read_stored(run: Path) -> tuple[Path, dict[str, Any]]:
+    """(file, options) that the run or the cross-validation in a folder began with; no options if it holds neither."""
+    file = run / FOLDS_NAME
+    if file.exists():
+        record = read_record(file)
+        stored = record.get("options") if isinstance(record, dict) else None
+        if not isinstance(stored, dict):
+            raise RunError(f"{file}: not the record of a cross-validation")
+        return file, {name: value for name, value in stored.items() if name not in ("run", "resume")}
+    file = run / "phases.json"
+    stored = read_state(run).options if file.exists() else {}
+    return file, {name: value for name, value in stored.items() if name not in _OF_THE_CALL}
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -66,8 +122,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def settings_of(
     arguments: argparse.Namespace,
-    training: Sequence[LabelledImage | RatedImage],
-    testing: Sequence[LabelledImage | RatedImage],
+    training: Sequence[Labelled],
+    testing: Sequence[Labelled],
     facts: Backbone,
 ) -> dict[str, Any]:
     """What must be the same when a run of any train script is resumed, {name: value}.

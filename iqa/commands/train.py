@@ -10,12 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import AVA_SCALE, Card, Head, Sight, card_for, keras2_card, weights_file
-from iqa.commands.run_options import above_zero, fraction, options_of, parse_options, settings_of, train_parser
+from iqa.commands.folds import cross_validate
+from iqa.commands.run_options import (
+    above_zero,
+    add_split_options,
+    check_split_options,
+    fraction,
+    options_of,
+    parse_options,
+    settings_of,
+    train_parser,
+)
 from iqa.commands.terminal import quiet_start
+from iqa.commands.training_run import begin, start_network
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry
 from iqa.labels.rating_files import GROUP_COLUMN, SCALE
-from iqa.labels.ratings import RatedImage, check_apart, locate_ratings, oversample, read_ratings, split_by_group
+from iqa.labels.ratings import RatedImage, locate_ratings, oversample, read_ratings
+from iqa.labels.splits import check_apart, split_by_group
 from iqa.training.schedule import parse_schedule
 from iqa.training.usable import usable_images
 
@@ -52,65 +64,57 @@ class Experiment:
     cut: Callable[[NDArray[np.uint8], np.random.Generator, Sight], NDArray[np.uint8]]
 
 
-def train(experiment: Experiment) -> "Prompt":
-    """Train one of the AVA models as its command line says.
+def train(experiment: Experiment) -> "Prompt | int":
+    """Train one of the AVA models as its command line says: a session, or with --folds a cross-validation.
 
     Raises:
         IqaError: what is wrong with the options, the labels, the images or the run.
     """
     parser = _parser(experiment)
     arguments = parse_options(parser)
-    if arguments.test_share and arguments.test_labels:
-        parser.error("--test-share and --test-labels do not go together: choose one")
+    check_split_options(parser, arguments)
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     training, testing = _read_splits(arguments)
     sight = sight_to_train(arguments.weights, experiment.geometry)
     smallest = Geometry(sight, "centre" if sight.kind == "patch" else None).smallest
     training, unusable = _locate(training, arguments.images, arguments.run / "train_images.json", smallest)
+    if arguments.folds:
+        return cross_validate(arguments, phases, training, lambda *fold: _prepare(experiment, sight, *fold))
     test_folder = arguments.test_images or arguments.images
     testing, untestable = _locate(testing, test_folder, arguments.run / "test_images.json", smallest)
     if not training or not testing:
         raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
     print(f"{len(training)} images to train on, {len(testing)} to test on")
-    prompt = _prompt(experiment, arguments, training, testing, sight)
-    session = prompt.session
-    session.begin(phases, arguments.resume)
-    with quiet_start():
-        from iqa.training.prompt import open_prompt
-    trainer = session.trainer
-    open_prompt(
+    prompt = _prepare(experiment, sight, arguments, training, testing)
+    trainer = prompt.session.trainer
+    return begin(
         prompt,
+        phases,
+        arguments.resume,
         f"MobileNetV2, histogram of the votes 1-10; {Geometry.of(trainer.card, 'centre')}",
         f"training on {len(training)} images in {len(trainer.train_data)} steps ({unusable} unusable), "
         f"testing on {len(testing)} ({untestable} unusable)",
     )
-    return prompt
 
 
-def _prompt(
+def _prepare(
     experiment: Experiment,
+    sight: Sight,
     arguments: argparse.Namespace,
     training: Sequence[RatedImage],
     testing: Sequence[RatedImage],
-    sight: Sight,
 ) -> "Prompt":
     """The network, its data and its run folder, ready to begin."""
-    with quiet_start():  # and only now: --help should not wait for TensorFlow
-        from iqa.models.networks import network_to_train
+    cardless, dropout = keras2_card("histogram", experiment.geometry.kind, AVA_SCALE), arguments.dropout
+    model, facts = start_network(arguments, "histogram", NOISE, dropout, cardless, sight.size)
+    with quiet_start():
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
-        from iqa.training.devices import prepare
         from iqa.training.metrics import histogram_metrics
         from iqa.training.prompt import Prompt
         from iqa.training.run_folder import RunFolder
         from iqa.training.session import Beginning, Session
         from iqa.training.trainer import Objective, Trainer
-
-        strategy = prepare(arguments.seed, arguments.strategy, arguments.mixed_precision)
-    cardless = keras2_card("histogram", experiment.geometry.kind, AVA_SCALE)
-    source, dropout = arguments.backbone or "imagenet", arguments.dropout
-    with quiet_start(), strategy.scope():
-        model, facts = network_to_train("histogram", source, NOISE, dropout, arguments.weights, cardless, sight.size)
     own = {name: getattr(arguments, name) for name in ("dropout", "oversample", "steady")}
     own |= {"interpolation": sight.interpolation, "loss": experiment.loss}
     settings = settings_of(arguments, training, testing, facts) | own
@@ -127,7 +131,7 @@ def _prompt(
             mirrored=arguments.steady is not None,
         ),
         Evaluation(testing, arguments.batch_size, see),
-        Objective(losses.Steady(loss, arguments.steady) if arguments.steady else loss, histogram_metrics()),
+        Objective(losses.Steady(loss, arguments.steady) if arguments.steady else loss, histogram_metrics(len(testing))),
         card,
         RunFolder(arguments.run, arguments.keep_epochs),
     )
@@ -140,19 +144,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
         "--train-labels", type=Path, default=Path("data/ava_labels_train.json"), help=".json, AVA.txt, .csv"
     )
     parser.add_argument("--test-labels", type=Path, help=f"the same (default: {TEST_LABELS})")
-    parser.add_argument("--test-share", type=fraction, metavar="SHARE", help="test on this share of --train-labels instead")
-    parser.add_argument(
-        "--group-by", default=GROUP_COLUMN, metavar="COLUMN", help="of a .csv: --test-share keeps its groups whole"
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        nargs=2,
-        default=list(SCALE),
-        metavar=("LOWEST", "HIGHEST"),
-        help="of the votes (default: 1 10)",
-    )
-    parser.add_argument("--test-images", type=Path, help="folder of the test images (default: --images)")
+    add_split_options(parser, SCALE)
     parser.add_argument("--oversample", action="store_true", help="show images with a mean below 4 or above 7 eight times")
     parser.add_argument("--dropout", type=fraction, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
     parser.add_argument(
@@ -165,14 +157,16 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 
 
 def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[RatedImage]]:
-    """(images to train on, images to test on), without an image in both."""
-    lowest, highest = arguments.scale
-    training = read_ratings(arguments.train_labels, (lowest, highest), arguments.group_by)
+    """(images to train on, images to test on), without an image in both; with --folds (all, none)."""
+    (lowest, highest), group = arguments.scale or SCALE, arguments.group_by or GROUP_COLUMN
+    images = read_ratings(arguments.train_labels, (lowest, highest), group)
+    if arguments.folds:
+        return images, []
     if arguments.test_share:
-        return split_by_group(training, arguments.test_share, arguments.seed)
-    testing = read_ratings(arguments.test_labels or TEST_LABELS, (lowest, highest), arguments.group_by)
-    check_apart(training, testing)
-    return training, testing
+        return split_by_group(images, arguments.test_share, arguments.seed)
+    testing = read_ratings(arguments.test_labels or TEST_LABELS, (lowest, highest), group)
+    check_apart(images, testing)
+    return images, testing
 
 
 def sight_to_train(weights: str | None, geometry: Sight) -> Sight:

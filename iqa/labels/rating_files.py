@@ -5,6 +5,7 @@ Each reader yields what a file says of each image, on the file's own scale.
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterator
 from os import PathLike
@@ -55,6 +56,31 @@ def shown(text: str, longest: int = 80) -> str:
     return printable(short) if is_text(short) and short.isprintable() else repr(short)
 
 
+def check_scale(scale: tuple[float, float]) -> None:
+    """Refuse a scale that is none.
+
+    Raises:
+        LabelError: naming both its ends.
+    """
+    lowest, highest = scale
+    if not (math.isfinite(lowest) and math.isfinite(highest) and lowest < highest):
+        raise LabelError(f"a scale needs a lowest score below its highest, got {lowest:g}-{highest:g}")
+
+
+def check_name(file: str | PathLike[str], entry: Entry, names: set[str]) -> None:
+    """Refuse a name that was there before, and one that no file can have; adds it to `names`.
+
+    Raises:
+        LabelError: naming the file, the entry and the name.
+    """
+    name = entry.name
+    if name in names:
+        raise LabelError(f"{file}, {entry.place}: {shown(name)} appears twice")
+    names.add(name)
+    if "\0" in name or len(name) > 4096 or not is_text(name):
+        raise LabelError(f"{file}, {entry.place}: no file can have the name {shown(name)}")
+
+
 def read_json(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[Entry]:
     """The entries of idealo's JSON; see `iqa.labels.ratings.read_ratings`."""
     try:
@@ -95,8 +121,15 @@ class _Columns(NamedTuple):
     width: int
 
 
-def read_csv(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[Entry]:
-    """The entries of a CSV; `group` is the name of the column that keeps images together."""
+def read_csv(
+    file: str | PathLike[str], scale: tuple[float, float], group: str, scores_first: bool = False
+) -> Iterator[Entry]:
+    """The entries of a CSV.
+
+    Args:
+        group: the name of the column that keeps images together.
+        scores_first: in a file with a column of scores, other columns are no votes, whatever their names.
+    """
     columns = None
     with open(file, newline="", encoding="utf-8-sig") as lines:
         separator = _separator(lines.readline(1 << 16), scale, group)
@@ -105,7 +138,7 @@ def read_csv(file: str | PathLike[str], scale: tuple[float, float], group: str) 
         try:
             for number, row in enumerate(rows, start=1):
                 if number == 1 and _is_heading(row, scale, group):
-                    columns = _find_columns(row, scale, group, file)
+                    columns = _find_columns(row, scale, group, file, scores_first)
                 elif row:  # and not an empty line
                     place = f"line {rows.line_num}"
                     try:
@@ -143,12 +176,16 @@ def _columns_by_position(row: list[str]) -> _Columns:
     return _Columns(0, 1, [], None, 2) if len(values) == 1 else _Columns(0, None, values, None, len(row))
 
 
-def _find_columns(heading: list[str], scale: tuple[float, float], grouping: str, file: str | PathLike[str]) -> _Columns:
+def _find_columns(
+    heading: list[str], scale: tuple[float, float], grouping: str, file: str | PathLike[str], scores_first: bool
+) -> _Columns:
     """The columns that a heading names."""
     names = [cell.strip().lower() for cell in heading]
+    score = next((names.index(name) for name in SCORE_COLUMNS if name in names), None)
     matches = {index: match for index, name in enumerate(names) if (match := _VOTE.fullmatch(name))}
     votes = {int(match[1]): index for index, match in matches.items()}
-    score = next((names.index(name) for name in SCORE_COLUMNS if name in names), None)
+    if scores_first and score is not None:
+        votes = {}
     grouping = grouping.strip().lower()
     group = names.index(grouping) if grouping in names else None
     if group is None and grouping != GROUP_COLUMN:
@@ -161,8 +198,9 @@ def _find_columns(heading: list[str], scale: tuple[float, float], grouping: str,
     if votes:
         lowest, highest = min(votes), max(votes)
         if (lowest, highest) != scale:
+            remedy = "" if score is None else "; rename the columns if they are no votes"
             raise LabelError(
-                f"{file}, line 1: the votes are {lowest}-{highest}, but the scale is {scale[0]:g}-{scale[1]:g}"
+                f"{file}, line 1: the votes are {lowest}-{highest}, but the scale is {scale[0]:g}-{scale[1]:g}{remedy}"
             )
         if len(votes) != highest - lowest + 1:
             raise LabelError(f"{file}, line 1: {len(votes)} columns of votes, not all of {lowest}-{highest}")

@@ -1,7 +1,6 @@
-"""Histograms of people's votes 1-10, of AVA's photographs and of your own pictures, and splits of them.
+"""Histograms of people's votes 1-10, of AVA's photographs and of your own pictures.
 
 images = locate_ratings(read_ratings("labels.csv"), "photos")
-train, test = split_by_group(images, test_share=0.2, seed=0)
 """
 
 import os
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +16,24 @@ from numpy.typing import NDArray
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, text_to_name
 from iqa.labels.histograms import centres, mean, normal_histogram, normalise, rebin
-from iqa.labels.rating_files import BINS, GROUP_COLUMN, SCALE, Entry, is_text, read_ava_txt, read_csv, read_json, shown
+from iqa.labels.rating_files import (
+    BINS,
+    GROUP_COLUMN,
+    SCALE,
+    Entry,
+    check_name,
+    check_scale,
+    read_ava_txt,
+    read_csv,
+    read_json,
+    shown,
+)
+from iqa.labels.scores import ScoredImage
 
 #: The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
 TYPICAL_STD = 1.4
+
+_Image = TypeVar("_Image", "RatedImage", ScoredImage)
 
 #: Entries whose histograms are computed at once.
 _AT_ONCE = 4096
@@ -71,7 +84,7 @@ def read_ratings(
     Args:
         scale: the lowest and the highest vote or score in the file, such as (1, 7). Both are mapped linearly to 1-10; each
             vote then goes to the two nearest bins, so that the mean is mapped exactly.
-        group: the column of a CSV that keeps images together in `split_by_group`.
+        group: the column of a CSV that keeps images together in `iqa.labels.splits`.
 
     Returns:
         The images in the order of the file, without paths.
@@ -79,9 +92,7 @@ def read_ratings(
     Raises:
         LabelError: naming the file, the entry and what is wrong with it.
     """
-    lowest, highest = scale
-    if not (np.isfinite(scale).all() and lowest < highest):
-        raise LabelError(f"a scale needs a lowest score below its highest, got {lowest:g}-{highest:g}")
+    check_scale(scale)
     readers = {".json": read_json, ".txt": read_ava_txt, ".csv": read_csv}
     reader = readers.get(Path(file).suffix.lower())
     if reader is None:
@@ -91,7 +102,7 @@ def read_ratings(
     try:
         for entries in _in_portions(reader(file, scale, group)):
             for entry, histogram in zip(entries, _histograms(file, entries, scale), strict=True):
-                _check_name(file, entry, names)
+                check_name(file, entry, names)
                 images.append(RatedImage(entry.name, histogram, group=entry.group))
     except UnicodeDecodeError:
         raise LabelError(f"{file}: not a text file in UTF-8") from None
@@ -109,16 +120,6 @@ def _in_portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
             portion = []
     if portion:
         yield portion
-
-
-def _check_name(file: str | PathLike[str], entry: Entry, names: set[str]) -> None:
-    """Refuse a name that was there before, and one that no file can have."""
-    name = entry.name
-    if name in names:
-        raise LabelError(f"{file}, {entry.place}: {shown(name)} appears twice")
-    names.add(name)
-    if "\0" in name or len(name) > 4096 or not is_text(name):
-        raise LabelError(f"{file}, {entry.place}: no file can have the name {shown(name)}")
 
 
 def _histograms(
@@ -171,8 +172,8 @@ def _to_ten(score: Any, scale: tuple[float, float]) -> Any:
     return 1 + (BINS - 1) * (score - scale[0]) / (scale[1] - scale[0])
 
 
-def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:
-    """Find the file of each image: `folder`/NAME as it stands, or NAME with a suffix of image files.
+def locate_ratings(images: Sequence[_Image], folder: str | PathLike[str]) -> list[_Image]:
+    """Find the file of each image, rated or scored: `folder`/NAME as it stands, or NAME with a suffix of image files.
 
     If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken. A name that is not found is
     looked for as `iqa.files.name_to_text` would have written it.
@@ -209,57 +210,6 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
         replace(image, path=find(image.name) or ("\\" in image.name and find(text_to_name(image.name))) or None)
         for image in images
     ]
-
-
-def check_apart(train: Sequence[RatedImage], test: Sequence[RatedImage]) -> None:
-    """Make sure that no image is in both splits.
-
-    Raises:
-        LabelError: naming some that are.
-    """
-    both = sorted({image.name for image in train} & {image.name for image in test})
-    if both:
-        raise LabelError(f"images in both splits ({len(both)}): {', '.join(both[:5])}{' ...' * (len(both) > 5)}")
-
-
-def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -> tuple[list[RatedImage], list[RatedImage]]:
-    """Split at random into (train, test), without tearing groups apart; an image without a group is a group of its own.
-
-    Args:
-        test_share: about this share of the images is to test on, above 0 and below 1. Neither split is empty.
-        seed: the same seed and images give the same split, whatever the order of the images.
-
-    Returns:
-        Both in the order of the images.
-
-    Raises:
-        LabelError: if the images are all of one group, or the share is not between 0 and 1.
-    """
-    if not 0 < test_share < 1:
-        raise LabelError(f"the share to test on must be above 0 and below 1, got {test_share:g}")
-    sizes: dict[tuple[bool, str], int] = {}
-    for image in images:
-        sizes[_group_of(image)] = sizes.get(_group_of(image), 0) + 1
-    if len(sizes) < 2:
-        raise LabelError("images to split must be of two groups or more")
-    order = sorted(sizes)
-    order = [order[index] for index in np.random.default_rng(seed).permutation(len(order))]
-    wanted, count = test_share * len(images), 0
-    test: set[tuple[bool, str]] = set()
-    for group in order:
-        # Taken if that brings the number of images nearer to what is wanted, and another group is left to train on.
-        if count + sizes[group] / 2 <= wanted and len(test) < len(order) - 1:
-            test.add(group)
-            count += sizes[group]
-    test = test or {min(order, key=lambda group: sizes[group])}
-    return (
-        [image for image in images if _group_of(image) not in test],
-        [image for image in images if _group_of(image) in test],
-    )
-
-
-def _group_of(image: RatedImage) -> tuple[bool, str]:
-    return (True, image.name) if image.group is None else (False, image.group)
 
 
 def oversample(images: Sequence[RatedImage], below: float = 4.0, above: float = 7.0, times: int = 8) -> list[RatedImage]:

@@ -28,7 +28,7 @@ Task = Callable[[], NDArray[np.uint8]]
 
 
 class Labelled(Protocol):
-    """What a batch is made of: `LabelledImage` or `RatedImage`, with its file."""
+    """What a batch is made of: `LabelledImage`, `RatedImage` or `ScoredImage`, with its file."""
 
     @property
     def path(self) -> Path | None: ...
@@ -209,11 +209,13 @@ class Photographs(Batches):
     """Batches of single images for training, cut and mirrored at random; order and places as in `Ladders`.
 
     Args:
-        images: `LabelledImage` or `RatedImage` with paths.
+        images: with paths.
         batch_size: images a batch; the last of an epoch is smaller.
         cut: function (pixels, rng) -> uint8 (size, size, 3).
         seed: an integer.
         mirrored: every picture is followed by its mirror image, within the same `batch_size`.
+        patches: cuts of each picture, one after the other in the batch and with the same label, within the same
+            `batch_size`.
 
     Yields:
         (pixels, labels): uint8 (N, size, size, 3) and float32 (N, 1) or (N, 10).
@@ -226,11 +228,12 @@ class Photographs(Batches):
         cut: Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]],
         seed: int = 0,
         mirrored: bool = False,
+        patches: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.images, self.cut, self.seed, self.mirrored = images, cut, seed, mirrored
-        self.batch_size = max(1, batch_size // 2) if mirrored else batch_size
+        self.images, self.cut, self.seed, self.mirrored, self.patches = images, cut, seed, mirrored, patches
+        self.batch_size = max(1, batch_size // (patches * (2 if mirrored else 1)))
 
     @property
     def steps(self) -> int:
@@ -245,12 +248,14 @@ class Photographs(Batches):
         epoch = self.epoch  # the current one: when the task runs it may be another
 
         def cut(path: Path, place: int) -> NDArray[np.uint8]:
-            return self.cut(read_image(path), np.random.default_rng((self.seed, epoch, place)))
+            picture, rng = read_image(path), np.random.default_rng((self.seed, epoch, place))
+            return np.stack([self.cut(picture, rng) for _ in range(self.patches)])
 
         return [functools.partial(_run_naming, image.path, cut, place) for place, image in self._choose(index)]
 
     def _batch(self, index: int) -> Batch:
-        pixels, labels = np.stack(self._results(index)), labels_of([image for _, image in self._choose(index)])
+        pixels, labels = np.concatenate(self._results(index)), labels_of([image for _, image in self._choose(index)])
+        labels = np.repeat(labels, self.patches, axis=0)
         if self.mirrored:
             pairs = np.stack([pixels, pixels[:, :, ::-1]], axis=1)
             pixels, labels = pairs.reshape(-1, *pixels.shape[1:]), np.repeat(labels, 2, axis=0)

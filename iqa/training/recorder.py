@@ -98,7 +98,12 @@ class Recorder(Stopper):
         self.validating = True
 
     def settle(self) -> None:
-        """Take the figures of the steps so far from the metrics: those of the last step may be estimates."""
+        """Take the figures of the epoch's steps from the metrics: what the last step told may be an estimate.
+
+        Once the test data is being evaluated, the metrics are about that.
+        """
+        if self.validating:
+            return
         self.logs = {name: float(keras.ops.convert_to_numpy(v)) for name, v in self.model.get_metrics_result().items()}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

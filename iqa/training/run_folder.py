@@ -87,7 +87,7 @@ class RunFolder:
         """
         self.lock()
         file = self.path / "run.json"
-        starts = _read_json(file) if file.exists() else []
+        starts = read_record(file) if file.exists() else []
         if not isinstance(starts, list):
             raise RunError(f"{file}: not a list of starts; move it away to go on")
         start = {"command": sys.argv, "seed": seed, "utc": now(), "python": sys.version.split()[0]}
@@ -138,12 +138,17 @@ def read_state(folder: Path | str) -> RunState:
     """
     file = Path(folder) / "phases.json"
     try:
-        return RunState.from_json(_read_json(file))
+        return RunState.from_json(read_record(file))
     except RunError as error:
         raise RunError(str(error) if str(error).startswith(str(file)) else f"{file}: {error}") from None
 
 
-def _read_json(file: Path) -> Any:
+def read_record(file: Path) -> Any:
+    """What a file of JSON holds.
+
+    Raises:
+        RunError: if it is missing or no JSON; the message names the file.
+    """
     try:
         return read_json(file)
     except FileNotFoundError:

@@ -353,9 +353,8 @@ class Trainer:
     def _keep(self, recorder: Recorder) -> None:
         """Commit the part of an epoch that was trained."""
         state = self.state
-        if not recorder.validating:
-            recorder.settle()
         if recorder.validating or (recorder.step and recorder.step == recorder.steps):
+            recorder.settle()
             self.end_epoch(recorder.logs, recorder.seconds, validated=False)
         elif recorder.step:
             seconds = round(recorder.seconds, 1)

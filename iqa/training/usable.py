@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from tqdm import tqdm
 
@@ -14,9 +14,11 @@ from iqa.errors import ImageError
 from iqa.files import name_to_text, printable, read_json, write_json
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
+from iqa.labels.scores import ScoredImage
 from iqa.labels.tid2013 import LabelledImage
 
-Image = TypeVar("Image", LabelledImage, RatedImage)
+Labelled: TypeAlias = LabelledImage | RatedImage | ScoredImage
+Image = TypeVar("Image", LabelledImage, RatedImage, ScoredImage)
 Refused = list[tuple[str, str]]
 
 
@@ -86,7 +88,7 @@ def usable_ladders(
     return whole, len(broken)
 
 
-def fingerprint(images: Sequence[LabelledImage | RatedImage]) -> str:
+def fingerprint(images: Sequence[Labelled]) -> str:
     """A text that differs for other images, labels or order: their number and the beginning of a hash."""
     digest = hashlib.sha256()
     for image in images:
