@@ -97,14 +97,15 @@ class Recorder(Stopper):
         self.settle()
         self.validating = True
 
-    def settle(self) -> None:
-        """Take the figures of the epoch's steps from the metrics: what the last step told may be an estimate.
+    def settle(self) -> dict[str, Any]:
+        """The figures of the epoch's steps, from the metrics: what the last step told may be an estimate.
 
-        Once the test data is being evaluated, the metrics are about that.
+        Once the test data is being evaluated the metrics are about that, and the figures are those from before.
         """
-        if self.validating:
-            return
-        self.logs = {name: float(keras.ops.convert_to_numpy(v)) for name, v in self.model.get_metrics_result().items()}
+        if not self.validating:
+            found = self.model.get_metrics_result()
+            self.logs = {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
+        return self.logs
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of the last step was that of the weights before it.

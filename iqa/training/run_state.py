@@ -267,6 +267,7 @@ _PHASE: dict[str, Test] = {
     "frozen": _is_flag,
     "epochs": _is_count,
     "plateau": _is_flag,
+    "cosine": _is_flag,
     "decay": _or_none(_is_object),
     "callbacks": _are(_is_text),
     "done": _is_count,

@@ -354,8 +354,7 @@ class Trainer:
         """Commit the part of an epoch that was trained."""
         state = self.state
         if recorder.validating or (recorder.step and recorder.step == recorder.steps):
-            recorder.settle()
-            self.end_epoch(recorder.logs, recorder.seconds, validated=False)
+            self.end_epoch(recorder.settle(), recorder.seconds, validated=False)
         elif recorder.step:
             seconds = round(recorder.seconds, 1)
             state.phases[-1].after = state.figures = None
