@@ -253,11 +253,11 @@ def test_what_is_no_range_is_refused_at_the_prompt(ladders, tmp_path, capsys):
 
 def test_a_tenth_of_the_rate_of_the_lowest_loss_is_suggested_and_the_test_ends_where_the_loss_diverges():
     rates = spread_rates(1e-6, 1, 61)
-    found = try_rates(rates, lambda rate: 1 + (np.log10(rate) + 3) ** 2 if rate < 0.05 else 1e6)
+    found = try_rates(rates, lambda rate: 0.1 + (np.log10(rate) + 3) ** 2 / 10 if rate < 0.05 else 1e6)
     assert 1e-3 <= found.lowest < 1e-2  # the smoothed loss lags behind
     assert found.suggested == pytest.approx(found.lowest / 10, rel=0.5)
     assert found.falls and len(found.rates) < 61
-    assert not try_rates(rates, lambda rate: 2.0).falls
+    assert not try_rates(rates, lambda rate: 1.0).falls
     ended = try_rates(rates, lambda rate: 1.0 if rate < 1e-3 else float("nan"))
     assert max(ended.rates) < 1e-3
 

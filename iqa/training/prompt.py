@@ -131,8 +131,7 @@ class Prompt:
         """
         found = self.session.find_rate(lowest, highest, steps, frozen)
         tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
-        losses = f"loss {found.losses[0]:.4g} at first, {min(found.losses):.4g} at best, {found.losses[-1]:.4g} at last"
-        print(f"{tried}: {losses} (smoothed)")
+        print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
         if not found.falls:
             print("the loss did not fall at any of these rates: nothing to suggest")
             return None

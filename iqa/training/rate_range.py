@@ -1,5 +1,8 @@
 """The learning rate range test: how the loss of a few steps moves while the learning rate rises.
 
+The loss of a batch is divided by that of the untouched network on the same batch: batches differ by more than a few steps
+change.
+
 Leslie N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, arXiv:1506.01186, section 3.3.
 """
 
@@ -7,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,8 +21,8 @@ from iqa.training.devices import over_replicas, strategy_of
 from iqa.training.network_state import own_optimizer, set_frozen
 from iqa.training.trainer import Trainer
 
-#: Weight of the past in the smoothed loss: that of single batches jumps.
-SMOOTHING = 0.9
+#: Weight of the past in the smoothed loss.
+SMOOTHING = 0.8
 
 #: The test ends when the smoothed loss is this many times its lowest value.
 DIVERGED = 4.0
@@ -32,7 +36,7 @@ class RateRange:
     """What a range test found.
 
     Attributes:
-        rates, losses: of each step; the losses are smoothed.
+        rates, losses: of each step; the losses are shares of those of the untouched network, and smoothed.
         lowest: the rate at which the smoothed loss was lowest.
         suggested: a tenth of it: the loss still falls well there, and is far from where it rises again.
     """
@@ -52,7 +56,7 @@ class RateRange:
     @property
     def falls(self) -> bool:
         """Whether the loss fell at all, by more than a hundredth."""
-        return min(self.losses) < 0.99 * self.losses[0]
+        return min(self.losses) < 0.99
 
 
 def spread_rates(lowest: float, highest: float, steps: int) -> list[float]:
@@ -72,7 +76,8 @@ def try_rates(rates: list[float], step: Callable[[float], float]) -> RateRange:
     """Take a step at each rate until the loss diverges.
 
     Args:
-        step: function (rate) -> the loss of a batch, after which the weights have moved at that rate.
+        step: function (rate) -> the loss of a batch, as a share of that before the test, after which the weights have moved
+            at that rate.
     """
     tried: list[float] = []
     losses: list[float] = []
@@ -122,10 +127,16 @@ def measure_range(trainer: Trainer, rates: list[float], frozen: bool) -> RateRan
     network = copy_network(trainer, frozen)
     optimizer, batches = own_optimizer(network), _draw_batches(trainer.train_data)
 
+    def measure(model: keras.Model, pixels: Any, labels: Any) -> float:
+        predicted = keras.ops.convert_to_tensor(model.predict_on_batch(pixels))
+        return float(keras.ops.convert_to_numpy(trainer.objective.loss(keras.ops.convert_to_tensor(labels), predicted)))
+
     def step(rate: float) -> float:
         trainer.interrupt.check()
+        batch = next(batches)
+        share = measure(network, *batch) / measure(trainer.model, *batch)
         optimizer.learning_rate = rate
-        network.reset_metrics()  # Keras tells the mean of the losses since then
-        return float(np.ravel(network.train_on_batch(*next(batches)))[0])
+        network.train_on_batch(*batch)
+        return share
 
     return try_rates(rates, step)
