@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
+from iqa.distortions.matching import Metrics, match, read_metrics
 from iqa.distortions.references import REFERENCES, Crop, read_crops, read_reference
 from iqa.distortions.signal import psnr_luma
 from iqa.distortions.table import DISTORTIONS, ladder
@@ -38,13 +39,26 @@ Table = dict[tuple[int, int], dict[int, float]]
 
 
 def make_ladder(
-    task: tuple[int, int], folder: Path, crops: Mapping[str, Crop], out: Path, suffix: str, seed: int
+    task: tuple[int, int],
+    folder: Path,
+    crops: Mapping[str, Crop],
+    out: Path,
+    suffix: str,
+    seed: int,
+    metrics: Metrics | None = None,
 ) -> list[float]:
     """Write the five levels of one distortion of one reference; returns their luma PSNR."""
     number, distortion = task
     reference = read_reference(folder, number, crops)
     assert reference is not None, number
-    images = ladder(reference, distortion, LEVELS, seed=(seed, number, distortion))
+    if metrics is None:
+        images = ladder(reference, distortion, LEVELS, seed=(seed, number, distortion))
+    else:
+        errors = [metrics[f"i{number:02d}_{distortion:02d}_{level}"]["mse"] for level in LEVELS]
+        images = [
+            match(reference, distortion, level, error, seed=(seed, number, distortion))
+            for level, error in zip(LEVELS, errors, strict=True)
+        ]
     for level, image in zip(LEVELS, images, strict=True):
         with written_whole(out / name_of(number, distortion, level, suffix)) as file:
             Image.fromarray(image).save(file, suffix, **({"compress_level": 1} if suffix == "png" else {}))
@@ -127,6 +141,7 @@ def parse_arguments():
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--mos", type=Path, default=MOS, help="published scores (default: data/tid2013)")
     parser.add_argument("--crops", type=Path, help="JSON that says where the references lie in the Kodak images")
+    parser.add_argument("--metrics", type=Path, help="name,mse,... of the real images: make each as strong")
     parser.add_argument("--psnr", type=Path, help="published PSNR (reference,distortion,level,psnr_db) to compare with")
     parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
     parser.add_argument("--format", choices=("png", "bmp"), default="png")
@@ -148,6 +163,7 @@ def main() -> int:
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
     published = read_published(arguments.psnr, numbers) if arguments.psnr else None
+    metrics = read_metrics(arguments.metrics) if arguments.metrics else None
 
     if arguments.figure:
         from iqa.evaluation.plots import check_figure
@@ -156,7 +172,9 @@ def main() -> int:
     claim_folder(out, "make_images.py", arguments.overwrite)
     remove_leftovers(out)  # half-written images of a run that was killed, under their final names
     tasks = [(number, distortion) for number in numbers for distortion in DISTORTIONS]
-    made = make_all(tasks, arguments.workers, folder=folder, crops=crops, out=out, suffix=suffix, seed=arguments.seed)
+    made = make_all(
+        tasks, arguments.workers, folder=folder, crops=crops, out=out, suffix=suffix, seed=arguments.seed, metrics=metrics
+    )
     write_labels(labels, numbers, out, suffix)
     print_psnr(made, published)
     if arguments.figure:

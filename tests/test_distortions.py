@@ -10,7 +10,7 @@ from iqa.distortions.clean import KINDS, clean_ladder, shrink
 from iqa.distortions.codecs import decode, encode_jpeg, encode_jpeg2000, jpeg, jpeg2000, packet_lengths
 from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.references import read_crops, read_reference
-from iqa.distortions.signal import LUMA, block_dct, psnr_luma, to_ycc
+from iqa.distortions.signal import LUMA, block_dct, psnr_luma, psnr_rgb, to_ycc
 from iqa.distortions.table import DISTORTIONS, distort, everyday_ladders, random_levels, strength
 from iqa.errors import LabelError, UsageError
 from iqa.images.reading import read_image
@@ -140,8 +140,8 @@ def test_4_noise_hides_in_texture():
 
 def test_5_noise_has_no_low_frequencies(photograph):
     noise = distort(np.full_like(photograph, 128), 5, 3).astype(float) - 128
-    assert high_frequency_energy(noise, above=0.34) > 0.98 * high_frequency_energy(noise, above=-1)
-    assert neighbours(noise[..., 0]) < -0.3
+    assert high_frequency_energy(noise, above=0.19) > 0.98 * high_frequency_energy(noise, above=-1)
+    assert neighbours(noise[..., 0]) < -0.05
 
 
 def test_6_hits_are_black_or_white_and_the_rest_is_untouched(photograph):
@@ -174,7 +174,7 @@ def test_10_edges_of_8x8_blocks_appear(photograph):
     assert at_edges > 3 * np.delete(steps, np.arange(7, len(steps), 8)).mean()
 
 
-@pytest.mark.parametrize("quality", [10, 50, 90])
+@pytest.mark.parametrize("quality", [25, 50, 90])
 def test_10_is_a_real_codec_at_its_quality(photograph, save, quality):
     path = save("p.jpg", photograph, quality=quality, subsampling="4:2:0")
     np.testing.assert_array_equal(jpeg(photograph, quality, None), read_image(path))
@@ -212,7 +212,7 @@ def test_13_packet_lengths_add_up_to_the_stream(photograph):
 @pytest.mark.parametrize("number", [12, 13])
 def test_12_13_lose_data_until_the_psnr_is_reached(photograph, number):
     for level, target in zip(LEVELS, DISTORTIONS[number].strengths, strict=True):
-        assert psnr_luma(photograph, distort(photograph, number, level, seed=4)) == pytest.approx(target, abs=1.1)
+        assert psnr_rgb(photograph, distort(photograph, number, level, seed=4)) == pytest.approx(target, abs=1.1)
 
 
 def test_14_fragments_come_from_close_by(photograph):
@@ -221,25 +221,20 @@ def test_14_fragments_come_from_close_by(photograph):
     assert set(map(tuple, moved.reshape(-1, 3))) <= set(map(tuple, photograph.reshape(-1, 3)))
 
 
-def test_15_blocks_become_fewer_and_stronger(photograph):
+def test_15_blocks_are_flat_and_become_fewer_and_stronger(photograph):
     counts, strengths = [], []
     for step in ladder(photograph, 15):
-        difference = np.abs(step - photograph).reshape(8, 32, 8, 32, 3).mean(axis=(1, 3, 4))
-        counts.append((difference > 0).sum())
-        strengths.append(difference.max())
+        changed = (step != photograph).any(axis=-1)
+        colours = np.unique(step[changed], axis=0)
+        counts.append(len(colours))
+        strengths.append(np.abs(step - photograph)[changed].mean())
     assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
     assert strengths == sorted(strengths)
 
 
-def test_16_shifts_by_the_grey_levels_of_the_published_description():
+def test_16_shifts_by_the_grey_levels_of_the_real_images_down_and_up_in_turn():
     grey = np.full((64, 64, 3), 128, np.uint8)
-    shifts = [abs(int(distort(grey, 16, level)[0, 0, 0]) - 128) for level in LEVELS]
-    assert shifts == [6, 10, 20, 30, 40]
-
-
-def test_16_all_pixels_move_alike_and_the_seed_says_which_way():
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    assert {int(distort(grey, 16, 3, seed=seed)[0, 0, 0]) for seed in range(8)} == {108, 148}
+    assert [int(distort(grey, 16, level)[0, 0, 0]) - 128 for level in LEVELS] == [-6, 10, -20, 30, -40]
 
 
 def test_17_contrast_rises_at_levels_2_and_4_and_falls_at_the_others(photograph):
@@ -247,10 +242,11 @@ def test_17_contrast_rises_at_levels_2_and_4_and_falls_at_the_others(photograph)
     assert [factor > 1 for factor in factors] == [False, True, False, True, False]
 
 
-def test_18_chroma_falls_and_luma_is_untouched(photograph):
-    chroma = [std(to_ycc(step)[..., 1:]) for step in [photograph.astype(float), *ladder(photograph, 18)]]
-    assert all(np.diff(chroma) < 0)
-    assert all(psnr_luma(photograph, distort(photograph, 18, level)) > 55 for level in LEVELS)
+def test_18_chroma_falls_until_its_hues_turn_over_and_luma_is_untouched(photograph):
+    before = to_ycc(photograph.astype(float))[..., 1:]
+    kept = [np.sum(to_ycc(step)[..., 1:] * before) / np.sum(before**2) for step in ladder(photograph, 18)]
+    assert all(np.diff(kept) < 0) and kept[0] < 1 and kept[-1] < 0
+    assert all(psnr_luma(photograph, distort(photograph, 18, level)) > 45 for level in LEVELS)
 
 
 def test_19_noise_grows_with_brightness():
@@ -260,18 +256,16 @@ def test_19_noise_grows_with_brightness():
     assert std(noise[:, 64:]) == pytest.approx(4 * std(noise[:, :64]), rel=0.1)
 
 
-def test_20_flat_parts_get_noise_instead_of_blocks():
-    noisy = distort(np.full((64, 64, 3), 128, np.uint8), 20, 3)
-    luma = noisy @ LUMA
-    means = luma.reshape(8, 8, 8, 8).mean(axis=(1, 3))
-    assert std(luma) > 5
-    assert std(means) < 0.3
+def test_20_texture_keeps_its_strength_but_not_its_place(photograph):
+    before, after = (block_dct(to_ycc(image.astype(float)))[..., 0] for image in (photograph, distort(photograph, 20, 3)))
+    fine = np.s_[:, 4:, :, 4:]
+    assert std(after[fine]) == pytest.approx(std(before[fine]), rel=0.15)
+    assert abs(np.corrcoef(before[fine].ravel(), after[fine].ravel())[0, 1]) < 0.5
 
 
 def test_21_noise_is_quantised_in_blocks(photograph):
-    sigma = strength(21, 4)
+    step = 4 * strength(21, 4)
     coefficients = block_dct(to_ycc(distort(photograph, 21, 4).astype(float)))[..., 0].transpose(0, 2, 1, 3)
-    step = round(2 * sigma)
     ac = coefficients.reshape(-1, 64)[:, 20:].ravel()
     distance = np.abs(ac / step - np.rint(ac / step))
     assert np.median(distance) < 0.1  # 0.25 if they were spread evenly
@@ -293,8 +287,8 @@ def test_23_red_and_blue_are_displaced_in_opposite_directions(photograph):
 
 
 def test_24_reaches_its_psnr(photograph):
-    for level, target in zip((1, 4), (35.2, 25.9), strict=True):
-        assert psnr_luma(photograph, distort(photograph, 24, level)) == pytest.approx(target, abs=0.7)
+    for level, target in zip((1, 4), (33.0, 24.0), strict=True):
+        assert psnr_rgb(photograph, distort(photograph, 24, level)) == pytest.approx(target, abs=0.7)
 
 
 def test_everyday_ladders_begin_with_the_photograph(photograph):
@@ -320,6 +314,7 @@ def test_a_reference_is_cut_where_it_is_known_to_lie_and_else_from_the_centre(sa
     kodak = np.stack([rows // 3, columns // 4, rows % 2], -1).astype(np.uint8)
     folder = save("kodim03.png", kodak).parent
     np.testing.assert_array_equal(read_reference(folder, 3, read_crops()), kodak[44 : 44 + 384, 73 : 73 + 512])
+    assert len(read_crops()) == 24
     np.testing.assert_array_equal(read_reference(folder, 3, {}), kodak[64:-64, 128:-128])
     assert read_reference(folder, 4, {}) is None
 

@@ -4,6 +4,9 @@ Each is a function (image, strength, rng) -> image of uint8 RGB arrays (H, W, 3)
 """
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from iqa.distortions.signal import (
     dct_denoise,
     distort_to_psnr,
     inverse_block_dct,
-    psnr_luma,
+    psnr_rgb,
     to_rgb,
     to_ycc,
 )
@@ -54,10 +57,25 @@ def decode(data: bytes | bytearray) -> Pixels:
 
 
 def jpeg(image: Pixels, quality: float, rng: np.random.Generator) -> Pixels:
-    """Baseline JPEG at an IJG quality, which need not be whole: low qualities lie too far apart for our table."""
-    scale = 50 / quality if quality < 50 else 2 - quality / 50
-    tables = [np.clip(np.floor(np.array(table) * scale + 0.5), 1, 255).astype(int).tolist() for table in IJG_TABLES]
-    return decode(encode_jpeg(image, qtables=tables))
+    """JPEG at an IJG quality, which need not be whole. Steps above 255 stay what they are, as in TID2013."""
+    scale = np.floor(5000 / quality) if quality < 50 else 200 - 2 * quality
+    tables = [np.clip((np.array(table) * scale + 50) // 100, 1, 32767).astype(int).tolist() for table in IJG_TABLES]
+    with _silent_libjpeg():
+        data = encode_jpeg(image, qtables=tables)
+    return decode(data)
+
+
+@contextmanager
+def _silent_libjpeg() -> Iterator[None]:
+    """Keeps libjpeg from writing to stderr that steps above 255 are more than baseline JPEG allows."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def jpeg2000(image: Pixels, psnr: float, rng: np.random.Generator) -> Pixels:
@@ -71,8 +89,8 @@ def lose_data(
     vulnerable: NDArray[np.int_],
     psnr: float,
     rng: np.random.Generator,
-    tolerance: float = 0.5,
-    tries: int = 80,
+    tolerance: float = 0.08,
+    tries: int = 120,
 ) -> Pixels:
     """Flip bits of a compressed stream until the picture that a real decoder makes of it has fallen to `psnr`.
 
@@ -80,14 +98,14 @@ def lose_data(
         image: the undistorted picture, uint8 RGB.
         stream: the encoded picture.
         vulnerable: the positions of the bytes that may be hit, an integer array.
-        psnr: studio-range luma PSNR in dB, to be met within `tolerance` where the stream allows.
+        psnr: PSNR over RGB in dB, to be met within `tolerance` where the stream allows.
         tries: bursts of errors tried; those that the decoder refuses, or that destroy too much, are put back.
 
     Returns:
         The decoded picture.
     """
     best, burst = decode(stream), 1
-    best_psnr = psnr_luma(image, best)
+    best_psnr = psnr_rgb(image, best)
     for _ in range(tries):
         if best_psnr <= psnr + tolerance:
             break
@@ -99,7 +117,7 @@ def lose_data(
                 hit[position] = changed
         try:
             damaged = decode(hit)
-            damaged_psnr = psnr_luma(image, damaged)
+            damaged_psnr = psnr_rgb(image, damaged)
         except OSError:  # the decoder gave up on the stream
             damaged_psnr = -np.inf
         if damaged_psnr >= psnr - tolerance:
@@ -147,26 +165,30 @@ def packet_lengths(stream: bytes) -> list[int]:
     return lengths
 
 
-def comfort_noise(image: Pixels, step: float, rng: np.random.Generator) -> Pixels:
-    """Lossy coding of the DCT in steps of `step`, in whose luma the dead zone is filled with noise instead of zeros."""
+def comfort_noise(image: Pixels, scale: float, rng: np.random.Generator) -> Pixels:
+    """JPEG's quantisation in steps `scale` times those of quality 50; what it would zero keeps its size, not its sign."""
     coefficients = block_dct(to_ycc(image))
-    coded = np.rint(coefficients / step) * step
-    coded[:, 0, :, 0] = coefficients[:, 0, :, 0]  # block means are coded finely, or the blocks themselves would show
-    noise = rng.uniform(-step / 2, step / 2, coefficients.shape[:-1])
-    coded[..., 0] = np.where(coded[..., 0] == 0, noise, coded[..., 0])
-    return to_rgb(inverse_block_dct(coded, image.shape))
+    for channel in range(3):
+        step = scale * np.reshape(IJG_TABLES[min(channel, 1)], (8, 1, 8))
+        exact = coefficients[..., channel]
+        coded = np.rint(exact / step) * step
+        coded = np.where(coded == 0, exact * rng.choice((-1.0, 1.0), exact.shape), coded)
+        coded[:, 0, :, 0] = exact[:, 0, :, 0]  # block means are coded finely, or the blocks themselves would show
+        coefficients[..., channel] = coded
+    return to_rgb(inverse_block_dct(coefficients, image.shape))
 
 
 def compressed_noisy(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
-    """Gaussian noise of `sigma`, then JPEG that quantises all frequencies alike, in steps of twice `sigma`."""
-    step = [round(2 * sigma)] * 64
-    return decode(encode_jpeg(additive_gaussian_noise(image, sigma, rng), subsampling="4:4:4", qtables=[step, step]))
+    """Gaussian noise of `sigma`, then a block DCT that quantises all frequencies alike, in steps of four times `sigma`."""
+    step, grey = 4 * sigma, np.array([128, 0, 0])
+    coefficients = block_dct(to_ycc(additive_gaussian_noise(image, sigma, rng)) - grey)
+    return to_rgb(inverse_block_dct(np.rint(coefficients / step) * step, image.shape) + grey)
 
 
 def sparse_sampling(image: Pixels, psnr: float, rng: np.random.Generator) -> Pixels:
     """Compressive sensing: part of the Fourier samples is kept, the rest is reconstructed by an iterated DCT filter.
 
-    Low frequencies are kept, of the others a random share; as many as the luma PSNR `psnr` needs (Egiazarian, Foi,
+    Low frequencies are kept, of the others a random share; as many as `psnr` over RGB needs (Egiazarian, Foi,
     Katkovnik, "Compressed sensing image reconstruction via recursive spatially adaptive filtering", ICIP 2007).
     """
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in image.shape[:2]), indexing="ij"))

@@ -6,7 +6,7 @@ Each is a function (image, strength, rng) -> image of uint8 RGB arrays (H, W, 3)
 import numpy as np
 import scipy
 
-from iqa.distortions.signal import LUMA, Pixels, scale_to_rms, to_rgb, to_uint8, to_ycc
+from iqa.distortions.signal import LUMA, Pixels, Planes, scale_to_rms, to_rgb, to_uint8, to_ycc
 
 
 def additive_gaussian_noise(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
@@ -26,21 +26,26 @@ def spatially_correlated_noise(image: Pixels, sigma: float, rng: np.random.Gener
 
 
 def masked_noise(image: Pixels, rms: float, rng: np.random.Generator) -> Pixels:
-    """Noise that hides in texture: its amplitude follows the local contrast, `rms` is that of the whole image."""
+    """Noise above 0.25 cycles per pixel whose amplitude follows the local contrast; `rms` is that of the whole image."""
     luma = image @ LUMA
     mean = scipy.ndimage.uniform_filter(luma, 8)
     contrast = np.sqrt(np.maximum(scipy.ndimage.uniform_filter(luma**2, 8) - mean**2, 0))
     # A window that straddles an edge has contrast but masks nothing on its flat side: the minimum leaves that out.
     mask = scipy.ndimage.minimum_filter(contrast, 8) + 1
-    return to_uint8(image + scale_to_rms(rng.normal(0, 1, image.shape) * mask[..., None], rms))
+    return to_uint8(image + scale_to_rms(_white_above(0.25, image.shape, rng) * mask[..., None], rms))
 
 
 def high_frequency_noise(image: Pixels, rms: float, rng: np.random.Generator) -> Pixels:
-    """White noise without its frequencies below 0.35 cycles per pixel."""
-    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in image.shape[:2]), indexing="ij"))
-    spectrum = np.fft.fft2(rng.normal(0, 1, image.shape), axes=(0, 1))
-    noise = np.fft.ifft2(spectrum * (frequency > 0.35)[..., None], axes=(0, 1)).real
-    return to_uint8(image + scale_to_rms(noise, rms))
+    """White noise without its frequencies below 0.2 cycles per pixel."""
+    return to_uint8(image + scale_to_rms(_white_above(0.2, image.shape, rng), rms))
+
+
+def _white_above(lowest: float, shape: tuple[int, ...], rng: np.random.Generator) -> Planes:
+    """White noise, (H, W, C), without its frequencies below `lowest` cycles per pixel."""
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in shape[:2]), indexing="ij"))
+    spectrum = np.fft.fft2(rng.normal(0, 1, shape), axes=(0, 1))
+    noise: Planes = np.fft.ifft2(spectrum * (frequency > lowest)[..., None], axes=(0, 1)).real
+    return noise
 
 
 def impulse_noise(image: Pixels, density: float, rng: np.random.Generator) -> Pixels:
@@ -51,8 +56,8 @@ def impulse_noise(image: Pixels, density: float, rng: np.random.Generator) -> Pi
 
 
 def quantization_noise(image: Pixels, step: float, rng: np.random.Generator) -> Pixels:
-    """Every channel rounded to the middle of intervals `step` grey levels wide."""
-    return to_uint8((np.floor(image / step) + 0.5) * step)
+    """Every channel rounded to the nearest multiple of `step` grey levels."""
+    return to_uint8(np.rint(image / step) * step)
 
 
 def multiplicative_noise(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:

@@ -51,6 +51,17 @@ def psnr_luma(reference: Pixels, image: Pixels) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
+def psnr_rgb(reference: Pixels, image: Pixels) -> float:
+    """Peak signal-to-noise ratio over all samples of uint8 RGB arrays, in decibels; `inf` for equal ones."""
+    error = mean_squared_error(reference, image)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def mean_squared_error(reference: Pixels, image: Pixels) -> float:
+    """The mean over all samples of the squared difference of two uint8 arrays of one shape."""
+    return float(np.mean((reference.astype(np.float32) - image) ** 2, dtype=np.float64))
+
+
 def block_dct(planes: Planes) -> Planes:
     """(H, W, C) -> orthonormal DCT of its 8x8 blocks, (H/8, 8, W/8, 8, C), the edges repeated to whole blocks."""
     height, width, channels = planes.shape
@@ -85,22 +96,29 @@ def scale_to_rms(noise: Planes, rms: float) -> Planes:
 def distort_to_psnr(
     image: Pixels, distort: Callable[[float], Pixels], psnr: float, weak: float, strong: float, steps: int = 10
 ) -> Pixels:
-    """What `distort` makes of an image at the strength that comes nearest to a luma PSNR.
+    """What `distort` makes of an image at the strength that comes nearest to a PSNR over RGB.
 
     Args:
         distort: function of a strength; a greater strength must not raise the PSNR.
-        weak, strong: the strengths to search between, by bisection of their logarithm.
+        weak, strong: the strengths to search between, by halving and interpolating their logarithm.
         steps: how many strengths are tried at most.
     """
     best: tuple[float, Pixels] | None = None
-    for _ in range(steps):
-        strength = float(np.sqrt(weak * strong))
-        candidate = distort(strength)
-        found = psnr_luma(image, candidate)
+    low, high = float(np.log(weak)), float(np.log(strong))
+    psnr_low, psnr_high = np.inf, -np.inf  # of what has been tried at the ends of the range
+    for step in range(steps):
+        middle = (low + high) / 2
+        if np.isfinite(psnr_low - psnr_high) and step % 3:  # every third step halves the range, or one end would stay
+            middle = float(np.interp(psnr, [psnr_high, psnr_low], [high, low]))
+        candidate = distort(float(np.exp(middle)))
+        found = psnr_rgb(image, candidate)
         if best is None or abs(found - psnr) < best[0]:
             best = abs(found - psnr), candidate
         if best[0] < 0.05:
             break
-        weak, strong = (strength, strong) if found > psnr else (weak, strength)
+        if found > psnr:
+            low, psnr_low = middle, found
+        else:
+            high, psnr_high = middle, found
     assert best
     return best[1]
