@@ -3,10 +3,12 @@
     python TID2013_regression/make_images.py --references data/kodak --mos data/tid2013/mos_with_names.txt \\
         --out data/tid2013_remade
 
-The references I01-I24 of TID2013 are 512x384 crops of kodim01-24. The places of five are known to the pixel
-(iqa/distortions/reference_crops.json); for the others the script takes the centre. I25 is synthetic, so only 2,880 of the
-3,000 images can be re-made. They are re-made images with published scores, not TID2013. The script writes
-`iRR_DD_L.png` and the `mos_with_names.txt` of the references that it found.
+The references I01-I24 of TID2013 are 512x384 crops of kodim01-24, and their places are known to the pixel
+(iqa/distortions/reference_crops.json). With --metrics, a table of `name,mse` of the real images (Data/data.csv of
+github.com/lucia15/Image-Quality-Assessment), each image is made as strong as its real twin: JPEG, quantization, mean shift
+and contrast change to the pixel, the others to 2 % of the mean squared error or as near as they come. I25 is synthetic, so
+only 2,880 of the 3,000 images can be re-made. They are re-made images with published scores, not TID2013. The script
+writes `iRR_DD_L.png` and the `mos_with_names.txt` of the references that it found.
 """
 
 import csv
@@ -14,6 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -54,20 +57,20 @@ def make_ladder(
     if metrics is None:
         images = ladder(reference, distortion, LEVELS, seed=(seed, number, distortion))
     else:
-        errors = [metrics[f"i{number:02d}_{distortion:02d}_{level}"]["mse"] for level in LEVELS]
+        errors = [metrics[name_of(number, distortion, level)]["mse"] for level in LEVELS]
         images = [
             match(reference, distortion, level, error, seed=(seed, number, distortion))
             for level, error in zip(LEVELS, errors, strict=True)
         ]
     for level, image in zip(LEVELS, images, strict=True):
-        with written_whole(out / name_of(number, distortion, level, suffix)) as file:
+        with written_whole(out / f"{name_of(number, distortion, level)}.{suffix}") as file:
             Image.fromarray(image).save(file, suffix, **({"compress_level": 1} if suffix == "png" else {}))
     return [psnr_luma(reference, image) for image in images]
 
 
-def name_of(number: int, distortion: int, level: int, suffix: str) -> str:
-    """The name of an image as TID2013 has it."""
-    return f"i{number:02d}_{distortion:02d}_{level}.{suffix}"
+def name_of(number: int, distortion: int, level: int) -> str:
+    """The name of an image as TID2013 has it, without suffix."""
+    return f"i{number:02d}_{distortion:02d}_{level}"
 
 
 def make_all(tasks: Sequence[tuple[int, int]], workers: int, **options) -> Table:
@@ -129,7 +132,7 @@ def draw_sheet(number: int, out: Path, suffix: str, figure: Path) -> None:
     from iqa.evaluation.plots import draw_contact_sheet
 
     rows = {
-        f"{d.number} {d.name}": [read_image(out / name_of(number, d.number, level, suffix)) for level in LEVELS]
+        f"{d.number} {d.name}": [read_image(out / f"{name_of(number, d.number, level)}.{suffix}") for level in LEVELS]
         for d in DISTORTIONS.values()
     }
     draw_contact_sheet(rows, [f"level {level}" for level in LEVELS], figure)
@@ -164,6 +167,10 @@ def main() -> int:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
     published = read_published(arguments.psnr, numbers) if arguments.psnr else None
     metrics = read_metrics(arguments.metrics) if arguments.metrics else None
+    wanted = {name_of(*key) for key in product(numbers, DISTORTIONS, LEVELS)} if metrics else set()
+    unknown = sorted(wanted - set(metrics or ()))
+    if unknown:
+        raise LabelError(f"{arguments.metrics} lacks {len(unknown)} images, first {unknown[0]}")
 
     if arguments.figure:
         from iqa.evaluation.plots import check_figure

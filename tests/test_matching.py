@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 from iqa.distortions.matching import FIXED, match, read_metrics
+from iqa.distortions.measures import MEASURES, gmsd, measure, ssim, vif
 from iqa.distortions.references import read_crops, read_reference
 from iqa.distortions.signal import mean_squared_error
 from iqa.distortions.table import distort
@@ -79,3 +81,31 @@ def test_saturation_comes_out_with_the_published_error(shared, metrics):
         reference = read_reference(shared / "kodak", scene, read_crops())
         published = metrics[f"i{scene:02d}_18_{level}"]["mse"]
         assert mean_squared_error(reference, match(reference, 18, level, published)) == pytest.approx(published, rel=2e-4)
+
+
+# --- measures -------------------------------------------------------------------------------------------------------
+
+
+def test_measures_are_those_of_the_published_table(shared, metrics):
+    # Mean shift and JPEG come out to the pixel, so the real images' measures can be had without the real images.
+    for name, number, level in (("i03_10_4", 10, 4), ("i08_16_5", 16, 5), ("i12_17_4", 17, 4)):
+        reference = read_reference(shared / "kodak", int(name[1:3]), read_crops())
+        found = measure(reference, distort(reference, number, level))
+        assert set(found) == set(MEASURES)
+        for key, value in found.items():
+            assert value == pytest.approx(metrics[name][key], abs=3e-5), (name, key)
+
+
+def test_ssim_of_one_grey_plane_is_that_of_scikit_image(photograph):
+    grey, other = (np.asarray(image[..., 1], float) for image in (photograph, distort(photograph, 8, 3)))
+    theirs = structural_similarity(
+        grey, other, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, truncate=4.0
+    )
+    assert ssim(grey, other) == pytest.approx(theirs, abs=2e-3)  # theirs leaves out a border
+
+
+def test_an_untouched_picture_keeps_all_its_information(photograph):
+    pixels = photograph.astype(float)
+    assert ssim(pixels, pixels) == pytest.approx(1)
+    assert vif(pixels, pixels) == pytest.approx(1, abs=1e-6)
+    assert gmsd(photograph, photograph) == pytest.approx(0, abs=1e-9)

@@ -29,6 +29,7 @@ from iqa.labels.tid2013 import LabelledImage, read_order
 from iqa.scoring.collection import Outcome, score_labelled
 from TID2013_regression import (
     average_weights,
+    compare_images,
     fit_head,
     infer_regression,
     make_clean_ladders,
@@ -409,6 +410,40 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
     labels = (out / "mos_with_names.txt").read_text().splitlines()
     assert labels[0] == "5.00000 i02_01_1.png"
     assert len(labels) == 120
+
+
+def test_images_are_made_as_strong_as_a_table_says(command, kodak, tmp_path, monkeypatch):
+    from iqa.distortions.references import read_crops, read_reference
+    from iqa.distortions.signal import mean_squared_error
+    from iqa.images.reading import read_image
+
+    monkeypatch.setattr(make_images, "DISTORTIONS", {1: make_images.DISTORTIONS[1]})
+    table, out = tmp_path / "metrics.csv", tmp_path / "out"
+    table.write_text("name,mse\n" + "".join(f"I02_01_{level}.BMP,{20 * level}\n" for level in range(1, 5)))
+    options = (
+        "--references",
+        kodak,
+        "--mos",
+        kodak / "mos_with_names.txt",
+        "--out",
+        out,
+        "--workers",
+        1,
+        "--metrics",
+        table,
+    )
+    code, _, err = command(make_images, *options)
+    assert code == 2 and "metrics.csv lacks 1 images, first i02_01_5" in err and not out.exists()
+    table.write_text(table.read_text() + "i02_01_5.bmp,100\n")
+    assert command(make_images, *options)[0] == 0
+    reference = read_reference(kodak, 2, read_crops())
+    found = [mean_squared_error(reference, read_image(out / f"i02_01_{level}.png")) for level in range(1, 6)]
+    np.testing.assert_allclose(found, [20, 40, 60, 80, 100], rtol=0.02)
+
+    rows = [f"i02_01_{level}.bmp,{20 * level},40,1,1,0\n" for level in range(1, 6)]
+    table.write_text("name,mse,wsnr,ssim,vif,gmsd\n" + "".join(rows))
+    code, printed, _ = command(compare_images, "--images", out, "--references", kodak, "--metrics", table, "--workers", 1)
+    assert code == 0 and printed.splitlines()[1].startswith(" 1 additive Gaussian noise")
 
 
 def test_a_reference_that_is_too_small_is_refused_by_name(command, kodak, save, photograph):

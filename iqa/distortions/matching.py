@@ -35,8 +35,6 @@ BY_PSNR = (11, 12, 13, 23, 24)
 #: Places that are tried for flat blocks.
 DRAWS = 200
 
-Apply = Callable[[float], Pixels]
-
 
 def read_metrics(file: str | PathLike[str]) -> Metrics:
     """Measures of TID2013's images, from a table with columns `name` and `mse` and perhaps others.
@@ -90,33 +88,35 @@ def match(image: Pixels, distortion: int, level: int, error: float, seed: tuple[
         return _by_places(image, level, error, seed)
     if distortion == 18:
         return _by_bisection(image, distort, error, 1.0, -1.5)
-    return _by_secant(image, distort, strength, error)
+    return _by_secant(image, distort, strength, error, draws=6 if distortion == 14 else 1)
 
 
-def _by_secant(image: Pixels, distort: Apply, strength: float, error: float, steps: int = 12) -> Pixels:
-    """Follow the error, which is nearly a power of the strength, from a strength that is about right."""
-    tried: list[tuple[float, float]] = []  # the logarithms of strengths and of what they are off by
+def _by_secant(
+    image: Pixels, distort: Callable[[float, int], Pixels], usual: float, error: float, draws: int = 1, steps: int = 12
+) -> Pixels:
+    """Follow the error, which is nearly a power of the strength, from a usual strength; keep the nearest."""
     best: tuple[float, Pixels] | None = None
-    slope = 1.5
-    for _ in range(steps):
-        candidate = distort(strength)
-        off = float(np.log(max(mean_squared_error(image, candidate), 1e-3) / error))
-        if best is None or abs(off) < best[0]:
-            best = abs(off), candidate
-        if best[0] < NEAR:
-            break
-        tried.append((float(np.log(strength)), off))
-        tried.sort(key=lambda trial: abs(trial[1]))
-        if len(tried) > 1:
-            (x, y), (other_x, other_y) = tried[:2]
-            found = (y - other_y) / (x - other_x) if x != other_x else 0.0
-            slope = float(np.sign(found) * np.clip(abs(found), 0.3, 6)) or slope / 2
-        strength = float(np.exp(tried[0][0] - np.clip(tried[0][1] / slope, -1.5, 1.5)))
+    for draw in range(draws):
+        tried: list[tuple[float, float]] = []  # the logarithms of strengths and of what they are off by
+        strength, slope = usual, 1.5
+        for _ in range(steps):
+            candidate = distort(strength, draw)
+            off = float(np.log(max(mean_squared_error(image, candidate), 1e-3) / error))
+            if best is None or abs(off) < best[0]:
+                best = abs(off), candidate
+            if best[0] < NEAR:
+                return best[1]
+            tried = sorted([*tried, (float(np.log(strength)), off)], key=lambda trial: abs(trial[1]))
+            if len(tried) > 1:
+                (x, y), (other_x, other_y) = tried[:2]
+                found = (y - other_y) / (x - other_x) if x != other_x else 0.0
+                slope = float(np.sign(found) * np.clip(abs(found), 0.3, 6)) or slope / 2
+            strength = float(np.exp(tried[0][0] - np.clip(tried[0][1] / slope, -1.5, 1.5)))
     assert best
     return best[1]
 
 
-def _by_bisection(image: Pixels, distort: Apply, error: float, weak: float, strong: float) -> Pixels:
+def _by_bisection(image: Pixels, distort: Callable[[float], Pixels], error: float, weak: float, strong: float) -> Pixels:
     """Halve the range between two strengths, of which the strong one may be the smaller number."""
     best: tuple[float, Pixels] | None = None
     for step in range(18):
