@@ -100,7 +100,7 @@ def saturation_change(image: Pixels, factor: float, rng: np.random.Generator) ->
 def colour_quantization(image: Pixels, colours: float, rng: np.random.Generator) -> Pixels:
     """A palette of `colours` chosen for the picture, Floyd-Steinberg dither."""
     picture = Image.fromarray(image)
-    palette = picture.quantize(round(colours), Image.Quantize.MEDIANCUT, kmeans=3)
+    palette = picture.quantize(int(np.clip(round(colours), 2, 256)), Image.Quantize.MEDIANCUT, kmeans=3)
     return np.asarray(picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB"))
 
 

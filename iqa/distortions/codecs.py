@@ -166,15 +166,19 @@ def packet_lengths(stream: bytes) -> list[int]:
 
 
 def comfort_noise(image: Pixels, scale: float, rng: np.random.Generator) -> Pixels:
-    """JPEG's quantisation in steps `scale` times those of quality 50; what it would zero keeps its size, not its sign."""
+    """JPEG's luma quantisation in steps `scale` times those of quality 50, with noise in place of what it would zero.
+
+    The noise is as strong as what it replaces, and a little stronger: a 24th of a step more at most. TID2013's
+    published PSNRs of luma and RGB are those of an error in the luma alone.
+    """
     coefficients = block_dct(to_ycc(image))
-    for channel in range(3):
-        step = scale * np.reshape(IJG_TABLES[min(channel, 1)], (8, 1, 8))
-        exact = coefficients[..., channel]
-        coded = np.rint(exact / step) * step
-        coded = np.where(coded == 0, exact * rng.choice((-1.0, 1.0), exact.shape), coded)
-        coded[:, 0, :, 0] = exact[:, 0, :, 0]  # block means are coded finely, or the blocks themselves would show
-        coefficients[..., channel] = coded
+    exact = coefficients[..., 0]
+    step = scale * np.reshape(IJG_TABLES[0], (8, 1, 8))
+    coded = np.rint(exact / step) * step
+    noise = exact * rng.choice((-1.0, 1.0), exact.shape) + rng.uniform(-1 / 24, 1 / 24, exact.shape) * step
+    coded = np.where(coded == 0, noise, coded)
+    coded[:, 0, :, 0] = exact[:, 0, :, 0]  # block means are coded finely, or the blocks themselves would show
+    coefficients[..., 0] = coded
     return to_rgb(inverse_block_dct(coefficients, image.shape))
 
 

@@ -65,7 +65,7 @@ _TABLE = (
         (0.05, 0.07, 0.1, 0.14, 0.2),
         "sigma, share of the value",
     ),
-    ("comfort noise", codecs.comfort_noise, (0.42, 0.87, 2.0, 5.5, 16), "steps of JPEG at quality 50"),
+    ("comfort noise", codecs.comfort_noise, (0.49, 0.93, 1.88, 4.0, 8.1), "steps of JPEG at quality 50"),
     ("lossy compression of noisy images", codecs.compressed_noisy, (5.1, 8.2, 13.2, 21.9, 38.7), "sigma, grey levels"),
     ("colour quantization with dither", appearance.colour_quantization, (80, 40, 20, 8, 4), "colours"),
     ("chromatic aberration", appearance.chromatic_aberration, (32.9, 28.0, 25.0, 23.0, 21.0), "PSNR, dB"),
