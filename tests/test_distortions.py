@@ -40,7 +40,7 @@ def neighbours(noise):
 
 # --- against the published figures ----------------------------------------------------------------------------------
 
-# At its strongest, chromatic aberration (23) of smooth pictures has more luma error in TID2013, which ours does not re-make.
+# Strong chromatic aberration (23) of smooth pictures has more luma error in TID2013 than we re-make.
 PUBLISHED_TO = {number: 0.5 for number in (*range(1, 9), 10, 16, 19)} | {11: 1, 21: 1, 23: 3, 24: 1}
 
 
