@@ -146,6 +146,7 @@ def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_ther
     assert (card.geometry.size, card.scale.population, card.trained_on["images"]) == (224, "AVA", 7)
     assert load_scorer(second, head="histogram", runtime="keras").score(photograph).score > 1
     assert command(distill, *given, "--epochs", 1.5, "--out", second)[0] == 2
-    code, _, err = command(distill, *given, "--backbone", "none", "--frozen-until", "block_99", "--out", second)
+    unknown = ["--backbone", "none", "--frozen-until", "block_99"]
+    code, _, err = command(distill, *given, *unknown, "--out", tmp_path / "third.weights.h5")
     assert code == 2
     assert "block_99: the network has no such layer" in err
