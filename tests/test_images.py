@@ -641,3 +641,12 @@ def test_a_heic_is_read_with_its_reader(colour, photograph):
 def test_orientations_without_meaning_turn_nothing(colour):
     for orientation in (0, 1, 9, "6", None):
         assert tiff.upright(colour, orientation) is colour
+
+
+def test_a_gif_with_a_vast_canvas_is_refused_since_it_is_held_twice():
+    buffer = io.BytesIO()
+    Image.new("P", (20, 20)).save(buffer, "GIF")
+    content = bytearray(buffer.getvalue())
+    content[6:10] = (10_000).to_bytes(2, "little") * 2
+    with pytest.raises(ImageError, match=r"10000x10000 pixels of a GIF, .* are more than 89478485"):
+        read_image(bytes(content))

@@ -32,7 +32,7 @@ ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning). With
-#: transparency or more than 8 bits it may have half as many.
+#: transparency or more than 8 bits, and as a GIF, it may have half as many.
 MAX_PIXELS = 2 * 89_478_485
 
 #: So is one with more pixels a side: a decoder needs memory for each row, however short.
@@ -311,9 +311,9 @@ def _rescue(content: bytes, error: Exception, smallest: int | None, notes: list[
 
 def _check_size(image: Image.Image) -> None:
     pixels, most, kind = image.width * image.height, MAX_PIXELS, ""
-    if image.has_transparency_data or image.mode.startswith(("I", "F")):
+    if image.has_transparency_data or image.mode.startswith(("I", "F")) or image.format == "GIF":
         # They are held twice, with what they are laid on, or with more than 8 bits and with 8.
-        most, kind = MAX_PIXELS // 2, " with transparency or more than 8 bits"
+        most, kind = MAX_PIXELS // 2, " of a GIF, or with transparency or more than 8 bits,"
     if pixels > most:
         raise ImageError(f"{image.width}x{image.height} pixels{kind} are more than {most}")
     if max(image.size) > MAX_SIDE:
