@@ -20,7 +20,7 @@ from AVA import (
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.distortions.references import read_reference
+from iqa.distortions.references import read_crops, read_reference
 from iqa.evaluation.predictions import read_predictions
 from iqa.files import MADE_BY
 from iqa.labels.opinions import Prediction
@@ -413,7 +413,6 @@ def test_images_are_made_of_the_references_that_are_there_with_their_published_s
 
 
 def test_images_are_made_as_strong_as_a_table_says(command, kodak, tmp_path, monkeypatch):
-    from iqa.distortions.references import read_crops, read_reference
     from iqa.distortions.signal import mean_squared_error
     from iqa.images.reading import read_image
 
@@ -569,9 +568,9 @@ def test_ladders_are_judged_by_how_people_scored_other_scenes(command, tmp_path,
     Image.fromarray(photograph).resize((300, 280)).save(photos / "a.jpg")
     rng, lines = np.random.default_rng(0), []
     for scene in range(7, 13):
-        coarse = rng.integers(0, 255, (8 * scene, 12 * scene, 3)).astype(np.uint8)
-        Image.fromarray(coarse).resize((768, 512), Image.Resampling.BICUBIC).save(kodak / f"kodim{scene:02d}.png")
-        reference = read_reference(kodak, scene, {})
+        coarse = rng.integers(0, 255, (12 * scene, 12 * scene, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((768, 768), Image.Resampling.BICUBIC).save(kodak / f"kodim{scene:02d}.png")
+        reference = read_reference(kodak, scene, read_crops())
         for level in range(1, 6):
             Image.fromarray(make_ladders.distort(reference, 1, level)).save(tid / f"i{scene:02d}_01_{level}.png")
             lines.append(f"{6 - level + (scene - 9.5) / 4:.5f} i{scene:02d}_01_{level}.bmp\n")
