@@ -63,7 +63,7 @@ REPEATS, RANKING = 2, 2.0
 
 #: Options that make sense for one kind of --train-labels alone: TID2013's, or a .csv of scores.
 FOR_LADDERS = ("ladders", "order", "repeats", "ranking")
-FOR_SCORES = ("test_share", "folds", "seeds", "group_by", "scale", "test_images")
+FOR_SCORES = ("test_share", "split_by", "test_split", "folds", "seeds", "group_by", "scale", "test_images")
 
 
 def parse_arguments():
@@ -84,13 +84,13 @@ def parse_arguments():
     arguments = parse_options(parser)
     arguments.of_scores = bool(arguments.train_labels) and arguments.train_labels.suffix.lower() == ".csv"
     for name in FOR_LADDERS if arguments.of_scores else FOR_SCORES:
-        if getattr(arguments, name):
+        if getattr(arguments, name) not in (None, []):
             kind = "a .csv of scores" if arguments.of_scores else "TID2013's labels"
             parser.error(f"--{name.replace('_', '-')} does not go with {kind}")
     if arguments.of_scores:
         check_split_options(parser, arguments)
-        if not (arguments.test_share or arguments.test_labels or arguments.folds):
-            parser.error("a .csv of scores needs --test-share, --test-labels or --folds: what to test on")
+        if not (arguments.test_share or arguments.split_by or arguments.test_labels or arguments.folds):
+            parser.error("a .csv of scores needs --test-share, --split-by, --test-labels or --folds: what to test on")
         return arguments
     arguments.repeats = arguments.repeats or REPEATS
     arguments.ranking = RANKING if arguments.ranking is None else arguments.ranking

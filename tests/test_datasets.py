@@ -405,6 +405,19 @@ def test_a_hundred_thousand_ratings_are_read_in_seconds(tmp_path):
 # --- splits ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_split_of_the_files_own_is_kept_and_what_is_in_neither_part_is_counted(csv_file):
+    file = csv_file("image_name,MOS,set\na.jpg,3,training\nb.jpg,4,Test\nc.jpg,2,validation\nd.jpg,1,training\ne.jpg,2,\n")
+    images = scores.read_scores(file, (1, 5), group="set")
+    train, test, others = splits.split_by_name(images)
+    assert [image.name for image in train] == ["a.jpg", "d.jpg"]
+    assert [image.name for image in test] == ["b.jpg"]
+    assert others == {"validation": 1, "(empty)": 1}
+    _, chosen, _ = splits.split_by_name(images, "validation")
+    assert [image.name for image in chosen] == ["c.jpg"]
+    with pytest.raises(LabelError, match="no row says dev"):
+        splits.split_by_name(images, "dev")
+
+
 def test_groups_are_read_and_an_empty_one_is_none(csv_file):
     images = ratings.read_ratings(csv_file("path,score,group\na.jpg,5,beach\nb.jpg,5, beach \nc.jpg,5,\n"))
     assert [image.group for image in images] == ["beach", "beach", None]
@@ -444,7 +457,7 @@ def test_a_share_of_nothing_or_all_is_refused(share):
 def test_images_are_grouped_by_a_column_of_any_name(tmp_path):
     (tmp_path / "v.csv").write_text("path,theme,score\na.jpg,sea,5\nb.jpg,sea,6\nc.jpg,,7\n")
     assert [image.group for image in ratings.read_ratings(tmp_path / "v.csv", group="Theme")] == ["sea", "sea", None]
-    with pytest.raises(LabelError, match=r"v\.csv, line 1: there is no column 'scene' to group by"):
+    with pytest.raises(LabelError, match=r"v\.csv, line 1: there is no column 'scene'"):
         ratings.read_ratings(tmp_path / "v.csv", group="scene")
 
 

@@ -77,10 +77,21 @@ def test_the_regression_is_trained_on_any_scores_with_groups_whole_and_scores_wi
     assert read.labels[0] == pytest.approx(8.1)
 
 
+def test_a_split_that_stands_in_the_file_is_kept(command, own, tmp_path):
+    table = (own / "scores.csv").read_text().splitlines()
+    parts = ["set", "training", "training", "validation", "training", "test", "training", "test", "training"]
+    (own / "scores.csv").write_text("\n".join(f"{row},{part}" for row, part in zip(table, parts, strict=True)))
+    prompt, out, err = train(command, own, tmp_path / "run", "--split-by", "set")
+    assert "in neither split: validation: 1" in out, err
+    trainer = prompt.session.trainer
+    assert [image.name for image in trainer.test_data.images] == ["4.png", "6.png"]
+    assert "5 images to train on, 2 to test on" in out
+
+
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ([], "a .csv of scores needs --test-share, --test-labels or --folds: what to test on"),
+        ([], "a .csv of scores needs --test-share, --split-by, --test-labels or --folds: what to test on"),
         (["--test-share", 0.2, "--folds", 2], "--test-share and --folds do not go together: choose one"),
         (["--test-share", 0.2, "--seeds", 2], "--seeds repeats --folds, and there is no --folds"),
         (["--folds", 1], "--folds must be at least 2, got 1"),
@@ -89,7 +100,11 @@ def test_the_regression_is_trained_on_any_scores_with_groups_whole_and_scores_wi
         (["--test-share", 0.2, "--ladders", "x"], "--ladders does not go with a .csv of scores"),
         (["--test-share", 0.2, "--test-images", "x"], "--test-images is the folder of --test-labels"),
         (["--test-share", 0.2, "--scale", 0, 50], "line 2: a score of 90 is not within 0-50"),
-        (["--test-share", 0.2, "--group-by", "nobody"], "line 1: there is no column 'nobody' to group by"),
+        (["--test-share", 0.2, "--group-by", "nobody"], "line 1: there is no column 'nobody'"),
+        (["--split-by", "scene"], "no row says train... in the column of the splits"),
+        (["--split-by", "scene", "--group-by", "scene"], "--split-by and --group-by do not go together"),
+        (["--test-share", 0.2, "--test-split", "dev"], "--test-split names rows of --split-by"),
+        (["--test-share", 0.2, "--ranking", 0], "--ranking does not go with a .csv of scores"),
         (["--folds", 5, "--group-by", "scene", "--schedule", "1@1e-3"], "5 folds need at least as many groups"),
     ],
 )

@@ -1,6 +1,7 @@
 """A session that is driven by hand, interrupted, killed and resumed, on a tiny network and tiny pictures."""
 
 import csv
+import errno
 import functools
 import json
 import math
@@ -24,8 +25,10 @@ from tiny_training import CARD, make_ladders, network, see, tiny_prompt
 from iqa.cards import sha256
 from iqa.errors import ImageError, RunError, UsageError, WeightsError
 from iqa.files import remove_leftovers
+from iqa.training import trainer
 from iqa.training.batches import Evaluation, Ladders
 from iqa.training.recorder import Recorder
+from iqa.training.run_folder import RunFolder
 from iqa.training.schedule import PATIENCE, Phase, parse_schedule
 from iqa.training.trainer import Trainer
 
@@ -701,6 +704,33 @@ def test_an_error_in_the_middle_keeps_what_was_trained_and_the_run_goes_on_from_
     assert_sound(tmp_path)
     resumed = resumed_session(ladders * 3, tmp_path)
     assert_equal_weights(resumed.model.get_weights(), trained.model.get_weights())
+    resumed.run_schedule(phases)
+    assert_same_run(resumed, whole_run)
+
+
+@pytest.mark.parametrize(
+    "owner, writes, epoch",
+    [(RunFolder, "write_weights", 2), (RunFolder, "commit", 2), (trainer, "save_with_card", 1)],
+    ids=["checkpoint", "state", "best"],
+)
+def test_an_epoch_whose_files_cannot_be_written_ends_once_and_the_run_goes_on(
+    ladders, tmp_path, monkeypatch, whole_run, owner, writes, epoch
+):
+    phases, trained, failures = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path), []
+    write = getattr(owner, writes)
+
+    def full_once(*arguments, **settings):
+        if len(trained.state.log) == epoch and not failures:
+            failures.append(OSError(errno.ENOSPC, "No space left on device"))
+            raise failures[0]
+        return write(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, writes, full_once)
+        with pytest.raises(OSError, match="No space left"):
+            trained.run_schedule(phases)
+    assert len(assert_sound(tmp_path)["log"]) == epoch
+    resumed = resumed_session(ladders * 3, tmp_path)
     resumed.run_schedule(phases)
     assert_same_run(resumed, whole_run)
 

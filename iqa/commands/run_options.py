@@ -8,7 +8,9 @@ from typing import Any
 from iqa.cards import Backbone, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
 from iqa.errors import RunError
+from iqa.files import printable
 from iqa.labels.rating_files import GROUP_COLUMN
+from iqa.labels.splits import TEST_SPLIT, AnyImage, split_by_group, split_by_name
 from iqa.training.run_folder import read_record, read_state
 from iqa.training.usable import Labelled, fingerprint
 
@@ -45,6 +47,12 @@ def add_split_options(parser: argparse.ArgumentParser, scale: tuple[float, float
     lowest, highest = scale
     parser.add_argument("--test-share", type=fraction, metavar="SHARE", help="test on this share of --train-labels instead")
     parser.add_argument(
+        "--split-by",
+        metavar="COLUMN",
+        help="of a .csv: train on rows that say `train...` in this column, and test on those of --test-split",
+    )
+    parser.add_argument("--test-split", metavar="NAME", help=f"what --split-by tests on (default: {TEST_SPLIT})")
+    parser.add_argument(
         "--folds", type=positive, metavar="K", help="train K times, each time testing on another Kth of --train-labels"
     )
     parser.add_argument("--seeds", type=positive, help="with --folds: repeat them with so many seeds (default: 1)")
@@ -65,10 +73,14 @@ def add_split_options(parser: argparse.ArgumentParser, scale: tuple[float, float
 
 def check_split_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse options of `add_split_options` that do not go together."""
-    given = {"--test-share": arguments.test_share, "--test-labels": arguments.test_labels, "--folds": arguments.folds}
-    chosen = [name for name, value in given.items() if value]
+    ways = ("test_share", "split_by", "test_labels", "folds")
+    chosen = [f"--{name.replace('_', '-')}" for name in ways if getattr(arguments, name)]
     if len(chosen) > 1:
         parser.error(f"{' and '.join(chosen)} do not go together: choose one")
+    if arguments.split_by and arguments.group_by:
+        parser.error("--split-by and --group-by do not go together: the split is the file's own")
+    if arguments.test_split and not arguments.split_by:
+        parser.error("--test-split names rows of --split-by, and there is no --split-by")
     if arguments.seeds and not arguments.folds:
         parser.error("--seeds repeats --folds, and there is no --folds")
     if arguments.folds == 1:
@@ -77,6 +89,26 @@ def check_split_options(parser: argparse.ArgumentParser, arguments: argparse.Nam
         parser.error("--test-images is the folder of --test-labels, and there is no --test-labels")
     if arguments.folds and not arguments.schedule:
         parser.error("--folds trains unattended and needs a --schedule")
+
+
+def group_column(arguments: argparse.Namespace) -> str:
+    """The column of a CSV that says to which group, or to which split, an image belongs."""
+    return str(arguments.split_by or arguments.group_by or GROUP_COLUMN)
+
+
+def split(arguments: argparse.Namespace, images: Sequence[AnyImage]) -> tuple[list[AnyImage], list[AnyImage]]:
+    """Split images that were read with `group_column` as --test-share or --split-by say: (train, test).
+
+    Raises:
+        LabelError: if one of the two would be empty.
+    """
+    if not arguments.split_by:
+        return split_by_group(images, arguments.test_share, arguments.seed)
+    train, test, others = split_by_name(images, arguments.test_split or TEST_SPLIT)
+    if others:
+        names = ", ".join(f"{printable(name)}: {count}" for name, count in others.items())
+        print(f"in neither split: {names}")
+    return train, test
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:

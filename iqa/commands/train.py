@@ -16,18 +16,20 @@ from iqa.commands.run_options import (
     add_split_options,
     check_split_options,
     fraction,
+    group_column,
     options_of,
     parse_options,
     settings_of,
+    split,
     train_parser,
 )
 from iqa.commands.terminal import quiet_start
 from iqa.commands.training_run import begin, start_network
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry
-from iqa.labels.rating_files import GROUP_COLUMN, SCALE
+from iqa.labels.rating_files import SCALE
 from iqa.labels.ratings import RatedImage, locate_ratings, oversample, read_ratings
-from iqa.labels.splits import check_apart, split_by_group
+from iqa.labels.splits import check_apart
 from iqa.training.schedule import parse_schedule
 from iqa.training.usable import usable_images
 
@@ -158,12 +160,12 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 
 def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[RatedImage]]:
     """(images to train on, images to test on), without an image in both; with --folds (all, none)."""
-    (lowest, highest), group = arguments.scale or SCALE, arguments.group_by or GROUP_COLUMN
+    (lowest, highest), group = arguments.scale or SCALE, group_column(arguments)
     images = read_ratings(arguments.train_labels, (lowest, highest), group)
     if arguments.folds:
         return images, []
-    if arguments.test_share:
-        return split_by_group(images, arguments.test_share, arguments.seed)
+    if arguments.test_share or arguments.split_by:
+        return split(arguments, images)
     testing = read_ratings(arguments.test_labels or TEST_LABELS, (lowest, highest), group)
     check_apart(images, testing)
     return images, testing

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 from iqa.cards import Card, Head, Scale, Sight
 from iqa.commands.folds import cross_validate
-from iqa.commands.run_options import options_of, settings_of
+from iqa.commands.run_options import group_column, options_of, settings_of, split
 from iqa.commands.terminal import quiet_start
 from iqa.commands.training_run import begin, start_network
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch
-from iqa.labels.rating_files import GROUP_COLUMN
 from iqa.labels.ratings import locate_ratings
 from iqa.labels.scores import TID2013, ScoredImage, describe_range, read_scores
-from iqa.labels.splits import check_apart, split_by_group
+from iqa.labels.splits import check_apart
 from iqa.training.schedule import Phase
 from iqa.training.usable import usable_images
 
@@ -57,8 +56,8 @@ def train_on_scores(arguments: argparse.Namespace, phases: Sequence[Phase], regr
     testing = _locate(testing, arguments.test_images or arguments.images, smallest, memory)
     if arguments.folds:
         return cross_validate(arguments, phases, images, lambda *fold: _prepare(regression, scale, *fold))
-    if arguments.test_share:
-        images, testing = split_by_group(images, arguments.test_share, arguments.seed)
+    if arguments.test_share or arguments.split_by:
+        images, testing = split(arguments, images)
     if not images or not testing:
         raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
     print(f"{len(images)} images to train on, {len(testing)} to test on")
@@ -74,7 +73,7 @@ def train_on_scores(arguments: argparse.Namespace, phases: Sequence[Phase], regr
 
 
 def _read(arguments: argparse.Namespace, file: Path, scale: tuple[float, float]) -> list[ScoredImage]:
-    images = read_scores(file, scale, arguments.group_by or GROUP_COLUMN)
+    images = read_scores(file, scale, group_column(arguments))
     print(f"{file}: {len(images)} images, {describe_range(images, scale)}")
     return images
 

@@ -189,7 +189,7 @@ def _find_columns(
     grouping = grouping.strip().lower()
     group = names.index(grouping) if grouping in names else None
     if group is None and grouping != GROUP_COLUMN:
-        raise LabelError(f"{file}, line 1: there is no column {grouping!r} to group by")
+        raise LabelError(f"{file}, line 1: there is no column {grouping!r}")
     name = next((names.index(name) for name in NAME_COLUMNS if name in names), 0)
     if not votes and score is None:
         if len(names) == 2:  # a heading in words of its own

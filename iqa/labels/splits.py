@@ -1,9 +1,11 @@
 """Splits of labelled images into those to train on and those to test on, which keep groups whole.
 
 train, test = split_by_group(images, test_share=0.2, seed=0)
+train, test, others = split_by_name(images, "test")
 for train, test in split_into_folds(images, folds=5, seed=0): ...
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -22,7 +24,11 @@ class Grouped(Protocol):
     def group(self) -> str | None: ...
 
 
-_Image = TypeVar("_Image", bound=Grouped)
+AnyImage = TypeVar("AnyImage", bound=Grouped)
+
+#: What the rows to test on are called, where a label file has a split of its own.
+TEST_SPLIT = "test"
+
 _Group = tuple[bool, str]
 
 
@@ -37,7 +43,7 @@ def check_apart(train: Sequence[Grouped], test: Sequence[Grouped]) -> None:
         raise LabelError(f"images in both splits ({len(both)}): {', '.join(both[:5])}{' ...' * (len(both) > 5)}")
 
 
-def split_by_group(images: Sequence[_Image], test_share: float, seed: int) -> tuple[list[_Image], list[_Image]]:
+def split_by_group(images: Sequence[AnyImage], test_share: float, seed: int) -> tuple[list[AnyImage], list[AnyImage]]:
     """Split at random into (train, test), without tearing groups apart; an image without a group is a group of its own.
 
     Args:
@@ -66,7 +72,34 @@ def split_by_group(images: Sequence[_Image], test_share: float, seed: int) -> tu
     return _part(images, test or {min(order, key=lambda group: sizes[group])})
 
 
-def split_into_folds(images: Sequence[_Image], folds: int, seed: int) -> list[tuple[list[_Image], list[_Image]]]:
+def split_by_name(
+    images: Sequence[AnyImage], test: str = TEST_SPLIT
+) -> tuple[list[AnyImage], list[AnyImage], dict[str, int]]:
+    """Split as the groups of the images say, without regard to case: KonIQ-10k's `set` is training, validation or test.
+
+    Args:
+        test: the group to test on. To train on are all whose group begins with "train".
+
+    Returns:
+        (train, test, {group: number of its images} of all others), the images in their order.
+
+    Raises:
+        LabelError: if there is nothing to train on or to test on.
+    """
+    wanted = test.strip().lower()
+    named = [(image, (image.group or "").lower()) for image in images]
+    testing = [image for image, group in named if group == wanted]
+    training = [image for image, group in named if group.startswith("train") and group != wanted]
+    others = Counter(
+        image.group or "(empty)" for image, group in named if group != wanted and not group.startswith("train")
+    )
+    for found, name in ((training, "train..."), (testing, test)):
+        if not found:
+            raise LabelError(f"no row says {name} in the column of the splits")
+    return training, testing, dict(others)
+
+
+def split_into_folds(images: Sequence[AnyImage], folds: int, seed: int) -> list[tuple[list[AnyImage], list[AnyImage]]]:
     """Split at random into folds of about the same size: each image is tested on once, and groups stay whole.
 
     Args:
@@ -106,7 +139,7 @@ def _shuffle(sizes: dict[_Group, int], seed: int) -> list[_Group]:
     return [order[index] for index in np.random.default_rng(seed).permutation(len(order))]
 
 
-def _part(images: Sequence[_Image], test: set[_Group]) -> tuple[list[_Image], list[_Image]]:
+def _part(images: Sequence[AnyImage], test: set[_Group]) -> tuple[list[AnyImage], list[AnyImage]]:
     """(images that are not of the groups, images that are)."""
     return (
         [image for image in images if _group_of(image) not in test],

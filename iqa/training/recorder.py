@@ -42,13 +42,15 @@ class Recorder(Stopper):
         began: whether Keras has begun to train.
         step, steps: done in this epoch, and in all of it (None if unknown).
         validating: whether the steps of the epoch are done and the test data is being evaluated.
+        ended: whether the epoch is in the log; only its checkpoint may be missing.
         loss, logs: of the last step.
         pace: see `pace_of`, after the last step that did not fail.
     """
 
     def __init__(self, trainer: Fitting) -> None:
         super().__init__(trainer.interrupt)
-        self.trainer, self.began, self.step, self.first, self.validating = trainer, False, 0, 0, False
+        self.trainer, self.step, self.first = trainer, 0, 0
+        self.began = self.validating = self.ended = False
         self.loss: float | None = None
         self.logs: dict[str, Any] = {}
         self.pace: tuple[list[Any], int] | None = None
@@ -81,7 +83,7 @@ class Recorder(Stopper):
         self.trainer.train_data.epoch = state.drawn - 1
         self.started = time.monotonic() - opened.seconds
         self.step = self.first = opened.step
-        self.validating = False
+        self.validating = self.ended = False
         self.pace = pace_of(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
@@ -112,6 +114,7 @@ class Recorder(Stopper):
         if not is_finite(self.model):
             self.loss = math.nan
             raise RuntimeError("the weights are not finite")
+        self.ended = True
         self.trainer.end_epoch(logs or {}, self.seconds)
         self.validating, self.step = False, 0
         self.interrupt.check()

@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from iqa.cards import card_of, read_card, sha256
 from iqa.environment import now, versions
-from iqa.errors import RunError
+from iqa.errors import CardError, RunError
 from iqa.files import read_json, remove_leftovers, temporary_beside, write_json, written_whole
 from iqa.training.folder_lock import lock_folder
 from iqa.training.run_state import CHECKPOINT, RunState
@@ -108,6 +109,15 @@ class RunFolder:
         write_json(self.path / "phases.json", state.to_json(), durable=True)
         self._write_log(state.log)
         self._prune(state)
+
+    def holds_best_of(self, epoch: int) -> bool:
+        """Whether `best.weights.h5` is whole, and that of this epoch."""
+        weights = self.path / "best.weights.h5"
+        try:
+            card = read_card(card_of(weights))
+            return bool(card.training["epoch"] == epoch and card.sha256 == sha256(weights))
+        except (CardError, KeyError, OSError):
+            return False
 
     def _write_log(self, log: list[dict[str, Any]]) -> None:
         # Whole each time and after the commit, where Keras's CSVLogger appends as the epoch ends: killed between the row

@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from iqa.cards import Card, card_of, read_card, sha256
+from iqa.cards import Card
 from iqa.environment import now
-from iqa.errors import CardError, RunError
+from iqa.errors import RunError
 from iqa.files import printable
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
 from iqa.training.batches import Batches, naming_broken_images
@@ -297,10 +297,15 @@ class Trainer:
             phase.status = "done"
         figure = f"-{monitor.removeprefix('val_')}-{row[monitor]:.4f}" if monitor in row else ""
         name = state.place + figure
-        better = self._comparable and row.get(monitor, -math.inf) > (state.best or {}).get(monitor, -math.inf)
+        # Written first: the state must not name a file that could not be written.
+        state.checkpoint = self.folder.write_weights(name, self.model.save_weights)
+        best = state.best or {}
+        better = row.get(monitor, -math.inf) > best.get(monitor, -math.inf)
+        # An epoch that is judged again, after its files could not be written, may be the best already.
+        better = self._comparable and (better or best.get("epoch") == row["epoch"])
         if better:
-            state.best = {"epoch": row["epoch"], "checkpoint": f"{name}.weights.h5", monitor: row[monitor]}
-        self.commit(name)
+            state.best = {"epoch": row["epoch"], "checkpoint": state.checkpoint, monitor: row[monitor]}
+        self.commit()
         if better:
             self._write_best()
 
@@ -320,15 +325,8 @@ class Trainer:
 
     def _repair_best(self) -> None:
         """Write `best` again if a kill came between the commit and it."""
-        best, weights = self.state.best, self.folder.path / "best.weights.h5"
-        if not best:
-            return
-        try:
-            card = read_card(card_of(weights))
-            whole = card.training["epoch"] == best["epoch"] and card.sha256 == sha256(weights)
-        except (CardError, KeyError, OSError):
-            whole = False
-        if not whole:
+        best = self.state.best
+        if best and not self.folder.holds_best_of(best["epoch"]):
             load_weights(without_optimizer(self.model), self.folder.path / best["checkpoint"])
             self._write_best()
 
@@ -353,7 +351,9 @@ class Trainer:
     def _keep(self, recorder: Recorder) -> None:
         """Commit the part of an epoch that was trained."""
         state = self.state
-        if recorder.validating or (recorder.step and recorder.step == recorder.steps):
+        if recorder.ended:
+            self._judge(state.log[-1])
+        elif recorder.validating or (recorder.step and recorder.step == recorder.steps):
             self.end_epoch(recorder.settle(), recorder.seconds, validated=False)
         elif recorder.step:
             seconds = round(recorder.seconds, 1)
