@@ -189,7 +189,8 @@ def fit(student, data, arguments, bins):
 
 def main():
     arguments = parse_arguments()
-    check_weights_target(arguments.out, arguments.overwrite, [arguments.labels, arguments.features])
+    inputs = [arguments.labels, arguments.features, *filter(None, [arguments.votes]), *arguments.exclude]
+    check_weights_target(arguments.out, arguments.overwrite, inputs)
     lessons = read_lessons(arguments, arguments.size if arguments.patches else 1)
     side = round(MARGIN * arguments.size)
 

@@ -207,8 +207,8 @@ def main():
         from iqa.models.weight_files import check_name, save_with_card
 
         check_name(arguments.out)
+        settle()
         model = load(path, card)
-    settle()
     keras.utils.set_random_seed(arguments.seed)
     seed, steps = arguments.seed, arguments.epochs * max(1, len(tid) // BATCH)
     backbone = pool_levels(model, levels_of(model) or LEVELS)

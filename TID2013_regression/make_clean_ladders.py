@@ -11,24 +11,20 @@ small for it are left out. Take --scale 1 for pictures that were never compresse
 the order only.
 """
 
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
+from iqa.commands.ladders import make_ladders, write_ladder
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
 from iqa.distortions.clean import KINDS, clean_ladder, shrink
 from iqa.environment import processors
 from iqa.errors import ImageError
-from iqa.files import claim_folder, printable, remove_leftovers, written_whole
+from iqa.files import claim_folder
 from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
-from iqa.labels.tid2013 import LABELS_NAME
 
 SIZE = 256  # a little more than the network sees, so that training can still crop
 BLOCK = 16  # pixels in a unit of JPEG with halved chroma: --multiple 16 finds the blocks again
@@ -45,13 +41,9 @@ def make_ladder(task: tuple[Path, int, str], out: Path, scale: float, seed: int)
     except ImageError as error:
         return f"{path}: {error}"
     patch = random_patch(shrink(picture, scale, SIZE), SIZE, rng, BLOCK)
-    lines = []
-    for step, image in enumerate(clean_ladder(patch, kind, rng), start=1):
-        name = f"{path.stem}-{serial}_{KINDS[kind].distortion:02d}_{step}.png"
-        with written_whole(out / name) as file:
-            Image.fromarray(np.ascontiguousarray(image)).save(file, "png", compress_level=1)
-        lines.append(f"{6 - step} {name}\n")
-    return lines
+    images = clean_ladder(patch, kind, rng)
+    steps = ((image, str(5 - number)) for number, image in enumerate(images))
+    return write_ladder(out / f"{path.stem}-{serial}", KINDS[kind].distortion, steps)
 
 
 def parse_arguments():
@@ -76,26 +68,11 @@ def main() -> int:
     if arguments.limit:
         photos = [photos[place] for place in sorted(rng.permutation(len(photos))[: arguments.limit])]
     claim_folder(arguments.out, "make_clean_ladders.py", arguments.overwrite)
-    remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     kinds = arguments.kinds
     places = [(path, serial) for path in photos for serial in range(arguments.per_photo)]
     tasks = [(path, serial, kinds[number % len(kinds)]) for number, (path, serial) in enumerate(places)]
     make = partial(make_ladder, out=arguments.out, scale=arguments.scale, seed=arguments.seed)
-    lines: list[str] = []
-    refused: set[str] = set()
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        for result in tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr):
-            if isinstance(result, str):
-                refused.add(result)
-            else:
-                lines += result
-    with written_whole(arguments.out / LABELS_NAME) as file:
-        file.write("".join(lines).encode())
-    for reason in sorted(refused):
-        print(printable(f"left out: {reason}"), file=sys.stderr)
-    made = f"{len(lines)} images of {len(photos)} photographs"
-    print(f"{made} in {printable(arguments.out)}, {len(refused)} photographs left out")
-    return 1 if refused else 0
+    return make_ladders(make, tasks, len(photos), arguments.out, arguments.workers)
 
 
 if __name__ == "__main__":

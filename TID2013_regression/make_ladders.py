@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from iqa.commands.ladders import make_ladders, write_ladder
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
 from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features, read_examples
 from iqa.distortions.references import Crop, read_crops, read_reference
@@ -30,12 +31,11 @@ from iqa.distortions.table import DISTORTIONS, STRONGEST, WEAKEST, check_levels,
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
 from iqa.evaluation.metrics import correlate
-from iqa.files import claim_folder, printable, remove_leftovers, written_whole
+from iqa.files import claim_folder
 from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import (
-    LABELS_NAME,
     TEST_REFERENCES,
     VALIDATION_REFERENCES,
     LabelledImage,
@@ -124,14 +124,8 @@ def make_ladder(
         scores = judge.scores(distortion, strengths, [features(untouched, step) for step in distorted])
     else:
         scores = np.interp(strengths, range(6), [UNTOUCHED_MOS, *typical[distortion]])
-    lines = []
-    steps = zip([untouched, *distorted], [UNTOUCHED_MOS, *scores], strict=True)
-    for step, (image, score) in enumerate(steps, start=1):
-        name = f"{path.stem}-{serial}_{distortion:02d}_{step}.png"
-        with written_whole(out / name) as file:
-            Image.fromarray(np.ascontiguousarray(image)).save(file, "png", compress_level=1)
-        lines.append(f"{score:.5f} {name}\n")
-    return lines
+    texts = [f"{score:.5f}" for score in (UNTOUCHED_MOS, *scores)]
+    return write_ladder(out / f"{path.stem}-{serial}", distortion, zip([untouched, *distorted], texts, strict=True))
 
 
 def parse_arguments():
@@ -173,8 +167,6 @@ def main() -> int:
     photos = list_photographs(arguments.photos, arguments.exclude)
     claim_folder(arguments.out, "make_ladders.py", arguments.overwrite)
     judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
-
-    remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     rng = np.random.default_rng(arguments.seed)
     tasks = [
         (path, serial, int(rng.choice(arguments.distortions or (OTHERS if serial % 2 else COMMON))))
@@ -190,21 +182,7 @@ def main() -> int:
         levels=arguments.levels,
         smallest_scale=arguments.smallest_scale,
     )
-    lines: list[str] = []
-    refused: set[str] = set()
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        for result in tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr):
-            if isinstance(result, str):
-                refused.add(result)
-            else:
-                lines += result
-    with written_whole(arguments.out / LABELS_NAME) as file:
-        file.write("".join(lines).encode())
-    for reason in sorted(refused):
-        print(printable(f"left out: {reason}"), file=sys.stderr)
-    made = f"{len(lines)} images of {len(photos)} photographs"
-    print(f"{made} in {printable(arguments.out)}, {len(refused)} photographs left out")
-    return 1 if refused else 0
+    return make_ladders(make, tasks, len(photos), arguments.out, arguments.workers)
 
 
 if __name__ == "__main__":

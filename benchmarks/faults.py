@@ -1,6 +1,6 @@
 """Is anything lost if one write, one fsync or one rename fails, or the process is killed just there?
 
-    python benchmarks/faults.py
+    python benchmarks/faults.py                # some minutes, most of them of training
 
 A run is done once undisturbed. Then again and again: each time another one of all its writes, fsyncs, renames,
 removals and commands to the journal fails, once; and for each of them, what lay on the disk just before it is put back, as
@@ -25,7 +25,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from iqa.commands.terminal import parser_of, run
+from iqa.commands.terminal import parser_of, quiet_start, run
 from iqa.errors import IqaError
 from iqa.files import written_whole
 from iqa.scoring import collection, scorer
@@ -167,8 +167,9 @@ def finish(name, folder, work, whole, result_of, partial_results):
 
 def check(name, when, whole, found):
     if found != whole:
-        parts = sorted(part for part in found.keys() | whole.keys() if found.get(part) != whole.get(part))
-        raise Lost(f"{name}: {when}, not the result of an undisturbed run: {parts}")
+        parts = {part: (found.get(part), whole.get(part)) for part in found.keys() | whole.keys()}
+        differ = {part: str(both)[:500] for part, both in parts.items() if both[0] != both[1]}
+        raise Lost(f"{name}: {when}, not the result of an undisturbed run: {differ}")
 
 
 # --- runs over collections --------------------------------------------------------------------------------------------
@@ -306,9 +307,81 @@ def files_of(folder):
 CACHE = (lambda folder: None, compile_network, files_of, lambda folder: {})
 
 
+# --- a run of training ------------------------------------------------------------------------------------------------
+
+
+def train(folder):
+    """Train a tiny network for two phases, or go on with that."""
+    from tiny_training import make_ladders, tiny_prompt
+
+    from iqa.training.schedule import parse_schedule
+
+    session = tiny_prompt(make_ladders(PICTURES, scenes=2), folder / "run").session
+    session.begin(parse_schedule("1@1e-2:frozen,1@1e-3"), resume=session.trainer.folder.holds_a_run)
+
+
+def state_of(folder):
+    """The log, the phases and the weights of a run, without times."""
+    from iqa.training.run_folder import read_state
+
+    state, run = read_state(folder / "run"), folder / "run"
+    names = {path.name for path in run.iterdir()} - {"run.json", "session.lock"}
+    return {
+        "files": sorted(names),
+        "log.csv": [row.rsplit(",", 1)[0] for row in (run / "log.csv").read_text().splitlines()],
+        "phases": [(phase.rate, phase.done, phase.steps, phase.status, phase.after) for phase in state.phases],
+        "best": (state.best, weights_of(run / "best.weights.h5")),
+        "checkpoint": weights_of(run / state.checkpoint),
+    }
+
+
+def named_files_of(folder):
+    """Whether the files are there and whole that the state of a run names."""
+    from iqa.training.run_folder import read_state
+
+    run = folder / "run"
+    state = read_state(run) if (run / "phases.json").exists() else None
+    named = {state.checkpoint, state.begin, (state.best or {}).get("checkpoint")} - {None} if state else ()
+    for name in named:
+        if not (run / name).exists() or not weights_of(run / name):
+            raise Lost(f"{run}: its state names {name}, which is not there")
+    return {}
+
+
+def weights_of(file):
+    """The bytes of all arrays in a weight file."""
+    import h5py
+
+    arrays = []
+    with h5py.File(file) as weights:
+        weights.visititems(lambda name, part: arrays.append(part[()].tobytes()) if isinstance(part, h5py.Dataset) else None)
+    return b"".join(arrays)
+
+
+def training():
+    """What `try_all` takes of a run of training."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    with quiet_start():
+        import tensorflow as tf
+
+        from iqa.training.trainer import Trainer
+    tf.config.experimental.enable_op_determinism()
+    Trainer.writes_events = False
+    return (lambda folder: None, quiet(train), state_of, named_files_of)
+
+
+def quiet(work):
+    def quietly(folder):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            work(folder)
+
+    return quietly
+
+
 def main():
     parser = parser_of(__doc__)
-    parser.parse_args()
+    parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name holds this text (default: all)")
+    arguments = parser.parse_args()
     global PICTURES, MODEL
     began, total = time.monotonic(), Counter()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
@@ -318,7 +391,10 @@ def main():
         stack.enter_context(mock.patch.object(collection, "now", lambda: "now"))
         stack.enter_context(mock.patch.object(collection, "tqdm", lambda **_: contextlib.nullcontext(mock.Mock())))
         MODEL = scorer.Scorer("ava_vanilla", head="histogram")
-        for what, case in (collections() | {"the cache": CACHE}).items():
+        cases = collections() | {"the cache": CACHE, "a run of training": training()}
+        for what, case in cases.items():
+            if arguments.only not in what:
+                continue
             points = try_all(what, *case, name)
             total += points
             print(f"{sum(points.values()):5d} points: {what}", flush=True)

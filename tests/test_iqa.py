@@ -71,6 +71,12 @@ def test_a_table_is_printed_and_each_failure_is_named(command, folder):
     assert "broken.jpg: it cannot be decoded" in err and "left out: 1 .txt" in err
 
 
+def test_a_picture_that_takes_too_long_is_named_where_rows_are_printed_too(command, folder):
+    code, out, err = command(score, folder / "0.jpg", *RUNTIME, "--workers", 1, "--timeout", 0.0001)
+    assert (code, out) == (1, "")
+    assert "0.jpg: it took longer than 0.0001 s" in err
+
+
 def test_rows_of_json_have_the_columns_of_the_table(command, folder, tmp_path):
     code, out, _ = command(score, folder / "0.jpg", folder / "broken.jpg", "--json", *RUNTIME)
     first, second = map(json.loads, out.splitlines())
@@ -93,6 +99,15 @@ def test_a_table_a_page_and_the_best_come_from_one_run(command, folder, tmp_path
     text = page.read_text()
     assert ">beauty<" in text and ">technical<" in text
     assert not list(tmp_path.glob("*.journal"))
+
+
+def test_what_a_killed_writer_left_of_the_output_is_removed(command, folder, tmp_path):
+    left = tmp_path / ".scores.csv.abcdefgh"
+    left.mkdir()
+    (left / "scores.csv").write_text("half of")
+    code, _, err = command(score, folder, *RUNTIME, "--out", tmp_path / "scores.csv")
+    assert code == 1, err
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
 
 
 def test_a_table_of_an_earlier_run_is_replaced_and_no_other_file(command, folder, tmp_path):

@@ -20,6 +20,7 @@ from AVA import (
 from idealo_comparison import infer as idealo_infer
 from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
+from iqa.commands import ladders
 from iqa.distortions.references import read_crops, read_reference
 from iqa.evaluation.predictions import read_predictions
 from iqa.files import MADE_BY
@@ -361,7 +362,7 @@ def test_as_many_processes_are_started_as_this_one_may_use_processors(
     photos = save("photo.png", photograph).parent
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
-    monkeypatch.setattr(script, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(ladders if script is make_ladders else script, "ProcessPoolExecutor", start)
     monkeypatch.setattr(make_training_set, "LISTS", {})
     options = {
         make_images: ["--references", kodak, "--mos", kodak / "mos_with_names.txt"],

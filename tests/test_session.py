@@ -528,7 +528,16 @@ def test_only_optimizers_are_built_from_what_a_run_says_of_its_optimizer():
     adam = keras.optimizers.serialize(keras.optimizers.Adam(1e-3))
     dense = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}}
     within = adam | {"config": adam["config"] | {"learning_rate": dense}}
-    for config in (None, {}, dense, within, {"module": "os", "class_name": "system", "config": {}}, adam | {"config": 1}):
+    listed = adam | {"config": adam["config"] | {"learning_rate": [dense]}}
+    for config in (
+        None,
+        {},
+        dense,
+        within,
+        listed,
+        {"module": "os", "class_name": "system", "config": {}},
+        adam | {"config": 1},
+    ):
         with pytest.raises(ValueError, match="not an optimizer"):
             optimizer_from(config)
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -236,12 +237,12 @@ def test_a_run_that_fails_while_it_sorts_leaves_no_folder(tmp_path):
 # --- a set ----------------------------------------------------------------------------------------------------------
 
 
-def entry_of(name, beauty, technical, time=0.0, feature=0.0, warning=None):
+def entry_of(name, beauty, technical, time=0.0, feature=0.0, warning=None, day=20_000):
     """An entry as `iqa.scoring.pair.judge` makes it: a histogram with one vote, a score, a second, features in a plane."""
     votes = np.zeros(10)
     votes[beauty - 1] = 1
     known = technical is not None
-    numbers = [1, known, 640, 480, 20_000, time, *votes, technical or 0, np.cos(feature), np.sin(feature)]
+    numbers = [1, known, 640, 480, day, time, *votes, technical or 0, np.cos(feature), np.sin(feature)]
     return Entry(name, Path(name), prediction=Prediction(np.array(numbers, np.float32), warning=warning))
 
 
@@ -254,6 +255,17 @@ def results():
         Entry("d.jpg", Path("d.jpg"), prediction=Prediction(reason="broken")),
     ]
     return Results(lambda: iter(entries), AVA_SCALE, {"model": "m"}, bursts=True)
+
+
+def test_a_clock_that_is_set_back_in_this_place_does_not_tear_a_burst_apart(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    # 27 October 2024: at 3:00 in Berlin it was 2:00 again, but the camera's clock went on.
+    entries = [entry_of(name, 5, 4.0, 3 * 3600 + second, day=20_023) for name, second in (("a.jpg", -1), ("b.jpg", 1))]
+    results = Results(lambda: iter(entries), AVA_SCALE, {"model": "m"}, bursts=True)
+    monkeypatch.undo()
+    time.tzset()
+    assert results.bursts == [[0, 1]]
 
 
 def test_a_table_has_the_columns_that_are_documented(results, tmp_path):

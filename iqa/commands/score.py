@@ -27,7 +27,7 @@ from typing import Any
 from iqa.cards import Scale
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
-from iqa.files import check_target, printable
+from iqa.files import check_target, printable, remove_leftovers
 from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import RunOptions, complain, identify, named_entries, provenance, score_with_journal
@@ -58,7 +58,7 @@ def main() -> int:
         code = score_set(pair, arguments, left_out)
     else:
         found = named_images(arguments.images, arguments.list, arguments.null, left_out)
-        code = print_as_scored(pair, found, arguments.workers, arguments.json)
+        code = print_as_scored(pair, found, arguments.workers, arguments.json, arguments.timeout)
     if left_out:
         print(in_words(left_out), file=sys.stderr)
     return code
@@ -129,13 +129,19 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         check_folder(arguments.sort_into, arguments.images)
 
 
-def print_as_scored(pair: Pair, found: Iterable[tuple[Path, str | None]], workers: int = 0, as_json: bool = False) -> int:
+def print_as_scored(
+    pair: Pair,
+    found: Iterable[tuple[Path, str | None]],
+    workers: int = 0,
+    as_json: bool = False,
+    timeout: float | None = None,
+) -> int:
     """Score pictures and print a row for each, in their order, as soon as it is known; returns the exit code.
 
     Args:
         pair: the models.
         found: (path, None), or (path, reason) for what holds no picture; see `named_images`.
-        workers: see `Pair.score_all`.
+        workers, timeout: see `Pair.score_all`.
         as_json: print rows of JSON.
     """
     refused: list[Entry] = []
@@ -152,7 +158,7 @@ def print_as_scored(pair: Pair, found: Iterable[tuple[Path, str | None]], worker
     show = partial(row_of_pair, scale=pair.beauty.card.scale)
     printer = Printer(pair.beauty.card.scale, as_json)
     try:
-        for path, prediction in pair.score_all(readable(), workers=workers):
+        for path, prediction in pair.score_all(readable(), workers=workers, timeout=timeout):
             row = show(Entry(str(path), path, prediction=prediction))
             counts["failed" if "error" in row else "scored"] += 1
             exists = exists or prediction.output is not None or os.path.exists(path)
@@ -179,6 +185,8 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
         results = Results(journal.entries, pair.beauty.card.scale, origin, arguments.by, arguments.bursts)
         _write_all(results, arguments)
 
+    for file in filter(None, (arguments.out, arguments.report)):
+        remove_leftovers(file.parent, file.name)
     kept = next(filter(None, (arguments.out, arguments.report, arguments.sort_into)), None)
     with tempfile.TemporaryDirectory() as folder:
         outcome = score_with_journal(

@@ -1,6 +1,7 @@
 """What is made of the scores of a whole set: a table, a page, the best, stars, shelves, bursts."""
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Results:
             beauty = said.beauty.mean if said and said.beauty else np.nan
             scores.append((beauty, said.technical if said and said.technical is not None else np.nan))
             if bursts:
-                times.append(said.taken.timestamp() if said and said.taken else None)
+                times.append(said.taken.replace(tzinfo=UTC).timestamp() if said and said.taken else None)
                 features.append(said.features.astype(np.float16) if said and said.features is not None else None)
         beauties, technicals = np.array(scores, np.float64).reshape(-1, 2).T
         self.places = rank_pairs(beauties, technicals, order)

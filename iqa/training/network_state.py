@@ -68,13 +68,17 @@ def optimizer_from(config: dict[str, Any] | None) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _is_of_keras(config: dict[str, Any]) -> bool:
+def _is_of_keras(config: Any) -> bool:
     """Whether a configuration builds nothing but optimizers and their schedules: Keras would build other things too."""
+    if isinstance(config, list):
+        return all(_is_of_keras(part) for part in config)
+    if not isinstance(config, dict):
+        return True
     if "class_name" in config:
         known = config.get("module") in ("keras.optimizers", "keras.optimizers.schedules")
         if not known and keras.saving.get_registered_object(str(config.get("registered_name"))) is None:
             return False
-    return all(_is_of_keras(part) for part in config.values() if isinstance(part, dict))
+    return all(_is_of_keras(part) for part in config.values())
 
 
 def decay_config(model: keras.Model) -> dict[str, Any] | None:
