@@ -23,6 +23,7 @@ from iqa.errors import PredictionsError
 from iqa.evaluation.metrics import Agreement, correlate, measure_agreement
 from iqa.evaluation.predictions import Predictions, name_scenes, read_predictions
 from iqa.evaluation.tables import format_agreement
+from iqa.evaluation.uncertainty import FEWEST_SCENES, estimate_interval, resample_metrics
 from iqa.files import printable, write_json
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")
@@ -59,11 +60,20 @@ def print_scenes(table: Table) -> None:
             print(f"Image {printable(scene)}, labels:{labels}, predictions:{predictions}")
 
 
-def print_distortions(tables: dict[int, Table]) -> None:
-    """Figures by distortion, with the share of scenes whose levels are ranked as people ranked them; then by level."""
-    for distortion, (_, labels, scores) in tables.items():
+def print_distortions(tables: dict[int, Table], resamples: int) -> None:
+    """Figures by distortion, with the share of scenes whose levels are ranked as people ranked them; then by level.
+
+    Of `FEWEST_SCENES` scenes or more, the LCC has a 95 % interval by a bootstrap of the scenes.
+    """
+    for distortion, (scenes, labels, scores) in tables.items():
         ranked = np.mean((np.argsort(labels, axis=1) == np.argsort(scores, axis=1)).all(axis=1))
-        print(f"distortion {distortion:2d}: {format_figures(labels, scores)}, ranked as people {ranked:.2f} of scenes")
+        sure = ""
+        if resamples and len(scenes) >= FEWEST_SCENES:
+            groups = np.repeat(np.arange(len(scenes)), LEVELS)
+            low, high = estimate_interval(resample_metrics(labels.ravel(), scores.ravel(), resamples, groups)["lcc"])
+            sure = f"LCC between {low:.2f} and {high:.2f}, "
+        figures = format_figures(labels, scores)
+        print(f"distortion {distortion:2d}: {figures}, {sure}ranked as people {ranked:.2f} of scenes")
     for level in range(LEVELS):
         labels, scores = (np.concatenate([table[side][:, level] for table in tables.values()]) for side in (1, 2))
         print(f"level {level + 1}: {format_figures(labels, scores)}")
@@ -128,7 +138,7 @@ def main() -> int:
     scenes = name_scenes(predictions.ids)
     print_results(format_agreement(result), result, predictions, arguments.file, interval_options(arguments), scenes)
     if arguments.distortions:
-        print_distortions(tables)
+        print_distortions(tables, arguments.bootstrap)
     if arguments.heat_map:
         draw_errors(tables, arguments.heat_map, predictions.provenance.get("scale", SCALE))
     if arguments.json:

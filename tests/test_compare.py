@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -179,3 +180,13 @@ def test_of_few_scenes_each_is_printed_and_the_interval_is_for_them_only(command
 def test_of_many_scenes_scenes_are_resampled(command, tid):
     _, out, _ = command(plot_regression, tid(24), "--bootstrap", 50)
     assert "50 resamples of the 24 scenes" in out
+
+
+def test_of_many_scenes_each_type_has_an_interval(command, tid):
+    _, out, _ = command(plot_regression, tid(24), "--bootstrap", 50, "--distortions")
+    (line,) = [line for line in out.splitlines() if line.startswith("distortion  1:")]
+    found = re.search(r"LCC (-?[\d.]+), .*LCC between (-?[\d.]+) and (-?[\d.]+)", line)
+    lcc, low, high = map(float, found.groups())
+    assert low < lcc < high
+    _, out, _ = command(plot_regression, tid(3), "--bootstrap", 50, "--distortions")
+    assert "distortion  1" in out and "between" not in out

@@ -33,6 +33,7 @@ from TID2013_regression import (
     compare_images,
     fit_head,
     infer_regression,
+    leave_scenes_out,
     make_clean_ladders,
     make_images,
     make_labels,
@@ -772,6 +773,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     from iqa.models.heads import LEVELS
     from iqa.models.networks import build_from_card
     from iqa.models.weight_files import load_weights
+    from iqa.training import head_fit
 
     folder = tmp_path / "tid"
     folder.mkdir()
@@ -781,7 +783,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     (folder / "i09_01_3.png").write_bytes(b"")
     Image.fromarray(photograph[:100]).save(folder / "i10_01_1.png")
     (folder / "mos_with_names.txt").write_text("".join(f"{6 - n % 5} {name}\n" for n, name in enumerate(names)))
-    monkeypatch.setattr(fit_head, "BATCH", 1)
+    monkeypatch.setattr(head_fit, "BATCH", 1)
     common = ["--images", folder, "--ladders", folder, "--epochs", 3]
     first, second = tmp_path / "first.weights.h5", tmp_path / "second.weights.h5"
     code, out, err = command(fit_head, *common, "--weights", weights, "--out", first)
@@ -793,7 +795,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     card = read_card(card_of(second))
     assert card.head.levels == LEVELS
     assert card.training["head"]["seed"] == 1
-    assert infer_regression.load(second, runtime="keras").geometry.sight.multiple == fit_head.MULTIPLE
+    assert infer_regression.load(second, runtime="keras").geometry.sight.multiple == head_fit.MULTIPLE
     before, after = build_from_card(card), build_from_card(card)
     load_weights(before, first)
     load_weights(after, second)
@@ -803,6 +805,35 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
         if any(not np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights(), strict=True))
     }
     assert changed == {"features", "score"}
+
+
+def test_each_scene_is_predicted_by_a_head_that_has_not_seen_it(command, weights, tmp_path, photograph, monkeypatch):
+    from PIL import Image
+
+    from iqa.training import head_fit
+
+    folder, scenes = tmp_path / "tid", (1, 2, 3, 4)
+    folder.mkdir()
+    lines = []
+    for scene in scenes:
+        for level in range(1, 6):
+            name = f"i{scene:02d}_01_{level}.png"
+            Image.fromarray(np.roll(photograph, 40 * scene, axis=1) // level).save(folder / name)
+            # Darker is worse, except in the first scene: whoever had seen that would know.
+            lines.append(f"{level if scene == 1 else 7 - level} {name}\n")
+    (folder / "mos_with_names.txt").write_text("".join(lines))
+    monkeypatch.setattr(head_fit, "BATCH", 1)
+    out = tmp_path / "folds.mat"
+    options = ("--images", folder, "--weights", weights, "--folds", 4, "--epochs", 30, "--dropout", 0, "--out", out)
+    code, said, err = command(leave_scenes_out, *options)
+    assert code == 0, err
+    assert [line for line in said.splitlines() if line.startswith("fold")] != []
+    read = read_predictions(out)
+    assert len(read.labels) == 20
+    predictions = {name: score for name, score in zip(read.filenames, read.predictions, strict=True)}
+    for scene in scenes:
+        steps = [predictions[f"i{scene:02d}_01_{level}.png"] for level in range(1, 6)]
+        assert steps[0] > steps[-1], scene
 
 
 def test_a_head_is_not_fitted_to_scenes_that_are_left_out(command, weights, labelled, tmp_path):

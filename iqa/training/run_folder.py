@@ -87,6 +87,7 @@ class RunFolder:
             RunError: if there is a `run.json` that holds something else; see `lock` too.
         """
         self.lock()
+        remove_leftovers(self.path)
         file = self.path / "run.json"
         starts = read_record(file) if file.exists() else []
         if not isinstance(starts, list):
