@@ -21,7 +21,7 @@ from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Score
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = "ava_patches"
 HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original project with --weights"
@@ -29,10 +29,11 @@ HINT = "train it with AVA/ava_patches.py, or name an .hdf5 of the original proje
 
 def load(
     weights: str | os.PathLike[str] = WEIGHTS,
+    *,
     crop: str | None = None,
-    runtime: str = "auto",
     pooling: str | None = None,
     view: int | None = None,
+    runtime: str = "auto",
 ) -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
@@ -40,10 +41,13 @@ def load(
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
         crop: where it looks: "grid" (None) for a bounded number of patches; "cover" for as many as cover the picture;
             "centre" or "left_top" for one.
-        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
         pooling: how the patches make a score: "mean", or "detail", where patches with more detail count for more; None for
             what the weights' card says.
         view: score a larger picture as it looks when its longer side has so many pixels.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+
+    Raises:
+        CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
     """
     cardless = keras2_card("histogram", "patch", AVA_SCALE)
     return load_scorer(weights, crop, "histogram", cardless, runtime=runtime, pooling=pooling, view=view)
@@ -52,32 +56,47 @@ def load(
 def infer(
     image: ImageLike,
     model: Scorer | None = None,
+    *,
     crop: str | None = None,
-    runtime: str = "auto",
+    pooling: str | None = None,
+    view: int | None = None,
+    runtime: str | None = None,
     timeout: float | None = None,
 ) -> Score:
     """How beautiful people would find an image, judged by patches of it.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 96 pixels in a side.
+        image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W), at least 96
+            pixels in a side.
         model: what `load` returned, or None for the weights that ship.
-        crop, runtime: see `load`; for the weights that ship, since a model has its own.
+        crop, pooling, view, runtime: see `load`; for the weights that ship, since a model has its own.
         timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
         `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+        Its `percentile` says how many of AVA's photographs score lower.
 
     Raises:
         ImageError: if the image cannot be read, is too small or takes too long.
+        TypeError: if it is no image.
+        UsageError: if an argument has a value that it cannot have, or goes with a model.
     """
-    return (model or load(crop=crop, runtime=runtime)).score(image, timeout).distribution
+    scorer = scorer_of(model, "histogram", load, crop=crop, pooling=pooling, view=view, runtime=runtime)
+    return scorer.distribution(image, timeout)
 
 
 def features(
-    image: ImageLike, model: Scorer | None = None, crop: str | None = None, runtime: str = "auto"
+    image: ImageLike,
+    model: Scorer | None = None,
+    *,
+    crop: str | None = None,
+    pooling: str | None = None,
+    view: int | None = None,
+    runtime: str | None = None,
 ) -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).features(image)
+    scorer = scorer_of(model, "histogram", load, crop=crop, pooling=pooling, view=view, runtime=runtime)
+    return scorer.features(image)
 
 
 def main() -> int:

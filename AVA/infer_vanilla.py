@@ -21,44 +21,52 @@ from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Score
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, runtime: str = "auto") -> Scorer:
+def load(weights: str | os.PathLike[str] = WEIGHTS, *, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+
+    Raises:
+        CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
     """
     cardless = keras2_card("histogram", "resize", AVA_SCALE)
     return load_scorer(weights, head="histogram", cardless=cardless, runtime=runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto", timeout: float | None = None) -> Score:
+def infer(
+    image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None, timeout: float | None = None
+) -> Score:
     """How beautiful people would find an image.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3).
+        image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W).
         model: what `load` returned, or None for the weights that ship.
         runtime: see `load`; for the weights that ship, since a model has its own.
         timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
         `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
+        Its `percentile` says how many of AVA's photographs score lower.
 
     Raises:
         ImageError: if the image cannot be read or takes too long.
+        TypeError: if it is no image.
+        UsageError: if an argument has a value that it cannot have, or goes with a model.
     """
-    return (model or load(runtime=runtime)).score(image, timeout).distribution
+    return scorer_of(model, "histogram", load, runtime=runtime).distribution(image, timeout)
 
 
-def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
+def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None) -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return (model or load(runtime=runtime)).features(image)
+    return scorer_of(model, "histogram", load, runtime=runtime).features(image)
 
 
 def main() -> int:
@@ -68,7 +76,7 @@ def main() -> int:
     def read_labelled() -> list[RatedImage]:
         return locate_ratings(read_ratings(arguments.labels), arguments.folder)
 
-    return infer_images(parser, arguments, lambda: load(arguments.weights, arguments.runtime), read_labelled, HINT)
+    return infer_images(parser, arguments, lambda: load(arguments.weights, runtime=arguments.runtime), read_labelled, HINT)
 
 
 if __name__ == "__main__":

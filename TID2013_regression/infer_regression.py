@@ -29,17 +29,18 @@ from iqa.images.reading import ImageLike
 from iqa.labels.ratings import locate_ratings
 from iqa.labels.scores import TID2013, ScoredImage, read_scores
 from iqa.labels.tid2013 import LabelledImage, locate, read_mos
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = "tid2013_regression"
 
 
 def load(
     weights: str | os.PathLike[str] = WEIGHTS,
+    *,
     crop: str | None = None,
-    runtime: str = "auto",
     pooling: str | None = None,
     view: int | None = None,
+    runtime: str = "auto",
 ) -> Scorer:
     """The model of `infer`, a `Scorer`, loaded once per process.
 
@@ -47,10 +48,13 @@ def load(
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
         crop: where it looks: "grid" (None) for a bounded number of patches; "cover" for as many as cover the picture;
             "centre" or "left_top" for one.
-        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
         pooling: how the patches make a score: "mean", or "detail", where patches with more detail count for more; None for
             what the weights' card says.
         view: score a larger picture as it looks when its longer side has so many pixels.
+        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+
+    Raises:
+        CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
     """
     cardless = keras2_card("regression", "patch", TID2013_SCALE)
     return load_scorer(weights, crop, "regression", cardless, runtime=runtime, pooling=pooling, view=view)
@@ -59,16 +63,20 @@ def load(
 def infer(
     image: ImageLike,
     model: Scorer | None = None,
+    *,
     crop: str | None = None,
-    runtime: str = "auto",
+    pooling: str | None = None,
+    view: int | None = None,
+    runtime: str | None = None,
     timeout: float | None = None,
 ) -> float:
     """The technical quality of an image.
 
     Args:
-        image: a path, a PIL image, or a uint8 array (H, W, 3), at least 96 pixels in a side.
+        image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W), at least 96
+            pixels in a side.
         model: what `load` returned, or None for the weights that ship.
-        crop, runtime: see `load`; for the weights that ship, since a model has its own.
+        crop, pooling, view, runtime: see `load`; for the weights that ship, since a model has its own.
         timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
@@ -76,15 +84,25 @@ def infer(
 
     Raises:
         ImageError: if the image cannot be read, is too small or takes too long.
+        TypeError: if it is no image.
+        UsageError: if an argument has a value that it cannot have, or goes with a model.
     """
-    return (model or load(crop=crop, runtime=runtime)).score(image, timeout).score
+    scorer = scorer_of(model, "regression", load, crop=crop, pooling=pooling, view=view, runtime=runtime)
+    return scorer.score(image, timeout).score
 
 
 def features(
-    image: ImageLike, model: Scorer | None = None, crop: str | None = None, runtime: str = "auto"
+    image: ImageLike,
+    model: Scorer | None = None,
+    *,
+    crop: str | None = None,
+    pooling: str | None = None,
+    view: int | None = None,
+    runtime: str | None = None,
 ) -> NDArray[np.float32]:
     """The 1000 features (tanh, -1..1) before the score, float32 (1000,); see `infer`."""
-    return (model or load(crop=crop, runtime=runtime)).features(image)
+    scorer = scorer_of(model, "regression", load, crop=crop, pooling=pooling, view=view, runtime=runtime)
+    return scorer.features(image)
 
 
 def main() -> int:

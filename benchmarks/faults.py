@@ -275,7 +275,7 @@ class Model:
 OUTPUTS_OF_NETWORK = np.full((4, 10), 0.1, np.float32), np.zeros((4, 3), np.float32)
 
 
-def export(model, file, *_):
+def export(model, card, file, *_):
     with written_whole(file) as stream:
         for start in range(0, len(COMPILED), 4096):
             stream.write(COMPILED[start : start + 4096])

@@ -17,35 +17,57 @@ from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
 from iqa.labels.opinions import Score
 from iqa.scoring.idealo import HINT, TECHNICAL, TECHNICAL_WEIGHTS
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = TECHNICAL_WEIGHTS
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, mean_opinion: bool = False, runtime: str = "auto") -> Scorer:
+def load(weights: str | os.PathLike[str] = WEIGHTS, *, mean_opinion: bool = False, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer` of idealo's `.hdf5`, loaded once per process.
 
     Args:
         weights: the path of the file.
         mean_opinion: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+
+    Raises:
+        CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
     """
     return load_scorer(weights, None, "histogram", TECHNICAL, mean_opinion, runtime)
 
 
-def infer(image: ImageLike, model: Scorer | None = None, runtime: str = "auto", timeout: float | None = None) -> Score:
-    """The technical quality of an image, as idealo's model sees it: `Score(mean, std, histogram)`, 1-10."""
-    return (model or load(runtime=runtime)).score(image, timeout).distribution
+def infer(
+    image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None, timeout: float | None = None
+) -> Score:
+    """The technical quality of an image, as idealo's model sees it.
+
+    Args:
+        image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W).
+        model: what `load` returned, or None for idealo's weights.
+        runtime: see `load`; for idealo's weights, since a model has its own.
+        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
+
+    Returns:
+        `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of 1-10. It has
+        no percentile.
+
+    Raises:
+        CardError: if the weights are missing.
+        ImageError: if the image cannot be read or takes too long.
+        TypeError: if it is no image.
+        UsageError: if an argument has a value that it cannot have, or goes with a model.
+    """
+    return scorer_of(model, "histogram", load, runtime=runtime).distribution(image, timeout)
 
 
-def features(image: ImageLike, model: Scorer | None = None, runtime: str = "auto") -> NDArray[np.float32]:
+def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None) -> NDArray[np.float32]:
     """The pooled features, float32 (1024,); see `infer`."""
-    return (model or load(runtime=runtime)).features(image)
+    return scorer_of(model, "histogram", load, runtime=runtime).features(image)
 
 
 def main() -> int:
     def load_chosen(arguments: argparse.Namespace) -> Scorer:
-        return load(arguments.weights, arguments.mean_opinion, arguments.runtime)
+        return load(arguments.weights, mean_opinion=arguments.mean_opinion, runtime=arguments.runtime)
 
     return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
 

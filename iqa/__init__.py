@@ -1,7 +1,44 @@
-"""What the scripts share: from scores and images at the bottom to the training session at the top."""
+"""How good is this picture, in the eyes of people? Two answers: beauty, and technical quality.
+
+    from iqa import score_many
+
+    for result in score_many(paths):
+        print(result.path, result.error or (result.beauty.mean, result.technical))
+
+One model alone, and pictures that are no files: `infer` of `AVA.infer_vanilla`, `AVA.infer_patches` and
+`TID2013_regression.infer_regression`. Everything that is refused raises an `IqaError`. Importing this package loads nothing:
+what it offers is loaded when it is first used.
+"""
 
 import os
 import sys
+
+TYPE_CHECKING = False  # what type checkers take for true; `typing` must not be imported before `forget_working_folder`
+if TYPE_CHECKING:
+    from iqa.errors import ImageError, IqaError
+    from iqa.labels.opinions import Score
+    from iqa.scoring.many import PictureScores, score_many
+
+__all__ = ["ImageError", "IqaError", "PictureScores", "Score", "score_many"]
+
+#: Where what this package offers is defined.
+_HOMES = {
+    "ImageError": "iqa.errors",
+    "IqaError": "iqa.errors",
+    "PictureScores": "iqa.scoring.many",
+    "Score": "iqa.labels.opinions",
+    "score_many": "iqa.scoring.many",
+}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def forget_working_folder() -> None:

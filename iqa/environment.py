@@ -2,14 +2,18 @@
 
 import math
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
+
+from iqa.errors import IqaError
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -82,6 +86,66 @@ def scratch_folder() -> Path:
 def settle_keras() -> None:
     """Before Keras is imported: let it run on TensorFlow unless KERAS_BACKEND names another, whatever `keras.json` says."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+#: How lines begin that TensorFlow and LiteRT write when they start, whatever TF_CPP_MIN_LOG_LEVEL says
+#: (tensorflow/tensorflow#100442).
+_GREETING = re.compile(
+    rb"(WARNING: All log messages before absl::|[IWE]\d{4} \d\d:\d\d:\d\d|To enable the following instructions: "
+    rb"|INFO: Created TensorFlow Lite )"
+)
+
+_one_at_a_time = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a process that was just forked: threads that held the lock do not exist here."""
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextmanager
+def without_greetings() -> Iterator[None]:
+    """Keep the greetings of TensorFlow and LiteRT off stderr, and nothing else: other lines follow when the block ends.
+
+    If the block fails with an error that is not one of ours, all lines follow. One thread at a time, since stderr is the
+    process's.
+    """
+    with _one_at_a_time:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, ValueError):  # there is no stderr to keep quiet
+            yield
+            return
+        said: list[bytes] = []
+        with temporary_file() as written:
+            os.dup2(written.fileno(), 2)
+            try:
+                yield
+            except BaseException as error:
+                said = _lines_of(written, isinstance(error, IqaError))
+                raise
+            else:
+                said = _lines_of(written)
+            finally:
+                os.dup2(kept, 2)
+                os.close(kept)
+                with suppress(OSError):
+                    os.write(2, b"".join(said))
+
+
+def _lines_of(file: IO[bytes], expected: bool = True) -> list[bytes]:
+    """What was written, without the greetings where all went as expected."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    file.seek(0)
+    return [line for line in file.read().splitlines(keepends=True) if not (expected and _GREETING.match(line))]
 
 
 def import_matplotlib() -> None:

@@ -12,7 +12,9 @@ from PIL import ExifTags, Image
 
 from AVA import infer_vanilla
 from iqa.commands import score
+from iqa.scoring import many
 from iqa.scoring import pair as pairs
+from iqa.scoring.many import load_pair
 from iqa.scoring.pair import Opinion, Pair
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import infer_regression
@@ -22,7 +24,7 @@ RUNTIME = ("--runtime", "litert")
 
 @pytest.fixture(scope="module")
 def pair():
-    return score.load_pair("litert")
+    return load_pair("litert")
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +194,7 @@ def test_nothing_is_said_of_ava_if_the_card_does_not(command, folder, copy_of, m
     own = copy_of(shipped_weights("ava_vanilla"), scale={"population": None})
     shipped = compiled_beside(shipped_weights("ava_vanilla"), ".tflite")
     compiled_beside(own, ".tflite").write_bytes(shipped.read_bytes())
-    monkeypatch.setattr(score, "load_scorer", lambda name, **rest: load_scorer(own if "ava" in name else name, **rest))
+    monkeypatch.setattr(many, "load_scorer", lambda name, **rest: load_scorer(own if "ava" in name else name, **rest))
     _, out, _ = command(score, folder / "0.jpg", *RUNTIME)
     assert "AVA" not in out and "%" not in out
     assert "beauty_percentile" not in json.loads(command(score, folder / "0.jpg", "--json", *RUNTIME)[1])

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from iqa.cards import sha256
-from iqa.commands import export
 from iqa.environment import cache_folder
 from iqa.errors import RuntimeUnavailable
 from iqa.scoring import runtimes
@@ -296,47 +295,3 @@ print(scorer.network.description, scorer.score(sys.argv[1]).score, sep="\\n")
     description, score = python(code, save("p.png", photograph), KERAS_BACKEND="jax").splitlines()[-2:]
     assert description == "keras on jax"
     assert float(score) == pytest.approx(by_keras.score(photograph).score, abs=1e-4)
-
-
-# --- python -m iqa.export -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_exported_file_takes_pixels_and_scores_as_keras_does(command, tiny, tiny_by_keras, photograph, tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    code, out, _ = command(export, tiny, "--format", "litert", "--out", tmp_path / "m.tflite")
-    assert code == 0
-    assert "float32 pixels (N, 224, 224, 3), 0-255 -> (N, 1) and (N, 1000)" in out
-    interpreter = Interpreter(str(tmp_path / "m.tflite"))
-    interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    assert source["dtype"] == np.float32  # the cache's own files, of the tests above, take uint8
-    interpreter.set_tensor(source["index"], photograph[None, 16:240, 16:240].astype(np.float32))
-    interpreter.invoke()
-    outputs = [interpreter.get_tensor(target["index"]) for target in interpreter.get_output_details()]
-    (score,) = [output for output in outputs if output.shape == (1, 1)]
-    expected, _ = tiny_by_keras.network(photograph[None, 16:240, 16:240])
-    assert score[0, 0] == pytest.approx(expected[0, 0], abs=1e-4)
-
-
-@pytest.mark.parametrize("format, name", [("openvino", "m.xml"), ("saved_model", "m")])
-def test_other_formats_are_written_whole(command, tiny, tmp_path, format, name):
-    assert command(export, tiny, "--format", format, "--out", tmp_path / name)[0] == 0
-    beside = {"m.bin"} if format == "openvino" else set()
-    assert {path.name for path in tmp_path.iterdir()} == {name} | beside
-
-
-def test_a_wrong_suffix_is_refused_in_one_line(command, tiny, tmp_path):
-    code, _, err = command(export, tiny, "--format", "onnx", "--out", tmp_path / "m.tflite")
-    assert code == 2
-    assert err.splitlines()[-1].endswith("m.tflite: onnx is written to a name like m.onnx")
-
-
-def test_no_folder_is_written_over(command, tiny, tmp_path, monkeypatch):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("years")
-    monkeypatch.chdir(tmp_path / "mine")
-    for name in (tmp_path / "mine", ".", ".."):
-        assert command(export, tiny, "--format", "saved_model", "--out", name)[0] == 2
-    assert (tmp_path / "mine/thesis.txt").read_text() == "years"

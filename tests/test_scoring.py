@@ -237,7 +237,7 @@ def test_the_same_model_is_loaded_once_however_it_is_named(tiny_histogram, monke
     shipped = infer_vanilla.load()
     assert infer_vanilla.load(runtime="auto") is shipped
     assert infer_vanilla.load("ava_vanilla") is shipped
-    assert infer_vanilla.load(str(shipped_weights("ava_vanilla")), "auto") is shipped
+    assert infer_vanilla.load(str(shipped_weights("ava_vanilla")), runtime="auto") is shipped
     tiny_one = infer_vanilla.load(tiny_histogram)
     monkeypatch.chdir(tiny_histogram.parent)
     assert infer_vanilla.load(tiny_histogram.name) is tiny_one is not shipped

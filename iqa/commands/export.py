@@ -4,10 +4,10 @@
     python -m iqa.export runs/first/best.weights.h5 --format onnx --input uint8 --out best.onnx
     python -m iqa.export --shipped                      # all weights that ship, or those that are named
 
-The file takes pixels 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
-resizes a picture to that size: the card says how to do that. It gives two arrays, the histogram (N, 10) or score (N, 1),
-and the features behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.xml, with a .bin beside it), saved_model
-(a folder).
+The file takes `pixels`, 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
+resizes a picture to that size: docs/deploy.md says how to do that, with a script for each runtime. It gives two arrays,
+`histogram` (N, 10) or `score` (N, 1), and the `features` behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.xml,
+with a .bin beside it), saved_model (a folder). The card of the weights is written beside the file, and into it.
 
 With --shipped, NAME.tflite is written beside NAME.weights.h5, and its hash on the card: scoring then needs no Keras. The
 file takes uint8 pixels. It is compared with Keras on 50 pictures, and not written if a score differs by more than 1e-5.
@@ -19,9 +19,10 @@ from pathlib import Path
 from iqa.cards import card_of, read_card, shipped_weights, weights_file
 from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, quiet_start
 from iqa.errors import OutputError
-from iqa.files import check_target, printable
+from iqa.files import check_target, printable, write_json
 from iqa.images.finding import list_images
 from iqa.models.export import FORMATS, INPUTS, check_file, export
+from iqa.models.metadata import card_to_export, outputs_of
 from iqa.scoring.shipping import PICTURES, ship
 
 
@@ -72,14 +73,20 @@ def _export(name: str, format: str, input: str, out: Path, overwrite: bool) -> i
         check_target(out, overwrite, inputs=[weights])
         if format == "openvino":
             check_target(out.with_suffix(".bin"), overwrite, inputs=[weights])
-    card = read_card(card_of(weights))
+    card, beside = read_card(card_of(weights)), out.with_suffix(".json")
+    has_card = beside.exists() and beside.samefile(card_of(weights))
+    if not has_card:
+        check_target(beside, overwrite, lambda path: read_card(path).sha256 == card.sha256, inputs=[weights])
     with quiet_start():
         from iqa.models.networks import network_of
 
         network = network_of(card, weights)
-        export(network, out, format, input)
-    shapes = " and ".join(str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs)
+        export(network, card, out, format, input)
+    if not has_card:
+        write_json(beside, card_to_export(card).to_json())
+    shapes = [str((None, *output.shape[1:])).replace("None", "N") for output in network.outputs]
+    gives = " and ".join(f"{name} {shape}" for name, shape in zip(outputs_of(card), shapes, strict=True))
     size = network.input_shape[1]
-    print(f"{printable(out)}: {input} pixels (N, {size}, {size}, 3), 0-255 -> {shapes}")
-    print(f"geometry: {card.to_json()['geometry']}", file=sys.stderr)
+    print(f"{printable(out)}: {input} pixels (N, {size}, {size}, 3), 0-255 -> {gives}")
+    print(f"{printable(beside)}: its card; docs/deploy.md says how a picture becomes these pixels", file=sys.stderr)
     return 0

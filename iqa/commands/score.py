@@ -32,6 +32,7 @@ from iqa.images.finding import LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import RunOptions, complain, identify, named_entries, provenance, score_with_journal
 from iqa.scoring.journal import Entry, Journal
+from iqa.scoring.many import load_pair
 from iqa.scoring.pair import Pair
 from iqa.scoring.pair_results import Results, rows_of
 from iqa.scoring.pair_tables import check_table, is_table, row_of_pair
@@ -39,12 +40,9 @@ from iqa.scoring.pool import TIMEOUT
 from iqa.scoring.ranking import ORDERS
 from iqa.scoring.report import check_report, is_page
 from iqa.scoring.runtimes import RUNTIMES
-from iqa.scoring.scorer import load_scorer
 from iqa.scoring.shelves import check_folder
 from iqa.scoring.sidecars import NAMES
 from iqa.scoring.writers import json_line
-
-BEAUTY, TECHNICAL = "ava_vanilla", "tid2013_regression"
 
 
 def main() -> int:
@@ -62,15 +60,6 @@ def main() -> int:
     if left_out:
         print(in_words(left_out), file=sys.stderr)
     return code
-
-
-def load_pair(runtime: str = "auto", features: bool = False) -> Pair:
-    """Both models that ship."""
-    return Pair(
-        load_scorer(BEAUTY, head="histogram", runtime=runtime),
-        load_scorer(TECHNICAL, runtime=runtime),
-        features,
-    )
 
 
 def _parser() -> Parser:

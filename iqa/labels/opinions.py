@@ -7,14 +7,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.labels.histograms import mean, std
+from iqa.labels.percentiles import percentile
 
 
-class Score(NamedTuple):
-    """An opinion-score distribution: mean (1-10), standard deviation, and the shares of the votes 1-10, float32 (10,)."""
-
+class _Distribution(NamedTuple):
     mean: float
     std: float
     histogram: NDArray[np.float32]
+
+
+class Score(_Distribution):
+    """A distribution of votes, a tuple of three that can be unpacked: `mean, std, histogram = infer("photo.jpg")`.
+
+    Attributes:
+        mean: 1-10.
+        std: the standard deviation of the votes.
+        histogram: the shares of the votes 1-10, float32 (10,).
+        population: whose scores the percentile compares with, "AVA"; None if the model has no percentiles.
+    """
+
+    population: str | None = None
+
+    @property
+    def percentile(self) -> float | None:
+        """The percentage of AVA's photographs that score lower, 0-100; None if the model has no percentiles.
+
+        See `iqa.labels.percentiles.percentile`.
+        """
+        return percentile(self.mean) if self.population else None
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,12 @@ class Prediction:
     @property
     def distribution(self) -> Score:
         """The `Score` of a histogram."""
+        return self.distribution_among(None)
+
+    def distribution_among(self, population: str | None) -> Score:
+        """The `Score` of a histogram, with percentiles among a population; see `iqa.cards.Scale`."""
         assert self.output is not None, self.reason
         histogram = self.output.astype(np.float64)
-        return Score(float(mean(histogram)), float(std(histogram)), self.output)
+        score = Score(float(mean(histogram)), float(std(histogram)), self.output)
+        score.population = population
+        return score

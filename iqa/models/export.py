@@ -1,8 +1,8 @@
 """Write a network as a file for a runtime that needs no Keras; `iqa.commands.export` is the command for it.
 
-The file takes pixels 0-255, (N, size, size, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
-resizes a picture to that size: the card says how to do that. It gives two arrays, the histogram (N, 10) or score (N, 1),
-and the features behind it.
+The file takes `pixels`, 0-255, (N, size, size, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
+resizes a picture to that size: docs/deploy.md says how to do that. It gives two arrays, `histogram` (N, 10) or `score`
+(N, 1), and the `features` behind it, and it holds the card of its weights.
 """
 
 import importlib.util
@@ -12,7 +12,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iqa.cards import Card
 from iqa.errors import ExportError
+from iqa.models.metadata import describe, outputs_of
 
 if TYPE_CHECKING:
     import keras
@@ -42,11 +44,12 @@ def check_file(file: str | os.PathLike[str], format: str) -> Path:
     return file
 
 
-def export(network: "keras.Model", file: str | os.PathLike[str], format: str, input: str = "float32") -> None:
+def export(network: "keras.Model", card: Card, file: str | os.PathLike[str], format: str, input: str = "float32") -> None:
     """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
 
     Args:
-        network: a `keras.Model` of pixels 0-255 (N, H, W, 3), such as `iqa.models.networks.network_of` makes.
+        network: a `keras.Model` of pixels 0-255 (N, H, W, 3), such as `iqa.models.networks.network_of` makes of the card.
+        card: of its weights, which is written into the file; see `iqa.models.metadata`.
         file: with the suffix in `FORMATS`.
         format: a key of `FORMATS`.
         input: the type of the pixels, "float32" or "uint8".
@@ -64,12 +67,13 @@ def export(network: "keras.Model", file: str | os.PathLike[str], format: str, in
         raise ExportError(f"{format} needs {module}: pip install 'image-quality-assessment[{extra}]'")
     pixels = keras.Input(network.input_shape[1:], dtype=input, name="pixels")
     cast = pixels if input == "float32" else keras.ops.cast(pixels, "float32")
-    deployed = keras.Model(pixels, network(cast))
+    deployed = keras.Model(pixels, dict(zip(outputs_of(card), network(cast), strict=True)))
     deployed(keras.ops.zeros((1, *network.input_shape[1:]), input))  # ONNX wants a model that was called
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converters' own, of NumPy and of Keras
         deployed.export(str(Path(folder) / file.name), format=name, verbose=False)
+        describe(format, Path(folder) / file.name, card)
         if file.is_dir():  # out of the way, and gone with the temporary folder
             os.replace(file, Path(folder) / ".before")
         # The companions first (OpenVINO's .bin), so that a reader that sees the file finds all of it.

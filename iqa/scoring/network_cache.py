@@ -153,7 +153,7 @@ def _write(place: _Place, format: str, weights: Path, card: Card) -> Probe:
     probe = ask_keras(model, card)
     try:
         place.record.unlink(missing_ok=True)  # if this process is killed now, no record vouches for what it leaves
-        export(model, place.file, format, "uint8")
+        export(model, card, place.file, format, "uint8")
         with written_whole(place.probe) as stream:
             np.savez(stream, patches=probe.patches, outputs=probe.outputs)
         write_json(place.record, place.describe())

@@ -56,13 +56,17 @@ class Opinion:
     features: NDArray[np.float32] | None = None
 
     @classmethod
-    def of(cls, prediction: Prediction) -> "Opinion":
-        """The opinion in a prediction of `Pair.score_all` that has an output."""
+    def of(cls, prediction: Prediction, population: str | None = None) -> "Opinion":
+        """The opinion in a prediction of `Pair.score_all` that has an output.
+
+        Args:
+            population: that the percentile of beauty compares with; see `iqa.cards.Scale`.
+        """
         assert prediction.output is not None, prediction.reason
         head, outputs = prediction.output[:_HEAD], prediction.output[_HEAD:]
         features = outputs[_BINS + 1 :]
         return cls(
-            beauty=Prediction(outputs[:_BINS]).distribution if head[0] else None,
+            beauty=Prediction(outputs[:_BINS]).distribution_among(population) if head[0] else None,
             technical=float(outputs[_BINS]) if head[1] else None,
             width=int(head[2]),
             height=int(head[3]),

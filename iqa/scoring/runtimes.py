@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import Card
-from iqa.environment import processors
-from iqa.errors import RuntimeUnavailable
+from iqa.environment import processors, without_greetings
+from iqa.errors import RuntimeUnavailable, UsageError
 from iqa.scoring.engines import ENGINES, Engine, Run
 from iqa.scoring.network_cache import CompiledFile, check_keras, find_compiled
 
@@ -60,9 +60,17 @@ def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: 
         threads: for a compiled runtime; None for all processors that this process may use.
 
     Raises:
+        UsageError: if there is no such runtime.
         RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
         CardError, WeightsError: see `iqa.models.networks.network_of`.
     """
+    if runtime not in ("auto", "keras", *ENGINES):
+        raise UsageError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+    with without_greetings():
+        return _open(runtime, weights, card, sha256, threads)
+
+
+def _open(runtime: str, weights: Path, card: Card, sha256: str, threads: int | None) -> Network:
     if runtime == "keras":
         return _open_keras(weights, card)
     if runtime != "auto":

@@ -6,11 +6,12 @@ for path, prediction in scorer.score_all(paths, workers=2): ...
 """
 
 import json
+import math
 import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from iqa.cards import Card, card_for, card_of, sha256, weights_file
 from iqa.environment import processors
 from iqa.errors import CardError, ImageError, RuntimeUnavailable, UsageError
-from iqa.images.geometry import Geometry
+from iqa.images.geometry import CROPS, Geometry
 from iqa.images.picture import Picture
+from iqa.images.pooling import POOLINGS
 from iqa.images.reading import ImageLike, in_memory
-from iqa.labels.opinions import Prediction
+from iqa.labels.opinions import Prediction, Score
 from iqa.scoring.batch import Seen, View, look, predict, predict_in_batches
 from iqa.scoring.messages import Answer
 from iqa.scoring.pool import TIMEOUT, Workers
@@ -58,7 +60,7 @@ class Scorer:
     Raises:
         CardError: if there is no such file, the card is missing or broken, its sha256 is another file's, or the model is of
             another kind.
-        UsageError: if `crop`, `pooling`, `view` or `mean_opinion` is for another kind of model.
+        UsageError: if an argument is for another kind of model, or has a value that is none of those named.
         WeightsError: if the weights do not fit the network on the card.
         RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
     """
@@ -79,14 +81,7 @@ class Scorer:
         self.card = card_for(path, cardless)
         if self.card.head.kind != head:
             raise CardError(f"{card_of(path)}: a {self.card.head.kind} model, but a {head} model is needed")
-        whole = self.card.geometry.kind == "resize"
-        for name, value in (("crop", crop), ("pooling", pooling), ("view", view)):
-            if whole and value is not None:
-                raise UsageError(f"{path.name} sees whole pictures, so the {name} {value} does not apply")
-        if mean_opinion and not whole:
-            raise UsageError(f"{path.name} sees patches, so a mean opinion does not apply")
-        if view is not None and view < self.card.geometry.size:
-            raise UsageError(f"a view of {view} pixels is smaller than a patch, which has {self.card.geometry.size}")
+        _check_looks(path.name, self.card, crop, pooling, view, mean_opinion)
         self.sha256 = sha256(path)
         if self.sha256 != (self.card.sha256 or self.sha256):
             raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
@@ -143,8 +138,11 @@ class Scorer:
         Raises:
             ImageError: if the picture cannot be read, is too small or takes too long, or the model's answer is not a finite
                 number.
-            UsageError: if there is a timeout for a PIL image or an array, whose decoder runs in this process or is done.
+            UsageError: if there is a timeout for a PIL image or an array, whose decoder runs in this process or is done, or
+                it is no number of seconds above 0.
+            TypeError: if it is no picture.
         """
+        check_timeout(timeout)
         if timeout is None:
             (prediction,) = predict(self.network, [look(self.geometry.patches, image)], self.geometry.weights)
         else:
@@ -153,6 +151,14 @@ class Scorer:
         if prediction.reason:
             raise ImageError(prediction.reason)
         return prediction
+
+    def distribution(self, image: ImageLike | Picture, timeout: float | None = None) -> Score:
+        """The distribution of votes that a model of histograms predicts, with its percentile; see `score`.
+
+        Raises:
+            ImageError, UsageError: see `score`.
+        """
+        return self.score(image, timeout).distribution_among(self.card.scale.population)
 
     def features(self, image: ImageLike) -> NDArray[np.float32]:
         """What the head of the network sees of a picture, float32 (n,); see `Prediction.features`.
@@ -212,6 +218,29 @@ class Scorer:
             (prediction,) = predict(self.network, [_view_of(answer)], self.geometry.weights)
             return prediction
         return Prediction(answer.array, reason=answer.reason, warning=answer.warning)
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise `UsageError` if a timeout is no number of seconds above 0, nor None."""
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout < math.inf):
+        raise UsageError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+
+
+def _check_looks(
+    name: str, card: Card, crop: str | None, pooling: str | None, view: int | None, mean_opinion: bool
+) -> None:
+    """Raise `UsageError` if a model cannot look at pictures so."""
+    size, whole = card.geometry.size, card.geometry.kind == "resize"
+    for what, value in (("crop", crop), ("pooling", pooling), ("view", view)):
+        if whole and value is not None:
+            raise UsageError(f"{name} sees whole pictures, so the {what} {value} does not apply")
+    if mean_opinion and not whole:
+        raise UsageError(f"{name} sees patches, so a mean opinion does not apply")
+    for what, value, known in (("crop", crop, CROPS), ("pooling", pooling, POOLINGS)):
+        if value is not None and value not in known:
+            raise UsageError(f"{what} must be one of {', '.join(known)}, got {value!r}")
+    if view is not None and view < size:
+        raise UsageError(f"a view of {view} pixels is smaller than a patch, which has {size}")
 
 
 @contextmanager
@@ -289,3 +318,29 @@ def load_scorer(
         if slot.scorer is None:
             slot.scorer = Scorer(path, crop, head, cardless, mean_opinion, runtime, pooling=pooling, view=view)
         return slot.scorer
+
+
+def scorer_of(model: Scorer | None, head: str, load: Callable[..., Scorer], **options: Any) -> Scorer:
+    """The model that a function such as `infer` scores with: the one that it was given, or the one that ships.
+
+    Args:
+        model: what `load` returned, or None.
+        head: "histogram" or "regression", the kind of model that the function can use.
+        load: function that loads the weights that ship.
+        options: of `load`, None for its own.
+
+    Raises:
+        UsageError: if there are a model and options, since a model has its own; or it is of another kind.
+        TypeError: if the model is none.
+        CardError, WeightsError, RuntimeUnavailable: see `Scorer`.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if model is None:
+        return load(**given)
+    if not isinstance(model, Scorer):
+        raise TypeError(f"model must be what load() returned, not {type(model).__name__}")
+    if given:
+        raise UsageError(f"a model has its own {' and '.join(given)}: give them to load(), or leave out the model")
+    if model.card.head.kind != head:
+        raise UsageError(f"{model.weights.name} is a {model.card.head.kind} model, but a {head} model is needed")
+    return model

@@ -66,10 +66,11 @@ def ship(weights: Path, pictures: Sequence[ImageLike] = ()) -> Shipped:
         raise CardError(f"{weights}: not the weights that {card_of(weights).name} describes (sha256 {found[:12]}...)")
     engine = ENGINES["litert"]
     file, network = compiled_beside(weights, engine.suffix), network_of(card, weights)
+    card = replace(card, probe=tuple(float(f"{value:.9g}") for value in ask_keras(network, card).outputs[0]))
     patches = _look_at(pictures or _views_of_sample(), card)
     with tempfile.TemporaryDirectory(dir=weights.parent, prefix=f".{file.name}.") as folder:
         written = Path(folder) / file.name
-        export(network, written, engine.format, "uint8")
+        export(network, card, written, engine.format, "uint8")
         run, _ = engine.open(written, 2)
         score = output = 0.0
         for patch in patches:
@@ -82,9 +83,8 @@ def ship(weights: Path, pictures: Sequence[ImageLike] = ()) -> Shipped:
             )
         with temporary_beside(file, durable=True) as temporary:
             temporary.write_bytes(written.read_bytes())
-    probe = tuple(float(f"{value:.9g}") for value in ask_keras(network, card).outputs[0])
     compiled = card.compiled | {file.name: sha256(file)}
-    write_json(card_of(weights), replace(card, compiled=compiled, probe=probe).to_json(), durable=True)
+    write_json(card_of(weights), replace(card, compiled=compiled).to_json(), durable=True)
     return Shipped(file, compiled[file.name], len(patches), score, output)
 
 

@@ -1,0 +1,90 @@
+"""How near the scripts of docs/deploy.md come to `infer`, which they use nothing of.
+
+    python benchmarks/deploy.py data/photos --pictures 200
+
+Each script is taken from the page as it stands, and scores the same pictures in a process of its own.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from iqa.cards import shipped_weights
+from iqa.commands import export
+from iqa.commands.terminal import parser_of, positive, run
+from iqa.images.finding import list_images
+from iqa.scoring.scorer import load_scorer
+
+PAGE = Path(__file__).resolve().parent.parent / "docs/deploy.md"
+
+#: {name of shipped weights: their head}.
+MODELS = {"ava_vanilla": "histogram", "ava_patches": "histogram", "tid2013_regression": "regression"}
+
+#: Scripts of the page that score, and the models that each can score with: (script, the arguments before the pictures, name).
+CALLS = [
+    ("beauty_litert.py", [], "ava_vanilla"),
+    ("beauty_onnx.py", [], "ava_vanilla"),
+    ("beauty_openvino.py", [], "ava_vanilla"),
+    ("beauty_keras.py", [], "ava_vanilla"),
+    *(("score_litert.py", [name], name) for name in MODELS),
+]
+
+
+def read_scripts() -> dict[str, str]:
+    """The scripts on the page, {name: text}."""
+    page = PAGE.read_text(encoding="utf-8")
+    return dict(re.findall(r"^```python (\w+\.py)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+
+
+def unpack(folder: Path) -> None:
+    """Write what the page says that a deployer has: its scripts, the files that ship, and the exported ones."""
+    for name, text in read_scripts().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name in MODELS:
+        for suffix in (".tflite", ".json"):
+            shutil.copy(shipped_weights(name).with_name(f"{name}{suffix}"), folder)
+    for format, suffix in (("onnx", ".onnx"), ("openvino", ".xml"), ("saved_model", "")):
+        options = ["--input", "uint8", "--format", format, "--out", str(folder / f"ava_vanilla{suffix}")]
+        before, sys.argv = sys.argv, ["export", "ava_vanilla", *options]
+        try:
+            export.main()
+        finally:
+            sys.argv = before
+
+
+def score(folder: Path, script: str, arguments: list[str], paths: list[Path]) -> list[float]:
+    """What a script in the folder of `unpack` says of pictures."""
+    command = [sys.executable, script, *arguments, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        raise RuntimeError(f"{script}: {done.stderr}")
+    return [float(line.split()[0]) for line in done.stdout.splitlines()]
+
+
+def main() -> int:
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=positive, default=200)
+    arguments = parser.parse_args()
+    paths = [path.resolve() for path in list_images(arguments.folder)[: arguments.pictures]]
+    expected = {}
+    for name, head in MODELS.items():
+        scorer = load_scorer(name, head=head)
+        expected[name] = np.array([scorer.score(path).score for path in paths])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unpack(folder)
+        print(f"\n{len(paths)} pictures\n\n| script | model | largest difference | mean |\n|---|---|---|---|")
+        for script, options, model in CALLS:
+            difference = np.abs(score(folder, script, options, paths) - expected[model])
+            print(f"| `{script}` | `{model}` | {difference.max():.1e} | {difference.mean():.1e} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

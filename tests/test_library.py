@@ -1,0 +1,233 @@
+"""What other programs import: `infer` and `score_many`, their arguments, types and errors."""
+
+import copy
+import importlib
+import inspect
+import io
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iqa
+from AVA import infer_patches, infer_vanilla
+from idealo_comparison import infer as infer_idealo
+from idealo_comparison import infer_technical
+from iqa.errors import CardError, ImageError, UsageError
+from iqa.images.finding import sample_photograph
+from iqa.labels.opinions import Score
+from iqa.labels.percentiles import percentile
+from iqa.scoring import many
+from TID2013_regression import infer_regression
+
+ROOT = Path(__file__).resolve().parent.parent
+OF_WHOLES = (infer_vanilla, infer_idealo, infer_technical)
+OF_PATCHES = (infer_patches, infer_regression)
+EVERY = (*OF_WHOLES, *OF_PATCHES)
+LOOKS = ["crop", "pooling", "view"]
+
+
+@pytest.fixture(scope="module")
+def models(tiny, tiny_histogram, tiny_networks):
+    """{module: a model that its `infer` can use}, of tiny networks."""
+    return {
+        infer_vanilla: infer_vanilla.load(tiny_histogram, runtime="litert"),
+        infer_patches: infer_patches.load(tiny_histogram, runtime="litert"),
+        infer_idealo: infer_idealo.load(tiny_histogram, runtime="litert"),
+        infer_technical: infer_technical.load(tiny_histogram, runtime="litert"),
+        infer_regression: infer_regression.load(tiny, runtime="litert"),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(photograph, tmp_path_factory):
+    """Three pictures, one that only the model of beauty can judge, and a broken one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(3):
+        Image.fromarray(np.roll(photograph, 60 * number, axis=1)).save(folder / f"{number}.png")
+    Image.fromarray(photograph[:40, :40]).save(folder / "small.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+def names_of(function):
+    """The parameters of a function: (those that may be given by place, those by name alone)."""
+    parameters = inspect.signature(function).parameters.values()
+    by_name = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return [parameter.name for parameter in parameters if parameter.name not in by_name], by_name
+
+
+# --- infer ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", EVERY, ids=lambda module: module.__name__)
+def test_all_infer_scripts_have_the_same_functions(module):
+    looks = LOOKS if module in OF_PATCHES else []
+    assert names_of(module.infer) == (["image", "model"], [*looks, "runtime", "timeout"])
+    assert names_of(module.features) == (["image", "model"], [*looks, "runtime"])
+    for_loading = ["mean_opinion"] if module in (infer_idealo, infer_technical) else looks
+    assert names_of(module.load) == (["weights"], [*for_loading, "runtime"])
+
+
+@pytest.mark.parametrize("module", EVERY, ids=lambda module: module.__name__)
+def test_infer_takes_a_picture_in_any_form(module, models, photograph, tmp_path):
+    path = tmp_path / "p.png"
+    Image.fromarray(photograph).save(path)
+    content = path.read_bytes()
+    forms = [path, str(path), photograph, Image.open(path), content, bytearray(content), io.BytesIO(content)]
+    said = [module.infer(form, models[module]) for form in forms]
+    for one in said[1:]:
+        np.testing.assert_array_equal(one if isinstance(one, float) else one.histogram, getattr(said[0], "histogram", one))
+    assert all(len(module.features(form, models[module])) == 1000 for form in forms)
+    assert isinstance(module.infer(photograph[..., 0], models[module]), float | Score)
+
+
+@pytest.mark.parametrize("module", EVERY, ids=lambda module: module.__name__)
+def test_infer_refuses_alike_what_it_cannot_use(module, models, photograph, tmp_path):
+    model = models[module]
+    for function in (module.infer, module.features):
+        with pytest.raises(TypeError, match="an image must be a path"):
+            function(3, model)
+        with pytest.raises(ImageError, match="there is no such file"):
+            function(tmp_path / "missing.jpg", model)
+        with pytest.raises(ImageError, match="uint8"):
+            function(photograph / 255, model)
+        with pytest.raises(TypeError, match=r"model must be what load\(\) returned, not str"):
+            function(photograph, "ava_vanilla")
+        with pytest.raises(UsageError, match="a model has its own runtime"):
+            function(photograph, model, runtime="litert")
+    with pytest.raises(UsageError, match="timeout must be a number of seconds above 0, got -1"):
+        module.infer(photograph, model, timeout=-1)
+    with pytest.raises(CardError, match="there is no such file"):
+        module.load(tmp_path / "missing.weights.h5")
+
+
+def test_a_model_of_the_other_question_is_refused(models, photograph):
+    with pytest.raises(UsageError, match="is a histogram model, but a regression model is needed"):
+        infer_regression.infer(photograph, models[infer_vanilla])
+    with pytest.raises(UsageError, match="is a regression model, but a histogram model is needed"):
+        infer_vanilla.infer(photograph, models[infer_regression])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": "tflite"}, "runtime must be one of auto, keras, .*, got 'tflite'"),
+        ({"crop": "middle"}, "crop must be one of centre, .*, got 'middle'"),
+        ({"pooling": "max"}, "pooling must be one of mean, detail, got 'max'"),
+        ({"view": 100}, "a view of 100 pixels is smaller than a patch"),
+    ],
+)
+def test_a_misspelt_option_is_refused_with_those_that_there_are(photograph, options, message):
+    with pytest.raises(UsageError, match=message):
+        infer_regression.infer(photograph, **options)
+
+
+def test_infer_looks_where_load_does(photograph):
+    wide = np.tile(photograph, (1, 3, 1))
+    for looks in ({"crop": "centre"}, {"pooling": "mean"}, {"view": 300}):
+        model = infer_regression.load(**looks)
+        assert infer_regression.infer(wide, **looks) == infer_regression.infer(wide, model)
+        np.testing.assert_array_equal(infer_regression.features(wide, **looks), infer_regression.features(wide, model))
+    assert infer_regression.infer(wide, crop="centre") != infer_regression.infer(wide)
+
+
+# --- percentile -------------------------------------------------------------------------------------------------------
+
+
+def test_a_score_is_unpacked_as_three_and_knows_its_percentile(photograph):
+    score = infer_vanilla.infer(photograph)
+    mean, std, histogram = score
+    assert (mean, std) == (score.mean, score.std) and len(histogram) == 10
+    assert score.percentile == percentile(mean)
+    assert repr(score).startswith("Score(mean=")
+    for copied in (copy.copy(score), pickle.loads(pickle.dumps(score))):
+        assert copied.percentile == score.percentile
+
+
+def test_a_model_that_was_not_trained_on_ava_has_no_percentile(models, photograph):
+    scale = {"lowest": 1, "highest": 10, "population": None}
+    other = copy.copy(models[infer_technical])
+    other.card = type(other.card).from_json(other.card.to_json() | {"scale": scale})
+    assert infer_technical.infer(photograph, other).percentile is None
+
+
+# --- score_many -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_score_many_gives_both_answers_and_errors_as_values(folder, workers):
+    names = ["0.png", "broken.png", "1.png", "small.png", "missing.png", "2.png"]
+    results = list(iqa.score_many([str(folder / name) for name in names], workers=workers, runtime="litert"))
+    assert [result.path for result in results] == [folder / name for name in names]
+    beauty, technical = infer_vanilla.load(runtime="litert"), infer_regression.load(runtime="litert")
+    for number in (0, 2, 5):
+        result, path = results[number], folder / names[number]
+        expected = infer_vanilla.infer(path, beauty)
+        np.testing.assert_allclose(result.beauty.histogram, expected.histogram, rtol=0, atol=1e-6)
+        assert result.beauty.percentile == pytest.approx(expected.percentile, abs=1e-3)
+        assert result.technical == pytest.approx(infer_regression.infer(path, technical), abs=1e-5)
+        assert (result.width, result.height, result.error) == (256, 256, None)
+    broken, small, missing = (results[number] for number in (1, 3, 4))
+    assert isinstance(broken.error, ImageError) and (broken.beauty, broken.technical) == (None, None)
+    assert str(missing.error) == "there is no such file"
+    assert small.technical is None and small.beauty.mean > 1 and "40x40 pixels are too few" in str(small.error)
+
+
+def test_score_many_takes_paths_as_results_are_asked_for(folder):
+    taken = []
+
+    def paths():
+        for number in range(1000):
+            taken.append(number)
+            yield folder / "0.png"
+
+    results = iqa.score_many(paths(), workers=0, runtime="litert")
+    assert next(results).error is None
+    assert len(taken) <= 2
+    results.close()
+
+
+def test_score_many_refuses_at_once_what_it_cannot_use(folder):
+    with pytest.raises(TypeError, match="paths must be an iterable of paths"):
+        iqa.score_many(str(folder / "0.png"))
+    for options in ({"workers": -1}, {"workers": "two"}, {"timeout": 0}, {"timeout": 5, "workers": 0}, {"runtime": "x"}):
+        with pytest.raises(UsageError):
+            iqa.score_many([folder / "0.png"], **options)
+
+
+def test_what_iqa_offers_is_where_it_says_and_loads_nothing():
+    for name in iqa.__all__:
+        assert getattr(iqa, name) is getattr(importlib.import_module(iqa._HOMES[name]), name)
+    assert iqa.score_many is many.score_many
+    with pytest.raises(AttributeError, match="no attribute 'score_mny'"):
+        iqa.score_mny  # noqa: B018
+    code = "import sys, iqa; print(*sorted({'numpy', 'PIL', 'typing', 'iqa.scoring'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+# --- quiet ------------------------------------------------------------------------------------------------------------
+
+QUIET = """
+import os, sys
+from AVA.infer_vanilla import infer
+os.write(2, b"before\\n")
+print(infer(sys.argv[1], runtime=sys.argv[2]).mean)
+os.write(2, b"after\\n")
+"""
+
+
+@pytest.mark.parametrize("runtime", ["keras", "litert"])
+def test_infer_writes_nothing_of_its_own_to_stderr(runtime):
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, sample_photograph(), runtime], capture_output=True, text=True, env=os.environ
+    )
+    assert done.stderr == "before\nafter\n"
+    assert float(done.stdout) == pytest.approx(5.149, abs=1e-3)
