@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs/deploy.md"
 #: {name of shipped weights: their head}.
 MODELS = {"ava_vanilla": "histogram", "ava_patches": "histogram", "tid2013_regression": "regression"}
 
-#: Scripts of the page that score, and the models that each can score with: (script, the arguments before the pictures, name).
+#: Scripts of the page, and the models that each can score with: (script, the arguments before the pictures, name).
 CALLS = [
     ("beauty_litert.py", [], "ava_vanilla"),
     ("beauty_onnx.py", [], "ava_vanilla"),

@@ -6,8 +6,8 @@
         print(result.path, result.error or (result.beauty.mean, result.technical))
 
 One model alone, and pictures that are no files: `infer` of `AVA.infer_vanilla`, `AVA.infer_patches` and
-`TID2013_regression.infer_regression`. Everything that is refused raises an `IqaError`. Importing this package loads nothing:
-what it offers is loaded when it is first used.
+`TID2013_regression.infer_regression`. Everything that is refused raises an `IqaError`. Importing this package loads
+nothing: what it offers is loaded when it is first used.
 """
 
 import os

@@ -6,8 +6,8 @@
 
 The file takes `pixels`, 0-255, (N, 224, 224, 3) RGB, as float32 or as uint8. It normalises them, but it neither cuts nor
 resizes a picture to that size: docs/deploy.md says how to do that, with a script for each runtime. It gives two arrays,
-`histogram` (N, 10) or `score` (N, 1), and the `features` behind it. Formats: litert (.tflite), onnx (.onnx), openvino (.xml,
-with a .bin beside it), saved_model (a folder). The card of the weights is written beside the file, and into it.
+`histogram` (N, 10) or `score` (N, 1), and the `features` behind it. Formats: litert (.tflite), onnx (.onnx), openvino
+(.xml, with a .bin beside it), saved_model (a folder). The card of the weights is written beside the file, and into it.
 
 With --shipped, NAME.tflite is written beside NAME.weights.h5, and its hash on the card: scoring then needs no Keras. The
 file takes uint8 pixels. It is compared with Keras on 50 pictures, and not written if a score differs by more than 1e-5.
