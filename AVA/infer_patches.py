@@ -4,7 +4,7 @@
     python AVA/infer_patches.py holiday/ --crop centre --out scores.csv
     python AVA/infer_patches.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_patches.mat
 
-From another project:
+Another project imports `infer`.
 
     from AVA.infer_patches import infer
     mean, std, histogram = infer("photo.jpg")

@@ -4,7 +4,7 @@
     python AVA/infer_vanilla.py holiday/ --out scores.csv
     python AVA/infer_vanilla.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_vanilla.mat
 
-From another project:
+Another project imports `infer`.
 
     from AVA.infer_vanilla import infer
     mean, std, histogram = infer("photo.jpg")

@@ -6,7 +6,7 @@
         --references i01 i02 i03 --out TID2013_regression/tid_wtf_regression.mat
     python TID2013_regression/infer_regression.py --labels scores.csv --scale 0 100 --images pictures --out mine.mat
 
-From another project:
+Another project imports `infer`.
 
     from TID2013_regression.infer_regression import infer
     score = infer("photo.jpg")

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import site
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -57,3 +59,53 @@ def test_infer_of_a_wheel_scores_with_the_weights_in_it_and_without_keras(unpack
     where, score = result.stdout.split()
     assert Path(where).is_relative_to(unpacked)
     assert float(score) == infer_regression.infer(sample_photograph())
+
+
+CLIENT = """
+from pathlib import Path
+from AVA.infer_vanilla import infer
+from iqa import ImageError, Score, score_many
+from TID2013_regression import infer_regression
+
+def rank(folder: Path) -> list[tuple[float, Path]]:
+    found: list[tuple[float, Path]] = []
+    for result in score_many(sorted(folder.glob("*.jpg")), workers=2):
+        if result.error:
+            print(result.path, result.error)
+        elif result.beauty and result.beauty.percentile:
+            found.append((result.beauty.percentile, result.path))
+    return found
+
+def judge(content: bytes) -> tuple[float, float] | None:
+    try:
+        score: Score = infer(content, timeout=5)
+        mean, std, histogram = score
+        return mean + std + float(histogram[0]), infer_regression.infer(content, crop="centre")
+    except ImageError:
+        return None
+"""
+
+MISUSES = {
+    "infer(3)": 'incompatible type "int"',
+    'infer("photo.jpg", "ava_vanilla")': 'incompatible type "str"; expected "Scorer | None"',
+    'infer("photo.jpg", crop="centre")': 'Unexpected keyword argument "crop"',
+    'score_many([3], workers="2")': 'incompatible type "str"; expected "int | None"',
+    "next(score_many([])).beauty.mean": 'has no attribute "mean"',
+    "from iqa import score_mny": 'has no attribute "score_mny"',
+}
+
+
+def test_a_client_of_the_wheel_is_checked_by_mypy(unpacked, tmp_path):
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "installed.pth").write_text("\n".join([str(unpacked), *site.getsitepackages()]))
+    (tmp_path / "client.py").write_text(CLIENT)
+    misuses = "\n".join(["from AVA.infer_vanilla import infer", "from iqa import score_many", *MISUSES])
+    (tmp_path / "misuses.py").write_text(misuses)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", environment / "bin/python"]
+    done = subprocess.run([*command, "client.py", "misuses.py"], cwd=tmp_path, capture_output=True, text=True)
+    said = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert not [line for line in said if line.startswith("client.py")]
+    for number, message in enumerate(MISUSES.values(), start=3):
+        assert [line for line in said if line.startswith(f"misuses.py:{number}: ") and message in line], message

@@ -7,9 +7,9 @@
 - `torch_files`, `torchvision`: `read_torch_tensors`, `load_torchvision`: weights of a `.pth`, without torch.
 - `hdf5`: `open_hdf5`, which admits nothing but stored numbers.
 - `settings`: `standard_settings` of Keras.
-- `export`: `export`, the network as a file for a runtime that needs no Keras.
+- `export`: `export`, the network as a file for a runtime that needs no Keras; `metadata`: what the file says of itself.
 
-Importing this package loads none of them; `export`, `hdf5` and `torch_files` load no Keras.
+Importing this package loads none of them; `export`, `metadata`, `hdf5` and `torch_files` load no Keras.
 """
 
 from iqa.environment import settle_keras

@@ -6,6 +6,7 @@
 - `runtimes`: `open_network`: Keras or a compiled runtime, called alike; `engines` describes the compiled ones.
 - `network_cache`: `find_compiled`: the compiled files, and what Keras said of a probe picture.
 - `shipping`: `ship`: the compiled file that ships beside a weight file, made and compared with Keras.
+- `many`: `score_many`: both answers for many pictures, for other programs.
 - `pair`: `Pair`, `Opinion`: two models that look at one picture, which is read once.
 - `pool`, `pool_worker`, `messages`, `lifeline`: `Workers`, processes that decode and score; their own side of it; what they
   answer; that they end with their parent.

@@ -1,0 +1,38 @@
+"""Make pages of the docstrings of all that other programs may import.
+
+    python docs/make_reference.py FOLDER
+
+Open FOLDER/index.html. What pdoc warns of, such as an annotation that it cannot resolve, is an error. The rooms that only
+the scripts of this project use are left out: commands, training, models.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import iqa
+
+SCRIPTS = (
+    *("AVA.infer_vanilla", "AVA.infer_patches", "TID2013_regression.infer_regression"),
+    *("idealo_comparison.infer", "idealo_comparison.infer_technical"),
+)
+ROOMS = ("errors", "cards", "files", "images", "labels", "distortions", "evaluation", "scoring")
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python docs/make_reference.py FOLDER", file=sys.stderr)
+        return 2
+    import pdoc
+
+    for name in iqa.__all__:  # pdoc looks for what is there already
+        setattr(iqa, name, getattr(iqa, name))
+    pdoc.render.configure(docformat="google", show_source=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pdoc.pdoc("iqa", *SCRIPTS, *(f"iqa.{room}" for room in ROOMS), output_directory=Path(sys.argv[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
