@@ -1,11 +1,13 @@
-"""What this process may use: processors, and where compiled networks are kept."""
+"""What this process may use: processors, and where compiled networks are kept; what it keeps off stderr."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from iqa import environment
-from iqa.environment import cache_folder, processors, versions
+from iqa.environment import cache_folder, processors, versions, without_greetings
+from iqa.errors import ImageError
 
 
 @pytest.fixture
@@ -59,3 +61,38 @@ def test_the_cache_is_where_the_user_says_or_in_the_users_folder_of_caches(monke
 
 def test_versions_are_those_of_what_is_installed():
     assert set(versions(["numpy", "no-such-package"])) == {"numpy"}
+
+
+# --- greetings --------------------------------------------------------------------------------------------------------
+
+GREETINGS = (
+    b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    b"I0000 00:00:1795665641.331512   26929 port.cc:153] oneDNN custom operations are on.\n"
+    b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+)
+
+
+def test_greetings_are_left_out_and_all_other_lines_follow(capfd):
+    with without_greetings():
+        os.write(2, b"first\n" + GREETINGS + b"last\n")
+    assert capfd.readouterr().err == "first\nlast\n"
+
+
+@pytest.mark.parametrize(("error", "shown"), [(ImageError("ours"), b""), (ValueError("a bug"), GREETINGS)])
+def test_greetings_are_shown_if_a_bug_follows(capfd, error, shown):
+    with pytest.raises(type(error)), without_greetings():
+        os.write(2, GREETINGS)
+        raise error
+    assert capfd.readouterr().err == shown.decode()
+
+
+def test_threads_that_keep_greetings_away_at_the_same_time_leave_stderr_as_it_was(capfd):
+    def greet(number):
+        with without_greetings():
+            os.write(2, GREETINGS + b"%d\n" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(greet, range(40)))
+    os.write(2, b"after\n")
+    *lines, last = capfd.readouterr().err.splitlines()
+    assert sorted(map(int, lines)) == list(range(40)) and last == "after"

@@ -1,6 +1,6 @@
 """idealo's models, which come without cards: where their weights are and what they mean.
 
-    scorer = load_scorer(AESTHETIC_WEIGHTS, head="histogram", cardless=AESTHETIC)
+scorer = load_scorer(AESTHETIC_WEIGHTS, head="histogram", cardless=AESTHETIC)
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """A model with its weights: picture -> `Prediction`.
 
-    scorer = load_scorer("tid2013_regression")
-    scorer.score("photo.jpg").score                 # a mean opinion score
-    for path, prediction in scorer.score_all(paths, workers=2): ...
+scorer = load_scorer("tid2013_regression")
+scorer.score("photo.jpg").score                 # a mean opinion score
+for path, prediction in scorer.score_all(paths, workers=2): ...
 """
 
 import json
