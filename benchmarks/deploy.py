@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from iqa.cards import shipped_weights
 from iqa.commands import export
 from iqa.commands.terminal import parser_of, positive, run
+from iqa.errors import ImageError
 from iqa.images.finding import list_images
 from iqa.scoring.scorer import load_scorer
 
@@ -71,17 +73,20 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=positive, default=200)
     arguments = parser.parse_args()
-    paths = [path.resolve() for path in list_images(arguments.folder)[: arguments.pictures]]
-    expected = {}
-    for name, head in MODELS.items():
-        scorer = load_scorer(name, head=head)
-        expected[name] = np.array([scorer.score(path).score for path in paths])
+    scorers = {name: load_scorer(name, head=head) for name, head in MODELS.items()}
+    expected: dict[Path, dict[str, float]] = {}
+    for path in list_images(arguments.folder):
+        if len(expected) < arguments.pictures:
+            with suppress(ImageError):  # too small, for example
+                expected[path.resolve()] = {name: scorer.score(path).score for name, scorer in scorers.items()}
+    paths = list(expected)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unpack(folder)
         print(f"\n{len(paths)} pictures\n\n| script | model | largest difference | mean |\n|---|---|---|---|")
         for script, options, model in CALLS:
-            difference = np.abs(score(folder, script, options, paths) - expected[model])
+            found = np.array(score(folder, script, options, paths))
+            difference = np.abs(found - [expected[path][model] for path in paths])
             print(f"| `{script}` | `{model}` | {difference.max():.1e} | {difference.mean():.1e} |", flush=True)
     return 0
 
