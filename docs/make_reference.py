@@ -7,6 +7,7 @@ the scripts of this project use are left out: commands, training, models.
 """
 
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,9 @@ SCRIPTS = (
     *("AVA.infer_vanilla", "AVA.infer_patches", "TID2013_regression.infer_regression"),
     *("idealo_comparison.infer", "idealo_comparison.infer_technical"),
 )
+#: Long annotations are wrapped; otherwise they end at the edge.
+STYLE = ".pdoc .signature .param {white-space: pre-wrap; overflow-wrap: anywhere}"
+
 ROOMS = ("errors", "cards", "files", "images", "labels", "distortions", "evaluation", "scoring")
 
 
@@ -27,8 +31,9 @@ def main() -> int:
 
     for name in iqa.__all__:  # pdoc looks for what is there already
         setattr(iqa, name, getattr(iqa, name))
-    pdoc.render.configure(docformat="google", show_source=False)
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as templates, warnings.catch_warnings():
+        Path(templates, "custom.css").write_text(STYLE)
+        pdoc.render.configure(docformat="google", show_source=False, template_directory=Path(templates))
         warnings.simplefilter("error", UserWarning)
         pdoc.pdoc("iqa", *SCRIPTS, *(f"iqa.{room}" for room in ROOMS), output_directory=Path(sys.argv[1]))
     return 0

@@ -1,6 +1,8 @@
 """idealo's models, which come without cards: where their weights are and what they mean.
 
-scorer = load_scorer(AESTHETIC_WEIGHTS, head="histogram", cardless=AESTHETIC)
+    scorer = load_scorer(AESTHETIC_WEIGHTS, head="histogram", cardless=AESTHETIC)
+
+`data/download.py` fetches the weights.
 """
 
 from pathlib import Path

@@ -1,8 +1,10 @@
 """A model with its weights: picture -> `Prediction`.
 
-scorer = load_scorer("tid2013_regression")
-scorer.score("photo.jpg").score                 # a mean opinion score
-for path, prediction in scorer.score_all(paths, workers=2): ...
+    scorer = load_scorer("tid2013_regression")
+    scorer.score("photo.jpg").score                 # a mean opinion score
+    for path, prediction in scorer.score_all(paths, workers=2): ...
+
+A process loads a scorer once for the same arguments, and many threads may use it.
 """
 
 import json

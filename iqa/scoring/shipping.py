@@ -1,6 +1,8 @@
 """The compiled file that ships beside a weight file, made and compared with Keras.
 
-shipped = ship(Path("weights/ava_vanilla.weights.h5"))     # writes weights/ava_vanilla.tflite, its hash on the card
+    shipped = ship(Path("weights/ava_vanilla.weights.h5"))     # writes weights/ava_vanilla.tflite, its hash on the card
+
+`iqa.scoring.network_cache.find_compiled` finds it.
 """
 
 import tempfile
