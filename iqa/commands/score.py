@@ -171,8 +171,8 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     head = {"beauty": identify(pair.beauty), "technical": identify(pair.technical), "features": pair.recipe["features"]}
 
     def write(journal: Journal) -> None:
-        results = Results(journal.entries, pair.beauty.card.scale, origin, arguments.by, arguments.bursts)
-        _write_all(results, arguments)
+        beauty, technical = pair.beauty.card.scale, pair.technical.card.scale
+        _write_all(Results(journal.entries, beauty, origin, arguments.by, arguments.bursts, technical), arguments)
 
     for file in filter(None, (arguments.out, arguments.report)):
         remove_leftovers(file.parent, file.name)

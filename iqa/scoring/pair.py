@@ -44,7 +44,7 @@ class Opinion:
         beauty: the distribution of the votes; None if the model cannot judge the picture.
         technical: the score of technical quality; None if the model cannot judge the picture.
         width, height: pixels of the picture when it stands upright; 0 if they are not known.
-        taken: local time of the capture, if the file says it and it was asked for.
+        taken: local time of the capture, if the file says it.
         features: of the model of beauty, float32 (n,), if they were asked for.
     """
 
@@ -81,7 +81,7 @@ class Pair:
     Args:
         beauty: of histograms.
         technical: of scores.
-        features: whether times of capture and features are wanted as well, which bursts are made of.
+        features: whether features are wanted as well, of which bursts are made.
 
     Attributes:
         recipe: what a worker process needs, as JSON holds it.
@@ -158,7 +158,7 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
     Args:
         path: of the picture.
         looks: what the model of beauty sees and what computes it, and the same of the technical model.
-        features: how many the model of beauty has, if they and the time of capture are wanted as well; otherwise 0.
+        features: how many the model of beauty has, if they are wanted as well; otherwise 0.
     """
     picture = Picture(path)
     # The technical model first: it needs the whole picture, which the other one may then use.
@@ -169,7 +169,7 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
     notes = dict.fromkeys(note for text in texts for note in text.split("; "))  # both may say the same
     if beauty.output is None and technical.output is None:
         return Prediction(reason="; ".join(notes))
-    taken = read_time(path) if features else None
+    taken = read_time(path)
     since = taken - _EPOCH if taken else timedelta(-1)
     width, height = _size_of(picture)
     known = [float(said.output is not None) for said in (beauty, technical)]

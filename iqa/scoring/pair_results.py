@@ -1,5 +1,6 @@
 """What is made of the scores of a whole set: a table, a page, the best, stars, shelves, bursts."""
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from pathlib import Path
@@ -7,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from iqa.cards import Scale
+from iqa.cards import TID2013_SCALE, Scale
 from iqa.errors import OutputError
 from iqa.files import printable
 from iqa.scoring.bursts import SECONDS, find_bursts
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
-from iqa.scoring.pair_tables import BURST_COLUMNS, COLUMNS, Place, picture_of_pair, row_of_pair, write_table
+from iqa.scoring.pair_tables import BOTH, BURST_COLUMNS, COLUMNS, Place, picture_of_pair, row_of_pair, write_table
 from iqa.scoring.ranking import best_first, best_of, rank_pairs, shelf_of, stars_of
-from iqa.scoring.report import write_report
+from iqa.scoring.report import write_run
 from iqa.scoring.shelves import sort_into
 from iqa.scoring.sidecars import NAMES, rate
 
@@ -29,8 +30,10 @@ class Results:
         provenance: {name: text} of the models.
         order: what pictures are ranked by, one of `iqa.scoring.ranking.ORDERS`.
         bursts: whether bursts are looked for.
+        technical_scale: of technical quality.
 
     Attributes:
+        scores: {"beauty": float64 (N,), "technical": float64 (N,)} of all entries; NaN where there is none.
         places: float64 (N,), 0-1, of all entries; NaN where there is no score.
         bursts: the numbers of the entries in each burst; see `find_bursts`.
     """
@@ -42,19 +45,22 @@ class Results:
         provenance: dict[str, str],
         order: str = "both",
         bursts: bool = False,
+        technical_scale: Scale = TID2013_SCALE,
     ) -> None:
         self.list_entries, self.scale, self.provenance, self._looked_for_bursts = list_entries, scale, provenance, bursts
-        scores: list[tuple[float, float]] = []
+        self._technical_scale, self._order = technical_scale, order
+        scores = array("d")
         times: list[float | None] = []
         features: list[Any] = []
         for entry in list_entries():
             said = Opinion.of(entry.prediction) if entry.prediction and entry.prediction.output is not None else None
             beauty = said.beauty.mean if said and said.beauty else np.nan
-            scores.append((beauty, said.technical if said and said.technical is not None else np.nan))
+            scores.extend((beauty, said.technical if said and said.technical is not None else np.nan))
             if bursts:
                 times.append(said.taken.replace(tzinfo=UTC).timestamp() if said and said.taken else None)
                 features.append(said.features.astype(np.float16) if said and said.features is not None else None)
-        beauties, technicals = np.array(scores, np.float64).reshape(-1, 2).T
+        beauties, technicals = np.array(scores).reshape(-1, 2).T
+        self.scores = {"beauty": beauties, "technical": technicals}
         self.places = rank_pairs(beauties, technicals, order)
         self.bursts = find_bursts(times, features) if bursts else []
         self._place_of: dict[int, Place] = {}
@@ -72,15 +78,20 @@ class Results:
         write_table(path, columns, lambda: rows_of(self), self.provenance)
 
     def write_page(self, path: Path, workers: int = 0) -> None:
-        """Write the page with the thumbnails; see `write_report`."""
-        numbers = {entry.key: number for number, entry in enumerate(self.list_entries())}
-        write_report(
+        """Write the page with the thumbnails; see `write_run`."""
+        both = rank_pairs(*self.scores.values())
+        scales = {"Beauty": self.scale, "Technical quality": self._technical_scale}
+        lead = " ".join(f"{name}, {of.lowest:g}-{of.highest:g}: {of.meaning}." for name, of in scales.items())
+        write_run(
             path,
             self.list_entries,
+            lambda number, entry: picture_of_pair(entry, self.scale, both[number], self.place_of(number)),
+            np.where(np.isnan(self.places) & ~np.isnan(both), -1.0, self.places),  # what lacks this score comes last
+            self.scores,
             self.provenance,
-            self.scale,
+            lead,
             workers,
-            lambda entry: picture_of_pair(entry, self.scale, self.place_of(numbers[entry.key])),
+            BOTH if self._order == "both" else self._order,
         )
 
     def top(self, count: int) -> list[dict[str, Any]]:

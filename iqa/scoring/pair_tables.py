@@ -11,7 +11,7 @@ from typing import Any
 
 from iqa.cards import Scale
 from iqa.errors import OutputError
-from iqa.files import csv_row, name_to_text, printable, temporary_beside, written_whole
+from iqa.files import csv_row, name_to_text, temporary_beside, written_whole
 from iqa.labels.percentiles import percentile
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
@@ -35,6 +35,9 @@ COLUMNS: dict[str, type] = {
 BURST_COLUMNS: dict[str, type] = {"taken": str, "burst": int, "best_of_burst": bool}
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+#: On the page: the place by both scores among all pictures of a run, 0-100.
+BOTH = "both (percentile)"
 
 _DIGITS = 4
 _ROWS = 10_000  # of a Parquet row group
@@ -154,22 +157,25 @@ def _write_parquet(
         writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
 
 
-def picture_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> Picture:
-    """A scored picture as the page shows it; see `row_of_pair`."""
+def picture_of_pair(entry: Entry, scale: Scale, rank: float, place: Place | None = None) -> Picture:
+    """A scored picture as the page shows it; see `row_of_pair`.
+
+    Args:
+        rank: 0-1, its place by both scores among all pictures of the run.
+    """
     assert entry.prediction
     row, opinion = row_of_pair(entry, scale, place), Opinion.of(entry.prediction)
-    values = {"beauty": row.get("beauty"), "technical": row.get("technical")}
-    picture = Picture(
-        printable(entry.path or entry.key), entry.path, values | {"standard deviation": row.get("beauty_std")}
-    )
+    values = {"beauty": row.get("beauty"), "technical": row.get("technical"), BOTH: 100 * rank}
+    picture = Picture(str(entry.path or entry.key), entry.path, values | {"standard deviation": row.get("beauty_std")})
+    if "fault" in row:
+        picture.lines["main fault"] = row["fault"]
+    if "beauty_percentile" in row:
+        picture.lines[f"above in {scale.population}"] = f"{row['beauty_percentile']:.0f} %"
     if opinion.width:
         picture.lines["size"] = f"{opinion.width}x{opinion.height}"
-    if "beauty_percentile" in row:
-        picture.lines[f"of {scale.population} score lower"] = f"{row['beauty_percentile']:.0f} %"
-    if place and place.burst:
-        picture.lines["burst"] = f"{place.burst}, the best" if place.best else str(place.burst)
-    if remark := row.get("warning") or row.get("error"):
-        picture.lines["warning"] = remark
     if opinion.beauty is not None:
-        picture.histograms["model"] = opinion.beauty.histogram
+        picture.histograms["predicted votes"] = opinion.beauty.histogram
+    picture.taken, picture.remark = opinion.taken, row.get("warning") or row.get("error")
+    if place:
+        picture.burst, picture.best = place.burst, place.best
     return picture

@@ -11,7 +11,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -21,21 +24,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from iqa.cards import Scale
 from iqa.errors import OutputError
-from iqa.files import printable, written_whole
+from iqa.files import name_to_text, printable, written_whole
 from iqa.images.reading import thumbnail
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import attempt
+from iqa.scoring.drawings import draw_distribution, draw_votes
 from iqa.scoring.journal import Entry
 from iqa.scoring.pool import Workers
 from iqa.scoring.writers import values_of
 
-#: Pictures on a page, at most: with their thumbnails some 30 MB, which browsers still sort at once.
+#: Pictures in a file, at most: with their thumbnails some 40 MB.
 MOST = 5000
+
+#: Pictures that are shown at a time: Chromium takes seconds to lay out 5,000 whenever one of them changes its size.
+PAGE = 200
 
 #: Pixels of a thumbnail's longer side.
 SIDE = 200
 
-_STRIP = 6  # pictures shown as the best and as the worst
 _SKIPPED = 1000  # skipped files that are named
 
 
@@ -44,11 +50,14 @@ class Picture:
     """A picture of the page.
 
     Attributes:
-        name: as shown.
+        name: its path or its name; it is shown, and listed where the picture is selected.
         path: of the file, or None where it is not known.
-        values: {name: number or None}, the same names for all pictures of a page; the first is the score.
+        values: {name: number or None}, the same names for all pictures of a page; it can be sorted by each.
         lines: {name: text}, what else is said of it.
         histograms: {name: float (10,)}, shares of the votes 1-10; the second and every other is drawn as an outline.
+        taken: when it was taken, if that is known.
+        burst, best: the number of its burst, if it is in one, and whether it is the best of it.
+        remark: a warning, or why a score is missing.
     """
 
     name: str
@@ -56,6 +65,10 @@ class Picture:
     values: dict[str, float | None]
     lines: dict[str, str] = field(default_factory=dict)
     histograms: dict[str, ArrayLike] = field(default_factory=dict)
+    taken: datetime | None = None
+    burst: int | None = None
+    best: bool = False
+    remark: str | None = None
 
 
 def check_report(path: str | os.PathLike[str]) -> None:
@@ -82,9 +95,8 @@ def write_report(
     provenance: dict[str, str],
     scale: Scale,
     workers: int = 0,
-    show: Callable[[Entry], Picture] | None = None,
 ) -> None:
-    """Write the page of a run.
+    """Write the page of a run of one model.
 
     Args:
         path: of the page.
@@ -92,49 +104,82 @@ def write_report(
         provenance: {name: text} of the model.
         scale: of the model.
         workers: how many processes make thumbnails; 0 for none.
-        show: function that makes a `Picture` of a scored entry; by default one with the score of a single model.
     """
-    show = show or (lambda entry: _picture(entry, scale))
-    found: list[float] = []
-    skipped: list[tuple[str, str | None]] = []
-    skipped_more = 0
-    for entry in list_entries():
-        scored = entry.prediction is not None and entry.prediction.output is not None
-        score = next(iter(show(entry).values.values())) if scored else None
-        found.append(np.nan if score is None else score)
-        if not scored and len(skipped) < _SKIPPED:
-            skipped.append((printable(entry.path or entry.key), printable(entry.reason or "")))
-        elif not scored:
-            skipped_more += 1
-    scores = np.array(found, np.float64)
-    shown = _choose(scores)
-    places = set(shown.tolist())
-    pictures = {place: show(entry) for place, entry in enumerate(list_entries()) if place in places}
-    count = int(np.isfinite(scores).sum())
-    folder = _take_off_common_folder(list(pictures.values()))
-    left_out = ""
-    if len(shown) < count:
-        left_out = f"{len(shown)} of {count}: the {MOST // 5} best, the {MOST // 5} worst, and every so many between them."
-    write_page(
-        path,
-        [pictures[place] for place in shown],
-        title=f"{provenance['model']}: {count} pictures",
-        lead=f"Scores from {scale.lowest:g} to {scale.highest:g}. {scale.meaning[:1].upper()}{scale.meaning[1:]}."
-        + (f" {len(skipped) + skipped_more} files could not be scored." if skipped else "")
-        + (f" Folder: {printable(folder)}" if folder else ""),
-        facts={name: printable(fact) for name, fact in provenance.items()},
-        distribution=_distribution(scores[np.isfinite(scores)]),
-        left_out=left_out,
-        strips=True,
-        skipped=skipped,
-        skipped_more=skipped_more,
-        workers=workers,
+    scores = np.fromiter((_score_of(entry, scale) for entry in list_entries()), np.float64)
+    lead = f"Scores from {scale.lowest:g} to {scale.highest:g}. {scale.meaning[:1].upper()}{scale.meaning[1:]}."
+    write_run(
+        path, list_entries, lambda _, entry: _picture(entry, scale), scores, {"score": scores}, provenance, lead, workers
     )
 
 
-def _choose(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The places of the pictures to show, best first: all, or the best, the worst and some between them."""
-    order = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]
+def write_run(
+    path: str | os.PathLike[str],
+    list_entries: Callable[[], Iterable[Entry]],
+    show: Callable[[int, Entry], Picture],
+    places: NDArray[np.float64],
+    scores: dict[str, NDArray[np.float64]],
+    provenance: dict[str, str],
+    lead: str,
+    workers: int = 0,
+    sorted_by: str | None = None,
+) -> None:
+    """Write the page of a run: at most `MOST` of its pictures, and what could not be scored.
+
+    Args:
+        path: of the page.
+        list_entries: function that lists what was scored and skipped, each time in the same order.
+        show: function of the number of an entry and the entry, which makes its `Picture`.
+        places: float64 (N,) of the entries, higher is better and shown first; NaN for what could not be scored.
+        scores: {name: float64 (N,), NaN where there is none}, the first of the `values` of each picture.
+        provenance: {name: text} of the models.
+        lead: what the scores mean.
+        workers: how many processes make thumbnails; 0 for none.
+        sorted_by: which of the `values` gave the places; the first if it is not given.
+    """
+    skipped: list[tuple[str, str]] = []
+    skipped_count = 0
+    shown = _choose(places)
+    wanted = set(shown.tolist())
+    pictures: dict[int, Picture] = {}
+    for number, entry in enumerate(list_entries()):
+        if number in wanted:
+            pictures[number] = show(number, entry)
+        elif np.isnan(places[number]):
+            skipped_count += 1
+            if len(skipped) < _SKIPPED:
+                skipped.append((printable(entry.path or entry.key), printable(entry.reason or "")))
+    count = int(np.isfinite(places).sum())
+    title = f"{count:,} picture{'s' * (count != 1)} scored by {provenance['model'].replace('; ', ' and ')}"
+    if pictures and (folder := _common_folder(pictures.values())) is not None:
+        whole = Path(os.path.abspath(folder))
+        title = f"{whole.name or whole}: {title}"
+    left_out = ""
+    if len(shown) < count:
+        left_out = (
+            f"{len(shown):,} of {count:,}: the {MOST // 5:,} best, the {MOST // 5:,} worst, and every so many between them."
+        )
+    write_page(
+        path,
+        [pictures[number] for number in shown],
+        title=printable(title),
+        lead=lead,
+        workers=workers,
+        facts={name: printable(fact) for name, fact in provenance.items()},
+        distributions=[
+            draw_distribution(name, of[np.isfinite(of)]) for name, of in scores.items() if np.isfinite(of).any()
+        ],
+        left_out=left_out,
+        score_count=len(scores),
+        sorted_by=sorted_by,
+        ends=True,
+        skipped=skipped,
+        skipped_count=skipped_count,
+    )
+
+
+def _choose(places: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The numbers of the pictures to show, best first: all, or the best, the worst and some between them."""
+    order = np.argsort(-places, kind="stable")[: np.isfinite(places).sum()]
     if len(order) <= MOST:
         return order
     ends = MOST // 5
@@ -142,32 +187,25 @@ def _choose(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     return order[np.r_[:ends, between, len(order) - ends : len(order)]]
 
 
-def _take_off_common_folder(pictures: list[Picture]) -> str:
-    """The folder that all pictures lie below. It is taken off their names, which it would hide on a narrow card."""
-    try:
-        folder = os.path.commonpath([os.path.dirname(picture.name) for picture in pictures])
-    except ValueError:  # no picture, or absolute paths beside relative ones
-        return ""
-    for picture in pictures:
-        picture.name = picture.name.removeprefix(folder).lstrip(os.sep)
-    return folder
+def _score_of(entry: Entry, scale: Scale) -> float:
+    if entry.prediction is None or entry.prediction.output is None:
+        return math.nan
+    return float(values_of(entry.prediction, scale)["mean"])
 
 
 def _picture(entry: Entry, scale: Scale) -> Picture:
     assert entry.prediction
     said = values_of(entry.prediction, scale)
-    picture = Picture(printable(entry.path or entry.key), entry.path, {"score": said["mean"]})
+    picture = Picture(str(entry.path or entry.key), entry.path, {"score": said["mean"]}, remark=entry.prediction.warning)
     if "histogram" in said:
         picture.values["standard deviation"] = said["std"]
-        picture.histograms["model"] = said["histogram"]
+        picture.histograms["predicted votes"] = said["histogram"]
     if "percentile" in said:
-        picture.lines[f"of {scale.population} score lower"] = f"{said['percentile']:.0f} %"
-    if entry.prediction.warning:
-        picture.lines["warning"] = entry.prediction.warning
+        picture.lines[f"above in {scale.population}"] = f"{said['percentile']:.0f} %"
     if entry.label is not None:
         picture.values |= {"people": entry.label_mean, "error": abs(said["mean"] - entry.label_mean)}
         if "histogram" in said:
-            picture.histograms["people"] = entry.label
+            picture.histograms["people's votes"] = entry.label
     return picture
 
 
@@ -177,46 +215,64 @@ def write_page(
     title: str,
     lead: str,
     workers: int = 0,
-    strips: bool = False,
+    sorted_by: str | None = None,
     **parts: Any,
 ) -> None:
-    """Write a page; the file is whole or not there.
+    """Write a page; the file is whole or not there. The thumbnails are never in memory together.
 
     Args:
         path: of the page.
         pictures: list of `Picture`, in the order in which they are shown first.
         title, lead: a heading, and a line below it.
         workers: how many processes make thumbnails; 0 for none.
-        strips: show the first and the last pictures as the best and the worst.
-        parts: of `page.html`: facts {name: text}, tables, distribution, left_out, skipped, skipped_more.
+        sorted_by: which of the values the pictures are sorted by, highest first; by default the first.
+        parts: of `page.html`: facts {name: text}, tables, distributions, left_out, skipped, skipped_count; score_count,
+            how many of the values are scores (1); ends, whether the 20 best and the 20 worst can be called up.
     """
     import jinja2
 
     folder = Path(__file__).with_name("page")
     style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    shown = [
-        _card(number, picture, *thumb, Path(path).parent)
-        for number, (picture, thumb) in enumerate(zip(pictures, _thumbnails(pictures, workers), strict=True))
-    ]
-    ends: list[dict[str, Any]] = []
-    if strips and len(shown) >= 2 * _STRIP:
-        ends = [{"title": "Best", "pictures": shown[:_STRIP]}, {"title": "Worst", "pictures": shown[: -_STRIP - 1 : -1]}]
-    loader = jinja2.FileSystemLoader(folder)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html")
+    common = _common_folder(pictures) or ""
+    score_count = parts.setdefault("score_count", 1)
     content = {
         "title": title,
+        "folder": printable(common),
         "lead": lead,
-        "pictures": shown,
+        "count": len(pictures),
+        "page_size": PAGE,
         "keys": list(pictures[0].values) if pictures else ["score"],
-        "strips": ends,
+        "sorted_by": sorted_by or (next(iter(pictures[0].values)) if pictures else "score"),
+        "has_times": any(picture.taken for picture in pictures),
+        "has_bursts": any(picture.burst for picture in pictures),
+        "has_remarks": any(picture.remark for picture in pictures),
+        "pictures": (
+            _card(number, picture, *thumb, Path(path).parent, common, score_count)
+            for number, (picture, thumb) in enumerate(zip(pictures, _thumbnails(pictures, workers), strict=True))
+        ),
         "style": style,
         "script": script,
         "style_hash": _hash(style),
         "script_hash": _hash(script),
     }
+    loader = jinja2.FileSystemLoader(folder)
+    template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
+        "page.html"
+    )
     with written_whole(path, durable=True) as file:
         for part in template.generate(content | parts):
             file.write(part.encode())
+
+
+def _common_folder(pictures: Iterable[Picture]) -> str | None:
+    """The folder that all pictures lie below, if there is one: "" for the one in which this process runs.
+
+    It is taken off their names, which it would hide on a narrow card.
+    """
+    try:
+        return os.path.commonpath([os.path.dirname(picture.name) for picture in pictures])
+    except ValueError:  # no picture, or absolute paths beside relative ones
+        return None
 
 
 def _hash(text: str) -> str:
@@ -226,15 +282,14 @@ def _hash(text: str) -> str:
 def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str | None, str | None]]:
     """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
     paths = [picture.path for picture in pictures if picture.path]
-    if workers and paths:
-        with Workers({"thumbnail": SIDE}, workers) as pool:
-            made = [(answer.array, answer.reason) for _, answer in pool.map(paths)]
-    else:
-        made = [_make_thumbnail(path) for path in paths]
-    remaining = iter(made)
-    for picture in pictures:
-        array, reason = next(remaining) if picture.path else (None, "the file was not found")
-        yield (None, reason) if array is None else (base64.b64encode(array.tobytes()).decode(), None)
+    with ExitStack() as stack:
+        made = map(_make_thumbnail, paths)
+        if workers and paths:
+            pool = stack.enter_context(Workers({"thumbnail": SIDE}, workers))
+            made = ((answer.array, answer.reason) for _, answer in pool.map(paths))
+        for picture in pictures:
+            array, reason = next(made) if picture.path else (None, "the file was not found")
+            yield (None, reason) if array is None else (base64.b64encode(array.tobytes()).decode(), None)
 
 
 def _make_thumbnail(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
@@ -242,20 +297,35 @@ def _make_thumbnail(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
     return (None, view.reason) if isinstance(view, Prediction) else (view, None)
 
 
-def _card(number: int, picture: Picture, thumb: str | None, missing: str | None, folder: Path) -> dict[str, Any]:
+def _card(
+    number: int, picture: Picture, thumb: str | None, missing: str | None, folder: Path, common: str, score_count: int
+) -> dict[str, Any]:
     """What `page.html` shows of a picture."""
-    known = [None if value is None or not math.isfinite(value) else float(value) for value in picture.values.values()]
-    shown = {name: f"{value:.3f}" for name, value in zip(picture.values, known, strict=True) if value is not None}
+    known = {
+        name: None if value is None or not math.isfinite(value) else float(value) for name, value in picture.values.items()
+    }
+    scores = dict(islice(known.items(), score_count))
+    others = {
+        name: f"{value:#.3g}".rstrip(".") for name, value in known.items() if name not in scores and value is not None
+    }
+    name = printable(picture.name.removeprefix(common).lstrip(os.sep) if common else picture.name)
+    inner, _, file = name.rpartition(os.sep)
     return {
         "number": number,
-        "name": printable(picture.name),
-        "shown": next(iter(shown.values()), ""),
+        "inner": inner and inner + os.sep,
+        "file": file,
+        "listed": printable(name_to_text(picture.path or picture.name)),
         "link": _link(picture.path, folder) if picture.path else None,
         "thumbnail": thumb,
         "missing": missing and printable(missing),
-        "numbers": json.dumps([None if value is None else round(value, 6) for value in known], allow_nan=False),
-        "lines": [(name, printable(line)) for name, line in (shown | picture.lines).items()],
-        "histograms": [_bars(name, shares) for name, shares in picture.histograms.items()],
+        "numbers": json.dumps([None if value is None else round(value, 6) for value in known.values()], allow_nan=False),
+        "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in scores.items()],
+        "lines": [(name, printable(line)) for name, line in (others | picture.lines).items()],
+        "histograms": [draw_votes(name, shares) for name, shares in picture.histograms.items()],
+        "taken": picture.taken and picture.taken.isoformat(" ", "seconds"),
+        "burst": picture.burst,
+        "best": picture.best,
+        "remark": picture.remark and printable(picture.remark),
     }
 
 
@@ -266,41 +336,3 @@ def _link(path: str | os.PathLike[str], folder: Path) -> str:
     except ValueError:  # on another drive of Windows
         path = os.path.abspath(path)
     return quote_from_bytes(os.fsencode(path).replace(os.sep.encode(), b"/"))
-
-
-def _bars(name: str, shares: ArrayLike) -> dict[str, str]:
-    """A histogram of votes as a path in a box of 100x30, the highest bar full height, and as a text."""
-    found = np.asarray(shares, np.float64)
-    width, heights = 100 / len(found), 28 * found / max(found.max(), 1e-9)
-    return {"path": _path(heights, width, 30), "label": f"{name}: " + _votes(found)}
-
-
-def _votes(shares: NDArray[np.float64]) -> str:
-    return ", ".join(f"{share:.0%} vote {vote}" for vote, share in enumerate(shares, start=1) if share >= 0.005)
-
-
-def _path(heights: NDArray[np.float64], width: float, floor: float) -> str:
-    bars = (
-        f"M{place * width + 0.1 * width:.1f} {floor}v{-height:.1f}h{0.8 * width:.1f}v{height:.1f}z"
-        for place, height in enumerate(heights)
-        if height > 0.05
-    )
-    return "".join(bars)
-
-
-def _distribution(scores: NDArray[np.float64]) -> dict[str, Any] | None:
-    """The scores of a set as a histogram in a box of 600x150, 10 bars for a whole score."""
-    if not len(scores):
-        return None
-    lowest = int(np.floor(scores.min()))
-    highest = max(int(np.ceil(scores.max())), lowest + 1)
-    counts, _ = np.histogram(scores, 10 * (highest - lowest), (lowest, highest))
-    width = 600 / len(counts)
-    return {
-        "path": _path(120 * counts / counts.max(), width, 126),
-        "ticks": [
-            {"x": np.clip(10 * (tick - lowest) * width, 8, 592), "text": tick} for tick in range(lowest, highest + 1)
-        ],
-        "label": f"{len(scores)} scores from {scores.min():.2f} to {scores.max():.2f}, mean {scores.mean():.2f}, "
-        f"median {np.median(scores):.2f}, standard deviation {scores.std():.2f}.",
-    }
