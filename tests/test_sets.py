@@ -22,6 +22,7 @@ from iqa.cards import AVA_SCALE
 from iqa.errors import OutputError
 from iqa.images.capture import read_time
 from iqa.labels.opinions import Prediction
+from iqa.scoring import pair_tables
 from iqa.scoring.bursts import find_bursts
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair_results import Results
@@ -297,6 +298,13 @@ def test_the_other_formats_hold_the_same(results, tmp_path):
 def test_the_best_come_first_and_bursts_name_theirs(results):
     assert [row["path"] for row in results.top(2)] == ["b.jpg", "a.jpg"]
     assert list(results.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
+
+
+def test_the_page_names_the_main_fault_where_a_row_does(results, monkeypatch):
+    entry = next(iter(results.list_entries()))
+    assert "main fault" not in pair_tables.picture_of_pair(entry, AVA_SCALE, 0.5).lines
+    monkeypatch.setattr(pair_tables, "row_of_pair", lambda *_: {"fault": "blur, in the middle"})
+    assert pair_tables.picture_of_pair(entry, AVA_SCALE, 0.5).lines["main fault"] == "blur, in the middle"
 
 
 def test_stars_and_shelves_follow_the_places(tmp_path):

@@ -8,6 +8,7 @@ const pictures = [...list.children, ...(find("rest")?.content.children ?? [])].m
   return {
     item, name, listed, taken, burst, values: JSON.parse(values), folded: name.toLowerCase(), best: "best" in item.dataset,
     remark: item.querySelector(".remark") !== null, box: item.querySelector("input"),
+    file: item.querySelector(".name").lastChild.data,
   };
 });
 const pictureOf = new Map(pictures.map((picture) => [picture.item, picture]));
@@ -92,7 +93,7 @@ function frame(burst, members) {
   const node = document.createElement("li"), heading = document.createElement("h3"), inner = document.createElement("ol");
   const all = bursts.get(burst), best = all.find(({ best }) => best);
   const count = (members.length < all.length ? `${members.length} of ` : "") + `${all.length} pictures`;
-  heading.textContent = `Burst ${burst}, ${count}` + (best ? `. The best: ${best.name}` : "");
+  heading.textContent = `Burst ${burst}, ${count}` + (best ? `. The best: ${best.file}` : "");
   node.className = "group";
   node.style.setProperty("--count", members.length);
   inner.setAttribute("aria-label", `burst ${burst}`);
@@ -160,7 +161,7 @@ function select(some, on) {
   selection.hidden = !paths.length;
   said.textContent = `${inWords(paths.length)} selected`;
   area.value = paths.map((path) => `${path}\n`).join("");
-  try { // it outlives a look at a picture, and a reload
+  try { // it outlives a reload
     sessionStorage.setItem(storage, JSON.stringify(paths));
   } catch { /* the browser keeps nothing */ }
 }
