@@ -201,6 +201,7 @@ class Card:
         backbone, head, geometry, scale: what the network is, sees and says.
         sha256: of the weights; None for weights that came without a card.
         compiled: {file name: sha256} of the compiled forms that ship beside the weights.
+        faults: {file name: sha256} of the layer that tells kinds of faults apart, if there is one.
         probe: what Keras says of `iqa.images.probe.draw_probe`: the histogram or the score. A compiled form that says
             something else is not used.
         trained_on, training, figures: as JSON: data and settings, phases, what was measured.
@@ -213,6 +214,7 @@ class Card:
     scale: Scale
     sha256: str | None = None
     compiled: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
     probe: tuple[float, ...] = ()
     trained_on: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -246,11 +248,15 @@ class Card:
         )
         sha = facts.get("sha256")
         _require("sha256", sha, sha is None or _hash(sha), "64 hexadecimal digits")
-        for name in ("compiled", "trained_on", "training", "figures"):
+        for name in ("compiled", "faults", "trained_on", "training", "figures"):
             _require(name, facts.get(name, {}), isinstance(facts.get(name, {}), dict), "an object")
-        for name, digits in facts.get("compiled", {}).items():
-            _require("compiled", name, Path(name).name == name, "names of files beside the card")
-            _require(f"compiled.{_shown(name)}", digits, _hash(digits), "64 hexadecimal digits")
+        for files in ("compiled", "faults"):
+            for name, digits in facts.get(files, {}).items():
+                _require(files, name, Path(name).name == name, "names of files beside the card")
+                _require(f"{files}.{_shown(name)}", digits, _hash(digits), "64 hexadecimal digits")
+        faults = facts.get("faults", {})
+        known_head = len(faults) <= 1 and (not faults or bool(head.levels))
+        _require("faults", faults, known_head, "one file, for a head that sees several levels")
         probe = facts.pop("probe", ())
         bins = 10 if head.kind == "histogram" else 1
         numbers = isinstance(probe, list | tuple) and all(_number(value, -1e6, 1e6) for value in probe)

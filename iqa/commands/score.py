@@ -169,6 +169,7 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     """Score all that was named, then write and print what the arguments ask for; returns the exit code."""
     origin = both(provenance(pair.beauty), provenance(pair.technical))
     head = {"beauty": identify(pair.beauty), "technical": identify(pair.technical), "features": pair.recipe["features"]}
+    head["faults"] = pair.technical.card.faults
 
     def write(journal: Journal) -> None:
         beauty, technical = pair.beauty.card.scale, pair.technical.card.scale

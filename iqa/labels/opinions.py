@@ -45,12 +45,15 @@ class Prediction:
         output: float32 (1,), a score, or (10,), a histogram of votes.
         features: float32 (n,), what the head saw: the pooled features, or the dense layer of that name; None where they
             were not asked for.
+        faults: float32 (n,), a logit for each of `iqa.labels.faults.KINDS`; None where the model knows none, or they were
+            not asked for.
         reason: one line, why there is no output.
         warning: one line, why the output says little.
     """
 
     output: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
+    faults: NDArray[np.float32] | None = None
     reason: str | None = None
     warning: str | None = None
 

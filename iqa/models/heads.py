@@ -54,6 +54,19 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
     return keras.Model(backbone.input, x, name="regression")
 
 
+def add_faults(model: keras.Model, weights: NDArray[Any]) -> Any:
+    """The logits of the kinds of faults, beside the score of a regression whose head sees several levels.
+
+    Args:
+        model: a network of `add_head`.
+        weights: float32 (n + 1, kinds), for what the head sees, standardised: the kernel, and the bias as its last row.
+    """
+    layer = keras.layers.Dense(weights.shape[1], dtype="float32", name="faults")
+    logits = layer(model.get_layer(STANDARDISED).output)
+    layer.set_weights([weights[:-1], weights[-1]])
+    return logits
+
+
 def levels_of(model: keras.Model) -> tuple[str, ...]:
     """The levels that a model's head sees beside the last features."""
     return tuple(layer.name.removeprefix(_POOLING) for layer in model.layers if layer.name.startswith(_POOLING))

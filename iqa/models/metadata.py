@@ -23,9 +23,10 @@ IN_SAVED_MODEL = "assets.extra/card.json"
 _ALIGNMENT = 16
 
 
-def outputs_of(card: Card) -> tuple[str, str]:
+def outputs_of(card: Card) -> tuple[str, ...]:
     """The names of what an exported network gives, in their order."""
-    return {"histogram": "histogram", "regression": "score"}[card.head.kind], "features"
+    said = {"histogram": "histogram", "regression": "score"}[card.head.kind]
+    return (said, "features", "faults") if card.faults else (said, "features")
 
 
 def card_to_export(card: Card) -> Card:

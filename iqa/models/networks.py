@@ -8,13 +8,17 @@ Patches are uint8 (N, size, size, 3), RGB; `iqa.images.geometry.Geometry` cuts t
 
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from iqa.cards import Backbone, Card, Head, card_for, card_of, weights_file
-from iqa.errors import CardError
+from iqa.cards import Backbone, Card, Head, card_for, card_of, sha256, weights_file
+from iqa.errors import CardError, WeightsError
+from iqa.labels.faults import KINDS
 from iqa.models.backbones import PATCH_SIZE, build_backbone, build_untrained
-from iqa.models.heads import add_head
+from iqa.models.heads import STANDARDISED, add_faults, add_head
 from iqa.models.settings import SettledModel, standard_settings
 from iqa.models.weight_files import load_weights
 
@@ -79,7 +83,8 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
 
     Returns:
         A `keras.Model`: (N, size, size, 3) pixels 0-255 -> [output, features]. The features are what the last dense layer
-        sees: the pooled features (N, 1280 or 1024), or for a regression the 1000 of the dense layer of that name.
+        sees: the pooled features (N, 1280 or 1024), or for a regression the 1000 of the dense layer of that name. If the
+        card names a layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`.
 
     Raises:
         CardError: if no network can be built from the card.
@@ -87,7 +92,34 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     """
     model = _build(card.backbone, card.head, card.geometry.size, weights)
     load_weights(model, weights)
-    return SettledModel(model.input, [model.output, model.layers[-1].input])
+    outputs = [model.output, model.layers[-1].input]
+    if card.faults:
+        seen = model.get_layer(STANDARDISED).output.shape[-1]
+        outputs.append(add_faults(model, read_faults(Path(weights), card, seen)))
+    return SettledModel(model.input, outputs)
+
+
+def read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:
+    """The layer of faults that a card names, from the file beside the weights.
+
+    Args:
+        width: how many numbers the head sees.
+
+    Returns:
+        float32 (width + 1, kinds): the kernel, and the bias as its last row.
+
+    Raises:
+        WeightsError: if the file is missing, another one, or holds something else.
+    """
+    ((name, expected),) = card.faults.items()
+    file, shape = weights.with_name(name), (width + 1, len(KINDS))
+    try:
+        layer = np.load(file, mmap_mode="r", allow_pickle=False)  # mapped, it takes no more memory than the file is long
+        if isinstance(layer, np.ndarray) and (layer.dtype, layer.shape) == (np.float32, shape) and sha256(file) == expected:
+            return np.array(layer)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file}: not the layer of faults that {card_of(weights).name} names ({error})") from None
+    raise WeightsError(f"{file}: not the layer of faults that {card_of(weights).name} names, float32 of {shape}")
 
 
 def _build(backbone: Backbone, head: Head, size: int, weights: str | PathLike[str]) -> keras.Model:

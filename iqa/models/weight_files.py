@@ -89,7 +89,7 @@ def check_name(path: str | PathLike[str]) -> None:
 def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
     """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
 
-    The new card names no compiled files: those belong to other weights.
+    The new card names no compiled files and no layer of faults: those belong to other weights.
 
     Raises:
         OutputError: see `check_name`.
@@ -97,4 +97,4 @@ def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) ->
     check_name(path)
     with temporary_beside(path, durable=True) as file:
         without_optimizer(model).save_weights(file)
-    write_json(card_of(path), replace(card, sha256=sha256(path), compiled={}).to_json(), durable=True)
+    write_json(card_of(path), replace(card, sha256=sha256(path), compiled={}, faults={}).to_json(), durable=True)

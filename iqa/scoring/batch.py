@@ -56,13 +56,13 @@ def attempt(read: Callable[[Any], NDArray[np.uint8]], image: Any) -> NDArray[np.
 def predict(network: Network, views: Iterable[View], weigh: Weigh = mean_weights) -> Iterator[Prediction]:
     """What a network says of each view. A view that is a `Prediction` already stays as it is.
 
-    The output is the mean over the patches, weighted as `weigh` says, and so are the features. A score is linear in its
-    features, so that it is what the head makes of their mean.
+    The output is the mean over the patches, weighted as `weigh` says, and so are the features and the logits of faults. A
+    score is linear in its features, so that it is what the head makes of their mean.
     """
     views = list(views)
     patches = [_patches_of(view) for view in views if not isinstance(view, Prediction)]
     empty: NDArray[np.float32] = np.empty((0, 0), np.float32)
-    outputs, features = network(np.concatenate(patches)) if patches else (empty, empty)
+    outputs, features, *faults = network(np.concatenate(patches)) if patches else (empty, empty)
     start = 0
     for view in views:
         if isinstance(view, Prediction):
@@ -75,7 +75,8 @@ def predict(network: Network, views: Iterable[View], weigh: Weigh = mean_weights
         output = _average(outputs[rows], weights)
         if np.isfinite(output).all():
             warnings = filter(None, (view.warning if isinstance(view, Seen) else None, warn_if_flat(seen)))
-            yield Prediction(output, _average(features[rows], weights), warning="; ".join(warnings) or None)
+            logits = _average(faults[0][rows], weights) if faults else None
+            yield Prediction(output, _average(features[rows], weights), logits, warning="; ".join(warnings) or None)
         else:
             yield Prediction(reason="the model's answer is not a finite number")
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from iqa.errors import RuntimeUnavailable
 
-#: Patches, uint8 (N, size, size, 3) -> (outputs, features), float32 of N rows.
+#: Patches, uint8 (N, size, size, 3) -> (outputs, features), float32 of N rows; logits of faults come third, if at all.
 Run = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
 
 
@@ -60,8 +60,12 @@ class Engine:
 
 
 def _order(outputs: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
-    """(outputs, features): converters rename and reorder them, but a score is shorter than what it is made from."""
-    return tuple(sorted(outputs, key=lambda output: output.shape[-1]))
+    """(outputs, features) and logits of faults, if there are any: converters rename and reorder them.
+
+    A score is shorter than what it is made from, and faults are more than one score and fewer than features.
+    """
+    first, *between, last = sorted(outputs, key=lambda output: output.shape[-1])
+    return (first, last, *between)
 
 
 def _open_litert(file: Path, threads: int) -> tuple[Run, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
+from iqa.labels.faults import Fault
 from iqa.labels.opinions import Score
 from iqa.scoring.pair import Opinion, Pair
 from iqa.scoring.scorer import check_timeout, load_scorer
@@ -29,6 +30,7 @@ class PictureScores:
         path: of the picture, as it was given.
         beauty: the distribution of the votes 1-10, a `Score`; None if the model cannot judge the picture.
         technical: the technical quality, 0-9; None if the model cannot judge the picture.
+        fault: what is wrong with it most of all, a `Fault(kind, share)`; None if nothing is, as far as the model can tell.
         width, height: pixels of the picture when it stands upright; 0 if they are not known.
         error: why one of them or both cannot judge it; None if both can. It is there to be looked at or raised.
         warning: one line, why the scores say little; None if nothing is amiss.
@@ -37,6 +39,7 @@ class PictureScores:
     path: Path
     beauty: Score | None = None
     technical: float | None = None
+    fault: Fault | None = None
     width: int = 0
     height: int = 0
     error: ImageError | None = None
@@ -111,6 +114,7 @@ def _score(pair: Pair, paths: Iterator[Path], workers: int, timeout: float | Non
             path,
             said.beauty,
             said.technical,
+            said.fault,
             said.width,
             said.height,
             error=None if whole else ImageError(prediction.warning),

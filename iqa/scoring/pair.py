@@ -23,6 +23,7 @@ from iqa.errors import ImageError
 from iqa.images.capture import read_time
 from iqa.images.geometry import Geometry
 from iqa.images.picture import Picture
+from iqa.labels.faults import KINDS, Fault, main_fault
 from iqa.labels.opinions import Prediction, Score
 from iqa.scoring.batch import look, predict
 from iqa.scoring.pool import TIMEOUT, Workers
@@ -31,8 +32,11 @@ from iqa.scoring.scorer import Scorer
 
 _BINS = 10
 
-# Before the outputs: whether each model says something, width and height, day and second of the capture (-1: unknown).
-_HEAD = 6
+# Before the outputs: whether each model says something, width and height, day and second of the capture (-1: unknown),
+# whether faults are known. After the outputs: the logits of faults, then features if they are wanted.
+_HEAD = 7
+_FAULTS = _BINS + 1
+_FEATURES = _FAULTS + len(KINDS)
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -45,6 +49,7 @@ class Opinion:
         technical: the score of technical quality; None if the model cannot judge the picture.
         width, height: pixels of the picture when it stands upright; 0 if they are not known.
         taken: local time of the capture, if the file says it.
+        fault: what is wrong with it most of all, if the technical model tells faults apart and finds one.
         features: of the model of beauty, float32 (n,), if they were asked for.
     """
 
@@ -53,6 +58,7 @@ class Opinion:
     width: int
     height: int
     taken: datetime | None = None
+    fault: Fault | None = None
     features: NDArray[np.float32] | None = None
 
     @classmethod
@@ -64,13 +70,14 @@ class Opinion:
         """
         assert prediction.output is not None, prediction.reason
         head, outputs = prediction.output[:_HEAD], prediction.output[_HEAD:]
-        features = outputs[_BINS + 1 :]
+        features = outputs[_FEATURES:]
         return cls(
             beauty=Prediction(outputs[:_BINS]).distribution_among(population) if head[0] else None,
             technical=float(outputs[_BINS]) if head[1] else None,
             width=int(head[2]),
             height=int(head[3]),
             taken=_EPOCH + timedelta(float(head[4]), float(head[5])) if head[4] >= 0 else None,
+            fault=main_fault(outputs[_FAULTS:_FEATURES]) if head[6] else None,
             features=features if len(features) else None,
         )
 
@@ -94,7 +101,7 @@ class Pair:
         self.recipe: dict[str, Any] = {
             "pair": [beauty.recipe, technical.recipe],
             "features": count,
-            "length": _HEAD + _BINS + 1 + count,
+            "length": _HEAD + _FEATURES + count,
         }
 
     def score_all(
@@ -173,11 +180,8 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
     since = taken - _EPOCH if taken else timedelta(-1)
     width, height = _size_of(picture)
     known = [float(said.output is not None) for said in (beauty, technical)]
-    head = np.array([*known, width, height, since.days, since.seconds + since.microseconds / 1e6], np.float32)
-    outputs = [
-        np.zeros(length, np.float32) if said.output is None else said.output
-        for said, length in ((beauty, _BINS), (technical, 1))
-    ]
-    if features:
-        outputs.append(np.zeros(features, np.float32) if beauty.features is None else beauty.features)
+    second, faulty = since.seconds + since.microseconds / 1e6, float(technical.faults is not None)
+    head = np.array([*known, width, height, since.days, second, faulty], np.float32)
+    parts = (beauty.output, _BINS), (technical.output, 1), (technical.faults, len(KINDS)), (beauty.features, features)
+    outputs = [np.zeros(length, np.float32) if part is None else part[:length] for part, length in parts]
     return Prediction(np.concatenate([head, *outputs]), warning="; ".join(notes) or None)

@@ -14,7 +14,16 @@ from iqa.files import printable
 from iqa.scoring.bursts import SECONDS, find_bursts
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
-from iqa.scoring.pair_tables import BOTH, BURST_COLUMNS, COLUMNS, Place, picture_of_pair, row_of_pair, write_table
+from iqa.scoring.pair_tables import (
+    BOTH,
+    BURST_COLUMNS,
+    COLUMNS,
+    FAULT_COLUMNS,
+    Place,
+    picture_of_pair,
+    row_of_pair,
+    write_table,
+)
 from iqa.scoring.ranking import best_first, best_of, rank_pairs, shelf_of, stars_of
 from iqa.scoring.report import write_run
 from iqa.scoring.shelves import sort_into
@@ -74,7 +83,7 @@ class Results:
 
     def write_table(self, path: Path) -> None:
         """Write all pictures in their order; see `iqa.scoring.pair_tables.write_table`."""
-        columns = COLUMNS | (BURST_COLUMNS if self._looked_for_bursts else {})
+        columns = COLUMNS | FAULT_COLUMNS | (BURST_COLUMNS if self._looked_for_bursts else {})
         write_table(path, columns, lambda: rows_of(self), self.provenance)
 
     def write_page(self, path: Path, workers: int = 0) -> None:

@@ -31,6 +31,9 @@ COLUMNS: dict[str, type] = {
     "warning": str,
 }
 
+#: Columns of the main fault, empty where there is none; see `iqa.labels.faults`.
+FAULT_COLUMNS: dict[str, type] = {"fault": str, "fault_share": float}
+
 #: Columns that a search for bursts adds.
 BURST_COLUMNS: dict[str, type] = {"taken": str, "burst": int, "best_of_burst": bool}
 
@@ -103,6 +106,8 @@ def row_of_pair(entry: Entry, scale: Scale, place: Place | None = None) -> dict[
             row["beauty_percentile"] = round(percentile(opinion.beauty.mean), 1)
     if opinion.technical is not None:
         row["technical"] = round(opinion.technical, _DIGITS)
+    if opinion.fault:
+        row |= {"fault": opinion.fault.kind, "fault_share": round(opinion.fault.share, 2)}
     if opinion.width:
         row |= {"width": opinion.width, "height": opinion.height}
     if prediction.warning:
@@ -168,7 +173,7 @@ def picture_of_pair(entry: Entry, scale: Scale, rank: float, place: Place | None
     values = {"beauty": row.get("beauty"), "technical": row.get("technical"), BOTH: 100 * rank}
     picture = Picture(str(entry.path or entry.key), entry.path, values | {"standard deviation": row.get("beauty_std")})
     if "fault" in row:
-        picture.lines["main fault"] = row["fault"]
+        picture.lines["main fault"] = f"{row['fault']} ({row['fault_share']:.0%})"
     if "beauty_percentile" in row:
         picture.lines[f"above in {scale.population}"] = f"{row['beauty_percentile']:.0f} %"
     if opinion.width:

@@ -1,0 +1,151 @@
+"""Teach a network to tell what is wrong with a picture, beside how good it is.
+
+    python TID2013_regression/fit_faults.py --references data/kodak --photos data/photographs/unsplash1 \\
+        data/photographs/coco5k --weights tid2013_regression
+
+Which distortion a picture got is known, so its labels are free. What the head of the network sees, several levels of the
+backbone, is computed once; on it a softmax regression learns the kinds of `iqa.labels.faults`. The network stays as it
+is, and so do its scores. NAME.faults.npy is written beside the weights, and its hash on the card; after that make the
+compiled file anew (python -m iqa.export --shipped). One photograph in four, and the references 1-6, are left out and
+tested on.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import scipy
+from PIL import Image
+from tqdm import tqdm
+
+from iqa.cards import TID2013_SCALE, card_for, card_of, keras2_card, sha256, weights_file
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, quiet_start, run
+from iqa.distortions.references import read_crops, read_reference
+from iqa.distortions.table import distort
+from iqa.errors import CardError, ImageError, LabelError
+from iqa.files import check_target, printable, write_json, written_whole
+from iqa.images.finding import list_photographs
+from iqa.images.geometry import Geometry
+from iqa.images.reading import read_image
+from iqa.labels.faults import KINDS
+from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES
+
+KIND_OF = {number: place for place, numbers in enumerate(KINDS.values()) for number in numbers}
+
+# Made smaller to this, a photograph loses the traces of its own JPEG; both sides stay larger than a patch.
+SHRUNK, SMALLEST = 0.75, 232
+
+# Of each photograph and of each reference: how many distortions, and at how many levels.
+OF_A_PHOTOGRAPH, LEVELS_OF_A_REFERENCE = 4, 2
+
+DECAY = 1e-3  # weight of the squared kernel
+
+
+def parse_arguments():
+    parser = parser_of(__doc__)
+    parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
+    parser.add_argument("--photos", required=True, type=Path, nargs="+", help="folders of photographs")
+    parser.add_argument("--limit", type=positive, default=400, help="photographs, drawn at random (default: %(default)s)")
+    parser.add_argument("--weights", default="tid2013_regression", help="a file or a shipped name (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0)
+    add_overwrite(parser)
+    return parser.parse_args()
+
+
+def examples(arguments, rng):
+    """Yield (picture, number of the distortion or 0, level, tested): first of the references, then of photographs."""
+    crops, held_out = read_crops(), {*TEST_REFERENCES, *VALIDATION_REFERENCES}
+    for number in tqdm(range(1, 25), unit="reference", file=sys.stderr):
+        reference = read_reference(arguments.references, number, crops)
+        if reference is None:
+            raise LabelError(f"{arguments.references}: no kodim{number:02d}.png")
+        tested = f"i{number:02d}" in held_out
+        yield reference, 0, 0.0, tested
+        for distortion in KIND_OF:
+            for level in rng.choice(np.arange(1.0, 6.0), LEVELS_OF_A_REFERENCE, replace=False):
+                yield distort(reference, distortion, float(level), seed=int(rng.integers(2**31))), distortion, level, tested
+    photographs = [path for folder in arguments.photos for path in list_photographs(folder, None)]
+    chosen = rng.permutation(len(photographs))[: arguments.limit]
+    for place, number in enumerate(tqdm(chosen, unit="photograph", file=sys.stderr)):
+        try:
+            picture = Image.fromarray(read_image(photographs[number]))
+        except ImageError as error:
+            print(printable(f"left out: {photographs[number]}: {error}"), file=sys.stderr)
+            continue
+        size = [max(SMALLEST, round(side * SHRUNK)) for side in picture.size]
+        untouched, tested = np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), place % 4 == 0
+        yield untouched, 0, 0.0, tested
+        for distortion in rng.choice(list(KIND_OF), OF_A_PHOTOGRAPH, replace=False):
+            level = rng.uniform(1, 5)
+            yield distort(untouched, int(distortion), level, seed=int(rng.integers(2**31))), distortion, level, tested
+
+
+def fit(seen, kinds):
+    """The layer, float32 (n + 1, kinds): a softmax regression in which rare kinds weigh more, by their square root."""
+    count, width, known = len(KINDS), seen.shape[1], np.eye(len(KINDS))[kinds]
+    weights = 1 / np.sqrt(np.bincount(kinds, minlength=count))[kinds]
+    weights /= weights.sum()
+
+    def loss(flat):
+        layer = flat.reshape(width + 1, count)
+        logits = seen @ layer[:-1] + layer[-1]
+        shares = scipy.special.softmax(logits, axis=1)
+        wrong = weights[:, None] * (shares - known)
+        slope = np.concatenate([seen.T @ wrong + 2 * DECAY * layer[:-1], wrong.sum(axis=0, keepdims=True)])
+        likelihood = weights @ np.log(np.maximum((shares * known).sum(axis=1), 1e-12))
+        return DECAY * (layer[:-1] ** 2).sum() - likelihood, slope.ravel()
+
+    start = np.zeros((width + 1) * count)
+    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    return found.x.reshape(width + 1, count).astype(np.float32)
+
+
+def measure(layer, seen, kinds, levels):
+    """{figure: share of pictures whose kind is found}, and how many they are."""
+    right = (seen @ layer[:-1] + layer[-1]).argmax(axis=1) == kinds
+    plain = (levels >= 2) | (kinds == 0)
+    figures = {"n": len(kinds), "top-1": right.mean(), "top-1, levels 2-5 and untouched": right[plain].mean()}
+    figures |= {name: right[kinds == place].mean() for place, name in enumerate(KINDS) if (kinds == place).any()}
+    return {name: round(float(value), 3) for name, value in figures.items()}
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    path = weights_file(arguments.weights)
+    card = card_for(path, keras2_card("regression", "patch", TID2013_SCALE))
+    if not card.head.levels:
+        raise CardError(f"{card_of(path)}: its head sees no levels, and the last features know little of faults")
+    out = card_of(path).with_suffix(".faults.npy")
+    check_target(out, arguments.overwrite or out.name in card.faults)
+    with quiet_start():  # only now: --help must not wait for TensorFlow
+        import keras
+
+        from iqa.models.heads import STANDARDISED
+        from iqa.models.networks import network_to_train
+        from iqa.models.settings import settle
+
+        settle()
+        model, _ = network_to_train("regression", "none", 0.0, 0.0, path)
+        head = keras.Model(model.input, model.get_layer(STANDARDISED).output)
+    geometry, rows = Geometry.of(card), []
+    for picture, distortion, level, tested in examples(arguments, np.random.default_rng(arguments.seed)):
+        patches = geometry.patches(picture, [])
+        features = geometry.weights(patches) @ np.asarray(head.predict_on_batch(patches), np.float64)
+        rows.append((features, KIND_OF.get(int(distortion), 0), level, tested))
+    seen, kinds, levels, tested = (np.array(column) for column in zip(*rows, strict=True))
+    layer = fit(seen[~tested], kinds[~tested])
+    figures = measure(layer, seen[tested], kinds[tested], levels[tested])
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    with written_whole(out, durable=True) as file:
+        np.save(file, layer)
+    noted = card.figures | {"faults, references 1-6 and photographs that were left out": figures}
+    changed = replace(card, faults={out.name: sha256(out)}, compiled={}, figures=noted)
+    write_json(card_of(path), changed.to_json(), durable=True)
+    print(f"wrote {printable(out)}; now make the compiled file anew: python -m iqa.export --shipped {arguments.weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

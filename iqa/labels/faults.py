@@ -1,0 +1,40 @@
+"""The kinds of fault that the technical model tells apart, and the distortions of TID2013 that are of each kind."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+#: {kind: numbers of its distortions}. Changes of brightness (16), contrast (17) and saturation (18) are of no kind: a
+#: picture alone does not say whether it was meant to be so.
+KINDS: dict[str, tuple[int, ...]] = {
+    "none": (),
+    "noise": (1, 2, 3, 4, 5, 6, 19, 20),
+    "blur": (8, 9),
+    "compression": (10, 11, 21),
+    "banding": (7, 22),
+    "colour fringes": (23,),
+    "damage": (12, 13, 14, 15, 24),
+}
+
+
+class Fault(NamedTuple):
+    """What is wrong with a picture most of all: a kind of `KINDS`, and its share, 0-1, among all kinds and "none"."""
+
+    kind: str
+    share: float
+
+
+def main_fault(logits: ArrayLike) -> Fault | None:
+    """The kind of the largest of `len(KINDS)` logits; None if that is "none".
+
+    >>> main_fault([0, 0, 2, 0, 0, 0, 0]).kind
+    'blur'
+    >>> main_fault([3, 0, 2, 0, 0, 0, 0])
+    """
+    values = np.asarray(logits, np.float64)
+    shares = np.exp(values - values.max())
+    shares /= shares.sum()
+    best = int(shares.argmax())
+    kind = list(KINDS)[best]
+    return None if kind == "none" else Fault(kind, float(shares[best]))
