@@ -88,7 +88,7 @@ class Results:
 
     def write_page(self, path: Path, workers: int = 0) -> None:
         """Write the page with the thumbnails; see `write_run`."""
-        both = rank_pairs(*self.scores.values())
+        both = rank_pairs(self.scores["beauty"], self.scores["technical"])
         scales = {"Beauty": self.scale, "Technical quality": self._technical_scale}
         lead = " ".join(f"{name}, {of.lowest:g}-{of.highest:g}: {of.meaning}." for name, of in scales.items())
         write_run(

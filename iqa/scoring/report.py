@@ -235,14 +235,15 @@ def write_page(
     style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     common = _common_folder(pictures) or ""
     score_count = parts.setdefault("score_count", 1)
+    keys = [printable(name) for name in pictures[0].values] if pictures else ["score"]
     content = {
         "title": title,
         "folder": printable(common),
         "lead": lead,
         "count": len(pictures),
         "page_size": PAGE,
-        "keys": list(pictures[0].values) if pictures else ["score"],
-        "sorted_by": sorted_by or (next(iter(pictures[0].values)) if pictures else "score"),
+        "keys": keys,
+        "sorted_by": sorted_by or keys[0],
         "has_times": any(picture.taken for picture in pictures),
         "has_bursts": any(picture.burst for picture in pictures),
         "has_remarks": any(picture.remark for picture in pictures),
@@ -256,9 +257,8 @@ def write_page(
         "script_hash": _hash(script),
     }
     loader = jinja2.FileSystemLoader(folder)
-    template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
-        "page.html"
-    )
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.get_template("page.html")
     with written_whole(path, durable=True) as file:
         for part in template.generate(content | parts):
             file.write(part.encode())
@@ -283,7 +283,7 @@ def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str
     """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
     paths = [picture.path for picture in pictures if picture.path]
     with ExitStack() as stack:
-        made = map(_make_thumbnail, paths)
+        made: Iterator[tuple[NDArray[Any] | None, str | None]] = map(_make_thumbnail, paths)
         if workers and paths:
             pool = stack.enter_context(Workers({"thumbnail": SIDE}, workers))
             made = ((answer.array, answer.reason) for _, answer in pool.map(paths))
@@ -302,7 +302,8 @@ def _card(
 ) -> dict[str, Any]:
     """What `page.html` shows of a picture."""
     known = {
-        name: None if value is None or not math.isfinite(value) else float(value) for name, value in picture.values.items()
+        printable(name): None if value is None or not math.isfinite(value) else float(value)
+        for name, value in picture.values.items()
     }
     scores = dict(islice(known.items(), score_count))
     others = {
@@ -321,7 +322,7 @@ def _card(
         "numbers": json.dumps([None if value is None else round(value, 6) for value in known.values()], allow_nan=False),
         "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in scores.items()],
         "lines": [(name, printable(line)) for name, line in (others | picture.lines).items()],
-        "histograms": [draw_votes(name, shares) for name, shares in picture.histograms.items()],
+        "histograms": [draw_votes(printable(name), shares) for name, shares in picture.histograms.items()],
         "taken": picture.taken and picture.taken.isoformat(" ", "seconds"),
         "burst": picture.burst,
         "best": picture.best,
