@@ -22,7 +22,6 @@ from PIL import Image
 from iqa.commands.terminal import parser_of, positive, run
 from iqa.errors import IqaError
 from iqa.scoring import report
-from iqa.scoring.report import SIDE, Picture, write_page
 
 FRAME = "await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));"
 INPUT = "dispatchEvent(new Event('input', { bubbles: true }))"
@@ -42,10 +41,12 @@ def write_pages(folder: Path, count: int) -> dict[str, Path]:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (12, 18, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(noise).resize((SIDE, SIDE * 2 // 3), Image.Resampling.BICUBIC).save(file, "WEBP", quality=60)
+    Image.fromarray(noise).resize((report.SIDE, report.SIDE * 2 // 3), Image.Resampling.BICUBIC).save(
+        file, "WEBP", quality=60
+    )
     thumbnail = np.frombuffer(file.getvalue(), np.uint8)
     pictures = [
-        Picture(
+        report.Picture(
             f"DSC_{number}.jpg",
             folder,
             {"beauty": rng.normal(5, 0.6), "technical": rng.normal(5, 0.8)},
@@ -58,7 +59,7 @@ def write_pages(folder: Path, count: int) -> dict[str, Path]:
     paths = {name: folder / f"{size}.html" for name, size in pages.items()}
     for name, size in pages.items():
         with patch.object(report, "PAGE", size), patch.object(report, "thumbnail", lambda image, side: thumbnail):
-            write_page(paths[name], pictures, name, "", score_count=2, ends=True)
+            report.write_page(paths[name], pictures, name, "", score_count=2, ends=True)
     return paths
 
 

@@ -149,10 +149,6 @@ def write_run(
             if len(skipped) < _SKIPPED:
                 skipped.append((printable(entry.path or entry.key), printable(entry.reason or "")))
     count = int(np.isfinite(places).sum())
-    title = f"{count:,} picture{'s' * (count != 1)} scored by {provenance['model'].replace('; ', ' and ')}"
-    if pictures and (folder := _common_folder(pictures.values())) is not None:
-        whole = Path(os.path.abspath(folder))
-        title = f"{whole.name or whole}: {title}"
     left_out = ""
     if len(shown) < count:
         left_out = (
@@ -161,7 +157,7 @@ def write_run(
     write_page(
         path,
         [pictures[number] for number in shown],
-        title=printable(title),
+        title=_title(pictures.values(), count, provenance["model"]),
         lead=lead,
         workers=workers,
         facts={name: printable(fact) for name, fact in provenance.items()},
@@ -175,6 +171,13 @@ def write_run(
         skipped=skipped,
         skipped_count=skipped_count,
     )
+
+
+def _title(pictures: Iterable[Picture], count: int, models: str) -> str:
+    folder = _common_folder(pictures)
+    whole = None if folder is None else Path(os.path.abspath(folder))
+    place = f"{whole.name or whole}: " if whole else ""
+    return printable(f"{place}{count:,} picture{'s' * (count != 1)} scored by {models.replace('; ', ' and ')}")
 
 
 def _choose(places: NDArray[np.float64]) -> NDArray[np.intp]:
