@@ -15,11 +15,19 @@ from typing import IO, Any
 
 from iqa.errors import OutputError
 
+#: Suffixes of HEIC, and of the raw files of cameras: the extras `heic` and `raw` read them.
+HEIC_SUFFIXES = (".heic", ".heif", ".heics", ".heifs", ".hif")
+RAW_SUFFIXES = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".rwl", ".raf", ".pef"),
+    *(".srw", ".x3f", ".mrw", ".dcr", ".kdc", ".erf", ".mef", ".3fr", ".fff", ".iiq", ".mos", ".gpr"),
+)
+
 #: Suffixes of image files, in the order in which one is preferred where two files differ in it alone.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".avif", ".avifs"),
-    *(".heic", ".heif", ".heics", ".heifs", ".hif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".mpo"),
+    *(*HEIC_SUFFIXES, ".bmp", ".dib", ".gif", ".tif", ".tiff", ".mpo"),
     *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *RAW_SUFFIXES,
 )
 
 

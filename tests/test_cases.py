@@ -47,6 +47,7 @@ def test_an_opened_animation_is_read_at_the_frame_where_it_stands(cases):
 
 
 def test_a_mixed_folder_gives_its_pictures_and_counts_the_rest(cases):
+    pytest.importorskip("pillow_heif")
     folder, _ = cases
     left_out = LeftOut()
     found = list(images_below(folder / "mixed", left_out))

@@ -82,13 +82,15 @@ def test_links_in_circles_end_and_links_to_nothing_are_named(pictures):
 
 
 def test_pictures_of_every_suffix_are_found_and_the_rest_is_counted_by_kind(tmp_path):
-    suffixes = ["jfif", "PJPEG", "mpo", "j2k", "pbm", "pnm", "apng", "heic", "heif", "avif", "jpg"]
-    for name in (*(f"a.{suffix}" for suffix in suffixes), "a.pdf", "b.PDF", "a.cr2", "README"):
+    pytest.importorskip("pillow_heif")
+    pytest.importorskip("rawpy")
+    suffixes = ["jfif", "PJPEG", "mpo", "j2k", "pbm", "pnm", "apng", "heic", "heif", "avif", "jpg", "cr2", "NEF", "dng"]
+    for name in (*(f"a.{suffix}" for suffix in suffixes), "a.pdf", "b.PDF", "a.mov", "README"):
         (tmp_path / name).touch()
     left_out = LeftOut()
     found = {path.suffix[1:] for path, _ in images_below(tmp_path, left_out)}
     assert found == set(suffixes)
-    assert in_words(left_out) == "left out: 2 .pdf, 1 without a suffix, 1 .cr2"
+    assert in_words(left_out) == "left out: 2 .pdf, 1 without a suffix, 1 .mov"
 
 
 def test_what_systems_put_beside_pictures_is_passed_over(pictures):

@@ -1,10 +1,13 @@
 """When a picture was taken, as its camera noted it."""
 
+import contextlib
 import os
 import warnings
 from datetime import datetime
 
 from PIL import ExifTags, Image
+
+from iqa.images import raw
 
 _TIMES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
 _FRACTIONS = (ExifTags.Base.SubsecTimeOriginal, ExifTags.Base.SubsecTimeDigitized)
@@ -22,11 +25,18 @@ def read_time(path: str | os.PathLike[str]) -> datetime | None:
                 exif = opened.getexif()
                 tags = exif.get_ifd(ExifTags.IFD.Exif)
     except Exception:  # decoders raise whatever their parsing runs into
-        return None
+        return _time_of_raw(path)
     for time, fraction in zip(_TIMES, _FRACTIONS, strict=True):
         if found := _parse(tags.get(time), tags.get(fraction)):
             return found
     return _parse(exif.get(ExifTags.Base.DateTime), None)
+
+
+def _time_of_raw(path: str | os.PathLike[str]) -> datetime | None:
+    """Of a raw file that Pillow cannot open, to the second."""
+    with contextlib.suppress(Exception):
+        return raw.read_time(path) if raw.is_raw(path) else None
+    return None
 
 
 def _parse(time: object, fraction: object) -> datetime | None:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from iqa.errors import ImageError
+
 #: A profile that moves no colour by more levels of 255 than this is sRGB, by whatever name and maker.
 SAME = 3
 
@@ -232,3 +234,21 @@ def _make_profile(primaries: tuple[float, ...], linear: NDArray[np.float64]) -> 
 
 def _xyz(values: NDArray[np.float64]) -> bytes:
     return b"XYZ " + struct.pack(">I3i", 0, *np.rint(values * 65536).astype(int))
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as grey of 8, white where it is transparent; `convert` would clip it to white.
+
+    Mode "I" is what older files of 16 bits come as; more bits have no range.
+    """
+    grey = np.asarray(image)
+    if grey.size and (grey.min() < 0 or grey.max() > 65535):
+        raise ImageError("pixels of more than 16 bits, whose range is unknown")
+    eight = np.empty(grey.shape, np.uint8)
+    for top in range(0, len(grey), 256):  # not all at once, which would take 16 bytes a pixel
+        eight[top : top + 256] = (grey[top : top + 256].astype(np.int32) + 128) // 257
+    small = Image.fromarray(eight)
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        small.putalpha(Image.fromarray(np.where(grey == key, np.uint8(0), np.uint8(255))))
+    return small

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
-from iqa.files import IMAGE_SUFFIXES, MADE_BY, printable
+from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
+
+#: Of these, what is looked for only where the extra of this name is installed, and the package that it brings.
+EXTRAS = {"heic": (HEIC_SUFFIXES, "pillow_heif"), "raw": (RAW_SUFFIXES, "rawpy")}
 
 #: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes.
 PASSED_OVER = frozenset(
@@ -69,12 +72,17 @@ def named_images(
 
 
 def in_words(left_out: LeftOut) -> str:
-    """What was left out in one line, the most frequent kind first.
+    """What was left out in one line, the most frequent kind first, and what to install for pictures that were.
 
     >>> in_words(Counter({".pdf": 1, ".txt": 12}))
     'left out: 12 .txt, 1 .pdf'
+    >>> in_words(Counter({".cr2": 2, ".nef": 1}))
+    "left out: 2 .cr2, 1 .nef (pictures: pip install 'image-quality-assessment[raw]')"
     """
-    return "left out: " + ", ".join(f"{number} {printable(kind)}" for kind, number in left_out.most_common())
+    words = ", ".join(f"{number} {printable(kind)}" for kind, number in left_out.most_common())
+    extras = [extra for extra, (suffixes, _) in EXTRAS.items() if left_out.keys() & set(suffixes)]
+    remedy = f" (pictures: pip install 'image-quality-assessment[{','.join(extras)}]')" if extras else ""
+    return f"left out: {words}{remedy}"
 
 
 def _find(name: str | os.PathLike[str], left_out: LeftOut, pattern: bool) -> Iterator[Found]:
@@ -174,6 +182,8 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
 def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:
     """The image files below a folder, by suffix, in the order of their paths; linked folders are not entered.
 
+    HEIC and raw files are left out where what reads them is not installed.
+
     Args:
         left_out: is told what is not looked for.
 
@@ -181,12 +191,19 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
         (path, None), or (path, reason) for a folder that cannot be read, or a link to nothing with an image's name.
     """
     left_out = LeftOut() if left_out is None else left_out
+    suffixes = readable_suffixes()
     for path, reason in files_below(folder, left_out):
         suffix = os.path.splitext(path)[1].lower()
-        if suffix in SUFFIXES or (reason and not os.path.islink(path)):
+        if suffix in suffixes or (reason and not os.path.islink(path)):
             yield Path(path), reason
         else:
             left_out["broken link" if reason else suffix or "without a suffix"] += 1
+
+
+def readable_suffixes() -> frozenset[str]:
+    """`SUFFIXES` without those of extras that are not installed."""
+    missing = (suffixes for suffixes, package in EXTRAS.values() if not importlib.util.find_spec(package))
+    return SUFFIXES.difference(*missing)
 
 
 def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[tuple[str, str | None]]:

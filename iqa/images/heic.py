@@ -23,7 +23,7 @@ def open_heic(content: bytes) -> Image.Image:
     try:
         import pillow_heif
     except ImportError:
-        raise ImageError("HEIC needs pillow-heif: install the extra [heic]") from None
+        raise ImageError("HEIC needs pillow-heif: pip install 'image-quality-assessment[heic]'") from None
     if "HEIF" not in Image.OPEN:
         pillow_heif.register_heif_opener()
     return Image.open(io.BytesIO(content), formats=("HEIF",))

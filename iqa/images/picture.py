@@ -16,13 +16,14 @@ class Picture:
 
     Args:
         image: see `iqa.images.reading.read_image`.
+        once: whether somebody needs all pixels anyway, so that `reduced` is made of them.
 
     Raises:
         TypeError: if it is no image.
     """
 
-    def __init__(self, image: ImageLike) -> None:
-        self._image = in_memory(image)
+    def __init__(self, image: ImageLike, once: bool = False) -> None:
+        self._image, self._once = in_memory(image), once
         self._whole: Image.Image | NDArray[np.uint8] | None = None
         self._notes: list[str] = []
 
@@ -37,8 +38,13 @@ class Picture:
     def reduced(self, smallest: int, notes: list[str]) -> Image.Image | NDArray[np.uint8]:
         """The image in RGB, with at least `smallest` pixels a side if it has so many, made smaller if that is quicker.
 
-        What comes out does not depend on what was asked before.
+        What comes out does not depend on what was asked before. It does on `once`: a decoder that decodes less gives nearly
+        the pixels of an average over all of them.
         """
-        if can_be_reduced(self._image, smallest):
+        if not can_be_reduced(self._image, smallest):
+            return self.whole(notes)
+        if not self._once:
             return read_rgb(self._image, smallest, notes)
-        return self.whole(notes)
+        whole = self.whole(notes)
+        assert isinstance(whole, Image.Image), "a JPEG is read as one"
+        return whole.reduce(min(whole.size) // smallest)

@@ -22,8 +22,8 @@ from PIL import ExifTags, GifImagePlugin, Image, UnidentifiedImageError
 
 from iqa.errors import ImageError
 from iqa.files import printable
-from iqa.images import avif, heic, png, repair, tiff
-from iqa.images.colour import profile_of_codes, profile_of_info, to_srgb, with_alpha
+from iqa.images import avif, heic, png, raw, repair, tiff
+from iqa.images.colour import profile_of_codes, profile_of_info, to_eight_bits, to_srgb, with_alpha
 
 #: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
@@ -61,8 +61,8 @@ def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.u
 
     Colours are converted from the profile of the file to sRGB, 16-bit grey is scaled to 8 bits, transparency is laid on
     white, EXIF rotation is turned upright, CMYK and palettes become RGB. Of an animated file the first frame is read, of a
-    TIFF the first page that is no preview, of a PIL image the frame at which it stands; the PIL image itself is not
-    changed. Broken metadata is ignored.
+    TIFF the first page that is no preview, of a raw file the preview or the developed data (see `iqa.images.raw`), of a PIL
+    image the frame at which it stands; the PIL image itself is not changed. Broken metadata is ignored.
 
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file (which is read from its beginning if it can seek),
@@ -214,6 +214,8 @@ def _read(image: ImageLike, smallest: int | None, notes: list[str] | None) -> Im
         with _locks[id(image) // 64 % len(_locks)]:
             if what := tiff.beyond_pillow(image):
                 raise ImageError(f"{what}, which Pillow reads wrongly: give its path instead of a PIL image")
+            if raw.is_preview(image):
+                raise ImageError("a raw file, of which Pillow reads a preview: give its path instead of a PIL image")
             file = png.source_of(image) if image.format == "PNG" else None
             return _to_rgb(image, notes, *(_beyond_pillow(image, file, notes) if file else ()))
     source: str | os.PathLike[str] | io.BytesIO
@@ -261,7 +263,9 @@ def _content(source: str | os.PathLike[str] | io.BytesIO) -> bytes:
 
 
 def _decode(source: str | os.PathLike[str] | io.BytesIO, smallest: int | None, notes: list[str]) -> Image.Image:
-    """A file in a format that Pillow knows, in RGB."""
+    """A file in a format that Pillow knows, or a raw file of a camera, in RGB."""
+    if raw.is_raw(source):  # before Pillow sees it: many are TIFFs, of which it would read a thumbnail
+        return _to_rgb(raw.open_raw(source, MAX_PIXELS, smallest, notes), notes)
     with Image.open(source, formats=_formats()) as opened:
         part = profile = opaque = None
         if opened.format == "TIFF":
@@ -354,7 +358,7 @@ def _to_rgb(
     if image.mode == "F":
         raise ImageError("floating point pixels, whose range is unknown")
     if image.mode.startswith("I"):
-        image = _to_eight_bits(image)
+        image = to_eight_bits(image)
     image = to_srgb(image, profile, notes.append)
     if image.has_transparency_data:
         image = with_alpha(image)
@@ -380,21 +384,3 @@ def _on_canvas(image: Image.Image) -> Image.Image:
     canvas = Image.new("RGB", image.size, "white")
     canvas.paste(image.crop(extent).convert("RGB"), extent)
     return canvas
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as grey of 8, white where it is transparent; `convert` would clip it to white.
-
-    Mode "I" is what older files of 16 bits come as; more bits have no range.
-    """
-    grey = np.asarray(image)
-    if grey.size and (grey.min() < 0 or grey.max() > 65535):
-        raise ImageError("pixels of more than 16 bits, whose range is unknown")
-    eight = np.empty(grey.shape, np.uint8)
-    for top in range(0, len(grey), 256):  # not all at once, which would take 16 bytes a pixel
-        eight[top : top + 256] = (grey[top : top + 256].astype(np.int32) + 128) // 257
-    small = Image.fromarray(eight)
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        small.putalpha(Image.fromarray(np.where(grey == key, np.uint8(0), np.uint8(255))))
-    return small

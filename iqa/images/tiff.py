@@ -25,7 +25,7 @@ _PAGES = 100
 #: Bytes that the pixels may take on average where there are as many as may be; of 16 bits there may be fewer.
 _HELD = 4
 
-_MISSING = "{what} needs tifffile and imagecodecs: install the extra [tiff]"
+_MISSING = "{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'"
 
 _METHODS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

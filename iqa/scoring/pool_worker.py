@@ -32,6 +32,8 @@ def serve() -> None:
     # The answers go out by a descriptor of their own, because whatever prints to stdout would garble them.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # There is a worker for each processor. LibRaw's threads would have no other, and each reserves memory.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     recipe = json.loads(sys.argv[2])
     look_at, form = _open(recipe), Form.of(recipe)
     bound_memory(MEMORY)

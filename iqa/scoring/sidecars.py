@@ -38,6 +38,10 @@ _NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 #: A larger file is no sidecar that we would rewrite.
 _MOST = 1 << 24
 
+#: A rating in the XMP of a picture. Of a file that Pillow cannot open it is looked for in the first bytes.
+_PACKED_RATING = re.compile(rb"""\bxmp:Rating\s*(?:=\s*["']|>)\s*(-?\d+)""")
+_HEAD = 1 << 20
+
 #: EXIF's tag for the stars that Windows and some cameras give.
 _EXIF_RATING = 0x4746
 
@@ -112,8 +116,11 @@ def _stars_in_picture(picture: Path) -> int:
         with Image.open(picture) as opened:
             packet = opened.info.get("xmp") or opened.info.get("XML:com.adobe.xmp") or b""
             packet = packet.encode() if isinstance(packet, str) else packet
-            found = re.search(rb"""\bxmp:Rating\s*(?:=\s*["']|>)\s*(-?\d+)""", packet)
+            found = _PACKED_RATING.search(packet)
             return int(found[1]) if found else _number(str(opened.getexif().get(_EXIF_RATING, 0)))
+    with contextlib.suppress(OSError), open(picture, "rb") as file:  # a raw file that is no TIFF
+        found = _PACKED_RATING.search(file.read(_HEAD))
+        return int(found[1]) if found else 0
     return 0
 
 

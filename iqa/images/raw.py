@@ -1,0 +1,253 @@
+"""Raw files of cameras (CR2, CR3, NEF, ARW, DNG and others), by LibRaw: rawpy, the extra `raw`.
+
+What is read is the preview that the camera put into the file, if its longer side has at least half as many pixels as that
+of the raw data: it is what the camera made of them, and what its JPEG shows. Otherwise the data are developed, with a note.
+"""
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin
+
+from iqa.errors import ImageError
+from iqa.files import RAW_SUFFIXES, printable
+
+#: A path, or a whole file in memory.
+Source = str | os.PathLike[str] | io.BytesIO
+
+#: How raw files begin that are no TIFF: of Fujifilm, Panasonic and Leica, Olympus, Sigma, Minolta, and Canon before CR2.
+_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+_CR3 = b"ftypcrx "
+_TIFF, _BIG_TIFF = (b"II*\0", b"MM\0*"), (b"II+\0", b"MM\0+")
+_JPEG = b"\xff\xd8"
+
+#: What a TIFF has in its place 8 if it is a CR2, or of Phase One.
+_TIFF_OF_MAKERS = (b"CR\2\0", b"IIII", b"MMMM")
+
+#: Values of the tag PhotometricInterpretation: a colour filter array, and raw data of all colours.
+_RAW_DATA = (32803, 34892)
+
+#: Tags that say where the strips and tiles of a page begin, and how many bytes they have.
+_PARTS = ((273, 279), (324, 325))
+
+#: No file has more pages that matter.
+_PAGES = 32
+
+#: No camera packs so many pixels of raw data into a byte.
+_PIXELS_PER_BYTE = 32
+
+#: Data are developed at half their size, a pixel for each 2x2 of the colour filter, if the shorter side has so many then.
+#: That takes a sixth of the time, and no colour is guessed from the neighbours.
+ENOUGH = 1344
+
+#: How LibRaw says that a picture was taken with the camera turned -> EXIF's tag.
+_ORIENTATIONS = {3: 3, 5: 8, 6: 6}
+
+_MISSING = "a raw file needs rawpy: pip install 'image-quality-assessment[raw]'"
+
+
+def is_raw(source: Source) -> bool:
+    """Whether a file is a raw file, by its content; a TIFF, or what nobody knows, by its suffix as well.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    named = not isinstance(source, io.BytesIO) and os.path.splitext(source)[1].lower() in RAW_SUFFIXES
+    with _opened(source) as file:
+        head = file.read(32)
+        if head[:4] in _TIFF or head[:4] in _BIG_TIFF:
+            return named or head[8:12] in _TIFF_OF_MAKERS or _has_raw_data(file)
+    return head.startswith(_BEGINNINGS) or head[4:12] == _CR3 or (named and not head.startswith(_JPEG))
+
+
+def is_preview(image: Image.Image) -> bool:
+    """Whether an opened TIFF, not yet decoded, is the preview in a raw file."""
+    stream = getattr(image, "fp", None)
+    if image.format != "TIFF" or stream is None:
+        return False
+    with contextlib.suppress(OSError, ValueError):  # closed, or a stream that cannot go back
+        before = stream.tell()
+        try:
+            stream.seek(8)
+            return stream.read(4) in _TIFF_OF_MAKERS or _has_raw_data(stream)
+        finally:
+            stream.seek(before)
+    return False
+
+
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[BinaryIO]:
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
+        yield source
+    else:
+        with open(source, "rb") as file:
+            yield file
+
+
+def _has_raw_data(file: BinaryIO) -> bool:
+    """Whether a page of a TIFF, or one below it, holds raw data."""
+    with contextlib.suppress(Exception):  # of a broken file, of which its reader will say so
+        return any(page.get(262) in _RAW_DATA for page in _list_pages(file))
+    return False
+
+
+def _list_pages(file: BinaryIO) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:
+    """The directories of a TIFF, or of a raw file that is built like one; each is valid until the next is asked for."""
+    file.seek(0)
+    head = file.read(16)
+    mark = head[:4] if head[:4] in _BIG_TIFF else _TIFF[head[:2] == b"MM"]
+    page = TiffImagePlugin.ImageFileDirectory_v2(mark + head[4 : 16 if mark in _BIG_TIFF else 8])
+    places = [page.next]
+    for number in range(_PAGES):
+        if number == len(places):
+            break
+        file.seek(places[number])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tags that Pillow cannot make sense of
+            page.load(file)
+        places += _numbers(page, 330)
+        places += [page.next] if page.next else []
+        yield page
+
+
+def _numbers(page: TiffImagePlugin.ImageFileDirectory_v2, tag: int) -> list[int]:
+    value = page.get(tag, ())
+    return [value] if isinstance(value, int) else list(value)
+
+
+def _check_whole(source: Source, pixels: int) -> None:
+    """Refuse a truncated file: LibRaw takes what is missing for black.
+
+    Raises:
+        ImageError: if it is truncated.
+    """
+    with _opened(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        whole = size * _PIXELS_PER_BYTE >= pixels
+        with contextlib.suppress(Exception):  # of a file that is not built like a TIFF
+            for page in _list_pages(file) if whole else ():
+                if page.get(262) in _RAW_DATA:
+                    parts = ((_numbers(page, places), _numbers(page, counts)) for places, counts in _PARTS)
+                    ends = [place + count for part in parts for place, count in zip(*part, strict=True)]
+                    whole = whole and max(ends, default=0) <= size
+        if not whole:
+            raise ImageError("it is truncated")
+
+
+def open_raw(source: Source, most: int, smallest: int | None, notes: list[str]) -> Image.Image:
+    """The preview in a raw file if it is large enough, or the developed picture.
+
+    Args:
+        source: the file.
+        most: the most pixels that it may have; a third of them if its data have all colours in each pixel.
+        smallest: a preview of so many pixels a side is large enough too.
+        notes: is told if the picture was developed.
+
+    Returns:
+        An image whose EXIF says how it is to be turned.
+
+    Raises:
+        ImageError: if rawpy is not installed, or LibRaw cannot read the file.
+        MemoryError: if there is not enough.
+    """
+    with _libraw(source) as raw:
+        width, height = raw.sizes.width, raw.sizes.height
+        if raw.sizes.raw_width * raw.sizes.raw_height > most:
+            raise ImageError(f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels are more than {most}")
+        preview = _preview(raw, most, smallest)
+        if preview and (2 * max(preview.size) >= max(width, height) or (smallest and min(preview.size) >= smallest)):
+            return preview
+        _check_whole(source, raw.sizes.raw_width * raw.sizes.raw_height)
+        developed = _develop(raw, most)
+        found = f"its preview has {preview.width}x{preview.height}" if preview else "it has no preview that can be read"
+        notes.append(f"a raw file, developed at {developed.width}x{developed.height} pixels: {found}")
+        return developed
+
+
+def read_time(path: str | os.PathLike[str]) -> datetime | None:
+    """The local time of the capture, in whole seconds; None if the file does not say it.
+
+    Raises:
+        ImageError: as `open_raw`.
+    """
+    with _libraw(path) as raw:
+        time: datetime = raw.other.timestamp
+        return time if time.year > 1970 else None
+
+
+@contextlib.contextmanager
+def _libraw(source: Source) -> Iterator[Any]:
+    """A file, opened by LibRaw, which has read no pixels yet."""
+    try:
+        import rawpy
+    except ImportError:
+        raise ImageError(_MISSING) from None
+    try:
+        with rawpy.RawPy() as raw:
+            if not isinstance(source, io.BytesIO) and _is_plain(os.fspath(source)):
+                raw.open_file(os.fspath(source))  # of which it reads no more than it needs
+            else:
+                with _opened(source) as file:
+                    raw.open_buffer(file)
+            yield raw
+    except rawpy.LibRawUnsufficientMemoryError:
+        raise MemoryError from None
+    except rawpy.LibRawError as error:
+        (reason,) = error.args or ("",)
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise ImageError(f"LibRaw cannot read it: {text[:1].lower()}{text[1:]}") from None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether LibRaw, which takes names in UTF-8 and prints them as they are, may have the name of a file."""
+    return printable(name) == name and os.fsencode(name) == name.encode()
+
+
+def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
+    """The largest preview in a file, decoded; None if there is none that can be."""
+    import rawpy
+
+    try:
+        found = raw.extract_thumb()
+        if found.format == rawpy.ThumbFormat.JPEG:
+            preview = Image.open(io.BytesIO(found.data), formats=("JPEG",))
+        elif found.data.dtype == np.uint8:
+            preview = Image.fromarray(found.data[..., 0] if found.data.shape[-1] == 1 else found.data)
+        else:
+            return None
+        if preview.width * preview.height > most:
+            return None
+        if smallest:
+            preview.draft(None, (smallest, smallest))
+        exif = preview.getexif()
+        exif[ExifTags.Base.Orientation] = _orientation(raw.sizes, preview.size, exif.get(ExifTags.Base.Orientation))
+        preview.load()
+    except (rawpy.LibRawNonFatalError, OSError, SyntaxError, ValueError, NotImplementedError):
+        return None
+    return preview
+
+
+def _orientation(sizes: Any, size: tuple[int, int], said: object) -> object:
+    """EXIF's tag of a preview: most lie as the sensor lay, some stand upright already, and few say it themselves."""
+    turned = _ORIENTATIONS.get(sizes.flip, 1)
+    if turned in (6, 8):
+        return turned if (size[0] > size[1]) == (sizes.width > sizes.height) else 1
+    return said or turned
+
+
+def _develop(raw: Any, most: int) -> Image.Image:
+    """The data as a picture: the camera's white balance, sRGB, so bright that a hundredth of the pixels is white."""
+    import rawpy
+
+    pixels = raw.sizes.raw_width * raw.sizes.raw_height
+    if raw.raw_type != rawpy.RawType.Flat and pixels > most // 3:
+        raise ImageError(f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels of all colours are more than {most // 3}")
+    half = min(raw.sizes.width, raw.sizes.height) >= 2 * ENOUGH or pixels > most // 4
+    return Image.fromarray(raw.postprocess(half_size=half, use_camera_wb=True, gamma=(2.4, 12.92)))
