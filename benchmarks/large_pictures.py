@@ -1,17 +1,19 @@
 """What does the score of a large JPEG cost, compared with decoding it?
 
     python benchmarks/large_pictures.py PHOTO.jpg
-    python benchmarks/large_pictures.py PHOTO.jpg --megapixels 48 --runtime litert
+    python benchmarks/large_pictures.py PHOTO.jpg --megapixels 2 12 24 50 --runtime litert
 
-Two JPEGs of 24 megapixels are made from a photograph: one is tiled with it and its mirror images and has as much detail as
-it has, the other is the photograph enlarged, which is smooth and quick to decode. Of each, Pillow decodes all pixels, the
-technical model scores it, and both models score it from one `Picture`, in turn, in one process. What counts is the
-processor time of all threads, start-up apart, as a multiple of Pillow's.
+Two JPEGs of each size are made from a photograph: one is tiled with it and its mirror images and has as much detail as it
+has, the other is the photograph enlarged, which is smooth and quick to decode. Of each, Pillow decodes all pixels, and so
+does simplejpeg if it is installed; the models score it, each alone and both from one `Picture`, decoded once or twice; in
+turn, in one process. What counts is the processor time of all threads, start-up apart, as a multiple of Pillow's.
 """
 
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,12 @@ def decode(path: Path) -> None:
         image.load()
 
 
+def decode_with_simplejpeg(path: Path) -> None:
+    import simplejpeg
+
+    simplejpeg.decode_jpeg(path.read_bytes())
+
+
 def measure(sides: dict[str, Callable[[Path], object]], path: Path, rounds: int) -> dict[str, float]:
     """The least processor time of each side, in seconds; they take turns, after each has warmed up."""
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -55,35 +63,41 @@ def measure(sides: dict[str, Callable[[Path], object]], path: Path, rounds: int)
 def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("photograph", type=Path)
-    parser.add_argument("--megapixels", type=positive, default=24)
+    parser.add_argument("--megapixels", type=positive, nargs="+", default=[24])
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--runtime", choices=RUNTIMES, default="auto")
     arguments = parser.parse_args()
     technical = load_scorer("tid2013_regression", runtime=arguments.runtime)
     beauty = load_scorer("ava_vanilla", head="histogram", runtime=arguments.runtime)
 
-    def score_both(path: Path) -> None:
-        picture = Picture(path)
+    def score_both(path: Path, once: bool) -> float:
+        """The beauty."""
+        picture = Picture(path, once)
         technical.score(picture)
-        beauty.score(picture)
+        return beauty.score(picture).distribution.mean
 
-    sides = {"Pillow decodes": decode, "technical": technical.score, "beauty": beauty.score, "both": score_both}
+    sides: dict[str, Callable[[Path], object]] = {"Pillow decodes": decode}
+    if importlib.util.find_spec("simplejpeg"):
+        sides["simplejpeg decodes"] = decode_with_simplejpeg
+    sides |= {"technical": technical.score, "beauty": beauty.score}
+    sides |= {"both, decoded once": partial(score_both, once=True), "both, decoded twice": partial(score_both, once=False)}
     photograph = read_image(arguments.photograph)
-    height = round((arguments.megapixels * 1e6 / 1.5) ** 0.5)
-    size = round(1.5 * height), height
-    print(f"{size[0]}x{size[1]} pixels, {technical.network.description}, {processors()} processors")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, image in (
-            ("tiled", tile(photograph, *size)),
-            ("enlarged", Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS)),
-        ):
-            path = Path(folder, f"{name}.jpg")
-            image.save(path, quality=QUALITY)
-            times = measure(sides, path, arguments.rounds)
-            decoding = times["Pillow decodes"]
-            print(f"\n{name}, {path.stat().st_size / 1e6:.1f} MB, {len(technical.geometry.patches(path))} patches")
-            for side, taken in times.items():
-                print(f"  {side:15s} {1000 * taken:7.0f} ms  {taken / decoding:5.2f} x")
+    print(f"{technical.network.description}, {processors()} processors")
+    for megapixels in arguments.megapixels:
+        height = round((megapixels * 1e6 / 1.5) ** 0.5)
+        size = round(1.5 * height), height
+        with tempfile.TemporaryDirectory() as folder:
+            for name, image in (
+                ("tiled", tile(photograph, *size)),
+                ("enlarged", Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS)),
+            ):
+                path = Path(folder, f"{name}.jpg")
+                image.save(path, quality=QUALITY)
+                times = measure(sides, path, arguments.rounds)
+                moved = abs(score_both(path, True) - score_both(path, False))
+                print(f"\n{size[0]}x{size[1]}, {name}, {path.stat().st_size / 1e6:.1f} MB; beauty differs by {moved:.4f}")
+                for side, taken in times.items():
+                    print(f"  {side:19s} {1000 * taken:7.0f} ms  {taken / times['Pillow decodes']:5.2f} x")
     return 0
 
 

@@ -167,7 +167,7 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
         looks: what the model of beauty sees and what computes it, and the same of the technical model.
         features: how many the model of beauty has, if they are wanted as well; otherwise 0.
     """
-    picture = Picture(path)
+    picture = Picture(path, once=True)
     # The technical model first: it needs the whole picture, which the other one may then use.
     technical, beauty = (
         next(predict(network, [look(geometry.patches, picture)], geometry.weights)) for geometry, network in reversed(looks)
