@@ -34,9 +34,6 @@ from iqa.images.reading import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Different files of a kind; the others are hard links to them.
-DIFFERENT = 6
-
 #: Share of each kind in a thousand files.
 KINDS = {
     "phone.jpg": 300,
@@ -131,7 +128,9 @@ def make_heic(photograph: np.ndarray, number: int) -> bytes:
     import pillow_heif
 
     stream = io.BytesIO()
-    pillow_heif.from_pillow(Image.fromarray(tile(photograph, 4032, 3024))).save(stream, quality=80)
+    pillow_heif.from_pillow(Image.fromarray(tile(photograph, 4032, 3024))).save(
+        stream, quality=80, enc_params={"preset": "ultrafast"}
+    )
     return stream.getvalue()
 
 
@@ -186,14 +185,14 @@ MAKERS: dict[str, Callable[[np.ndarray, int], bytes]] = {
 }
 
 
-def fill(folder: Path, photographs: list[Path], count: int) -> Counter[str]:
-    """Make the pictures; returns how many there are of each kind."""
+def fill(folder: Path, photographs: list[Path], count: int, different: int) -> Counter[str]:
+    """Make so many files, of each kind so many different ones; returns how many there are of each kind."""
     made: Counter[str] = Counter()
     for kind, share in KINDS.items():
         wanted = max(1, round(share * count / 1000))
         first: list[Path] = []
         for number in range(wanted):
-            if number < DIFFERENT:
+            if number < different:
                 photograph = read_image(photographs[(number * len(KINDS) + len(made)) % len(photographs)])
                 stem, suffix = os.path.splitext(kind)
                 if kind == "broken":
@@ -240,6 +239,7 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("photographs", type=Path, help="folder of the photographs to make pictures of")
     parser.add_argument("--images", type=positive, default=1000)
+    parser.add_argument("--different", type=positive, default=12, help="files of a kind; others are links (default: 12)")
     parser.add_argument("--rounds", type=positive, default=1, help="of both sides, in turn; the best counts (default: 1)")
     parser.add_argument("--tables", action="store_true", help="write no pages")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="put the table and the page of iqa there")
@@ -249,7 +249,7 @@ def main() -> int:
         folder, results = Path(temporary, "pictures"), arguments.out or Path(temporary, "results")
         folder.mkdir()
         results.mkdir(parents=True, exist_ok=True)
-        made = fill(folder, photographs, arguments.images)
+        made = fill(folder, photographs, arguments.images, arguments.different)
         count = sum(made.values())
         print(f"{count} files, {processors()} processors: {', '.join(f'{n} {kind}' for kind, n in made.items())}")
 

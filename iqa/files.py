@@ -17,17 +17,13 @@ from iqa.errors import OutputError
 
 #: Suffixes of HEIC, and of the raw files of cameras: the extras `heic` and `raw` read them.
 HEIC_SUFFIXES = (".heic", ".heif", ".heics", ".heifs", ".hif")
-RAW_SUFFIXES = (
-    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".rwl", ".raf", ".pef"),
-    *(".srw", ".x3f", ".mrw", ".dcr", ".kdc", ".erf", ".mef", ".3fr", ".fff", ".iiq", ".mos", ".gpr"),
-)
-
+_RAW = "dng cr2 cr3 crw nef nrw arw srf sr2 orf rw2 rwl raf pef srw x3f mrw dcr kdc erf mef 3fr fff iiq mos gpr"
+RAW_SUFFIXES = tuple(f".{name}" for name in _RAW.split())
 #: Suffixes of image files, in the order in which one is preferred where two files differ in it alone.
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".avif", ".avifs"),
-    *(*HEIC_SUFFIXES, ".bmp", ".dib", ".gif", ".tif", ".tiff", ".mpo"),
-    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
-    *RAW_SUFFIXES,
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".avif", ".avifs", *HEIC_SUFFIXES),
+    *(".bmp", ".dib", ".gif", ".tif", ".tiff", ".mpo", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", *RAW_SUFFIXES),
 )
 
 
@@ -262,8 +258,7 @@ def claim_folder(folder: str | os.PathLike[str], maker: str, overwrite: bool = F
         raise OutputError(f"{shown}: the folder cannot be written ({error.strerror})") from None
 
 
-#: What must reach neither a terminal nor a page as it is: control characters, which end a line or move the cursor, marks
-#: that turn the direction of the text around them, and halves of characters.
+#: What must reach neither a terminal nor a page as it is: control characters, marks of direction, halves of characters.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -282,6 +282,13 @@ def test_rows_say_which_pictures_were_continued_by_their_mirror_image(mixed, com
     assert "warning" not in other
 
 
+def test_a_page_says_which_pictures_were_continued_by_their_mirror_image(mixed, command, tmp_path):
+    pytest.importorskip("jinja2")
+    page = tmp_path.with_suffix(".html")
+    command(score, mixed / "small.png", mixed / "IMG_1.jpg", "--report", page, "--workers", "0", *RUNTIME)
+    assert page.read_text(encoding="utf-8").count("200x120 pixels, continued by its mirror image") == 1
+
+
 # --- large JPEGs ----------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -270,6 +270,7 @@ def test_a_patch_larger_than_the_image_is_refused():
         geometry.centre_patch(np.zeros((223, 300, 3), np.uint8), 224)
 
 
+@settings(deadline=None)
 @given(st.integers(8, 60), st.integers(8, 60))
 def test_the_grid_covers_every_pixel_with_the_fewest_patches(height, width):
     image = np.arange(height * width, dtype=np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3]
