@@ -128,9 +128,8 @@ def make_heic(photograph: np.ndarray, number: int) -> bytes:
     import pillow_heif
 
     stream = io.BytesIO()
-    pillow_heif.from_pillow(Image.fromarray(tile(photograph, 4032, 3024))).save(
-        stream, quality=80, enc_params={"preset": "ultrafast"}
-    )
+    picture = pillow_heif.from_pillow(Image.fromarray(tile(photograph, 4032, 3024)))
+    picture.save(stream, quality=80, enc_params={"preset": "ultrafast"})
     return stream.getvalue()
 
 

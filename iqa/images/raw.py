@@ -200,7 +200,7 @@ def _libraw(source: Source) -> Iterator[Any]:
     except rawpy.LibRawUnsufficientMemoryError:
         raise MemoryError from None
     except rawpy.LibRawError as error:
-        (reason,) = error.args or ("",)
+        reason = error.args[0] if error.args else ""
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ImageError(f"LibRaw cannot read it: {text[:1].lower()}{text[1:]}") from None
 
@@ -214,6 +214,7 @@ def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
     """The largest preview in a file, decoded; None if there is none that can be."""
     import rawpy
 
+    preview: Image.Image
     try:
         found = raw.extract_thumb()
         if found.format == rawpy.ThumbFormat.JPEG:
@@ -229,7 +230,9 @@ def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
         exif = preview.getexif()
         exif[ExifTags.Base.Orientation] = _orientation(raw.sizes, preview.size, exif.get(ExifTags.Base.Orientation))
         preview.load()
-    except (rawpy.LibRawNonFatalError, OSError, SyntaxError, ValueError, NotImplementedError):
+    except (MemoryError, rawpy.LibRawFatalError):
+        raise
+    except Exception:  # decoders raise whatever their parsing runs into
         return None
     return preview
 
