@@ -1,5 +1,6 @@
 """Fixtures: a photograph that is always there, networks to score with, and the data that only some machines have."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -40,6 +41,18 @@ def shared():
     if not folder or not Path(folder).is_dir():
         pytest.skip("IQA_SHARED names no folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def make_dng():
+    """make_dng(pixels, preview=None, orientation=1) -> the bytes of a DNG, as the benchmark of mixed folders makes them."""
+    pytest.importorskip("rawpy")
+    pytest.importorskip("imagecodecs")
+    script = Path(__file__).resolve().parent.parent / "benchmarks/mixed.py"
+    spec = importlib.util.spec_from_file_location("mixed", script)
+    mixed = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mixed)
+    return mixed.make_dng
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What cameras and telephones write: raw files, HEIC, large JPEGs; and what is said where the extra is missing."""
 
 import csv
-import importlib.util
 import io
 import json
 import sys
@@ -23,17 +22,6 @@ from iqa.labels.ratings import RatedImage, locate_ratings
 from iqa.scoring.sidecars import rate
 
 RUNTIME = ("--runtime", "litert")
-
-
-@pytest.fixture(scope="module")
-def make_dng():
-    """make_dng(pixels, preview=None, orientation=1) -> the bytes of a DNG, as the benchmark of mixed folders makes them."""
-    pytest.importorskip("rawpy")
-    pytest.importorskip("imagecodecs")
-    spec = importlib.util.spec_from_file_location("mixed", Path(__file__).resolve().parent.parent / "benchmarks/mixed.py")
-    mixed = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(mixed)
-    return mixed.make_dng
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,22 @@ def test_a_bent_picture_is_read_or_refused_in_one_line(pictures, tmp_path, forma
             assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
 
+@pytest.mark.parametrize("side", [None, 24, 96])
+@BENT
+@given(bends=BENDS)
+def test_a_bent_raw_file_is_read_or_refused_in_one_line(make_dng, tmp_path, side, bends):
+    small = Image.open(sample_photograph()).convert("RGB").resize((96, 80))
+    content = make_dng(np.asarray(small), side and small.resize((side, side * 5 // 6)), 6)
+    path = tmp_path / "bent.dng"
+    path.write_bytes(bent(content, bends))
+    try:
+        pixels = read_image(path)
+    except ImageError as error:
+        assert "\n" not in str(error) and str(error)
+    else:
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+
+
 @BENT
 @given(bends=BENDS)
 def test_a_bent_file_of_predictions_is_read_or_refused_in_one_line(tmp_path, bends):
