@@ -123,7 +123,10 @@ def _numbers(page: TiffImagePlugin.ImageFileDirectory_v2, tag: int) -> list[int]
 
 
 def _check_whole(source: Source, pixels: int) -> None:
-    """Refuse a truncated file: LibRaw takes what is missing for black.
+    """Refuse a truncated file, of which LibRaw takes what is missing for black.
+
+    A file that is built like a TIFF says where its data end. Of others LibRaw itself notices most; those that have next to
+    nothing of their data are refused here.
 
     Raises:
         ImageError: if it is truncated.
