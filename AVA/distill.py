@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iqa.cards import AVA_SCALE, Card, Head, Sight
+from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Sight
 from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
 from iqa.errors import LabelError, UsageError
 from iqa.files import printable, written_whole
@@ -105,7 +105,8 @@ def parse_arguments():
     parser.add_argument("--exclude", type=Path, nargs="+", default=[], help="label files, or .txt of names, to leave out")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
     parser.add_argument("--weights", help="weights to start from (default: those of --backbone)")
-    parser.add_argument("--backbone", default="imagenet", help="imagenet, none, or torchvision's mobilenet_v2 .pth")
+    parser.add_argument("--network", choices=BACKBONES, help=f"the student (default: {BACKBONES[0]}, or as --weights)")
+    parser.add_argument("--backbone", default="imagenet", help="its weights: imagenet, none, or a .pth")
     parser.add_argument("--patches", action="store_true", help="see patches at their own size, for the patches model")
     parser.add_argument("--size", type=positive, default=224, help="pixels in a side of what is seen (default: 224)")
     parser.add_argument("--epochs", type=float, default=1, help="a whole number, or a share of one epoch (default: 1)")
@@ -118,6 +119,8 @@ def parse_arguments():
     parser.add_argument("--seed", type=natural, default=0)
     add_overwrite(parser)
     arguments = parser.parse_args()
+    if arguments.weights and arguments.network:
+        parser.error("--network and --weights do not go together: the weights bring their network")
     if arguments.epochs <= 0 or (arguments.epochs > 1 and arguments.epochs % 1):
         parser.error(f"--epochs must be a whole number or a share of one, got {arguments.epochs:g}")
     return arguments
@@ -133,7 +136,8 @@ def freeze(model, until):
 
     names = [layer.name for layer in model.layers]
     if until and until not in names:
-        raise UsageError(f"--frozen-until {until}: the network has no such layer; near the middle is block_6_project_BN")
+        middle = names[len(names) // 2]
+        raise UsageError(f"--frozen-until {until}: the network has no such layer; {middle} is in its middle")
     last = names.index(until) if until else -1
     for place, layer in enumerate(model.layers):
         if place <= last or isinstance(layer, keras.layers.BatchNormalization):
@@ -207,9 +211,9 @@ def main():
 
         settle()
         keras.utils.set_random_seed(arguments.seed)
-        model, facts = network_to_train(
-            "histogram", arguments.backbone, NOISE, arguments.dropout, arguments.weights, size=arguments.size
-        )
+        network = arguments.network or BACKBONES[0]
+        begin = (arguments.backbone, NOISE, arguments.dropout, arguments.weights)
+        model, facts = network_to_train("histogram", *begin, size=arguments.size, network=network)
     bins = model.output_shape[-1]
     before = Path(arguments.weights).with_suffix(".teacher.npz") if arguments.weights else None
     freeze(model, arguments.frozen_until)

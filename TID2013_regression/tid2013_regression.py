@@ -153,7 +153,7 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
         "ladders for their order": len(ordered),
     }
     groups = tid * arguments.repeats + photographs + ordered
-    settings = shared | settings_of(arguments, [image for ladder in groups for image in ladder], validation, facts)
+    settings = shared | settings_of(arguments, [image for ladder in groups for image in ladder], validation, facts, sight)
     settings |= {"multiple": sight.multiple}
     head = Head("regression", DROPOUT, tuple(levels_of(model)))
     card = Card(facts, head, sight, TID2013_SCALE, trained_on=described | shared)
@@ -174,17 +174,18 @@ def main():
     arguments = parse_arguments()
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     known = card_for(weights_file(arguments.weights), CARDLESS).geometry if arguments.weights else GEOMETRY
-    sight = replace(known, multiple=arguments.multiple or known.multiple, training="random patch, mirrored or not")
+    size, multiple = arguments.size or known.size, arguments.multiple or known.multiple
+    sight = replace(known, size=size, multiple=multiple, training="random patch, mirrored or not")
     if arguments.of_scores:
         return train_on_scores(arguments, phases, Regression(sight, CARDLESS, NOISE, DROPOUT))
     tid, photographs, ordered, validation = read_data(arguments, sight.size)
     prompt = prepare_prompt(arguments, sight, tid, photographs, ordered, validation)
-    data = prompt.session.trainer.train_data
+    data, card = prompt.session.trainer.train_data, prompt.session.trainer.card
     return begin(
         prompt,
         phases,
         arguments.resume,
-        f"MobileNetV2, regression of the mean opinion score 0-9; {Geometry.of(prompt.session.trainer.card, 'centre')}",
+        f"{card.backbone.backbone}, regression of the mean opinion score 0-9; {Geometry.of(card, 'centre')}",
         f"training on {len(data.ladders)} ladders of {len(data.ladders[0])} images in {len(data)} steps, "
         f"testing on {len(validation)} images of {', '.join(scenes_of(validation))}",
     )

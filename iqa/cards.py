@@ -16,8 +16,12 @@ from typing import Any, TypeVar
 from iqa.errors import CardError
 from iqa.files import read_json
 
-BACKBONES = ("mobilenet_v2", "mobilenet")
-NORMALISATIONS = ("imagenet", "minus_one_to_one")
+#: The first is what is trained if nothing else is asked for.
+BACKBONES = (
+    *("mobilenet_v2", "mobilenet", "mobilenet_v3_large", "efficientnet_v2_b0", "efficientnet_lite0", "nasnet_mobile"),
+    *("inception_resnet_v2", "vgg16", "convnext_tiny"),
+)
+NORMALISATIONS = ("imagenet", "minus_one_to_one", "imagenet_mean", "minus_127_over_128")
 PADDINGS = ("keras", "symmetric")
 HEADS = ("histogram", "regression")
 GEOMETRIES = ("resize", "patch")
@@ -73,10 +77,11 @@ class Backbone:
     Attributes:
         backbone: one of `BACKBONES`.
         normalisation: of the pixels, one of `NORMALISATIONS`.
-        padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" pads (1, 1).
-        batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision.
+        padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" (of MobileNets) pads (1, 1).
+        batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision; of no account where there is no batch normalisation.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-        backbone_weights: where its first weights came from: "imagenet", "torchvision", "none", or "" if unknown.
+        backbone_weights: where its first weights came from: "imagenet" (Keras's), "torchvision", "efficientnet_lite",
+            "none", or "" if unknown.
     """
 
     backbone: str

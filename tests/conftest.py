@@ -87,11 +87,29 @@ def weights(photograph, tmp_path_factory):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     patches = [np.roll(photograph, shift, axis=(0, 1))[:224, :224] for shift in range(0, 256, 32)]
-    model([np.stack(patches).astype(np.float32)], training=True)
+    model(np.stack(patches).astype(np.float32), training=True)
     path = tmp_path_factory.mktemp("weights") / "untrained.weights.h5"
     card = Card(facts, Head("regression", 0.25), Sight("patch"), TID2013_SCALE)
     save_with_card(model, path, card)
     return path
+
+
+@pytest.fixture(scope="session")
+def save_as_keras2_does():
+    """save(model, path): the weights of a model as the HDF5 files of Keras 2 hold them, under the names of the layers."""
+    import h5py
+
+    def save(model, path):
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [layer.name for layer in model.layers]
+            for layer in model.layers:
+                group = file.create_group(layer.name)
+                names = [f"{layer.name}/{number}" for number in range(len(layer.weights))]
+                group.attrs["weight_names"] = names
+                for name, weight in zip(names, layer.get_weights(), strict=True):
+                    group[name] = weight
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from iqa.cards import Backbone, sha256, weights_file
+from iqa.cards import BACKBONES, Backbone, Sight, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
 from iqa.errors import RunError
 from iqa.files import printable
@@ -25,8 +25,10 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     """The parser with the options that all train scripts share; `run` and `batch_size` are their defaults."""
     parser = parser_of(description)
     parser.add_argument("--images", type=Path, help="folder of the images (required for a new run)")
-    parser.add_argument("--backbone", help="imagenet (default), none, or torchvision's mobilenet_v2 .pth")
+    parser.add_argument("--network", choices=BACKBONES, help=f"what is trained (default: {BACKBONES[0]}, or as --weights)")
+    parser.add_argument("--backbone", help="its weights: imagenet (default), none, or a .pth of mobilenet_v2 or efficientnet_lite0")
     parser.add_argument("--weights", metavar="FILE", help="weights of this model to start from: a file, or a shipped name")
+    parser.add_argument("--size", type=positive, help="pixels in a side of what it sees (default: 224, or as --weights)")
     parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images per step (default: {batch_size})")
     parser.add_argument("--run", type=Path, default=Path(run), help="folder of the log and the checkpoints")
     parser.add_argument(
@@ -128,8 +130,9 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
         arguments = parser.parse_args()
     if arguments.images is None:
         parser.error("--images is missing: the folder of the images")
-    if arguments.weights and arguments.backbone:
-        parser.error("--backbone and --weights do not go together: the weights bring their backbone")
+    for name in ("backbone", "network"):
+        if arguments.weights and getattr(arguments, name):
+            parser.error(f"--{name} and --weights do not go together: the weights bring their {name}")
     return arguments
 
 
@@ -157,6 +160,7 @@ def settings_of(
     training: Sequence[Labelled],
     testing: Sequence[Labelled],
     facts: Backbone,
+    sight: Sight,
 ) -> dict[str, Any]:
     """What must be the same when a run of any train script is resumed, {name: value}.
 
@@ -164,6 +168,7 @@ def settings_of(
         arguments: of `train_parser`.
         training, testing: the images to train on and to test on.
         facts: of the network's backbone.
+        sight: what the network sees.
     """
     return {
         "training set": fingerprint(training),
@@ -172,6 +177,8 @@ def settings_of(
         "seed": arguments.seed,
         "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
         "mixed precision": arguments.mixed_precision,
+        "network": facts.backbone,
+        "size": sight.size,
     }
 
 

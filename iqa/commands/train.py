@@ -77,7 +77,7 @@ def train(experiment: Experiment) -> "Prompt | int":
     check_split_options(parser, arguments)
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     training, testing = _read_splits(arguments)
-    sight = sight_to_train(arguments.weights, experiment.geometry)
+    sight = sight_to_train(arguments.weights, experiment.geometry, arguments.size)
     smallest = Geometry(sight, "centre" if sight.kind == "patch" else None).smallest
     training, unusable = _locate(training, arguments.images, arguments.run / "train_images.json", smallest)
     if arguments.folds:
@@ -93,7 +93,7 @@ def train(experiment: Experiment) -> "Prompt | int":
         prompt,
         phases,
         arguments.resume,
-        f"MobileNetV2, histogram of the votes 1-10; {Geometry.of(trainer.card, 'centre')}",
+        f"{trainer.card.backbone.backbone}, histogram of the votes 1-10; {Geometry.of(trainer.card, 'centre')}",
         f"training on {len(training)} images in {len(trainer.train_data)} steps ({unusable} unusable), "
         f"testing on {len(testing)} ({untestable} unusable)",
     )
@@ -119,7 +119,7 @@ def _prepare(
         from iqa.training.trainer import Objective, Trainer
     own = {name: getattr(arguments, name) for name in ("dropout", "oversample", "steady")}
     own |= {"interpolation": sight.interpolation, "loss": experiment.loss}
-    settings = settings_of(arguments, training, testing, facts) | own
+    settings = settings_of(arguments, training, testing, facts, sight) | own
     card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_describe_training(arguments, settings))
     see = Geometry.of(card, "centre").patches
     loss = getattr(losses, experiment.loss)
@@ -171,12 +171,20 @@ def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[
     return images, testing
 
 
-def sight_to_train(weights: str | None, geometry: Sight) -> Sight:
-    """What the network sees. Weights of a model of the same kind keep the geometry that they were trained with."""
-    if weights is None:
-        return geometry
-    known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).geometry
-    return replace(known, training=geometry.training) if known.kind == geometry.kind else geometry
+def sight_to_train(weights: str | None, geometry: Sight, size: int | None = None) -> Sight:
+    """What the network sees. Weights of a model of the same kind keep the geometry that they were trained with.
+
+    Args:
+        weights: of --weights.
+        geometry: the experiment's.
+        size: of --size.
+    """
+    known = geometry
+    if weights is not None:
+        known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).geometry
+    if known.kind != geometry.kind:
+        known = geometry
+    return replace(known, size=size or known.size, training=geometry.training)
 
 
 def _locate(images: Sequence[RatedImage], folder: Path, memory: Path, smallest: int) -> tuple[list[RatedImage], int]:

@@ -62,12 +62,12 @@ def train_on_scores(arguments: argparse.Namespace, phases: Sequence[Phase], regr
         raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
     print(f"{len(images)} images to train on, {len(testing)} to test on")
     prompt = _prepare(regression, scale, arguments, images, testing)
-    trainer = prompt.session.trainer
+    trainer, card = prompt.session.trainer, prompt.session.trainer.card
     return begin(
         prompt,
         phases,
         arguments.resume,
-        f"MobileNetV2, regression of scores {lowest:g}-{highest:g} as 0-9; {Geometry.of(trainer.card, 'centre')}",
+        f"{card.backbone.backbone}, regression of scores {lowest:g}-{highest:g} as 0-9; {Geometry.of(card, 'centre')}",
         f"training on {len(images)} images in {len(trainer.train_data)} steps, testing on {len(testing)}",
     )
 
@@ -105,7 +105,7 @@ def _prepare(
         from iqa.training.run_folder import RunFolder
         from iqa.training.session import Beginning, Session
         from iqa.training.trainer import Objective, Trainer
-    settings = settings_of(arguments, training, testing, facts) | {"patches": patches, "multiple": sight.multiple}
+    settings = settings_of(arguments, training, testing, facts, sight) | {"patches": patches, "multiple": sight.multiple}
     span = f"{scale[0]:g}-{scale[1]:g}"
     meaning = f"{arguments.train_labels.name} mean opinion score, {span} mapped linearly to 0-9, higher is better"
     described = {"images": len(training), "labels": arguments.train_labels.name, "seed": arguments.seed}

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from iqa.cards import Backbone, Card
+from iqa.cards import BACKBONES, Backbone, Card
 from iqa.commands.terminal import quiet_start
 from iqa.training.schedule import Phase
 
@@ -29,9 +29,9 @@ def start_network(
         from iqa.training.devices import prepare
 
         strategy = prepare(arguments.seed, arguments.strategy, arguments.mixed_precision)
-    source = arguments.backbone or "imagenet"
+    source, network = arguments.backbone or "imagenet", arguments.network or BACKBONES[0]
     with quiet_start(), strategy.scope():
-        return network_to_train(head, source, noise, dropout, arguments.weights, cardless, size)
+        return network_to_train(head, source, noise, dropout, arguments.weights, cardless, size, network)
 
 
 def begin(prompt: "Prompt", phases: Sequence[Phase], resume: bool, *facts: str) -> "Prompt":

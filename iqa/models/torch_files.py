@@ -46,6 +46,7 @@ class _Tensor:
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
+    axes: tuple[int, ...]  # from the slowest in the storage to the fastest
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_torch_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
         with open(file, "rb") as stream:
             content = stream.read(_LARGEST + 1)
         if len(content) > _LARGEST:
-            raise WeightsError(f"larger than {_LARGEST >> 20} MB, so not the weights of MobileNetV2")
+            raise WeightsError(f"larger than {_LARGEST >> 20} MB, so not the weights of a network that is known here")
         return _read_zip(content) if content.startswith(b"PK\3\4") else _read_legacy(content)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from None
@@ -82,7 +83,7 @@ def read_torch_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 
 def _read_zip(content: bytes) -> dict[str, NDArray[Any]]:
     if content.count(b"PK\1\2") > _MEMBERS:  # each costs memory as soon as the archive is opened
-        raise WeightsError("it has more members than MobileNetV2 has tensors")
+        raise WeightsError("it has more members than any network here has tensors")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {member.filename: member for member in archive.infolist()}
         pickles = [name for name in members if name.endswith("/data.pkl")]
@@ -142,7 +143,9 @@ def _bytes_of(storage: _Storage) -> int:
 
 def _view(tensors: dict[str, _Tensor], arrays: dict[_Storage, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {
-        name: arrays[tensor.storage][tensor.offset : tensor.offset + math.prod(tensor.shape)].reshape(tensor.shape)
+        name: arrays[tensor.storage][tensor.offset : tensor.offset + math.prod(tensor.shape)]
+        .reshape([tensor.shape[axis] for axis in tensor.axes])
+        .transpose(np.argsort(tensor.axes))
         for name, tensor in tensors.items()
     }
 
@@ -174,7 +177,7 @@ def _load(stream: io.BytesIO) -> Any:
     for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
         name = instruction.name
         if count > _INSTRUCTIONS:
-            raise WeightsError("it has more parts than MobileNetV2 needs")
+            raise WeightsError("it has more parts than any network here needs")
         if name == "STOP":
             break
         if name in _PLAIN:
@@ -270,11 +273,14 @@ def _tensor_of(storage: Any, offset: Any, shape: Any, stride: Any) -> _Tensor:
     shaped = isinstance(shape, tuple) and len(shape) <= 8 and all(map(_is_count, shape))
     if not isinstance(storage, _Storage) or not shaped or not _is_count(offset):
         raise WeightsError("a tensor in it is broken")
-    size = math.prod(shape)
-    contiguous = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    if (stride != contiguous and size > 1) or offset + size > storage.size:
+    strided = isinstance(stride, tuple) and len(stride) == len(shape) and all(map(_is_count, stride))
+    axes = tuple(sorted(range(len(shape)), key=lambda axis: -stride[axis])) if strided else ()
+    # No gaps and no overlaps: whatever the order of the axes, the numbers of a tensor stand together.
+    steps = [math.prod(shape[axis] for axis in axes[place + 1 :]) for place in range(len(axes))]
+    dense = strided and all(stride[axis] == step for axis, step in zip(axes, steps, strict=True) if shape[axis] != 1)
+    if not dense or offset + math.prod(shape) > storage.size:
         raise WeightsError("a tensor in it does not fit its storage")
-    return _Tensor(storage, offset, shape)
+    return _Tensor(storage, offset, shape, axes)
 
 
 def _is_count(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""torchvision's MobileNetV2: copies its weights into ours; `iqa.models.torch_files` reads them."""
+"""The weights of a torch network, copied into the same network here; `iqa.models.torch_files` reads them."""
 
 from typing import Any
 
@@ -8,21 +8,25 @@ from numpy.typing import NDArray
 
 from iqa.errors import WeightsError
 
+#: What the names of the tensors begin with that the last, classifying layer of a network has.
+_CLASSIFIERS = ("classifier.", "_fc.")
 
-def load_torchvision(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
-    """Copy torchvision's MobileNetV2 into the model of `mobilenet_v2`, layer by layer in the order of both networks.
+
+def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
+    """Copy the tensors of a network of torch into a backbone, layer by layer in the order of both.
 
     Args:
-        model: with "symmetric" padding and an epsilon of 1e-5, or the features are not torchvision's.
+        model: of `iqa.models.backbones`, of the padding and epsilon that the file was trained with, or its features are not
+            those of torch.
         tensors: from `iqa.models.torch_files.read_torch_tensors`; the classifier in it is left out.
 
     Raises:
         WeightsError: naming the first layer and the shapes that do not fit.
     """
-    names = [name for name in tensors if name.startswith("features.") and name.endswith(".weight")]
+    names = [name for name in tensors if name.endswith(".weight") and not name.startswith(_CLASSIFIERS)]
     layers = [layer for layer in model.layers if layer.weights]
     if len(names) != len(layers):
-        raise WeightsError(f"not torchvision's MobileNetV2: {len(names)} layers with weights instead of {len(layers)}")
+        raise WeightsError(f"not the weights of {model.name}: {len(names)} layers with weights instead of {len(layers)}")
     for layer, name in zip(layers, names, strict=True):
         prefix = name.removesuffix("weight")
         if isinstance(layer, keras.layers.BatchNormalization):
