@@ -8,6 +8,7 @@ from PIL import Image
 
 from AVA import ava_vanilla
 from iqa.cards import card_of, read_card
+from iqa.scoring.scorer import load_scorer
 from TID2013_regression import tid2013_regression
 
 
@@ -48,9 +49,34 @@ def test_the_regression_is_trained_without_the_ladder_of_a_broken_image_and_resu
     assert "the run was begun with other settings: ranking 2.0, now 1.0; batch size 5, now 10" in err
 
 
+def test_another_network_is_trained_at_another_size_and_scored_from_its_card(command, photograph, tmp_path):
+    pictures, rows = tmp_path / "pictures", []
+    pictures.mkdir()
+    for number in range(8):
+        Image.fromarray(np.roll(photograph, 30 * number, axis=0)).save(pictures / f"{number}.png")
+        rows.append(f"{number}.png,{4 + number / 4}\n")
+    (tmp_path / "labels.csv").write_text("image_id,score\n" + "".join(rows))
+    run = tmp_path / "run"
+    options = ["--images", pictures, "--train-labels", tmp_path / "labels.csv", "--test-share", 0.25, "--batch-size", 3]
+    network = ["--network", "mobilenet_v3_large", "--backbone", "none", "--size", 64]
+    prompt, out, err = command(ava_vanilla, *options, *network, "--run", run, "--schedule", "1@1e-3:frozen,1@1e-4")
+    assert [row["phase"] for row in prompt.session.state.log] == [1, 2], err
+    assert "mobilenet_v3_large, histogram" in out
+    card = read_card(card_of(run / "best.weights.h5"))
+    assert (card.backbone.backbone, card.geometry.size) == ("mobilenet_v3_large", 64)
+    scorer = load_scorer(run / "best.weights.h5", head="histogram", runtime="keras")
+    assert 1 < scorer.score(photograph).score < 10
+
+    code, _, err = command(ava_vanilla, "--run", run, "--resume", "--network", "mobilenet", "--size", 96)
+    assert code == 2
+    assert "network 'mobilenet_v3_large', now 'mobilenet'; size 64, now 96" in err
+
+
 @pytest.mark.parametrize(
     "script, options, reason",
     [
+        (ava_vanilla, ["--weights", "ava_vanilla", "--network", "vgg16"], "--network and --weights do not go together"),
+        (ava_vanilla, ["--network", "vgg19"], "invalid choice: 'vgg19'"),
         (tid2013_regression, ["--order", "x", "--ranking", 0], "--order and --ranking 0 do not go together"),
         (tid2013_regression, ["--ranking", -1], "--ranking must be at least 0, got -1"),
         (ava_vanilla, ["--dropout", 1], "must be at least 0 and below 1, got 1"),

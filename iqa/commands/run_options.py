@@ -1,6 +1,7 @@
 """The options that all train scripts share, and how --resume restores those of the run."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     parser = parser_of(description)
     parser.add_argument("--images", type=Path, help="folder of the images (required for a new run)")
     parser.add_argument("--network", choices=BACKBONES, help=f"what is trained (default: {BACKBONES[0]}, or as --weights)")
-    parser.add_argument("--backbone", help="its weights: imagenet (default), none, or a .pth of mobilenet_v2 or efficientnet_lite0")
+    parser.add_argument(
+        "--backbone", help="its weights: imagenet (default), none, or a .pth of mobilenet_v2 or efficientnet_lite0"
+    )
     parser.add_argument("--weights", metavar="FILE", help="weights of this model to start from: a file, or a shipped name")
     parser.add_argument("--size", type=positive, help="pixels in a side of what it sees (default: 224, or as --weights)")
     parser.add_argument("--batch-size", type=positive, default=batch_size, help=f"images per step (default: {batch_size})")
@@ -38,7 +41,11 @@ def train_parser(description: str, run: str, batch_size: int) -> argparse.Argume
     )
     parser.add_argument("--keep-epochs", action="store_true", help="keep every epoch's checkpoint, to average them")
     parser.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
-    parser.add_argument("--strategy", choices=["mirrored"], help="mirrored: on all GPUs of the machine")
+    parser.add_argument(
+        "--strategy",
+        choices=["mirrored", "machines"],
+        help="mirrored: on all GPUs of the machine; machines: docs/machines.md",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --run with the options it began with")
     parser.add_argument("--seed", type=natural, default=0, help="of order, crops and first weights (default: 0)")
     return parser
@@ -119,7 +126,7 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     Raises:
         RunError: if the run cannot be read.
     """
-    arguments = parser.parse_args()
+    arguments = _parse(parser)
     if arguments.resume:
         file, stored = _read_stored(arguments.run)
         known = vars(arguments).keys() & stored.keys()
@@ -127,12 +134,20 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
             parser.set_defaults(**{name: _decode(stored[name]) for name in known})
         except RunError as error:
             raise RunError(f"{file}: {error}") from None
-        arguments = parser.parse_args()
+        arguments = _parse(parser)
     if arguments.images is None:
         parser.error("--images is missing: the folder of the images")
     for name in ("backbone", "network"):
         if arguments.weights and getattr(arguments, name):
             parser.error(f"--{name} and --weights do not go together: the weights bring their {name}")
+    return arguments
+
+
+def _parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options as they are given; of several machines, each but the first has a run of its own within --run."""
+    arguments, machine = parser.parse_args(), os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "")
+    if machine.isdecimal() and int(machine):
+        arguments.run /= f"machine-{int(machine)}"
     return arguments
 
 

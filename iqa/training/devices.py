@@ -1,10 +1,12 @@
-"""What must be set before a model is built: several GPUs (`--strategy mirrored`), 16 bits, the seed."""
+"""What must be set before a model is built: several GPUs or machines (`--strategy`), 16 bits, the seed."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from iqa.errors import UsageError
 from iqa.models.settings import settle
@@ -29,15 +31,21 @@ def _on_gpu() -> bool:
 
 
 def open_strategy(name: str | None) -> Any:
-    """The `tf.distribute` strategy of `--strategy`: "mirrored" on all GPUs of the machine (else on all logical CPUs).
+    """The strategy of `--strategy`.
+
+    Args:
+        name: "mirrored": a `tf.distribute` strategy on all GPUs of the machine (else on all logical CPUs); "machines": see
+            `join_machines`; None.
 
     Returns:
-        An object whose `scope()` models are built in; for None one that does nothing.
+        An object whose `scope()` models are built in; for "machines" and None one that does nothing.
 
     Raises:
-        UsageError: for another backend than TensorFlow.
+        UsageError: for another backend than the strategy needs.
     """
-    if name is None:
+    if name == "machines":
+        join_machines()
+    if name in ("machines", None):
         return _NoStrategy()
     if keras.backend.backend() != "tensorflow":
         raise UsageError("--strategy mirrored needs KERAS_BACKEND=tensorflow")
@@ -90,3 +98,75 @@ def place_among_replicas() -> tuple[Any, int]:
     if context is None:
         return 0, 1
     return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
+# --- several machines -------------------------------------------------------------------------------------------------
+
+#: What says to Keras which of the machines this is.
+MACHINE = "KERAS_DISTRIBUTION_PROCESS_ID"
+
+
+def join_machines() -> None:
+    """Wait for the other machines, and let Keras split each batch among the devices of all (`DataParallel`, on JAX).
+
+    JAX computes loss, metrics and statistics of the whole batch, so they are those of one machine with the same batch.
+
+    Raises:
+        UsageError: for another backend than JAX, or if Keras is not told which machines there are.
+    """
+    if keras.backend.backend() != "jax":
+        raise UsageError("--strategy machines needs KERAS_BACKEND=jax")
+    needed = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", MACHINE)
+    missing = [name for name in needed if not os.environ.get(name)]
+    if missing:
+        raise UsageError(f"--strategy machines: set {', '.join(missing)} on each machine (see docs/machines.md)")
+    keras.distribution.initialize()
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+
+
+def place_among_machines() -> tuple[int, int, int]:
+    """(the number of this machine, how many there are, how many devices they have together); (0, 1, 1) without others."""
+    if keras.distribution.distribution() is None:
+        return 0, 1, 1
+    import jax
+
+    return jax.process_index(), jax.process_count(), jax.device_count()
+
+
+def own_part(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """This machine's rows of a batch: an equal share, in order.
+
+    Raises:
+        UsageError: if the devices of all machines cannot have the same number of rows.
+    """
+    number, machines, devices = place_among_machines()
+    check_division(len(batch[0]), devices)
+    rows = len(batch[0]) // machines
+    return tuple(part[number * rows : (number + 1) * rows] for part in batch)
+
+
+def check_division(pictures: int, devices: int) -> None:
+    """Refuse a batch that cannot be split among devices into equal parts."""
+    if pictures % devices:
+        raise UsageError(
+            f"a batch of {pictures} pictures cannot be split equally among {devices} devices: choose a --batch-size, and "
+            "numbers of pictures to train and to test on, that they divide"
+        )
+
+
+def check_agreement(*counts: int) -> None:
+    """Make sure that all machines are about to do the same.
+
+    Args:
+        counts: such as how many epochs were done.
+
+    Raises:
+        UsageError: if another machine has other ones.
+    """
+    if place_among_machines()[1] == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    everywhere = np.asarray(multihost_utils.process_allgather(np.array(counts)))
+    if (everywhere != everywhere[0]).any():
+        raise UsageError(f"the machines were stopped at different places: (phases, epochs, step) {everywhere.tolist()}")

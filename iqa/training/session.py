@@ -20,11 +20,11 @@ from typing import Any, TypeAlias
 import keras
 
 from iqa.environment import now
-from iqa.errors import RunError
+from iqa.errors import RunError, UsageError
 from iqa.files import printable
 from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
 from iqa.training.batches import naming_broken_images
-from iqa.training.devices import strategy_of
+from iqa.training.devices import check_agreement, place_among_machines, strategy_of
 from iqa.training.interrupts import Interrupted
 from iqa.training.network_state import decay_config, is_frozen, learning_rate_of
 from iqa.training.rate_range import RateRange, measure_range, spread_rates
@@ -82,6 +82,7 @@ class Session:
         Raises:
             RunError: see `resume` and `run_schedule`, or if the folder holds a run that is not to be resumed, or another
                 process has a session open on it.
+            UsageError: if several machines cannot do together what is asked; see `iqa.training.devices`.
             KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
         """
         if not resume:
@@ -90,9 +91,21 @@ class Session:
             print(f"nothing to resume in {printable(self.folder.path)}: starting a new run", file=sys.stderr)
         elif not phases and not sys.flags.interactive:
             phases = self._first_schedule()
+        self._check_machines(phases)
         self.folder.note_start(self.beginning.seed)
         if phases and not self.run_schedule(phases) and not sys.flags.interactive:
             raise KeyboardInterrupt
+
+    def _check_machines(self, phases: Sequence[Phase]) -> None:
+        """Refuse what several machines cannot do together; each has its own run, which must be as far as the others."""
+        if place_among_machines()[1] == 1:
+            return
+        if not phases or sys.flags.interactive:
+            raise UsageError("--strategy machines trains unattended: it needs a --schedule, and no python -i")
+        self.trainer.train_data.check_division()
+        self.trainer.test_data.check_division()
+        state = self.state
+        check_agreement(len(state.phases), len(state.log), state.open_epoch.step if state.open_epoch else 0)
 
     def run_schedule(self, phases: Sequence[Phase]) -> bool:
         """Run the phases of a schedule that this run has not done yet; returns False if Ctrl-C stopped it.
