@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from iqa.commands.engine import add_engine, check_engine, engine_of
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
 from iqa.files import check_target, name_to_text, printable
@@ -79,6 +81,7 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
         metavar="SECONDS",
         help=f"that a picture may take in a worker (default: {TIMEOUT:g}); if given, a picture alone has a worker too",
     )
+    add_engine(parser)
     parser.add_argument("--batch-size", type=positive, default=1, help="pictures per step of Keras (default: 1)")
     parser.add_argument("--labels", type=Path, help="label file of a labelled set")
     parser.add_argument("--images", dest="folder", type=Path, help="folder of the labelled set")
@@ -113,8 +116,9 @@ def infer_images(
         labelled = read_labelled()
         if not any(image.path for image in labelled):
             parser.error(f"{arguments.folder} holds none of the {len(labelled)} images of {arguments.labels}")
-    scorer, options = load_quietly(load, hint), run_options(arguments)
+    scorer = load_quietly(load, hint)
     check_targets(arguments, scorer)
+    options = replace(run_options(arguments), engine=engine_of(arguments, scorer.recipe))
     if labelled is not None:
         missing = f"not in {arguments.folder}"
         return _report_outcome(arguments, score_labelled(scorer, labelled, missing, arguments.out, options))
@@ -153,6 +157,7 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("--timeout is for workers, and --workers is 0")
     if arguments.json and arguments.out:
         parser.error("--json prints rows and --out writes a file instead: choose one")
+    check_engine(parser, arguments, resumable=bool(arguments.out))
     if arguments.out:
         check_output(arguments.out)
     if arguments.report:

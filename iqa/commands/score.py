@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from iqa.cards import Scale
+from iqa.commands.engine import add_engine, check_engine, engine_of
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
 from iqa.files import check_target, printable, remove_leftovers
@@ -52,7 +53,7 @@ def main() -> int:
     _check(parser, arguments)
     pair = load_quietly(lambda: load_pair(arguments.runtime, arguments.bursts))
     left_out = LeftOut()
-    if any((arguments.out, arguments.report, arguments.top, arguments.sort_into, arguments.xmp, arguments.bursts)):
+    if _is_set(arguments):
         code = score_set(pair, arguments, left_out)
     else:
         found = named_images(arguments.images, arguments.list, arguments.null, left_out)
@@ -60,6 +61,12 @@ def main() -> int:
     if left_out:
         print(in_words(left_out), file=sys.stderr)
     return code
+
+
+def _is_set(arguments: argparse.Namespace) -> bool:
+    """Whether something is asked that is known only when all pictures are scored."""
+    wanted = ("out", "report", "top", "sort_into", "xmp", "bursts")
+    return any(getattr(arguments, name) for name in wanted)
 
 
 def _parser() -> Parser:
@@ -89,6 +96,7 @@ def _parser() -> Parser:
     add("--runtime", choices=RUNTIMES, default="auto", help="what computes (default: the fastest one)")
     add("--workers", type=natural, default=processors(), help="processes (default: one per processor)")
     add("--timeout", type=seconds, metavar="SECONDS", help=f"that a picture may take in a worker (default: {TIMEOUT:g})")
+    add_engine(parser)
     add("--keep", action="store_true", help="keep the journal, so that a later run takes over its scores")
     return parser
 
@@ -107,6 +115,7 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("--copy says how --sort-into works: give both")
     if arguments.replace_stars and not arguments.xmp:
         parser.error("--replace-stars says how --xmp works: give both")
+    check_engine(parser, arguments, resumable=_is_set(arguments))
     inputs = [*arguments.images, *arguments.list]
     if arguments.out:
         check_table(arguments.out)
@@ -185,7 +194,12 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
             head,
             kept.with_name(f"{kept.name}.journal") if kept else Path(folder) / "journal",
             write,
-            RunOptions(workers=arguments.workers, timeout=arguments.timeout, keep=arguments.keep),
+            RunOptions(
+                workers=arguments.workers,
+                timeout=arguments.timeout,
+                keep=arguments.keep,
+                engine=engine_of(arguments, pair.recipe),
+            ),
             again="-" not in arguments.list,  # stdin cannot be read twice
             resumable=kept is not None,
             runtime=origin["runtime"],

@@ -42,6 +42,7 @@ def infer_or_label(description: str | None, weights: Path, load: Callable[[argpa
 def _write_labels(parser: Parser, arguments: argparse.Namespace, load: Callable[[], Scorer], hint: str) -> int:
     names = {"--list": arguments.list, "--json": arguments.json, "--out": arguments.out, "--report": arguments.report}
     names |= {"--labels": arguments.labels, "--images": arguments.folder}
+    names["--engine ray"] = arguments.engine == "ray"
     for name, value in names.items():
         if value:
             parser.error(f"--labels-out does not go with {name}")

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ from iqa.scoring.report import write_report
 from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import name_model, write_scores
 
+#: (position, path) of what waits in a journal -> (position, `Prediction`) for each, in any order.
+Engine = Callable[[Iterator[tuple[int, Path]]], Iterator[tuple[int, Prediction]]]
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -41,6 +45,7 @@ class RunOptions:
         timeout: seconds that a picture may take in a worker, `iqa.scoring.pool.TIMEOUT` for None.
         report: a page to write as well, or None; see `iqa.scoring.report`.
         keep: keep the journal of a finished run, so that a later one takes over what has not changed.
+        engine: what scores instead of this machine's workers, such as `iqa.scoring.distributed.score_on_ray`.
     """
 
     batch_size: int = 1
@@ -48,6 +53,7 @@ class RunOptions:
     timeout: float | None = None
     report: Path | None = None
     keep: bool = False
+    engine: Engine | None = None
 
     @property
     def worker_count(self) -> int:
@@ -213,23 +219,32 @@ def _score_waiting(score_all: ScoreAll, journal: Journal, options: RunOptions) -
     total, done = journal.count()
     if total == done:
         return
+    engine = options.engine or partial(_score_here, score_all, options)
+    with (
+        tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
+        closing(engine(journal.waiting())) as results,  # type: ignore[type-var]
+    ):
+        for position, prediction in results:
+            journal.record(position, prediction)
+            bar.update()
+
+
+def _score_here(
+    score_all: ScoreAll, options: RunOptions, waiting: Iterator[tuple[int, Path]]
+) -> Iterator[tuple[int, Prediction]]:
+    """The `Engine` that is this machine."""
     positions: deque[int] = deque()
 
-    def waiting() -> Iterator[Path]:
-        for position, path in journal.waiting():
+    def paths() -> Iterator[Path]:
+        for position, path in waiting:
             positions.append(position)
             yield path
 
-    with (
-        tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
-        # With a timeout workers decode the picture that is left over from a killed run as well: it may be what killed it.
-        closing(
-            score_all(waiting(), options.batch_size, options.workers, options.timeout or TIMEOUT)  # type: ignore[type-var]
-        ) as results,
-    ):
+    # With a timeout workers decode the picture that is left over from a killed run as well: it may be what killed it.
+    timeout = options.timeout or TIMEOUT
+    with closing(score_all(paths(), options.batch_size, options.workers, timeout)) as results:  # type: ignore[type-var]
         for _, prediction in results:
-            journal.record(positions.popleft(), prediction)
-            bar.update()
+            yield positions.popleft(), prediction
 
 
 def score_labelled(
