@@ -51,3 +51,9 @@ def engine_of(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Engine |
 
     load_quietly(lambda: connect(arguments.ray_address))
     return partial(score_on_ray, recipe, timeout=arguments.timeout or TIMEOUT)
+
+
+def takes_urls(arguments: argparse.Namespace) -> bool:
+    """Whether pictures may lie on shared storage: not if something is made of their files here."""
+    here = ("report", "sort_into", "xmp")
+    return arguments.engine == "ray" and not any(getattr(arguments, name, None) for name in here)

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from iqa.commands.engine import add_engine, check_engine, engine_of
+from iqa.commands.engine import add_engine, check_engine, engine_of, takes_urls
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
 from iqa.files import check_target, name_to_text, printable
-from iqa.images.finding import LeftOut, in_words, named_images
+from iqa.images.finding import FoundAnywhere, LeftOut, in_words, named_images
 from iqa.images.geometry import CROP, CROPS
 from iqa.images.pooling import POOLINGS
 from iqa.labels.opinions import Prediction
@@ -130,7 +130,7 @@ def infer_images(
         return code
     outcome = score_to_file(
         scorer,
-        lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out),
+        lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out, takes_urls(arguments)),
         arguments.out,
         options,
         again="-" not in arguments.list,  # stdin cannot be read twice
@@ -193,9 +193,7 @@ def _report_outcome(arguments: argparse.Namespace, outcome: Outcome) -> int:
     return 1 if outcome.skipped else 0
 
 
-def print_scores(
-    scorer: Scorer, found: Iterable[tuple[Path, str | None]], options: RunOptions, as_json: bool = False
-) -> int:
+def print_scores(scorer: Scorer, found: Iterable[FoundAnywhere], options: RunOptions, as_json: bool = False) -> int:
     """Score pictures and print a row for each, in their order, as soon as it is known; returns the exit code.
 
     Args:
@@ -211,7 +209,7 @@ def print_scores(
 
     def readable() -> Iterator[Path]:
         for path, reason in found:
-            if reason is None:
+            if reason is None and isinstance(path, Path):
                 yield path
             else:
                 refused.append(Entry(str(path), path, prediction=Prediction(reason=reason)))

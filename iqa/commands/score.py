@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from iqa.cards import Scale
-from iqa.commands.engine import add_engine, check_engine, engine_of
+from iqa.commands.engine import add_engine, check_engine, engine_of, takes_urls
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, parser_of, positive, seconds
 from iqa.environment import processors
 from iqa.files import check_target, printable, remove_leftovers
-from iqa.images.finding import LeftOut, in_words, named_images
+from iqa.images.finding import FoundAnywhere, LeftOut, in_words, named_images
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import RunOptions, complain, identify, named_entries, provenance, score_with_journal
 from iqa.scoring.journal import Entry, Journal
@@ -129,7 +129,7 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> None:
 
 def print_as_scored(
     pair: Pair,
-    found: Iterable[tuple[Path, str | None]],
+    found: Iterable[FoundAnywhere],
     workers: int = 0,
     as_json: bool = False,
     timeout: float | None = None,
@@ -148,7 +148,7 @@ def print_as_scored(
 
     def readable() -> Iterator[Path]:
         for path, reason in found:
-            if reason is None:
+            if reason is None and isinstance(path, Path):
                 yield path
             else:
                 refused.append(Entry(str(path), path, prediction=Prediction(reason=reason)))
@@ -190,7 +190,7 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     with tempfile.TemporaryDirectory() as folder:
         outcome = score_with_journal(
             pair.score_all,
-            lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out),
+            lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out, takes_urls(arguments)),
             head,
             kept.with_name(f"{kept.name}.journal") if kept else Path(folder) / "journal",
             write,

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
 from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
+from iqa.images.stored import StoredFile, is_url, stored_files
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
@@ -28,8 +29,14 @@ PASSED_OVER = frozenset(
     )
 )
 
+#: Why a URL holds no image unless shared storage is looked at.
+NOT_STORED = "URLs are for --engine ray, without --report, --sort-into and --xmp"
+
 #: A path, and None or the reason why there is no image.
 Found = tuple[Path, str | None]
+
+#: The same of a path that may lie on shared storage.
+FoundAnywhere = tuple[Path | StoredFile, str | None]
 
 #: How many files of each kind (".pdf", "linked folder") were left out.
 LeftOut = Counter[str]
@@ -40,7 +47,8 @@ def named_images(
     lists: Sequence[str | os.PathLike[str]] = (),
     null: bool = False,
     left_out: LeftOut | None = None,
-) -> Iterator[Found]:
+    stored: bool = False,
+) -> Iterator[FoundAnywhere]:
     """The images that were named on a command line.
 
     Args:
@@ -50,6 +58,7 @@ def named_images(
         lists: files of paths, or "-" for stdin; see `read_list`. A path in them is never a pattern.
         null: the paths in the lists are separated by zero bytes, as `find -print0` does.
         left_out: is told what lies in the folders and is not looked for; see `in_words`.
+        stored: whether URLs are looked up; if not, they hold no image.
 
     Yields:
         (path, None), or (path, reason) for what holds no image.
@@ -60,11 +69,11 @@ def named_images(
         print(f"no image named: taking {sample.name}, the photograph that matplotlib ships", file=sys.stderr)
         yield sample, None
     for name in named:
-        yield from _find(name, left_out, pattern=True)
+        yield from _find(name, left_out, stored, pattern=True)
     for file in lists:
         try:
             for name in read_list(file, null):
-                yield from _find(name, left_out, pattern=False)
+                yield from _find(name, left_out, stored, pattern=False)
         except OSError as error:
             yield Path(file), f"the list cannot be read ({error.strerror})"
         except ImageError as error:
@@ -85,10 +94,15 @@ def in_words(left_out: LeftOut) -> str:
     return f"left out: {words}{remedy}"
 
 
-def _find(name: str | os.PathLike[str], left_out: LeftOut, pattern: bool) -> Iterator[Found]:
+def _find(name: str | os.PathLike[str], left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
     name = str(name)
-    found: Iterable[Found]
-    if os.path.isdir(name):
+    found: Iterable[FoundAnywhere]
+    if is_url(name) and not stored:
+        yield StoredFile(name), NOT_STORED
+        return
+    if is_url(name):
+        found, reason = _find_stored(name, left_out), "a folder without images"
+    elif os.path.isdir(name):
         found, reason = images_below(name, left_out), "a folder without images"
     elif pattern and not os.path.lexists(name) and glob.has_magic(name):
         found, reason = _match(name, left_out), "no file matches this pattern"
@@ -101,6 +115,17 @@ def _find(name: str | os.PathLike[str], left_out: LeftOut, pattern: bool) -> Ite
         yield entry
     if empty:
         yield Path(name), reason
+
+
+def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
+    """As `images_below`, of shared storage; a file that is named itself, or by a pattern, is taken whatever its suffix."""
+    for file, below, reason in stored_files(url):
+        suffix = os.path.splitext(file.url)[1].lower()
+        if below is None or suffix in SUFFIXES:
+            if not below or not (below[-1].startswith("._") or PASSED_OVER & set(below)):
+                yield file, reason
+        else:
+            left_out[suffix or "without a suffix"] += 1
 
 
 def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:

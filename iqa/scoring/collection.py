@@ -24,6 +24,7 @@ from iqa.environment import now, versions
 from iqa.errors import ImageError
 from iqa.files import name_to_text, printable, remove_leftovers, written_whole
 from iqa.images.finding import LeftOut, images_below, in_words, named_images
+from iqa.images.stored import StoredFile, is_there
 from iqa.labels.opinions import Prediction
 from iqa.scoring.engines import tolerance_of
 from iqa.scoring.journal import Entry, Journal
@@ -33,7 +34,7 @@ from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import name_model, write_scores
 
 #: (position, path) of what waits in a journal -> (position, `Prediction`) for each, in any order.
-Engine = Callable[[Iterator[tuple[int, Path]]], Iterator[tuple[int, Prediction]]]
+Engine = Callable[[Iterator[tuple[int, Path | StoredFile]]], Iterator[tuple[int, Prediction]]]
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,12 @@ def named_entries(
     lists: Sequence[str] = (),
     null: bool = False,
     left_out: LeftOut | None = None,
+    stored: bool = False,
 ) -> Iterator[Entry]:
     """The entries of what was named; see `iqa.images.finding.named_images`. `left_out` is emptied first."""
     left_out = LeftOut() if left_out is None else left_out
     left_out.clear()
-    for path, reason in named_images(named, lists, null, left_out):
+    for path, reason in named_images(named, lists, null, left_out, stored):
         yield Entry(str(path), path, prediction=Prediction(reason=reason) if reason else None)
 
 
@@ -187,7 +189,7 @@ def score_with_journal(
         total, skipped, exists = journal.count()[0], 0, False
         for entry in journal.entries(scored=False):
             skipped += 1
-            exists = exists or bool(entry.path and os.path.exists(entry.path))
+            exists = exists or bool(entry.path and is_there(entry.path))
             tell(f"{printable(entry.path or entry.key)}: {entry.reason}")
         outcome = Outcome(total - skipped, skipped, written=exists or total > skipped)
         if outcome.written:
@@ -230,12 +232,12 @@ def _score_waiting(score_all: ScoreAll, journal: Journal, options: RunOptions) -
 
 
 def _score_here(
-    score_all: ScoreAll, options: RunOptions, waiting: Iterator[tuple[int, Path]]
+    score_all: ScoreAll, options: RunOptions, waiting: Iterator[tuple[int, Path | StoredFile]]
 ) -> Iterator[tuple[int, Prediction]]:
     """The `Engine` that is this machine."""
     positions: deque[int] = deque()
 
-    def paths() -> Iterator[Path]:
+    def paths() -> Iterator[Path | StoredFile]:
         for position, path in waiting:
             positions.append(position)
             yield path

@@ -11,6 +11,7 @@ that crashes takes neither the actor nor the other pictures with it.
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -22,10 +23,12 @@ from numpy.typing import NDArray
 
 from iqa.cards import Card, sha256
 from iqa.environment import cache_folder, processors, versions
-from iqa.errors import RuntimeUnavailable, UsageError, WorkerError
+from iqa.errors import ImageError, RuntimeUnavailable, UsageError, WorkerError
 from iqa.files import printable, temporary_beside
+from iqa.images.stored import StoredFile, fetch, is_url
 from iqa.labels.opinions import Prediction
 from iqa.scoring.engines import ENGINES
+from iqa.scoring.messages import Answer
 from iqa.scoring.pool import TIMEOUT, Workers
 
 #: Pictures that an actor gets at once, and whose scores come back and are recorded at once.
@@ -88,8 +91,8 @@ def connect(address: str | None = None) -> None:
         if address and address != "auto":
             _knock(address)
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **own)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WorkerError(f"Ray cannot be reached at {address or 'this machine'}: {_last_line(error)}") from None
+    except Exception as error:  # Ray raises plain ones too, such as when its own processes take too long to start
+        raise WorkerError(f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}") from None
 
 
 def _knock(address: str) -> None:
@@ -103,7 +106,7 @@ def _knock(address: str) -> None:
 
 
 def score_on_ray(
-    recipe: dict[str, Any], waiting: Iterable[tuple[int, Path]], timeout: float = TIMEOUT
+    recipe: dict[str, Any], waiting: Iterable[tuple[int, Path | StoredFile]], timeout: float = TIMEOUT
 ) -> Iterator[tuple[int, Prediction]]:
     """Score pictures on the cluster that `connect` has connected.
 
@@ -129,7 +132,7 @@ def score_on_ray(
     if any(model["runtime"] == "keras" for model in models):
         raise UsageError("Keras does not score on Ray: choose another --runtime")
     blocks = [
-        pyarrow.table({"position": positions, "path": [os.fsencode(os.path.abspath(path)) for path in paths]})
+        pyarrow.table({"position": positions, "path": [os.fsencode(_full_name(path)) for path in paths]})
         for positions, paths in _in_blocks(waiting)
     ]
     files = ray.put(_files_of(models))
@@ -152,11 +155,17 @@ def score_on_ray(
         raise WorkerError(f"Ray: {_last_line(error)}") from None
 
 
-def _in_blocks(waiting: Iterable[tuple[int, Path]]) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
+def _in_blocks(
+    waiting: Iterable[tuple[int, Path | StoredFile]],
+) -> Iterator[tuple[tuple[int, ...], tuple[Path | StoredFile, ...]]]:
     waiting = iter(waiting)
     while block := list(islice(waiting, BLOCK)):
         positions, paths = zip(*block, strict=True)
         yield positions, paths
+
+
+def _full_name(path: Path | StoredFile) -> str:
+    return path.url if isinstance(path, StoredFile) else os.path.abspath(path)
 
 
 def _read_row(row: dict[str, Any]) -> tuple[int, Prediction]:
@@ -231,14 +240,38 @@ class _Actor:
             return self._complain(self._trouble)
         paths = [os.fsdecode(path) for path in block["path"].to_pylist()]
         try:
-            answers = [answer for _, answer in self._pool.map(paths)]
+            answers = self._ask(paths)
         except WorkerError as error:
             return self._complain(str(error))
         rows = []
         for position, path, answer in zip(block["position"].to_pylist(), paths, answers, strict=True):
-            missing = answer.array is None and not os.path.exists(path)
+            missing = answer.array is None and not is_url(path) and not os.path.exists(path)
             rows.append(self._row(position, path, answer.array, answer.reason, answer.warning, missing))
         return _table(rows)
+
+    def _ask(self, paths: list[str]) -> list[Answer]:
+        """What the worker says of each file. While it looks at one, the next stored one is fetched to a folder."""
+        answers = []
+        with tempfile.TemporaryDirectory() as folder:
+            failed: dict[Path, str] = {}
+
+            def on_disk() -> Iterator[str | Path]:
+                for number, path in enumerate(paths):
+                    if not is_url(path):
+                        yield path
+                        continue
+                    place = Path(folder, f"{number}{os.path.splitext(path)[1]}")
+                    try:
+                        fetch(path, place)
+                    except ImageError as error:
+                        failed[place] = str(error)
+                    yield place
+
+            for path, answer in self._pool.map(on_disk()):
+                if isinstance(path, Path):
+                    path.unlink(missing_ok=True)
+                answers.append(Answer(None, failed[path]) if path in failed else answer)
+        return answers
 
     def _complain(self, trouble: str) -> Any:
         return _table([self._row(_NOWHERE, reason=trouble)])

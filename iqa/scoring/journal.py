@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from iqa.errors import JournalError
 from iqa.files import Lock, keep_on_disk, printable
+from iqa.images.stored import StoredFile, path_of
 from iqa.labels.histograms import mean
 from iqa.labels.opinions import Prediction
 from iqa.scoring.salvage import PAGE, any_content, copy_aside, is_database, read_rows, set_aside
+from iqa.scoring.stamps import stamp_of
 
 _TABLES = """
 CREATE TABLE run (head TEXT, listings INTEGER, finished INTEGER, runtimes TEXT);
@@ -53,13 +55,13 @@ class Entry:
 
     Attributes:
         key: what distinguishes it from all others: its path, or its name in the labels.
-        path: the file, or None where none was found.
+        path: the file, here or on shared storage, or None where none was found.
         label: float64 (1,) or (10,); None without labels.
         prediction: what the model says of it, or why it says nothing; None while it waits.
     """
 
     key: str
-    path: Path | None
+    path: Path | StoredFile | None
     label: NDArray[np.float64] | None = None
     prediction: Prediction | None = None
 
@@ -288,7 +290,7 @@ class Journal:
                 yield os.fsdecode(key), "no longer named"
 
     def _enter(self, entry: Entry, place: int) -> str | None:
-        key, stamp = os.fsencode(entry.key), _stamp(entry.path)
+        key, stamp = os.fsencode(entry.key), stamp_of(entry.path)
         path = os.fsencode(entry.path) if entry.path else None
         path = _AS_KEY if path == key else path
         label = None if entry.label is None else np.asarray(entry.label, np.float64).tobytes()
@@ -319,7 +321,7 @@ class Journal:
         ((total, done),) = self._fetch("SELECT count(*), count(coalesce(output, reason)) FROM images")
         return total, done
 
-    def waiting(self) -> Iterator[tuple[int, Path]]:
+    def waiting(self) -> Iterator[tuple[int, Path | StoredFile]]:
         """(position, path) of the pictures that have neither score nor reason, in the order in which they came."""
         last = 0
         while chunk := self._fetch(
@@ -379,21 +381,5 @@ class Journal:
             self._lock.release()
 
 
-def _path_of(key: bytes, path: bytes | None) -> Path | None:
-    return None if path is None else Path(os.fsdecode(path if path != _AS_KEY else key))
-
-
-def _stamp(path: Path | None) -> bytes | None:
-    """What distinguishes a file from another of its name, bytes (16,); None for no file.
-
-    These are its size, the times of its change, its number on the disk and its folder: a picture may be replaced by
-    another one of the same size and the same time.
-    """
-    try:
-        found = os.stat(path) if path else None
-    except (OSError, ValueError):  # ValueError: a name with a zero byte
-        found = None
-    if not found or not path:
-        return None
-    facts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, os.fsencode(os.path.abspath(path)))
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).digest()
+def _path_of(key: bytes, path: bytes | None) -> Path | StoredFile | None:
+    return None if path is None else path_of(os.fsdecode(path if path != _AS_KEY else key))

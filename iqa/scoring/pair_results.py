@@ -11,6 +11,7 @@ import numpy as np
 from iqa.cards import TID2013_SCALE, Scale
 from iqa.errors import OutputError
 from iqa.files import printable
+from iqa.images.stored import local
 from iqa.scoring.bursts import SECONDS, find_bursts
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
@@ -118,15 +119,16 @@ class Results:
         """
         written, kept, seen = 0, 0, set()
         for entry, place in zip(self.list_entries(), self.places, strict=True):
-            if np.isnan(place) or entry.path is None:
+            path = local(entry.path)
+            if np.isnan(place) or path is None:
                 continue
-            sidecar, shown = NAMES[names](entry.path), printable(entry.path)
+            sidecar, shown = NAMES[names](path), printable(path)
             if sidecar in seen:
                 yield f"{shown}: no stars, since {printable(sidecar.name)} is that of another picture"
                 continue
             seen.add(sidecar)
             try:
-                why = rate(entry.path, stars_of(place), names, overwrite)
+                why = rate(path, stars_of(place), names, overwrite)
             except OutputError as error:
                 yield str(error)
                 continue
@@ -142,7 +144,9 @@ class Results:
         """Sort the pictures into a folder, and say how many; see `iqa.scoring.shelves.sort_into`."""
         pairs = zip(self.list_entries(), self.places, strict=True)
         count, failed = sort_into(
-            folder, ((entry.path, shelf_of(place)) for entry, place in pairs if entry.path and not np.isnan(place)), copy
+            folder,
+            ((path, shelf_of(place)) for entry, place in pairs if (path := local(entry.path)) and not np.isnan(place)),
+            copy,
         )
         yield from failed
         yield f"{folder}: {count} pictures sorted"

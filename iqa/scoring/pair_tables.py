@@ -12,6 +12,7 @@ from typing import Any
 from iqa.cards import Scale
 from iqa.errors import OutputError
 from iqa.files import csv_row, name_to_text, temporary_beside, written_whole
+from iqa.images.stored import local
 from iqa.labels.percentiles import percentile
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
@@ -171,7 +172,7 @@ def picture_of_pair(entry: Entry, scale: Scale, rank: float, place: Place | None
     assert entry.prediction
     row, opinion = row_of_pair(entry, scale, place), Opinion.of(entry.prediction)
     values = {"beauty": row.get("beauty"), "technical": row.get("technical"), BOTH: 100 * rank}
-    picture = Picture(str(entry.path or entry.key), entry.path, values | {"standard deviation": row.get("beauty_std")})
+    picture = Picture(str(entry.path or entry.key), local(entry.path), values | {"standard deviation": row.get("beauty_std")})
     if "fault" in row:
         picture.lines["main fault"] = f"{row['fault']} ({row['fault_share']:.0%})"
     if "beauty_percentile" in row:

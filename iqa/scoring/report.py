@@ -26,6 +26,7 @@ from iqa.cards import Scale
 from iqa.errors import OutputError
 from iqa.files import name_to_text, printable, written_whole
 from iqa.images.reading import thumbnail
+from iqa.images.stored import local
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import attempt
 from iqa.scoring.drawings import draw_distribution, draw_votes
@@ -199,7 +200,7 @@ def _score_of(entry: Entry, scale: Scale) -> float:
 def _picture(entry: Entry, scale: Scale) -> Picture:
     assert entry.prediction
     said = values_of(entry.prediction, scale)
-    picture = Picture(str(entry.path or entry.key), entry.path, {"score": said["mean"]}, remark=entry.prediction.warning)
+    picture = Picture(str(entry.path or entry.key), local(entry.path), {"score": said["mean"]}, remark=entry.prediction.warning)
     if "histogram" in said:
         picture.values["standard deviation"] = said["std"]
         picture.histograms["predicted votes"] = said["histogram"]
