@@ -5,8 +5,11 @@
 
 Two nodes of one processor each (`ray start`) on this machine, against a local run with two workers: the same files in turn,
 the best of several rounds, into a `.jsonl`. The rate is that of all images but the first fifth, during which either side
-starts. Then one run has an actor killed after a quarter of the images and its driver after a half, and is resumed: the
-output must be that of the local run, and no image that was recorded may be scored again.
+starts. What Ray adds to an image is the difference in processor time, of all processes of either side; where something else
+runs, believe it rather than the rate.
+
+Then one run has an actor killed after a quarter of the images and its driver after a half, and is resumed: the output must
+be that of the local run, and no image that was recorded may be scored again.
 """
 
 import contextlib
@@ -39,7 +42,7 @@ PATIENCE = 300
 
 @contextlib.contextmanager
 def start_cluster(folder):
-    """A cluster of `NODES` nodes of one processor each; yields its address."""
+    """A cluster of `NODES` nodes of one processor each; yields its address and the numbers of their processes."""
     # The first port is asked for; both nodes are on one machine and take what is free for all others.
     common = ["--block", "--num-cpus=1", "--object-store-memory=200000000", "--disable-usage-stats"]
     common += ["--min-worker-port=0", "--max-worker-port=0", "--node-ip-address=127.0.0.1"]
@@ -52,7 +55,7 @@ def start_cluster(folder):
         for options in (head, *[[f"--address={address}"]] * (NODES - 1)):
             nodes.append(subprocess.Popen([*program, *common, *options], env=environment, stdout=subprocess.DEVNULL))
             wait_for(address, len(nodes))
-        yield address
+        yield address, [node.pid for node in nodes]
     finally:
         for node in reversed(nodes):
             node.terminate()
@@ -87,6 +90,25 @@ def timed():
         yield times
     finally:
         Journal.record = record
+
+
+def processor_time(own, apart=()):
+    """Seconds of a processor that a process and those below it have taken, without those that are `apart` with theirs."""
+    parents, seconds = {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            parents[int(process.name)] = int(fields[1])
+            seconds[int(process.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def belongs(process):
+        while process not in apart and process in parents:
+            if process == own:
+                return True
+            process = parents[process]
+        return False
+
+    return sum(time for process, time in seconds.items() if belongs(process))
 
 
 def score(scorer, files, out, engine=None):
@@ -151,23 +173,24 @@ def main() -> int:
     files = list_images(arguments.folder)[: arguments.images]
     scorer = Scorer(shipped_weights("ava_vanilla"), head="histogram", runtime="litert")
     # Sockets lie in the folder, whose path must be short.
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray") as name, start_cluster(Path(name)) as address:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray") as name, start_cluster(Path(name)) as (address, nodes):
         folder = Path(name)
         connect(address)
         engine = partial(score_on_ray, scorer.recipe)
-        best = {"local": (0.0, 0.0), "ray": (0.0, 0.0)}
+        best = {side: (0.0, 0.0, float("inf")) for side in ("local", "ray")}
         outputs = set()
         for number in range(arguments.rounds):
-            for side in best:
-                out = folder / f"{side}-{number}.jsonl"
+            for side, known in best.items():
+                out, apart = folder / f"{side}-{number}.jsonl", nodes if side == "local" else []
+                spent = processor_time(os.getpid(), apart)
                 rate, whole, _ = score(scorer, files, out, engine if side == "ray" else None)
+                spent = 1000 * (processor_time(os.getpid(), apart) - spent) / len(files)
                 outputs.add(out.read_bytes())
-                print(
-                    f"round {number + 1}, {side}: {rate:.1f} images/s once started, {whole:.1f} with the start", flush=True
-                )
-                best[side] = max(best[side], (rate, whole))
-        ratio, whole = (best["ray"][part] / best["local"][part] for part in (0, 1))
-        print(f"Ray / local: {ratio:.2f} once started, {whole:.2f} with the start")
+                best[side] = (max(rate, known[0]), max(whole, known[1]), min(spent, known[2]))
+                print(f"round {number + 1}, {side}: {rate:.1f} images/s once started, {whole:.1f} with the start,", end=" ")
+                print(f"{spent:.2f} ms of a processor an image", flush=True)
+        once, whole, spent = (there / here for there, here in zip(best["ray"], best["local"], strict=True))
+        print(f"Ray / local: {once:.2f} once started, {whole:.2f} with the start, {spent:.2f} in processor time")
         print("outputs:", "all the same" if len(outputs) == 1 else "THEY DIFFER")
         before, after, output = kill_and_resume(scorer, files, folder, address)
         same = output in outputs

@@ -161,8 +161,8 @@ def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_at_which_nothing_answers_is_refused_at_once(command, pictures, tmp_path):
-    pytest.importorskip("ray")
+def test_an_address_at_which_nothing_answers_is_refused_at_once(ray, command, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     out = tmp_path / "s.csv"
     code, _, err = command(
         infer_vanilla, pictures, "--out", out, "--engine", "ray", "--ray-address", "127.0.0.1:9", *RUNTIME

@@ -11,7 +11,9 @@
 - `pool`, `pool_worker`, `messages`, `lifeline`: `Workers`, processes that decode and score; their own side of it; what they
   answer; that they end with their parent.
 - `collection`: `score_to_file`, `score_labelled`, `write_labels`: runs that can be resumed.
-- `journal`, `salvage`: `Journal`, `Entry`: what such a run has to do and has done, and what a damaged journal still says.
+- `distributed`: `connect`, `score_on_ray`: the machines of a Ray cluster instead of this one's workers.
+- `journal`, `salvage`, `stamps`: `Journal`, `Entry`: what such a run has to do and has done; what a damaged journal still
+  says; what shows that a picture has changed.
 - `writers`: `write_scores`, `row_of`: `.mat`, `.csv`, `.jsonl`, `.parquet`, and rows of JSON.
 - `pair_tables`, `pair_results`: `Results`: tables, pages and ranks of pictures that have two scores.
 - `ranking`, `bursts`, `sidecars`, `shelves`: places among a set, and what is made of them.
