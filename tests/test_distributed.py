@@ -227,7 +227,7 @@ def test_a_machine_with_another_decoder_ends_the_run(scorer, pictures):
     pytest.importorskip("pyarrow")
     expected = distributed._versions_of([scorer.recipe]) | {"pillow": "1.0"}
     actor = distributed._Actor(scorer.recipe, None, expected, 60)
-    with pytest.raises(WorkerError, match=r": it has pillow [\d.]+, and 1\.0 is needed"):
+    with pytest.raises(WorkerError, match=r": pillow is [\d.]+ there and 1\.0 here"):
         answers(actor, [pictures / "00.jpg"])
 
 

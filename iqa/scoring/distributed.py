@@ -70,11 +70,11 @@ def connect(address: str | None = None) -> None:
         RuntimeUnavailable: if Ray is not installed.
         WorkerError: if there is no such cluster.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"  # or Ray takes whatever cluster it finds here
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray warns of what is as it should be
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if not address:
+    if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 0 means, on Linux too: loopback only
     try:
         import ray
@@ -86,13 +86,13 @@ def connect(address: str | None = None) -> None:
     context.enable_progress_bars = context.print_on_execution_start = False
     if ray.is_initialized():
         return
-    own = {} if address else {"num_cpus": processors(), "include_dashboard": False, "object_store_memory": _STORE}
+    own = {"num_cpus": processors(), "include_dashboard": False, "object_store_memory": _STORE}
     try:
-        if address and address != "auto":
+        if address not in ("local", "auto"):
             _knock(address)
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **own)
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **own if address == "local" else {})
     except Exception as error:  # Ray raises plain ones too, such as when its own processes take too long to start
-        raise WorkerError(f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}") from None
+        raise WorkerError(f"no Ray cluster at {address}: {_last_line(error)}") from None
 
 
 def _knock(address: str) -> None:
@@ -135,6 +135,8 @@ def score_on_ray(
         pyarrow.table({"position": positions, "path": [os.fsencode(_full_name(path)) for path in paths]})
         for positions, paths in _in_blocks(waiting)
     ]
+    if not blocks:
+        return
     files = ray.put(_files_of(models))
     try:
         count = int(ray.cluster_resources().get("CPU", 0))
@@ -224,10 +226,9 @@ class _Actor:
     def __init__(self, recipe: dict[str, Any], files: Any, expected: dict[str, str], timeout: float) -> None:
         models = _models_of(recipe)
         found, self._node = _versions_of(models), socket.gethostname()
-        self._trouble = "; ".join(
-            f"it has {name} {found.get(name, 'not')}, and {expected.get(name, 'none')} is needed"
-            for name in sorted({*expected, *found})
-            if expected.get(name) != found.get(name)
+        differ = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
+        self._trouble = ", ".join(
+            f"{name} is {found.get(name, 'missing')} there and {expected.get(name, 'missing')} here" for name in differ
         )
         if not self._trouble:
             for model in models:
