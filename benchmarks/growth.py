@@ -6,7 +6,7 @@
 The paths are links to small pictures (224x224, 10 kB). What a run does apart from scoring is measured with scores that cost
 nothing, each time in a fresh process: the start (to list the paths and enter them into the journal), the record of a score,
 the writing of the `.csv`, the start of a run that was stopped halfway, the `.csv` with a page, and the most memory that the
-process took beyond what it has before. Times are those of the processors, of the process and its workers, which another load
+process took beyond what it has before. Times are those of the processors, of the process and its workers, which other load
 does not change. To score a picture takes the same time whatever comes before it.
 """
 
