@@ -15,7 +15,9 @@ be that of the local run, and no image that was recorded may be scored again.
 import contextlib
 import os
 import re
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,9 @@ STARTED, ACTOR_DIES, DRIVER_DIES = 0.2, 0.25, 0.5
 #: Seconds that a node may take to start.
 PATIENCE = 300
 
+#: How often a node is started that does not come up.
+TRIES = 5
+
 
 @contextlib.contextmanager
 def start_cluster(folder):
@@ -49,12 +54,16 @@ def start_cluster(folder):
     address = "127.0.0.1:46379"
     head = ["--head", "--port=46379", "--include-dashboard=false", f"--temp-dir={folder}"]
     program = [sys.executable, "-m", "ray.scripts.scripts", "start"]
-    environment = os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # loopback only
+    # Loopback only; and whoever else is on this machine needs the token.
+    os.environ |= {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
     nodes = []
     try:
         for options in (head, *[[f"--address={address}"]] * (NODES - 1)):
-            nodes.append(subprocess.Popen([*program, *common, *options], env=environment, stdout=subprocess.DEVNULL))
-            wait_for(address, len(nodes))
+            nodes.append(start_node([*program, *common, *options], address, len(nodes) + 1))
         yield address, [node.pid for node in nodes]
     finally:
         for node in reversed(nodes):
@@ -63,17 +72,33 @@ def start_cluster(folder):
             node.wait(60)
 
 
-def wait_for(address, nodes):
-    """Wait until the cluster has so many nodes."""
+def start_node(command, address, nodes):
+    """The process of a node, once the cluster has so many. Ray gives it 30 s, so a busy machine may need several tries."""
+    for _ in range(TRIES):
+        node = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if has_nodes(address, nodes, node):
+            return node
+        node.kill()
+        node.wait()
+    raise SystemExit("the cluster does not start")
+
+
+def has_nodes(address, nodes, node):
+    """Wait until the cluster has so many nodes; returns whether it has, and not if the last one ends before."""
     question = (
         f"import ray; ray.init({address!r}, logging_level='CRITICAL'); "
         f"raise SystemExit(sum(node['Alive'] for node in ray.nodes()) < {nodes})"
     )
+    host, port = address.split(":")
     until = time.monotonic() + PATIENCE
-    while subprocess.run([sys.executable, "-c", question], env=os.environ, capture_output=True).returncode:
-        if time.monotonic() > until:
-            raise SystemExit("the cluster does not start")
+    while time.monotonic() < until and node.poll() is None:
         time.sleep(1)
+        # Where nothing answers, Ray waits for minutes.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            socket.create_connection((host, int(port)), 5).close()
+            if not subprocess.run([sys.executable, "-c", question], capture_output=True, timeout=90).returncode:
+                return True
+    return False
 
 
 @contextlib.contextmanager

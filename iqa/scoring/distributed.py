@@ -10,6 +10,7 @@ that crashes takes neither the actor nor the other pictures with it.
 
 import logging
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -76,6 +77,8 @@ def connect(address: str | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 0 means, on Linux too: loopback only
+        if "RAY_AUTH_MODE" not in os.environ:  # or Ray writes a token to the user's home
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
         import ray.data
