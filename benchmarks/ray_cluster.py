@@ -63,7 +63,7 @@ def start_cluster(folder):
     nodes = []
     try:
         for options in (head, *[[f"--address={address}"]] * (NODES - 1)):
-            nodes.append(start_node([*program, *common, *options], address, len(nodes) + 1))
+            nodes.append(start_node([*program, *common, *options], address, len(nodes) + 1, folder / "nodes.log"))
         yield address, [node.pid for node in nodes]
     finally:
         for node in reversed(nodes):
@@ -72,15 +72,16 @@ def start_cluster(folder):
             node.wait(60)
 
 
-def start_node(command, address, nodes):
+def start_node(command, address, nodes, log):
     """The process of a node, once the cluster has so many. Ray gives it 30 s, so a busy machine may need several tries."""
     for _ in range(TRIES):
-        node = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(log, "ab") as said:
+            node = subprocess.Popen(command, stdout=said, stderr=said)
         if has_nodes(address, nodes, node):
             return node
         node.kill()
         node.wait()
-    raise SystemExit("the cluster does not start")
+    raise SystemExit(f"the cluster does not start:\n{log.read_text()[-2000:]}")
 
 
 def has_nodes(address, nodes, node):
