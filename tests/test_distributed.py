@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from AVA import infer_vanilla
 from iqa.errors import ImageError, UsageError, WorkerError
@@ -20,7 +21,6 @@ from iqa.labels.opinions import Prediction
 from iqa.scoring import distributed
 from iqa.scoring import pool as pools
 from iqa.scoring.collection import RunOptions, named_entries, score_to_file
-from iqa.scoring.scorer import Scorer
 
 RUNTIME = ("--runtime", "litert")
 
@@ -29,9 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 
 @pytest.fixture(scope="module")
 def pictures(photograph, tmp_path_factory):
-    """24 pictures, one in a folder of its own, and a broken one."""
-    from PIL import Image
-
+    """24 pictures, one of them in a folder of its own and one broken, and a text."""
     folder = tmp_path_factory.mktemp("holiday")
     (folder / "b").mkdir()
     for number in range(24):
@@ -115,8 +113,6 @@ def test_a_run_on_ray_writes_what_a_local_run_writes_even_if_an_actor_is_killed(
 def test_pictures_on_shared_storage_score_as_files_do_and_are_scored_again_when_they_change(
     ray, scorer, pictures, tmp_path, photograph
 ):
-    from PIL import Image
-
     engine = partial(distributed.score_on_ray, scorer.recipe)
     _, here = score(scorer, tmp_path / "here.jsonl", [pictures])
     told, there = score(scorer, tmp_path / "there.jsonl", [f"file://{pictures}"], engine, keep=True)
@@ -138,14 +134,15 @@ def test_pictures_on_shared_storage_score_as_files_do_and_are_scored_again_when_
         (pictures / "05.jpg").write_bytes((pictures / "05.jpg").read_bytes()[:700])
 
 
-def test_weights_are_sent_to_a_machine_that_lacks_them(ray, scorer, pictures):
+def test_weights_are_sent_to_a_machine_that_lacks_them(scorer, pictures, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("ray"), "get", lambda files: files)
     (model,) = distributed._models_of(scorer.recipe)
-    files = ray.put(distributed._files_of([model]))
+    files = distributed._files_of([model])
     place = distributed._place(Path("/nowhere") / scorer.weights.name, scorer.sha256, files)
     assert place != scorer.weights and place.read_bytes() == scorer.weights.read_bytes()
-    sent = Scorer(scorer.weights, head="histogram", runtime="litert").recipe | {"weights": str(place)}
-    actor = distributed._Actor(sent, files, distributed._versions_of([model]), 60)
-    ((_, prediction),) = answers(actor, [pictures / "00.jpg"])
+    sent = distributed._Actor(scorer.recipe | {"weights": str(place)}, files, distributed._versions_of([model]), 60)
+    ((_, prediction),) = answers(sent, [pictures / "00.jpg"])
+    sent._pool.close()
     np.testing.assert_allclose(prediction.output, scorer.score(pictures / "00.jpg").output, atol=1e-6)
 
 
@@ -161,7 +158,8 @@ def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_at_which_nothing_answers_is_refused_at_once(ray, command, pictures, tmp_path, monkeypatch):
+def test_an_address_at_which_nothing_answers_is_refused_at_once(command, pictures, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     out = tmp_path / "s.csv"
     code, _, err = command(
