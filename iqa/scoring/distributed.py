@@ -204,7 +204,8 @@ def _files_of(models: list[dict[str, Any]]) -> dict[str, dict[str, bytes]]:
     found = {}
     for model in models:
         weights = Path(model["weights"])
-        paths = [weights, *(weights.with_name(name) for name in Card.from_json(model["card"]).compiled)]
+        card = Card.from_json(model["card"])
+        paths = [weights, *(weights.with_name(name) for name in (*card.compiled, *card.faults))]
         found[model["sha256"]] = {path.name: path.read_bytes() for path in paths if path.is_file()}
     return found
 

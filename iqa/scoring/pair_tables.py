@@ -172,7 +172,9 @@ def picture_of_pair(entry: Entry, scale: Scale, rank: float, place: Place | None
     assert entry.prediction
     row, opinion = row_of_pair(entry, scale, place), Opinion.of(entry.prediction)
     values = {"beauty": row.get("beauty"), "technical": row.get("technical"), BOTH: 100 * rank}
-    picture = Picture(str(entry.path or entry.key), local(entry.path), values | {"standard deviation": row.get("beauty_std")})
+    picture = Picture(
+        str(entry.path or entry.key), local(entry.path), values | {"standard deviation": row.get("beauty_std")}
+    )
     if "fault" in row:
         picture.lines["main fault"] = f"{row['fault']} ({row['fault_share']:.0%})"
     if "beauty_percentile" in row:

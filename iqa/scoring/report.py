@@ -200,7 +200,9 @@ def _score_of(entry: Entry, scale: Scale) -> float:
 def _picture(entry: Entry, scale: Scale) -> Picture:
     assert entry.prediction
     said = values_of(entry.prediction, scale)
-    picture = Picture(str(entry.path or entry.key), local(entry.path), {"score": said["mean"]}, remark=entry.prediction.warning)
+    picture = Picture(
+        str(entry.path or entry.key), local(entry.path), {"score": said["mean"]}, remark=entry.prediction.warning
+    )
     if "histogram" in said:
         picture.values["standard deviation"] = said["std"]
         picture.histograms["predicted votes"] = said["histogram"]
