@@ -70,7 +70,7 @@ def _aligned_builder() -> Any:
     """A builder of flatbuffers whose vectors are aligned; Python's own forgets what the schema says of that."""
     import flatbuffers
 
-    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+    class Builder(flatbuffers.Builder):
         def StartVector(self, size: int, count: int, alignment: int) -> Any:
             return super().StartVector(size, count, max(alignment, _ALIGNMENT))
 
