@@ -3,6 +3,7 @@
     python TID2013_regression/test_distortions.py                            the photograph that matplotlib ships
     python TID2013_regression/test_distortions.py photo.jpg --figure f.png   degraded by JPEG, blur, noise, JPEG2000
     python TID2013_regression/test_distortions.py scene/                     files of one scene, as they are
+    python TID2013_regression/test_distortions.py photo.jpg --heat-map where.png    the score and the fault, place by place
     python TID2013_regression/test_distortions.py --photos data/photos --list TID2013_regression/ladder_photographs.txt
 
 Prints a row for each picture. With --photos it prints the share of neighbouring steps in the right order, over all
@@ -18,8 +19,12 @@ from iqa.commands.degrade import check_figure_of, list_series, print_curves, sce
 from iqa.commands.infer import looks_of
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.table import everyday_ladders
+from iqa.errors import ImageError
 from iqa.evaluation.metrics import share_in_order
+from iqa.files import printable
+from iqa.images.geometry import patch, places_that_cover
 from iqa.images.reading import read_image
+from iqa.labels.faults import main_fault
 from iqa.scoring.scorer import Scorer, load_scorer
 
 WEIGHTS = "tid2013_regression"
@@ -41,15 +46,42 @@ def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
     print(f"{'mean':12s} {np.mean(list(shares.values())):.4f}")
 
 
+def draw_places(scorer: Scorer, image: Path, figure: Path) -> None:
+    """Draw what the model says of each patch of a picture: its score, and its main fault if it knows any."""
+    from iqa.evaluation.plots import draw_patches
+
+    pixels, size = read_image(image), scorer.geometry.size
+    if min(pixels.shape[:2]) < size:
+        raise ImageError(f"{image}: {pixels.shape[1]}x{pixels.shape[0]} pixels are fewer than the {size}x{size} of a patch")
+    places = places_that_cover(*pixels.shape[:2], size, scorer.card.geometry.multiple)
+    rows = []
+    for top, left in places:
+        (score, *_), _, *logits = (output[0] for output in scorer.network(patch(pixels, top, left, size)[None]))
+        fault = main_fault(logits[0]) if logits else None
+        rows.append((top, left, float(score), fault.kind if fault else ""))
+    draw_patches(pixels, rows, size, f"score ({scorer.card.scale.name})", figure)
+    print(f"{printable(figure)}: the score and the main fault of {len(rows)} patches")
+
+
 def main() -> int:
     parser = scene_parser(__doc__, WEIGHTS, patches=True)
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
     parser.add_argument("--list", type=Path, help="file of their names, one per line")
+    parser.add_argument("--heat-map", type=Path, metavar="FILE", help="draw the scores of an image's patches here instead")
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
+    if arguments.heat_map:
+        if not arguments.scene or Path(arguments.scene).is_dir():
+            parser.error("--heat-map is of an image: name one")
+        if arguments.figure:
+            parser.error("--heat-map and --figure are two figures: choose one")
+        arguments.figure = arguments.heat_map
     check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
+    if arguments.heat_map:
+        draw_places(scorer, Path(arguments.scene), arguments.heat_map)
+        return 0
     if arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
         return 0

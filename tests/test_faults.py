@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from iqa.cards import Head, card_of, read_card, sha256
 from iqa.commands import score
@@ -15,7 +16,7 @@ from iqa.models.metadata import outputs_of
 from iqa.scoring.many import score_many
 from iqa.scoring.pair import Opinion
 from iqa.scoring.scorer import Scorer
-from TID2013_regression import fit_faults
+from TID2013_regression import fit_faults, test_distortions
 
 # Two of the four libraries that export a network still warn of themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -142,8 +143,6 @@ def test_a_layer_of_faults_needs_a_head_that_sees_levels(weights, copy_of):
 @pytest.fixture(scope="module")
 def noisy(photograph, tmp_path_factory):
     """Two pictures: one with plain noise, and one with plain blur."""
-    from PIL import Image, ImageFilter
-
     folder = tmp_path_factory.mktemp("faults")
     noise = np.random.default_rng(0).normal(0, 25, photograph.shape)
     Image.fromarray(np.clip(photograph + noise, 0, 255).astype(np.uint8)).save(folder / "noise.png")
@@ -171,12 +170,26 @@ def test_workers_and_this_process_name_the_same_fault(noisy):
         assert found == ["blur", "noise"]
 
 
+def test_a_picture_is_drawn_with_the_score_and_the_fault_of_each_patch(command, noisy, tmp_path):
+    picture = np.tile(np.asarray(Image.open(noisy / "noise.png")), (2, 2, 1))
+    Image.fromarray(picture).save(tmp_path / "large.png")
+    figure = tmp_path / "where.png"
+    code, out, err = command(test_distortions, tmp_path / "large.png", "--heat-map", figure)
+    assert code == 0, err
+    assert out.endswith("where.png: the score and the main fault of 9 patches\n")
+    assert Image.open(figure).size[0] > 500
+    for options, reason in (
+        ((), "--heat-map is of an image: name one"),
+        ((noisy / "noise.png", "--figure", tmp_path / "f.png"), "--heat-map and --figure are two figures: choose one"),
+    ):
+        code, _, err = command(test_distortions, *options, "--heat-map", tmp_path / "other.png")
+        assert code == 2 and reason in err
+
+
 # --- fitting ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_layer_is_fitted_beside_weights_and_noted_on_the_card(command, faulty, photograph, tmp_path, monkeypatch):
-    from PIL import Image
-
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(8):

@@ -369,6 +369,30 @@ def draw_heat_map(
     _save(figure, path)
 
 
+def draw_patches(
+    image: NDArray[np.uint8], patches: Sequence[tuple[int, int, float, str]], size: int, scale: str, path: Path
+) -> None:
+    """A picture under squares, dark where the score is low, each with its score and a word in it.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        patches: (top, left, score, word); `size` pixels in a side.
+        scale: what the scores are.
+        path: file to write.
+    """
+    figure = _start_figure(9, 8 * image.shape[0] / image.shape[1] + 1)
+    axis = figure.subplots()
+    axis.imshow(image, cmap="gray")
+    tops, lefts, scores, words = zip(*patches, strict=True)
+    middles = np.array(lefts) + size / 2, np.array(tops) + size / 2
+    squares = axis.scatter(*middles, c=scores, cmap="cividis", s=2500, marker="s", alpha=0.75)
+    for x, y, score, word in zip(*middles, scores, words, strict=True):
+        axis.text(x, y, f"{score:.1f}\n{word}".strip(), ha="center", va="center", color="white", fontsize=8, weight="bold")
+    axis.set_axis_off()
+    figure.colorbar(squares, label=scale)
+    _save(figure, path)
+
+
 def open_figure(path: Path) -> None:
     """Open a figure in the viewer that the system has for its kind."""
     import webbrowser
