@@ -496,7 +496,7 @@ def test_the_selection_is_copied_and_downloaded_as_a_list(pair_page, opened):
     assert download.value.suggested_filename == "selection.txt"
     assert set(Path(download.value.path()).read_text().splitlines()) == wanted
     shown.click("#copy")
-    shown.wait_for_function("document.querySelector('#selection output').textContent === 'copied'")
+    shown.locator("#selection output", has_text="copied").wait_for()
     shown.focus("[name=text]")
     shown.keyboard.press("Control+V")
     assert all(path in shown.input_value("[name=text]") for path in wanted)  # a field of one line joins them
