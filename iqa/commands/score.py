@@ -271,7 +271,8 @@ class Printer:
             beauty, technical = (f"{row[name]:.2f}" if name in row else "-" for name in ("beauty", "technical"))
             share = f"{row['beauty_percentile']:.0f} %" if "beauty_percentile" in row else ""
             warning = f"  (warning: {row['warning']})" if "warning" in row else ""
-            self._print_line(beauty, share, technical, printable(f"{row['path']}{warning}"))
+            fault = f"  ({row['fault']} {row['fault_share']:.0%})" if "fault" in row else ""
+            self._print_line(beauty, share, technical, printable(f"{row['path']}{fault}{warning}"))
 
     def _print_line(self, beauty: str, share: str, technical: str, picture: str) -> None:
         first, second, third = self._WIDTHS
