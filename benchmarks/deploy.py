@@ -27,13 +27,10 @@ PAGE = Path(__file__).resolve().parent.parent / "docs/deploy.md"
 #: {name of shipped weights: their head}.
 MODELS = {"ava_vanilla": "histogram", "ava_patches": "histogram", "tid2013_regression": "regression"}
 
-#: Scripts of the page, and the models that each can score with: (script, the arguments before the pictures, name).
+#: Scripts of the page, and the models that each is tried with: LiteRT's ship, the others are exported here.
 CALLS = [
-    ("beauty_litert.py", [], "ava_vanilla"),
-    ("beauty_onnx.py", [], "ava_vanilla"),
-    ("beauty_openvino.py", [], "ava_vanilla"),
-    ("beauty_keras.py", [], "ava_vanilla"),
-    *(("score_litert.py", [name], name) for name in MODELS),
+    *(("score_litert.py", name) for name in MODELS),
+    *((f"score_{runtime}.py", "ava_vanilla") for runtime in ("onnx", "openvino", "keras")),
 ]
 
 
@@ -59,9 +56,9 @@ def unpack(folder: Path) -> None:
             sys.argv = before
 
 
-def score(folder: Path, script: str, arguments: list[str], paths: list[Path]) -> list[float]:
-    """What a script in the folder of `unpack` says of pictures."""
-    command = [sys.executable, script, *arguments, *map(str, paths)]
+def score(folder: Path, script: str, name: str, paths: list[Path]) -> list[float]:
+    """What a script in the folder of `unpack` says of pictures with a model."""
+    command = [sys.executable, script, name, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if done.returncode:
         raise RuntimeError(f"{script}: {done.stderr}")
@@ -84,8 +81,8 @@ def main() -> int:
         folder = Path(name)
         unpack(folder)
         print(f"\n{len(paths)} pictures\n\n| script | model | largest difference | mean |\n|---|---|---|---|")
-        for script, options, model in CALLS:
-            found = np.array(score(folder, script, options, paths))
+        for script, model in CALLS:
+            found = np.array(score(folder, script, model, paths))
             difference = np.abs(found - [expected[path][model] for path in paths])
             print(f"| `{script}` | `{model}` | {difference.max():.1e} | {difference.mean():.1e} |", flush=True)
     return 0

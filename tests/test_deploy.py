@@ -38,7 +38,7 @@ def deployed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, photograph):
-    """Pictures in sRGB of the kinds that the page speaks of, and some photographs."""
+    """Pictures of all the kinds that the page speaks of."""
     folder = tmp_path_factory.mktemp("pictures")
     whole = Image.open(sample_photograph()).convert("RGB")
     turned = Image.Exif()
@@ -50,31 +50,22 @@ def pictures(tmp_path_factory, photograph):
     clear = whole.copy()
     clear.putalpha(Image.linear_gradient("L").resize(whole.size))
     clear.save(folder / "clear.png")
-    whole.resize((4200, 2700)).save(
-        folder / "large.jpg", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    )
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole.resize((4200, 2700)).save(folder / "large.jpg", icc_profile=srgb)
     whole.resize((250, 1500)).save(folder / "narrow.jpg")
-    return [sample_photograph(), *list_images(folder)]
-
-
-@pytest.fixture(scope="module")
-def all_pictures(pictures, tmp_path_factory, photograph):
-    """Pictures with other profiles, and small ones, as well."""
-    folder = tmp_path_factory.mktemp("others")
     display_p3 = profile_of_codes(12, 13, True, print)
     Image.fromarray(photograph).save(folder / "wide.png", icc_profile=display_p3)
     clear = Image.fromarray(np.dstack([photograph, photograph[..., 0]]))
     clear.save(folder / "wide_and_clear.png", icc_profile=display_p3)
     Image.fromarray(photograph[:150]).save(folder / "small.png")
     Image.fromarray(np.full((300, 700, 3), 90, np.uint8)).save(folder / "flat.png")
-    return [*pictures, *list_images(folder)]
+    return [sample_photograph(), *list_images(folder)]
 
 
-@pytest.mark.parametrize(("script", "options", "name"), deploy.CALLS, ids=lambda value: str(value))
-def test_a_script_of_the_page_scores_as_infer_does(deployed, pictures, all_pictures, script, options, name):
-    paths = all_pictures if options else pictures
-    expected = [INFER[name](path) for path in paths]
-    np.testing.assert_allclose(deploy.score(deployed, script, options, paths), expected, rtol=0, atol=1e-4)
+@pytest.mark.parametrize(("script", "name"), deploy.CALLS)
+def test_a_script_of_the_page_scores_as_infer_does(deployed, pictures, script, name):
+    expected = [INFER[name](path) for path in pictures]
+    np.testing.assert_allclose(deploy.score(deployed, script, name, pictures), expected, rtol=0, atol=1e-4)
 
 
 def test_the_scripts_of_the_page_use_nothing_of_this_project():
@@ -83,8 +74,8 @@ def test_the_scripts_of_the_page_use_nothing_of_this_project():
 
 
 def test_a_script_for_each_runtime_is_fifteen_lines_of_code():
-    short = [name for name in SCRIPTS if name.startswith(("beauty_", "score_"))]
-    assert len(short) == 5
+    short = [name for name in SCRIPTS if name.startswith("score_")]
+    assert len(short) == 4
     for name in short:
         assert len([line for line in SCRIPTS[name].splitlines() if line.strip()]) <= 15, name
 
