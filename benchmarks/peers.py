@@ -330,6 +330,7 @@ def main():
     parser.add_argument("--idealo", type=Path, help="idealo's weights, .hdf5; without them: random ones")
     parser.add_argument("--published", type=Path, help="folder of idealo's test pictures, to compare their scores")
     parser.add_argument("--python", nargs="+", default=[], metavar="PEER=PYTHON", help="the Python that has a peer")
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="these peers, beside ours")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
@@ -342,7 +343,7 @@ def main():
         small = sorted(arguments.folder.glob("*.jpg"))[: arguments.images]
         sets = {f"{len(small)} photographs": small} | make_large(small, folder)
         peers, missing = {}, {}
-        for name in PEERS:
+        for name in dict.fromkeys(["ours", *arguments.only]):
             peer = Peer(name, pythons.get(name, sys.executable), weights, small[0], Path(folder) / f"{name}.log")
             if peer.first:
                 peers[name] = peer

@@ -52,21 +52,18 @@ def facts_of(weights) -> tuple[Path, Card]:
 def original(weights):
     import keras
 
-    from iqa.models.backbones import IMAGENET_MEAN, IMAGENET_STD
     from iqa.models.networks import network_of
 
     path, card = facts_of(weights)
     network = network_of(card, path)
     model = keras.Model(network.get_layer("rescaling").output, network.outputs[0])
     size, interpolation = card.geometry.size, card.geometry.interpolation
-    if card.backbone.normalisation == "imagenet":
-        offset, scale = np.array(IMAGENET_MEAN) * 255, np.array(IMAGENET_STD) * 255
-    else:
-        offset, scale = 127.5, 127.5
+    normal = network.get_layer("rescaling").get_config()
+    scale, offset = np.array(normal["scale"]), np.array(normal["offset"])
 
     def score(file):
         image = keras.utils.load_img(file, target_size=(size, size), interpolation=interpolation)
-        pixels = (keras.utils.img_to_array(image) - offset) / scale
+        pixels = keras.utils.img_to_array(image) * scale + offset
         return model.predict(pixels[None], verbose=0)[0]
 
     return lambda files: np.array([score(file) for file in files])
