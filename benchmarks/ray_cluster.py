@@ -33,7 +33,7 @@ from iqa.scoring.distributed import connect, score_on_ray
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.scorer import Scorer
 
-NODES = 2
+NODES, PORT = 2, 46379
 
 #: Part of the images after which the rate is taken, the actor is killed, and the driver is.
 STARTED, ACTOR_DIES, DRIVER_DIES = 0.2, 0.25, 0.5
@@ -48,18 +48,15 @@ TRIES = 5
 @contextlib.contextmanager
 def start_cluster(folder):
     """A cluster of `NODES` nodes of one processor each; yields its address and the numbers of their processes."""
-    # The first port is asked for; both nodes are on one machine and take what is free for all others.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # or anybody could join
+    from ray.util import get_node_ip_address  # which reads the token that there is when it is imported
+
+    # One port is asked for; both nodes are on one machine and take what is free for all others.
     common = ["--block", "--num-cpus=1", "--object-store-memory=200000000", "--disable-usage-stats"]
-    common += ["--min-worker-port=0", "--max-worker-port=0", "--node-ip-address=127.0.0.1"]
-    address = "127.0.0.1:46379"
-    head = ["--head", "--port=46379", "--include-dashboard=false", f"--temp-dir={folder}"]
+    common += ["--min-worker-port=0", "--max-worker-port=0"]
+    address = f"{get_node_ip_address()}:{PORT}"  # Ray joins no nodes on the loopback
+    head = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={folder}"]
     program = [sys.executable, "-m", "ray.scripts.scripts", "start"]
-    # Loopback only; and whoever else is on this machine needs the token.
-    os.environ |= {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
     nodes = []
     try:
         for options in (head, *[[f"--address={address}"]] * (NODES - 1)):

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -77,7 +78,7 @@ def connect(address: str | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 0 means, on Linux too: loopback only
-        if "RAY_AUTH_MODE" not in os.environ:  # or Ray writes a token to the user's home
+        if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # or Ray writes a token to the user's home
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
