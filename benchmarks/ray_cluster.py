@@ -24,6 +24,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from iqa.cards import shipped_weights
 from iqa.commands.terminal import parser_of, positive, run
@@ -99,22 +100,6 @@ def has_nodes(address, nodes, node):
     return False
 
 
-@contextlib.contextmanager
-def timed():
-    """The times at which scores are recorded."""
-    times, record = [], Journal.record
-
-    def note(self, position, prediction):
-        times.append(time.perf_counter())
-        record(self, position, prediction)
-
-    Journal.record = note
-    try:
-        yield times
-    finally:
-        Journal.record = record
-
-
 def processor_time(own, apart=()):
     """Seconds of a processor that a process and those below it have taken, without those that are `apart` with theirs."""
     parents, seconds = {}, {}
@@ -134,16 +119,53 @@ def processor_time(own, apart=()):
     return sum(time for process, time in seconds.items() if belongs(process))
 
 
-def score(scorer, files, out, engine=None):
-    """Score files to a file; returns (images/s once started, images/s of the whole, number of images that were scored)."""
-    with timed() as times:
+class Speed(NamedTuple):
+    """What a run took. An image's share is that of the images after the first `STARTED` of them.
+
+    Attributes:
+        rate: images/s once started.
+        whole: images/s with the start.
+        start: seconds of a processor until then.
+        image: milliseconds of a processor for each image after that.
+        scored: number of images that were scored.
+    """
+
+    rate: float
+    whole: float
+    start: float
+    image: float
+    scored: int
+
+
+def score(scorer, files, out, engine=None, apart=()):
+    """Score files to a file; processes that are `apart` do not count, see `processor_time`."""
+    first, last = int(STARTED * len(files)), len(files) - 1
+    times, spent, record = [], [processor_time(os.getpid(), apart)], Journal.record
+
+    def note(self, position, prediction):
+        if len(times) in (first, last):  # while all processes live, whose times would be lost with them
+            spent.append(processor_time(os.getpid(), apart))
+        times.append(time.perf_counter())
+        record(self, position, prediction)
+
+    Journal.record = note
+    try:
         began = time.perf_counter()
         options = RunOptions(workers=NODES, engine=engine)
         score_to_file(scorer, lambda: (Entry(str(file), file) for file in files), out, options, tell=lambda line: None)
-        whole = time.perf_counter() - began
-    first = int(len(times) * STARTED)
-    rate = (len(times) - 1 - first) / (times[-1] - times[first]) if len(times) > 2 else 0.0
-    return rate, len(files) / whole, len(times)
+        whole = len(files) / (time.perf_counter() - began)
+    finally:
+        Journal.record = record
+    if len(times) < len(files):
+        return Speed(0, whole, 0, 0, len(times))
+    images = last - first
+    return Speed(
+        rate=images / (times[last] - times[first]),
+        whole=whole,
+        start=spent[1] - spent[0] - first * (spent[2] - spent[1]) / images,
+        image=1000 * (spent[2] - spent[1]) / images,
+        scored=len(times),
+    )
 
 
 def find_actors(folder):
@@ -183,8 +205,13 @@ def kill_and_resume(scorer, files, folder, address):
         raise SystemExit(f"the run ended before it was killed: {said.decode(errors='replace')}")
     with Journal(out.with_name(f"{out.name}.journal"), identify(scorer)) as journal:
         before = journal.count()[1]
-    _, _, after = score(scorer, files, out, partial(score_on_ray, scorer.recipe))
+    after = score(scorer, files, out, partial(score_on_ray, scorer.recipe)).scored
     return before, after, out.read_bytes()
+
+
+def best(runs, name, choose):
+    """{side: the best figure of that name in its rounds}."""
+    return {side: choose(getattr(one, name) for one in known) for side, known in runs.items()}
 
 
 def main() -> int:
@@ -200,20 +227,25 @@ def main() -> int:
         folder = Path(name)
         connect(address)
         engine = partial(score_on_ray, scorer.recipe)
-        best = {side: (0.0, 0.0, float("inf")) for side in ("local", "ray")}
+        runs = {"local": [], "ray": []}
         outputs = set()
         for number in range(arguments.rounds):
-            for side, known in best.items():
-                out, apart = folder / f"{side}-{number}.jsonl", nodes if side == "local" else []
-                spent = processor_time(os.getpid(), apart)
-                rate, whole, _ = score(scorer, files, out, engine if side == "ray" else None)
-                spent = 1000 * (processor_time(os.getpid(), apart) - spent) / len(files)
+            for side, known in runs.items():
+                out = folder / f"{side}-{number}.jsonl"
+                one = score(scorer, files, out, engine) if side == "ray" else score(scorer, files, out, apart=nodes)
+                known.append(one)
                 outputs.add(out.read_bytes())
-                best[side] = (max(rate, known[0]), max(whole, known[1]), min(spent, known[2]))
-                print(f"round {number + 1}, {side}: {rate:.1f} images/s once started, {whole:.1f} with the start,", end=" ")
-                print(f"{spent:.2f} ms of a processor an image", flush=True)
-        once, whole, spent = (there / here for there, here in zip(best["ray"], best["local"], strict=True))
-        print(f"Ray / local: {once:.2f} once started, {whole:.2f} with the start, {spent:.2f} in processor time")
+                print(
+                    f"round {number + 1}, {side}: {one.rate:.1f} images/s once started, {one.whole:.1f} with the start;",
+                    end=" ",
+                )
+                print(f"of a processor {one.start:.1f} s to start, {one.image:.2f} ms an image", flush=True)
+        rate, whole = (best(runs, name, max) for name in ("rate", "whole"))
+        image, start = (best(runs, name, min) for name in ("image", "start"))
+        print(f"Ray / local: {rate['ray'] / rate['local']:.2f} once started,", end=" ")
+        print(f"{whole['ray'] / whole['local']:.2f} with the start")
+        print(f"Ray adds {image['ray'] - image['local']:.2f} ms of a processor to an image,", end=" ")
+        print(f"{start['ray'] - start['local']:.1f} s to a run")
         print("outputs:", "all the same" if len(outputs) == 1 else "THEY DIFFER")
         before, after, output = kill_and_resume(scorer, files, folder, address)
         same = output in outputs
