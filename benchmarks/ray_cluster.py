@@ -67,7 +67,11 @@ def start_cluster(folder):
         for node in reversed(nodes):
             node.terminate()
         for node in nodes:
-            node.wait(60)
+            try:
+                node.wait(60)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
 
 
 def start_node(command, address, nodes, log):
