@@ -41,7 +41,10 @@ def start(arguments, **environment):
 
 
 def losses_of(process):
-    out, _ = process.communicate(timeout=900)
+    try:
+        out, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()
     lines = [line.split()[1:] for line in out.splitlines() if line.startswith("losses")]
     assert process.returncode == 0 and lines, out[-3000:]
     return np.array(lines[0], float)
