@@ -20,6 +20,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -337,7 +338,10 @@ def main():
         return serve(arguments.peer, arguments.idealo)
     if not arguments.folder or (arguments.published and not arguments.idealo):
         parser.error("name a folder of photographs; --published needs --idealo")
-    pythons = dict(text.split("=", 1) for text in arguments.python)
+    pythons = dict(text.partition("=")[::2] for text in arguments.python)
+    for name, python in pythons.items():
+        if name not in PEERS or not shutil.which(python):
+            parser.error(f"--python {name}={python}: there is no such peer, or no such Python")
     with tempfile.TemporaryDirectory() as folder:
         weights = convert(arguments.idealo, folder) if arguments.idealo else None
         small = sorted(arguments.folder.glob("*.jpg"))[: arguments.images]
