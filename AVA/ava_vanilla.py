@@ -13,14 +13,14 @@ from iqa.commands.terminal import run
 from iqa.commands.train import Experiment, train
 from iqa.images.geometry import random_patch, resize
 
-SIZE, RESIZED = 224, 256
+MARGIN = 8 / 7  # the original's 256 pixels, of which the network sees 224; the same share at another --size
 
 # Averaging, where the original took the nearest pixel: that made scores jump from one crop to the next.
-GEOMETRY = Sight("resize", SIZE, "bilinear", training=f"whole image to {RESIZED}x{RESIZED}, random crop, mirrored or not")
+GEOMETRY = Sight("resize", 224, "bilinear", training="whole image to 8/7 of the size, random crop, mirrored or not")
 
 
 def cut(pixels, rng, geometry):
-    return random_patch(resize(pixels, RESIZED, geometry.interpolation), geometry.size, rng)
+    return random_patch(resize(pixels, round(MARGIN * geometry.size), geometry.interpolation), geometry.size, rng)
 
 
 def main():
