@@ -7,7 +7,7 @@ import pytest
 
 from iqa.cards import Card, card_of, read_card, sha256, shipped_weights
 from iqa.commands import export
-from iqa.models.metadata import IN_SAVED_MODEL, KEY
+from iqa.models.metadata import IN_SAVED_MODEL, KEY, outputs_of
 from iqa.scoring.scorer import Scorer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -100,7 +100,8 @@ def test_the_compiled_file_that_ships_holds_the_facts_of_its_card(name):
     card = read_card(card_of(shipped_weights(name)))
     names, _, text = open_litert(card_of(shipped_weights(name)).with_suffix(".tflite"))
     held = Card.from_json(json.loads(text))
-    assert names == ["score" if card.bins == 1 else "histogram", "features"]
+    assert names == list(outputs_of(card))
+    assert names[:2] == ["score" if card.bins == 1 else "histogram", "features"]
     for fact in ("backbone", "head", "geometry", "scale", "sha256", "probe"):
         assert getattr(held, fact) == getattr(card, fact), "python -m iqa.export --shipped"
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 from iqa.cards import Head, card_of, read_card, sha256
 from iqa.commands import score
 from iqa.errors import CardError, WeightsError
+from iqa.images.reading import read_image
 from iqa.labels.faults import KINDS, main_fault
 from iqa.models.metadata import outputs_of
 from iqa.scoring.many import score_many
@@ -35,7 +36,7 @@ def wide(weights, photograph, tmp_path_factory):
     backbone, facts = build_backbone("none", noise=0.003)
     for normalisation in (part for part in backbone.layers if isinstance(part, keras.layers.BatchNormalization)):
         normalisation.momentum = 0.0
-    backbone([photograph[None, :224, :224].astype(np.float32)], training=True)  # without it random features vanish
+    backbone(photograph[None, :224, :224].astype(np.float32), training=True)  # without it random features vanish
     head = Head("regression", 0.25, LEVELS)
     path = tmp_path_factory.mktemp("wide") / "wide.weights.h5"
     save_with_card(add_head(backbone, head), path, replace(read_card(card_of(weights)), backbone=facts, head=head))
@@ -171,13 +172,14 @@ def test_workers_and_this_process_name_the_same_fault(noisy):
 
 
 def test_a_picture_is_drawn_with_the_score_and_the_fault_of_each_patch(command, noisy, tmp_path):
-    picture = np.tile(np.asarray(Image.open(noisy / "noise.png")), (2, 2, 1))
+    picture = np.tile(read_image(noisy / "noise.png"), (2, 2, 1))
     Image.fromarray(picture).save(tmp_path / "large.png")
     figure = tmp_path / "where.png"
     code, out, err = command(test_distortions, tmp_path / "large.png", "--heat-map", figure)
     assert code == 0, err
     assert out.endswith("where.png: the score and the main fault of 9 patches\n")
-    assert Image.open(figure).size[0] > 500
+    with Image.open(figure) as drawn:
+        assert drawn.size[0] > 500
     for options, reason in (
         ((), "--heat-map is of an image: name one"),
         ((noisy / "noise.png", "--figure", tmp_path / "f.png"), "--heat-map and --figure are two figures: choose one"),

@@ -157,7 +157,7 @@ def test_compiled_networks_score_as_keras_does(name, tmp_path):
     for engine in (ENGINES["litert"], ENGINES["onnx"], ENGINES["openvino"]):
         file = tmp_path / f"network{engine.suffix}"
         if not file.exists():
-            export(network, file, engine.format, "uint8")
+            export(network, card, file, engine.format, "uint8")
         run, _ = engine.open(file, 1)
         for number, picture in enumerate(PICTURES[:3]):
             for found, wanted in zip(run(picture[None]), expected, strict=True):

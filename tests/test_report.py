@@ -15,6 +15,7 @@ from iqa.cards import AVA_SCALE
 from iqa.evaluation.predictions import Predictions, write_predictions
 from iqa.files import printable, text_to_name
 from iqa.images.finding import named_images
+from iqa.labels.faults import KINDS
 from iqa.labels.opinions import Prediction
 from iqa.scoring import report
 from iqa.scoring.collection import provenance
@@ -358,9 +359,9 @@ def opinion_of(number):
     votes[[2, 7]] = 1 - BEAUTY[number] / 100, BEAUTY[number] / 100
     first = next((min(burst) for burst in BURSTS if number in burst), number)
     second = 60 * first + number - first  # of a day that is 20,000 days after 1970
-    head = [1, number != SMALL, 640, 480, 20_000, second]
+    head = [1, number != SMALL, 640, 480, 20_000, second, 0]
     remark = {SMALL: "too small for patches", FLAT: "nearly one flat colour"}.get(number)
-    return Prediction(np.array([*head, *votes, TECHNICAL[number], 1, 0], np.float32), warning=remark)
+    return Prediction(np.array([*head, *votes, TECHNICAL[number], *np.zeros(len(KINDS)), 1, 0], np.float32), warning=remark)
 
 
 @pytest.fixture(scope="module")

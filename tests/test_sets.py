@@ -21,11 +21,12 @@ from scipy.stats import rankdata
 from iqa.cards import AVA_SCALE
 from iqa.errors import OutputError
 from iqa.images.capture import read_time
+from iqa.labels.faults import KINDS
 from iqa.labels.opinions import Prediction
-from iqa.scoring import pair_tables
 from iqa.scoring.bursts import find_bursts
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair_results import Results
+from iqa.scoring.pair_tables import picture_of_pair, row_of_pair
 from iqa.scoring.ranking import rank, rank_pairs
 from iqa.scoring.shelves import check_folder, sort_into
 from iqa.scoring.sidecars import rate
@@ -238,12 +239,13 @@ def test_a_run_that_fails_while_it_sorts_leaves_no_folder(tmp_path):
 # --- a set ----------------------------------------------------------------------------------------------------------
 
 
-def entry_of(name, beauty, technical, time=0.0, feature=0.0, warning=None, day=20_000):
+def entry_of(name, beauty, technical, time=0.0, feature=0.0, warning=None, day=20_000, fault=None):
     """An entry as `iqa.scoring.pair.judge` makes it: a histogram with one vote, a score, a second, features in a plane."""
     votes = np.zeros(10)
     votes[beauty - 1] = 1
     known = technical is not None
-    numbers = [1, known, 640, 480, day, time, *votes, technical or 0, np.cos(feature), np.sin(feature)]
+    said = [*votes, technical or 0, *(fault or np.zeros(len(KINDS)))]
+    numbers = [1, known, 640, 480, day, time, bool(fault), *said, np.cos(feature), np.sin(feature)]
     return Entry(name, Path(name), prediction=Prediction(np.array(numbers, np.float32), warning=warning))
 
 
@@ -274,7 +276,7 @@ def test_a_table_has_the_columns_that_are_documented(results, tmp_path):
     with open(tmp_path / "s.csv", newline="") as file:
         first, second, third, fourth = csv.DictReader(file)
     assert list(first)[:8] == ["path", "beauty", "beauty_std", "beauty_percentile", "technical", "width", "height", "error"]
-    assert list(first)[8:] == ["warning", "taken", "burst", "best_of_burst"]
+    assert list(first)[8:] == ["warning", "fault", "fault_share", "taken", "burst", "best_of_burst"]
     assert (first["path"], first["beauty"], first["technical"], first["width"]) == ("a.jpg", "5.0", "4.0", "640")
     assert (first["burst"], second["burst"], first["best_of_burst"], second["best_of_burst"]) == ("1", "1", "False", "True")
     assert first["taken"] == "2024-10-04T00:00:00"
@@ -300,11 +302,14 @@ def test_the_best_come_first_and_bursts_name_theirs(results):
     assert list(results.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
 
 
-def test_the_page_names_the_main_fault_where_a_row_does(results, monkeypatch):
-    entry = next(iter(results.list_entries()))
-    assert "main fault" not in pair_tables.picture_of_pair(entry, AVA_SCALE, 0.5).lines
-    monkeypatch.setattr(pair_tables, "row_of_pair", lambda *_: {"fault": "blur, in the middle"})
-    assert pair_tables.picture_of_pair(entry, AVA_SCALE, 0.5).lines["main fault"] == "blur, in the middle"
+def test_the_page_and_the_row_name_the_main_fault_of_a_picture_that_has_one():
+    fine = entry_of("a.jpg", 5, 5.0)
+    blurred = entry_of("b.jpg", 5, 5.0, fault=np.log([1, 1, 15, 1, 1, 0.5, 0.5]).tolist())
+    assert "main fault" not in picture_of_pair(fine, AVA_SCALE, 0.5).lines
+    assert picture_of_pair(blurred, AVA_SCALE, 0.5).lines["main fault"] == "blur (75 %)"
+    row = row_of_pair(blurred, AVA_SCALE)
+    assert (row["fault"], row["fault_share"]) == ("blur", 0.75)
+    assert "fault" not in row_of_pair(fine, AVA_SCALE)
 
 
 def test_stars_and_shelves_follow_the_places(tmp_path):

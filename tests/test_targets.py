@@ -38,6 +38,7 @@ class Model:
         )
         self.weights, self.sha256, self.geometry = Path(f"{name}.weights.h5"), digest, "all of it"
         self.network = types.SimpleNamespace(name="none", description="none", packages=())
+        self.recipe = {}
 
     def score_all(self, images, *_):
         for image in images:

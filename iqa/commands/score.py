@@ -252,7 +252,7 @@ class Printer:
         as_json: rows of JSON instead of a table.
     """
 
-    _WIDTHS = (9, 14, 14)
+    _WIDTHS = (9, 14, 14, 21)
 
     def __init__(self, scale: Scale, as_json: bool) -> None:
         self._scale, self._as_json, self._began = scale, as_json, False
@@ -267,13 +267,14 @@ class Printer:
             if not self._began:
                 self._began = True
                 above = f"above in {self._scale.population}" if self._scale.population else ""
-                self._print_line("beauty/10", above, "technical/9", "picture")
+                self._print_line("beauty/10", above, "technical/9", "main fault", "picture")
             beauty, technical = (f"{row[name]:.2f}" if name in row else "-" for name in ("beauty", "technical"))
             share = f"{row['beauty_percentile']:.0f} %" if "beauty_percentile" in row else ""
             warning = f"  (warning: {row['warning']})" if "warning" in row else ""
-            fault = f"  ({row['fault']} {row['fault_share']:.0%})" if "fault" in row else ""
-            self._print_line(beauty, share, technical, printable(f"{row['path']}{fault}{warning}"))
+            fault = f"{row['fault']} {100 * row['fault_share']:.0f} %" if "fault" in row else ""
+            self._print_line(beauty, share, technical, fault, printable(f"{row['path']}{warning}"))
 
-    def _print_line(self, beauty: str, share: str, technical: str, picture: str) -> None:
-        first, second, third = self._WIDTHS
-        print(f"{beauty:>{first}}{share:>{second}}{technical:>{third}}  {picture}", flush=True)
+    def _print_line(self, *cells: str) -> None:
+        *numbers, picture = cells
+        columns = (f"{cell:>{width}}" for cell, width in zip(numbers, self._WIDTHS, strict=True))
+        print(f"{''.join(columns)}  {picture}", flush=True)

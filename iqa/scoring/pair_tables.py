@@ -176,7 +176,7 @@ def picture_of_pair(entry: Entry, scale: Scale, rank: float, place: Place | None
         str(entry.path or entry.key), local(entry.path), values | {"standard deviation": row.get("beauty_std")}
     )
     if "fault" in row:
-        picture.lines["main fault"] = f"{row['fault']} ({row['fault_share']:.0%})"
+        picture.lines["main fault"] = f"{row['fault']} ({100 * row['fault_share']:.0f} %)"
     if "beauty_percentile" in row:
         picture.lines[f"above in {scale.population}"] = f"{row['beauty_percentile']:.0f} %"
     if opinion.width:
