@@ -96,11 +96,11 @@ def test_in_a_frozen_phase_only_the_head_is_trained(pair):
 
 @pytest.mark.parametrize("normalisation, value", [("imagenet", 1 / 0.229), ("imagenet_mean", 255), ("minus_one_to_one", 2)])
 def test_noise_is_a_share_of_the_range_of_the_pixels_whatever_the_normalisation(normalisation, value):
-    facts = Backbone("mobilenet", normalisation, "keras", 1e-3, noise=0.01)
+    facts = Backbone("mobilenet", normalisation, "keras", 1e-3, noise=0.003)
     black, white = (np.asarray(normalise(np.full((1, 1, 1, 3), v, np.uint8), normalisation)) for v in (0, 255))
     assert float((white - black)[0, 0, 0, 0]) == pytest.approx(value, rel=1e-5)
     noise = build_untrained(facts, 32).get_layer("noise").stddev
-    assert noise == pytest.approx(0.01 * np.mean(white - black), rel=0.01)
+    assert noise == pytest.approx(0.003 * np.mean(white - black), rel=0.01)
 
 
 @pytest.mark.parametrize("size", [32, 75, 160])
