@@ -377,18 +377,18 @@ def draw_patches(
     Args:
         image: uint8 RGB (H, W, 3).
         patches: (top, left, score, word); `size` pixels in a side.
-        scale: what the scores are.
-        path: file to write.
+        scale, path: what the scores are, and the file to write.
     """
     figure = _start_figure(9, 8 * image.shape[0] / image.shape[1] + 1)
     axis = figure.subplots()
     axis.imshow(image, cmap="gray")
+    axis.set_axis_off()
     tops, lefts, scores, words = zip(*patches, strict=True)
     middles = np.array(lefts) + size / 2, np.array(tops) + size / 2
     squares = axis.scatter(*middles, c=scores, cmap="cividis", s=2500, marker="s", alpha=0.75)
     for x, y, score, word in zip(*middles, scores, words, strict=True):
-        axis.text(x, y, f"{score:.1f}\n{word}".strip(), ha="center", va="center", color="white", fontsize=8, weight="bold")
-    axis.set_axis_off()
+        colour, text = "black" if squares.norm(score) > 0.5 else "white", f"{score:.1f}\n{word}".strip()
+        axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=7, weight="bold")
     figure.colorbar(squares, label=scale)
     _save(figure, path)
 
