@@ -1,6 +1,7 @@
 """Is anything lost if one write, one fsync or one rename fails, or the process is killed just there?
 
-    python benchmarks/faults.py                # some minutes, most of them of training
+    python benchmarks/faults.py
+    python benchmarks/faults.py --only training
 
 A run is done once undisturbed. Then again and again: each time another one of all its writes, fsyncs, renames,
 removals and commands to the journal fails, once; and for each of them, what lay on the disk just before it is put back, as
