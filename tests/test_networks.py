@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iqa.cards import AVA_SCALE, BACKBONES, Backbone, Card, Head, Sight
-from iqa.errors import CardError, WeightsError
+from iqa.errors import CardError, ExportError, WeightsError
 from iqa.models.backbones import NETWORKS, build_backbone, build_untrained, normalise
 from iqa.models.export import export
 from iqa.models.heads import add_head
@@ -156,6 +156,10 @@ def test_compiled_networks_score_as_keras_does(name, tmp_path):
     assert expected[0].std(axis=0).max() > 1e-4
     for engine in (ENGINES["litert"], ENGINES["onnx"], ENGINES["openvino"]):
         file = tmp_path / f"network{engine.suffix}"
+        if (name, engine.format) == ("convnext_tiny", "onnx"):
+            with pytest.raises(ExportError, match="this network cannot be written as ONNX"):
+                export(network, card, file, engine.format, "uint8")
+            continue
         if not file.exists():
             export(network, card, file, engine.format, "uint8")
         run, _ = engine.open(file, 1)

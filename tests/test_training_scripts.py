@@ -61,7 +61,7 @@ def test_another_network_is_trained_at_another_size_and_scored_from_its_card(com
     network = ["--network", "mobilenet_v3_large", "--backbone", "none", "--size", 64]
     prompt, out, err = command(ava_vanilla, *options, *network, "--run", run, "--schedule", "1@1e-3:frozen,1@1e-4")
     assert [row["phase"] for row in prompt.session.state.log] == [1, 2], err
-    assert "mobilenet_v3_large, histogram" in out
+    assert "6 images to train on, 2 to test on" in out
     card = read_card(card_of(run / "best.weights.h5"))
     assert (card.backbone.backbone, card.geometry.size) == ("mobilenet_v3_large", 64)
     scorer = load_scorer(run / "best.weights.h5", head="histogram", runtime="keras")

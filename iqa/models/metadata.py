@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iqa.cards import Card
+from iqa.errors import ExportError
 
 #: What the card is called in a file: in `metadata_props` of ONNX, `rt_info` of OpenVINO, `metadata` of LiteRT.
 KEY = "iqa_card"
@@ -41,6 +42,9 @@ def describe(format: str, file: Path, card: Card) -> None:
         format: a key of `iqa.models.export.FORMATS`.
         file: as Keras exported it, with outputs of the names in `outputs_of`; it is written anew.
         card: of the weights.
+
+    Raises:
+        ExportError: if the file holds what its format does not know.
     """
     text = json.dumps(card_to_export(card).to_json(), ensure_ascii=False)
     _DESCRIBE[format](file, outputs_of(card), text)
@@ -87,6 +91,11 @@ def _describe_onnx(file: Path, names: Sequence[str], text: str) -> None:
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     model.metadata_props.add(key=KEY, value=text)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:  # Keras computes some convolutions by XLA, of which ONNX knows nothing
+        reason = str(error).splitlines()[0][:200]
+        raise ExportError(f"{file.name}: this network cannot be written as ONNX: {reason}") from None
     onnx.save(model, file)
 
 
