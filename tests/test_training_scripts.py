@@ -69,7 +69,7 @@ def test_another_network_is_trained_at_another_size_and_scored_from_its_card(com
 
     code, _, err = command(ava_vanilla, "--run", run, "--resume", "--network", "mobilenet", "--size", 96)
     assert code == 2
-    assert "network 'mobilenet_v3_large', now 'mobilenet'; size 64, now 96" in err
+    assert "network mobilenet_v3_large, now mobilenet; size 64, now 96" in err
 
 
 @pytest.mark.parametrize(
