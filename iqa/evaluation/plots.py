@@ -383,11 +383,11 @@ def draw_patches(
     axis = figure.subplots()
     axis.imshow(image, cmap="gray")
     axis.set_axis_off()
-    tops, lefts, scores, words = zip(*patches, strict=True)
-    middles = np.array(lefts) + size / 2, np.array(tops) + size / 2
-    squares = axis.scatter(*middles, c=scores, cmap="cividis", s=2500, marker="s", alpha=0.75)
-    for x, y, score, word in zip(*middles, scores, words, strict=True):
-        colour, text = "black" if squares.norm(score) > 0.5 else "white", f"{score:.1f}\n{word}".strip()
+    numbers = np.array([part[:3] for part in patches])
+    xs, ys, scores = numbers[:, 1] + size / 2, numbers[:, 0] + size / 2, numbers[:, 2]
+    squares = axis.scatter(xs, ys, c=scores, cmap="cividis", s=2500, marker="s", alpha=0.75)
+    for x, y, score, (*_, word) in zip(xs, ys, scores, patches, strict=True):
+        colour, text = "black" if 2 * score > scores.min() + scores.max() else "white", f"{score:.1f}\n{word}".strip()
         axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=7, weight="bold")
     figure.colorbar(squares, label=scale)
     _save(figure, path)
