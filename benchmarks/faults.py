@@ -33,6 +33,9 @@ from iqa.scoring import collection, scorer
 from iqa.scoring.engines import Engine
 from iqa.scoring.runtimes import CompiledNetwork
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from stand_in import StandIn
+
 #: Calls of `os` that change a folder or wait for the disk.
 CALLS = ("replace", "rename", "fsync", "unlink", "remove", "rmdir", "mkdir")
 
@@ -174,17 +177,6 @@ def check(name, when, whole, found):
 
 
 # --- runs over collections --------------------------------------------------------------------------------------------
-
-
-class StandIn:
-    """In the place of a compiled network."""
-
-    name, description, packages = "litert", "stand-in", ()
-
-    def __call__(self, patches):
-        means = patches.mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
-        shares = np.exp(-((np.arange(1, 11) - means / 25) ** 2)).astype(np.float32)
-        return shares / shares.sum(axis=1, keepdims=True), np.zeros((len(patches), 1), np.float32)
 
 
 def make_pictures(folder, count=5):
@@ -361,7 +353,6 @@ def weights_of(file):
 
 def training():
     """What `try_all` takes of a run of training."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     with quiet_start():
         import tensorflow as tf
 

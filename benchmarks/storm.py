@@ -35,24 +35,20 @@ from iqa.scoring import scorer as scorers
 from iqa.scoring.collection import RunOptions, named_entries, score_to_file
 from iqa.scoring.lifeline import end_with_parent
 
-#: A stand-in for a compiled network, for the runs and for their workers.
-STAND_IN = """
-import numpy as np
+TESTS = str(Path(__file__).resolve().parents[1] / "tests")
+sys.path.insert(0, TESTS)
+from stand_in import stand_in  # noqa: E402
 
-class StandIn:
-    name, description, packages = "litert", "stand-in", ()
-    def __call__(self, patches):
-        means = patches[:, ::8, ::8].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
-        shares = np.exp(-((np.arange(1, 11) - means / 25) ** 2)).astype(np.float32)
-        return shares / shares.sum(axis=1, keepdims=True), np.zeros((len(patches), 1), np.float32)
-
-module.open_network = lambda *_, **__: StandIn()
-"""
-
-exec(STAND_IN, {"module": scorers})
-exec(STAND_IN, {"module": pool_worker})
+# For the runs, for the workers that are forked, and for those that are interpreters of their own.
+stand_in(scorers)
+stand_in(pool_worker)
 pools.PROGRAM = pools.PROGRAM.replace(
-    "serve()", f"from iqa.scoring import pool_worker as module\n{STAND_IN}\nmodule.serve()"
+    "serve()",
+    f"""sys.path.append({TESTS!r})
+from stand_in import stand_in
+from iqa.scoring import pool_worker
+stand_in(pool_worker)
+serve()""",
 )
 
 

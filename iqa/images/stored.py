@@ -1,7 +1,7 @@
 """Pictures on shared storage, which URLs name: s3://bucket/folder, gs://..., and whatever else fsspec knows.
 
     for file, reason in stored_images("s3://bucket/holiday/", left_out): ...
-    fetch(file, Path("/tmp/picture.jpg"))
+    fetch(file, Path("picture.jpg"))
 
 fsspec comes with the extra `ray`; s3fs, gcsfs and their like are the user's to install.
 """
