@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from iqa.images.capture import read_time
 from iqa.images.finding import LeftOut, images_below, in_words
 from iqa.images.geometry import read_resized
 from iqa.images.picture import Picture
-from iqa.images.reading import read_image, thumbnail
+from iqa.images.reading import read_image
+from iqa.images.thumbnails import thumbnail
 from iqa.labels.ratings import RatedImage, locate_ratings
 from iqa.scoring.sidecars import rate
 
@@ -196,6 +198,10 @@ def test_a_raw_file_that_pillow_cannot_open_has_its_time_of_capture(make_dng, sc
     with pytest.raises(OSError):
         Image.open(path)
     assert read_time(path).isoformat() == "2024-05-01T10:20:30"
+    with mock.patch("PIL.Image.Exif.load_from_fp", side_effect=SyntaxError):  # of a raw file that is no TIFF
+        assert read_time(path).isoformat() == "2024-05-01T10:20:30"
+    with mock.patch("iqa.images.raw.read_time", side_effect=AssertionError):
+        assert read_time(path).isoformat() == "2024-05-01T10:20:30"
 
 
 def test_stars_in_a_file_that_pillow_cannot_open_are_kept(tmp_path):

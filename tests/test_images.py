@@ -15,7 +15,8 @@ from iqa.errors import ImageError
 from iqa.images import avif, geometry, tiff
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import read_resized, resize
-from iqa.images.reading import read_image, thumbnail
+from iqa.images.reading import read_image
+from iqa.images.thumbnails import thumbnail
 
 
 def close(image, expected, tolerance=0):

@@ -1,10 +1,13 @@
 """The command `iqa`: both answers for each picture, from one reading; tables, pages, and runs that can be resumed."""
 
 import csv
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from iqa.scoring import many
 from iqa.scoring import pair as pairs
 from iqa.scoring.many import load_pair
 from iqa.scoring.pair import Opinion, Pair
+from iqa.scoring.report import SIDE
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import infer_regression
 
@@ -108,6 +112,28 @@ def test_a_table_a_page_and_the_best_come_from_one_run(command, folder, tmp_path
     text = page.read_text()
     assert ">beauty<" in text and ">technical<" in text
     assert not list(tmp_path.glob("*.journal"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_page_takes_its_thumbnails_from_the_scoring(command, folder, tmp_path, monkeypatch, workers):
+    pytest.importorskip("jinja2")
+
+    def refuse(*_):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("iqa.scoring.report._make_thumbnail", refuse)
+    monkeypatch.setattr("iqa.scoring.report.Workers", refuse)
+    page = tmp_path / "page.html"
+    code, _, err = command(score, folder, "--report", page, "--workers", workers, *RUNTIME)
+    assert code == 1, err  # one is broken
+    shown = re.findall(r'<img src="data:image/webp;base64,([^"]+)"', page.read_text())
+    small = [Image.open(io.BytesIO(b64decode(data))).convert("RGB") for data in shown]
+    whole = [Image.open(folder / f"{number}.jpg").convert("RGB") for number in range(4)]
+    assert len(small) == 5
+    assert sorted(max(image.size) for image in small) == [40, SIDE, SIDE, SIDE, SIDE]
+    expected = [np.asarray(image.resize((20, 20)), np.float32) for image in whole]
+    found = [np.asarray(image.resize((20, 20)), np.float32) for image in small]
+    assert all(min(np.abs(one - other).mean() for other in found) < 6 for one in expected)
 
 
 def test_what_a_killed_writer_left_of_the_output_is_removed(command, folder, tmp_path):

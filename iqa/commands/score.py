@@ -30,6 +30,7 @@ from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, 
 from iqa.environment import processors
 from iqa.files import check_target, printable, remove_leftovers
 from iqa.images.finding import FoundAnywhere, LeftOut, in_words, named_images
+from iqa.images.thumbnails import Thumbnails
 from iqa.labels.opinions import Prediction
 from iqa.scoring.collection import RunOptions, complain, identify, named_entries, provenance, score_with_journal
 from iqa.scoring.journal import Entry, Journal
@@ -39,7 +40,7 @@ from iqa.scoring.pair_results import Results, rows_of
 from iqa.scoring.pair_tables import check_table, is_table, row_of_pair
 from iqa.scoring.pool import TIMEOUT
 from iqa.scoring.ranking import ORDERS
-from iqa.scoring.report import check_report, is_page
+from iqa.scoring.report import MOST, SIDE, check_report, is_page
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.shelves import check_folder
 from iqa.scoring.sidecars import NAMES
@@ -181,25 +182,24 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     head["faults"] = pair.technical.card.faults
 
     def write(journal: Journal) -> None:
-        beauty, technical = pair.beauty.card.scale, pair.technical.card.scale
-        _write_all(Results(journal.entries, beauty, origin, arguments.by, arguments.bursts, technical), arguments)
+        scales = pair.beauty.card.scale, pair.technical.card.scale
+        results = Results(journal.entries, scales[0], origin, arguments.by, arguments.bursts, scales[1])
+        _write_all(results, arguments, thumbnails)
 
     for file in filter(None, (arguments.out, arguments.report)):
         remove_leftovers(file.parent, file.name)
     kept = next(filter(None, (arguments.out, arguments.report, arguments.sort_into)), None)
     with tempfile.TemporaryDirectory() as folder:
+        # Processes of other machines cannot write to the folder.
+        here = arguments.report and arguments.engine == "local"
+        thumbnails = Thumbnails(folder, SIDE, MOST) if here else None
         outcome = score_with_journal(
-            pair.score_all,
+            Pair(pair.beauty, pair.technical, arguments.bursts, thumbnails).score_all,
             lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out, takes_urls(arguments)),
             head,
             kept.with_name(f"{kept.name}.journal") if kept else Path(folder) / "journal",
             write,
-            RunOptions(
-                workers=arguments.workers,
-                timeout=arguments.timeout,
-                keep=arguments.keep,
-                engine=engine_of(arguments, pair.recipe),
-            ),
+            _options(arguments, pair),
             again="-" not in arguments.list,  # stdin cannot be read twice
             resumable=kept is not None,
             runtime=origin["runtime"],
@@ -212,13 +212,22 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     return 1 if outcome.skipped else 0
 
 
-def _write_all(results: Results, arguments: argparse.Namespace) -> None:
+def _options(arguments: argparse.Namespace, pair: Pair) -> RunOptions:
+    return RunOptions(
+        workers=arguments.workers,
+        timeout=arguments.timeout,
+        keep=arguments.keep,
+        engine=engine_of(arguments, pair.recipe),
+    )
+
+
+def _write_all(results: Results, arguments: argparse.Namespace, thumbnails: Thumbnails | None) -> None:
     """What comes after the last score, in an order in which the files are safe before the terminal is written to."""
     said: list[Callable[[], Iterable[str]]] = []
     if arguments.out:
         results.write_table(arguments.out)
     if arguments.report:
-        results.write_page(arguments.report, arguments.workers)
+        results.write_page(arguments.report, arguments.workers, thumbnails)
         said.append(lambda: [f"{printable(arguments.report)}: open this page in a browser"])
     if arguments.xmp:
         said.append(lambda: results.write_stars(arguments.xmp_names, arguments.replace_stars))

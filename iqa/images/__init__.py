@@ -1,6 +1,6 @@
 """From a file or folder to pixels, and from pixels to what a network sees.
 
-- `reading`: `read_image`, `thumbnail`: any image file -> RGB uint8.
+- `reading`: `read_image`: any image file -> RGB uint8.
 - `colour`, `tiff`, `avif`, `repair`: what `reading` needs for colour profiles, odd TIFFs, apertures and broken metadata.
 - `heic`, `raw`: HEIC and the raw files of cameras, by extras.
 - `geometry`: `Geometry`, what a network sees of a picture; patches, grids, `read_resized`, `resize`, `views`.

@@ -22,10 +22,13 @@ def read_time(path: str | os.PathLike[str]) -> datetime | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of broken metadata and many pixels
             with Image.open(path) as opened:
-                exif = opened.getexif()
-                tags = exif.get_ifd(ExifTags.IFD.Exif)
+                return _time_in(opened.getexif())
     except Exception:  # decoders raise whatever their parsing runs into
         return _time_of_raw(path)
+
+
+def _time_in(exif: Image.Exif) -> datetime | None:
+    tags = exif.get_ifd(ExifTags.IFD.Exif)
     for time, fraction in zip(_TIMES, _FRACTIONS, strict=True):
         if found := _parse(tags.get(time), tags.get(fraction)):
             return found
@@ -33,9 +36,16 @@ def read_time(path: str | os.PathLike[str]) -> datetime | None:
 
 
 def _time_of_raw(path: str | os.PathLike[str]) -> datetime | None:
-    """Of a raw file that Pillow cannot open, to the second."""
+    """Of a raw file that Pillow cannot open: as its tags say if it is a TIFF, or as LibRaw says, to the second."""
     with contextlib.suppress(Exception):
-        return raw.read_time(path) if raw.is_raw(path) else None
+        if not raw.is_raw(path):
+            return None
+        with contextlib.suppress(Exception), open(path, "rb") as file:  # LibRaw takes many times longer
+            exif = Image.Exif()
+            exif.load_from_fp(file)
+            if found := _time_in(exif):
+                return found
+        return raw.read_time(path)
     return None
 
 

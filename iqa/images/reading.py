@@ -126,26 +126,6 @@ def in_memory(image: ImageLike) -> ImageLike:
         return _bytes_of(image)
 
 
-def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray[np.uint8]:
-    """A small picture for a page: the bytes of a WebP whose longer side has at most `side` pixels, uint8 (n,).
-
-    Args:
-        image: a path, or a PIL image, which is not changed.
-
-    Raises:
-        ImageError: as `read_image`.
-    """
-    _check_type(image)
-    with _refusals():
-        small = _read(image, 2 * side, None)
-        if small is image:
-            small = small.copy()
-        small.thumbnail((side, side))
-        file = io.BytesIO()
-        small.save(file, "WEBP", quality=60, method=2)
-        return np.frombuffer(file.getvalue(), np.uint8)
-
-
 def _check_type(image: object) -> None:
     known = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, np.ndarray)
     if isinstance(image, known) or (hasattr(image, "read") and not isinstance(image, io.TextIOBase)):

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from iqa.cards import Card
 from iqa.images.reading import MAX_PIXELS
+from iqa.images.thumbnails import most_bytes
 
 #: Bytes of a reason or a warning, at most.
 TEXT = 2000
@@ -53,7 +54,7 @@ class Form:
     def of(cls, recipe: dict[str, Any]) -> "Form":
         """The form of a recipe; see `iqa.scoring.pool.Workers`."""
         if "thumbnail" in recipe:
-            return cls(np.uint8, (None,), 10_000 + 4 * recipe["thumbnail"] ** 2)
+            return cls(np.uint8, (None,), most_bytes(recipe["thumbnail"]))
         if "pair" in recipe:
             return cls(np.float32, (recipe["length"],))
         card = Card.from_json(recipe["card"])

@@ -23,6 +23,7 @@ from iqa.errors import ImageError
 from iqa.images.capture import read_time
 from iqa.images.geometry import Geometry
 from iqa.images.picture import Picture
+from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import KINDS, Fault, main_fault
 from iqa.labels.opinions import Prediction, Score
 from iqa.scoring.batch import look, predict
@@ -89,19 +90,23 @@ class Pair:
         beauty: of histograms.
         technical: of scores.
         features: whether features are wanted as well, of which bursts are made.
+        thumbnails: where to keep a thumbnail of each picture, for a page.
 
     Attributes:
         recipe: what a worker process needs, as JSON holds it.
     """
 
-    def __init__(self, beauty: Scorer, technical: Scorer, features: bool = False) -> None:
-        self.beauty, self.technical = beauty, technical
+    def __init__(
+        self, beauty: Scorer, technical: Scorer, features: bool = False, thumbnails: Thumbnails | None = None
+    ) -> None:
+        self.beauty, self.technical, self._thumbnails = beauty, technical, thumbnails
         count = len(beauty.network(np.zeros((1, *[beauty.geometry.size] * 2, 3), np.uint8))[1][0]) if features else 0
         # Workers answer with so many numbers.
         self.recipe: dict[str, Any] = {
             "pair": [beauty.recipe, technical.recipe],
             "features": count,
             "length": _HEAD + _FEATURES + count,
+            "thumbnails": thumbnails and thumbnails.recipe,
         }
 
     def score_all(
@@ -132,7 +137,7 @@ class Pair:
 
     def _judge(self, path: Path) -> Prediction:
         looks = [(scorer.geometry, scorer.network) for scorer in (self.beauty, self.technical)]
-        return judge(path, looks, self.recipe["features"])
+        return judge(path, looks, self.recipe["features"], self._thumbnails)
 
 
 def _take(pool: Workers, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction]]:
@@ -147,25 +152,34 @@ def open_pair(recipe: dict[str, Any]) -> Callable[[list[str]], Iterable[Predicti
         card = Card.from_json(part["card"])
         network = open_network(part["runtime"], Path(part["weights"]), card, part["sha256"], threads=1)
         looks.append((Geometry.of(card, **part["looks"]), network))
-    return lambda paths: [judge(path, looks, recipe["features"]) for path in paths]
+    kept = Thumbnails(**recipe["thumbnails"]) if recipe["thumbnails"] else None
+    return lambda paths: [judge(path, looks, recipe["features"], kept) for path in paths]
 
 
-def _size_of(picture: Picture) -> tuple[int, int]:
+def _look_around(picture: Picture, path: str | os.PathLike[str], thumbnails: Thumbnails | None) -> tuple[int, int]:
     """(width, height); (0, 0) of a picture that was read in a smaller size and cannot be read whole."""
     try:
         whole = picture.whole([])
     except (ImageError, MemoryError):
         return 0, 0
+    if thumbnails:
+        thumbnails.keep(path, whole)
     return (whole.shape[1], whole.shape[0]) if isinstance(whole, np.ndarray) else whole.size
 
 
-def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], features: int = 0) -> Prediction:
+def judge(
+    path: str | os.PathLike[str],
+    looks: list[tuple[Geometry, Network]],
+    features: int = 0,
+    thumbnails: Thumbnails | None = None,
+) -> Prediction:
     """What both models say of a picture, as `Opinion.of` reads it.
 
     Args:
         path: of the picture.
         looks: what the model of beauty sees and what computes it, and the same of the technical model.
         features: how many the model of beauty has, if they are wanted as well; otherwise 0.
+        thumbnails: where to keep one of the picture.
     """
     picture = Picture(path, once=True)
     # The technical model first: it needs the whole picture, which the other one may then use.
@@ -178,7 +192,7 @@ def judge(path: str | os.PathLike[str], looks: list[tuple[Geometry, Network]], f
         return Prediction(reason="; ".join(notes))
     taken = read_time(path)
     since = taken - _EPOCH if taken else timedelta(-1)
-    width, height = _size_of(picture)
+    width, height = _look_around(picture, path, thumbnails)
     known = [float(said.output is not None) for said in (beauty, technical)]
     second, faulty = since.seconds + since.microseconds / 1e6, float(technical.faults is not None)
     head = np.array([*known, width, height, since.days, second, faulty], np.float32)

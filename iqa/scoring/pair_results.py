@@ -12,6 +12,7 @@ from iqa.cards import TID2013_SCALE, Scale
 from iqa.errors import OutputError
 from iqa.files import printable
 from iqa.images.stored import local
+from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.bursts import SECONDS, find_bursts
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
@@ -87,7 +88,7 @@ class Results:
         columns = COLUMNS | FAULT_COLUMNS | (BURST_COLUMNS if self._looked_for_bursts else {})
         write_table(path, columns, lambda: rows_of(self), self.provenance)
 
-    def write_page(self, path: Path, workers: int = 0) -> None:
+    def write_page(self, path: Path, workers: int = 0, thumbnails: Thumbnails | None = None) -> None:
         """Write the page with the thumbnails; see `write_run`."""
         both = rank_pairs(self.scores["beauty"], self.scores["technical"])
         scales = {"Beauty": self.scale, "Technical quality": self._technical_scale}
@@ -102,6 +103,7 @@ class Results:
             lead,
             workers,
             BOTH if self._order == "both" else self._order,
+            thumbnails,
         )
 
     def top(self, count: int) -> list[dict[str, Any]]:

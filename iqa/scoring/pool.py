@@ -121,7 +121,7 @@ class Workers:
 
         Yields:
             (path, `Answer`) in the order of `paths`. The array is the output, float32 (1,) or (10,); with the runtime
-            "keras" the patches, uint8 (N, size, size, 3); or a thumbnail, uint8 (n,), see `iqa.images.reading.thumbnail`.
+            "keras" the patches, uint8 (N, size, size, 3); or the bytes of a thumbnail, uint8 (n,).
             Without an array there is a reason, one line; with one there may be a warning.
 
         Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from iqa.cards import Card
 from iqa.images.geometry import Geometry
-from iqa.images.reading import thumbnail
+from iqa.images.thumbnails import thumbnail
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import Seen, attempt, look, predict
 from iqa.scoring.messages import Answer, Form, write_answer, write_ready

@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from iqa.cards import Scale
 from iqa.errors import OutputError
 from iqa.files import name_to_text, printable, written_whole
-from iqa.images.reading import thumbnail
 from iqa.images.stored import local
+from iqa.images.thumbnails import Thumbnails, thumbnail
 from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import attempt
 from iqa.scoring.drawings import draw_distribution, draw_votes
@@ -123,6 +123,7 @@ def write_run(
     lead: str,
     workers: int = 0,
     sorted_by: str | None = None,
+    thumbnails: Thumbnails | None = None,
 ) -> None:
     """Write the page of a run: at most `MOST` of its pictures, and what could not be scored.
 
@@ -136,6 +137,7 @@ def write_run(
         lead: what the scores mean.
         workers: how many processes make thumbnails; 0 for none.
         sorted_by: which of the `values` gave the places; the first if it is not given.
+        thumbnails: those that were kept when the pictures were scored; the others are made now.
     """
     skipped: list[tuple[str, str]] = []
     skipped_count = 0
@@ -162,16 +164,20 @@ def write_run(
         lead=lead,
         workers=workers,
         facts={name: printable(fact) for name, fact in provenance.items()},
-        distributions=[
-            draw_distribution(name, of[np.isfinite(of)]) for name, of in scores.items() if np.isfinite(of).any()
-        ],
+        distributions=_draw(scores),
         left_out=left_out,
         score_count=len(scores),
         sorted_by=sorted_by,
+        thumbnails=thumbnails,
         ends=True,
         skipped=skipped,
         skipped_count=skipped_count,
     )
+
+
+def _draw(scores: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+    """The distribution of each of the scores that some pictures have."""
+    return [draw_distribution(name, of[np.isfinite(of)]) for name, of in scores.items() if np.isfinite(of).any()]
 
 
 def _title(pictures: Iterable[Picture], count: int, models: str) -> str:
@@ -222,6 +228,7 @@ def write_page(
     lead: str,
     workers: int = 0,
     sorted_by: str | None = None,
+    thumbnails: Thumbnails | None = None,
     **parts: Any,
 ) -> None:
     """Write a page; the file is whole or not there. The thumbnails are never in memory together.
@@ -232,6 +239,7 @@ def write_page(
         title, lead: a heading, and a line below it.
         workers: how many processes make thumbnails; 0 for none.
         sorted_by: which of the values the pictures are sorted by, highest first; by default the first.
+        thumbnails: see `write_run`.
         parts: of `page.html`: facts {name: text}, tables, distributions, left_out, skipped, skipped_count; score_count,
             how many of the values are scores (1); ends, whether the 20 best and the 20 worst can be called up.
     """
@@ -255,7 +263,9 @@ def write_page(
         "has_remarks": any(picture.remark for picture in pictures),
         "pictures": (
             _card(number, picture, *thumb, Path(path).parent, common, score_count)
-            for number, (picture, thumb) in enumerate(zip(pictures, _thumbnails(pictures, workers), strict=True))
+            for number, (picture, thumb) in enumerate(
+                zip(pictures, _thumbnails(pictures, workers, thumbnails), strict=True)
+            )
         ),
         "style": style,
         "script": script,
@@ -285,16 +295,21 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _thumbnails(pictures: Sequence[Picture], workers: int) -> Iterator[tuple[str | None, str | None]]:
+def _thumbnails(
+    pictures: Sequence[Picture], workers: int, kept: Thumbnails | None
+) -> Iterator[tuple[str | None, str | None]]:
     """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
-    paths = [picture.path for picture in pictures if picture.path]
+    missing = [bool(picture.path and not (kept and kept.has(picture.path))) for picture in pictures]
+    paths = [picture.path for picture, lacks in zip(pictures, missing, strict=True) if lacks and picture.path]
     with ExitStack() as stack:
         made: Iterator[tuple[NDArray[Any] | None, str | None]] = map(_make_thumbnail, paths)
         if workers and paths:
             pool = stack.enter_context(Workers({"thumbnail": SIDE}, workers))
             made = ((answer.array, answer.reason) for _, answer in pool.map(paths))
-        for picture in pictures:
-            array, reason = next(made) if picture.path else (None, "the file was not found")
+        for picture, lacks in zip(pictures, missing, strict=True):
+            array, reason = next(made) if lacks else (None, "the file was not found")
+            if kept and picture.path and not lacks:
+                array, reason = kept.find(picture.path), "its thumbnail cannot be read"
             yield (None, reason) if array is None else (base64.b64encode(array.tobytes()).decode(), None)
 
 

@@ -1,0 +1,87 @@
+"""Small pictures for a page, as WebP.
+
+thumbnail("photo.jpg", 200)                         # of a file, which is decoded
+kept = Thumbnails(folder, side=200, most=5000)
+kept.keep("photo.jpg", pixels)                      # of a picture that somebody has decoded already
+kept.find("photo.jpg")
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from iqa.images.geometry import shrink
+from iqa.images.reading import read_rgb
+
+
+def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray[np.uint8]:
+    """A small picture: the bytes of a WebP whose longer side has at most `side` pixels, uint8 (n,).
+
+    Args:
+        image: a path, or a PIL image, which is not changed.
+
+    Raises:
+        ImageError, TypeError: as `iqa.images.reading.read_image`.
+    """
+    return _encode(read_rgb(image, 2 * side), side)
+
+
+def most_bytes(side: int) -> int:
+    """What a thumbnail takes at most."""
+    return 10_000 + 4 * side**2
+
+
+def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    small, file = shrink(picture, side), io.BytesIO()
+    (small if isinstance(small, Image.Image) else Image.fromarray(small)).save(file, "WEBP", quality=60, method=2)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+class Thumbnails:
+    """The thumbnails of a run, in a folder, each under the hash of the path of its picture.
+
+    Whoever decodes a picture to score it keeps its thumbnail, so that a page need not decode it once more.
+
+    Args:
+        folder: where they lie; it exists already.
+        side: pixels of the longer side.
+        most: how many this process keeps; further ones are left out.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], side: int, most: int) -> None:
+        self._folder, self._side, self._most, self._count = Path(folder), side, most, 0
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The arguments, as JSON holds them, for another process."""
+        return {"folder": str(self._folder), "side": self._side, "most": self._most}
+
+    def keep(self, path: str | os.PathLike[str], picture: Image.Image | NDArray[np.uint8]) -> None:
+        """Keep the thumbnail of a picture, RGB; where that fails, there is none."""
+        if self._count >= self._most:
+            return
+        with contextlib.suppress(OSError, ValueError, MemoryError):
+            self._place_of(path).write_bytes(_encode(picture, self._side).tobytes())
+            self._count += 1
+
+    def has(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the thumbnail of a picture was kept."""
+        return self._place_of(path).exists()
+
+    def find(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
+        """The thumbnail of a picture as `thumbnail` returns it, or None if there is none."""
+        with contextlib.suppress(OSError), open(self._place_of(path), "rb") as file:
+            content = file.read(most_bytes(self._side) + 1)
+            if 0 < len(content) <= most_bytes(self._side):
+                return np.frombuffer(content, np.uint8)
+        return None
+
+    def _place_of(self, path: str | os.PathLike[str]) -> Path:
+        return self._folder / hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
