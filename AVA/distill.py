@@ -13,9 +13,10 @@
 A mean score says little about a scene. So the network has a second target: the features from which the teacher draws its
 opinion, through a linear layer that is thrown away in the end (Romero et al., "FitNets: hints for thin deep nets", 2015).
 Small pictures come first, because a step at 160 pixels takes half the time of one at 224. In the end the early layers,
-which take most of the time, can stay as they are (--frozen-until). With --patches the network sees
-pixels at their own size instead of the whole picture. --votes names what people said of some of the photographs: it takes
-the place of the teacher's opinion. To resume a run that was killed, repeat the command.
+which take most of the time, can stay as they are (--frozen-until); with --views, what they make of four views of each
+photograph is computed only once. With --patches the network sees pixels at their own size instead of the whole picture.
+--votes names what people said of some of the photographs: it takes the place of the teacher's opinion. To resume a run
+that was killed, repeat the command.
 """
 
 from pathlib import Path
@@ -114,6 +115,7 @@ def parse_arguments():
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
     parser.add_argument("--frozen-until", metavar="LAYER", help="train only the layers behind this one (default: all)")
+    parser.add_argument("--views", type=Path, metavar="FILE", help="for what frozen layers make of pictures, 100 KB each")
     parser.add_argument("--often", type=often, help="FOLDER=N: photographs below FOLDER are seen N times an epoch")
     parser.add_argument("--steady", type=float, help="weight of the difference between mirror images (default: none)")
     parser.add_argument("--seed", type=natural, default=0)
@@ -121,6 +123,8 @@ def parse_arguments():
     arguments = parser.parse_args()
     if arguments.weights and arguments.network:
         parser.error("--network and --weights do not go together: the weights bring their network")
+    if arguments.views and not arguments.frozen_until:
+        parser.error("--views is for frozen layers: give --frozen-until")
     if arguments.epochs <= 0 or (arguments.epochs > 1 and arguments.epochs % 1):
         parser.error(f"--epochs must be a whole number or a share of one, got {arguments.epochs:g}")
     return arguments
@@ -145,7 +149,7 @@ def freeze(model, until):
 
 
 def add_teacher(model, width, memory):
-    """The model with the teacher's features, guessed from its own, beside its histogram: (N, 10 + width).
+    """The layer that guesses the teacher's features, and they beside the model's histogram: a tensor (N, 10 + width).
 
     Args:
         model: of `network_to_train`.
@@ -155,11 +159,23 @@ def add_teacher(model, width, memory):
     import keras
 
     guess = keras.layers.Dense(width, name="teacher", dtype="float32")
-    student = keras.Model(model.input, keras.layers.Concatenate()([model.output, guess(model.get_layer("pooling").output)]))
+    both = keras.layers.Concatenate()([model.output, guess(model.get_layer("pooling").output)])
     if memory and memory.exists():
         with np.load(memory, allow_pickle=False) as stored:
             guess.set_weights([stored["kernel"], stored["bias"]])
-    return student
+    return guess, both
+
+
+def see_through_frozen_layers(model, both, lessons, cut, arguments):
+    """(student, data): the layers behind the frozen ones, and what those make of the photographs."""
+    from iqa.training.frozen_views import FrozenViews, compute_views, split
+
+    early, student = split(model, arguments.frozen_until, both)
+    places = {path: place for place, path in enumerate(dict.fromkeys(lesson.path for lesson in lessons))}
+    how = f"{'patches' if arguments.patches else 'whole pictures'} of {arguments.size}"
+    views = compute_views(early, list(places), cut, arguments.views, arguments.seed, how)
+    rows, labels = np.array([places[lesson.path] for lesson in lessons]), np.stack([lesson.label for lesson in lessons])
+    return student, FrozenViews(views, rows, labels, arguments.batch_size, arguments.seed, bool(arguments.steady))
 
 
 def fit(student, data, arguments, bins):
@@ -217,8 +233,12 @@ def main():
     bins = model.output_shape[-1]
     before = Path(arguments.weights).with_suffix(".teacher.npz") if arguments.weights else None
     freeze(model, arguments.frozen_until)
-    student = add_teacher(model, len(lessons[0].label) - bins, before)
-    data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=bool(arguments.steady))
+    guess, both = add_teacher(model, len(lessons[0].label) - bins, before)
+    if arguments.views:
+        student, data = see_through_frozen_layers(model, both, lessons, cut, arguments)
+    else:
+        student = keras.Model(model.input, both)
+        data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=bool(arguments.steady))
     fit(student, data, arguments, bins)
     cut_so = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
     kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
@@ -229,7 +249,7 @@ def main():
     learnt |= {"votes": arguments.votes.name} if arguments.votes else {}
     card = Card(facts, Head("histogram", arguments.dropout), sight, AVA_SCALE, trained_on=learnt)
     save_with_card(model, arguments.out, card)
-    kernel, bias = student.get_layer("teacher").get_weights()
+    kernel, bias = guess.get_weights()
     with written_whole(arguments.out.with_suffix(".teacher.npz")) as file:
         np.savez(file, kernel=kernel, bias=bias)
     print(f"wrote {printable(arguments.out)}")

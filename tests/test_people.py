@@ -142,6 +142,18 @@ def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_ther
         kernels = [f"layers/conv2d{f'_{number}' if number else ''}/vars/0" for number in range(35)]
         stayed = [np.array_equal(before[name], after[name]) for name in kernels]
     assert stayed == [True] * 14 + [False] * 21  # block_6 ends with the fourteenth
+    viewed, views = tmp_path / "viewed.weights.h5", tmp_path / "views.f16"
+    for out in (viewed, tmp_path / "fourth.weights.h5"):  # the second run finds the views
+        code, _, err = command(distill, *given, *late, "--weights", first, "--steady", 10, "--views", views, "--out", out)
+        assert code == 0, err
+    assert ("views.f16 will have" in err, views.stat().st_size) == (False, 7 * 4 * 14 * 14 * 64 * 2)
+    with h5py.File(first) as before, h5py.File(viewed) as after:
+        assert [np.array_equal(before[name], after[name]) for name in kernels] == stayed
+    code, _, err = command(
+        distill, *given, *late, "--weights", first, "--seed", 1, "--views", views, "--out", first, "--overwrite"
+    )
+    assert code == 2 and "views.f16: not the views of these photographs" in err
+    assert command(distill, *given, "--weights", first, "--views", views, "--out", tmp_path / "x.weights.h5")[0] == 2
     card = read_card(card_of(second))
     assert (card.geometry.size, card.scale.population, card.trained_on["images"]) == (224, "AVA", 7)
     assert load_scorer(second, head="histogram", runtime="keras").score(photograph).score > 1

@@ -24,7 +24,7 @@ from iqa.images.geometry import random_patch, random_patches
 from iqa.images.reading import read_image
 from iqa.training.devices import check_division, own_part, place_among_machines
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+Batch = tuple[NDArray[Any], NDArray[np.float32]]
 Task = Callable[[], NDArray[np.uint8]]
 
 
@@ -137,7 +137,7 @@ def naming_broken_images(*datasets: Any) -> Iterator[None]:
         raise
 
 
-def _run_naming(path: Path | None, work: Callable[..., NDArray[np.uint8]], *arguments: Any) -> NDArray[np.uint8]:
+def run_naming(path: Path | None, work: Callable[..., NDArray[np.uint8]], *arguments: Any) -> NDArray[np.uint8]:
     """The result of `work(path, *arguments)`; an `ImageError` gets the name of the file."""
     try:
         return work(path, *arguments)
@@ -189,7 +189,7 @@ class Ladders(Batches):
 
     def _tasks(self, index: int) -> list[Task]:
         images = [image for number in self._choose(index) for image in self.ladders[number]]
-        return [functools.partial(_run_naming, image.path, read_image) for image in images]
+        return [functools.partial(run_naming, image.path, read_image) for image in images]
 
     def _cut(self, images: Sequence[Labelled], pictures: list[NDArray[np.uint8]], rng: np.random.Generator) -> list[list]:
         """The patches of a ladder: for each of `patches` a list of one a level."""
@@ -261,7 +261,7 @@ class Photographs(Batches):
             picture, rng = read_image(path), np.random.default_rng((self.seed, epoch, place))
             return np.stack([self.cut(picture, rng) for _ in range(self.patches)])
 
-        return [functools.partial(_run_naming, image.path, cut, place) for place, image in self._choose(index)]
+        return [functools.partial(run_naming, image.path, cut, place) for place, image in self._choose(index)]
 
     def _batch(self, index: int) -> Batch:
         pixels, labels = np.concatenate(self._results(index)), labels_of([image for _, image in self._choose(index)])
@@ -298,7 +298,7 @@ class Evaluation(Batches):
         return self.images[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _tasks(self, index: int) -> list[Task]:
-        return [functools.partial(_run_naming, image.path, self.see) for image in self._choose(index)]
+        return [functools.partial(run_naming, image.path, self.see) for image in self._choose(index)]
 
     def _batch(self, index: int) -> Batch:
         seen = np.stack(self._results(index))

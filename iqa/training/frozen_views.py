@@ -1,0 +1,180 @@
+"""What the frozen layers of a network make of four views of each photograph, computed once and kept in a file.
+
+    early, late = split(model, "block_6_project_BN", outputs)
+    views = compute_views(early, paths, cut, Path("views.f16"), seed=0)
+    late.fit(FrozenViews(views, rows, labels, batch_size=64))
+
+An epoch then costs what the layers behind them cost: it decodes and resizes no picture. The views of a photograph are a
+cut, its mirror image, another cut, and the mirror image of that, moved by a row and a column.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from iqa.environment import processors
+from iqa.errors import OutputError, UsageError
+from iqa.files import printable, written_whole
+from iqa.images.reading import read_image
+from iqa.training.batches import Batch, Batches, run_naming
+
+VIEWS = 4
+
+_AT_ONCE = 16  # photographs
+
+Pixels = NDArray[np.uint8]
+Cut = Callable[[Pixels, np.random.Generator], Pixels]
+
+
+def split(model: keras.Model, until: str, outputs: Any) -> tuple[keras.Model, keras.Model]:
+    """The layers up to `until`, and those behind it.
+
+    Args:
+        model: of pixels.
+        until: name of the last of the first layers.
+        outputs: of the second part, computed from the model's layers.
+
+    Raises:
+        UsageError: if the layers behind it also see earlier ones.
+    """
+    middle = model.get_layer(until).output
+    try:
+        return keras.Model(model.input, middle), keras.Model(middle, outputs)
+    except ValueError:
+        raise UsageError(
+            f"{until}: layers behind it see earlier ones as well, so that it does not split the network"
+        ) from None
+
+
+def four_views(pixels: Pixels, cut: Cut, rng: np.random.Generator) -> Pixels:
+    """The views of a photograph (H, W, 3): uint8 (4, size, size, 3); see the head of this module."""
+    first, second = cut(pixels, rng), cut(pixels, rng)
+    return np.stack([first, first[:, ::-1], second, np.roll(second[:, ::-1], (1, 1), (0, 1))])
+
+
+def compute_views(
+    early: keras.Model, paths: Sequence[Path], cut: Cut, file: Path, seed: int, about: str = ""
+) -> NDArray[np.float16]:
+    """What layers make of the views of photographs; a file that holds them already is not made again.
+
+    A run that was killed goes on behind the last photograph in the file. Beside it, a `.json` says what it is made of.
+
+    Args:
+        early: the layers, (N, size, size, 3) -> (N, ...).
+        paths: of the photographs.
+        cut: what makes a view, at random.
+        file: to write.
+        seed: of the cuts.
+        about: what else the views depend on, such as how `cut` cuts.
+
+    Returns:
+        float16 (photographs, 4, ...), in the file.
+
+    Raises:
+        ImageError: if a photograph cannot be read.
+        OutputError: if the file holds the views of other photographs, or by other layers.
+    """
+    shape = (len(paths), VIEWS, *early.output_shape[1:])
+    one = 2 * int(np.prod(shape[1:]))  # bytes of a photograph
+    origin = {"views of": _hash(map(os.fsencode, paths)), "layers": _hash_of_weights(early), "seed": seed, "cut": about}
+    note = file.with_name(f"{file.name}.json")
+    if file.exists() and (not note.exists() or json.loads(note.read_text(encoding="utf-8")) != origin):
+        raise OutputError(f"{file}: not the views of these photographs by these layers; name another file, or delete it")
+    with written_whole(note) as noted:
+        noted.write(json.dumps(origin).encode())
+    with open(file, "ab") as whole:
+        done = whole.tell() // one
+        whole.truncate(done * one)
+        if done < len(paths):
+            print(f"{printable(file)} will have {len(paths) * one / 1e9:.1f} GB", file=sys.stderr)
+            for found in _compute(early, paths, cut, seed, done):
+                whole.write(found.tobytes())
+    views: NDArray[np.float16] = np.memmap(file, np.float16, "r", shape=shape)
+    return views
+
+
+def _compute(early: keras.Model, paths: Sequence[Path], cut: Cut, seed: int, done: int) -> Iterator[NDArray[np.float16]]:
+    """Some photographs at a time, while threads decode the next ones."""
+
+    def views_of(number: int) -> Pixels:
+        return run_naming(
+            paths[number], lambda path: four_views(read_image(path), cut, np.random.default_rng((seed, number)))
+        )
+
+    bar = tqdm(total=len(paths), initial=done, unit="photograph", file=sys.stderr)
+    with ThreadPoolExecutor(processors()) as threads, bar:
+        groups = [range(start, min(start + _AT_ONCE, len(paths))) for start in range(done, len(paths), _AT_ONCE)]
+        ahead = [threads.submit(views_of, number) for number in groups[0]]
+        for group, following in zip(groups, [*groups[1:], ()], strict=True):
+            ready, ahead = ahead, [threads.submit(views_of, number) for number in following]
+            pixels = np.concatenate([task.result() for task in ready])
+            yield np.asarray(keras.ops.convert_to_numpy(early.predict_on_batch(pixels)), np.float16)
+            bar.update(len(group))
+
+
+def _hash(parts: Any) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()
+
+
+def _hash_of_weights(model: keras.Model) -> str:
+    return _hash(np.ascontiguousarray(weight).tobytes() for weight in model.get_weights())
+
+
+class FrozenViews(Batches):
+    """Batches of views for the layers behind the frozen ones; the order depends on the seed and the epoch alone.
+
+    Args:
+        views: of `compute_views`, float16 (photographs, 4, ...).
+        rows: integers (N,), which photograph each lesson is about; one that is there twice is seen twice an epoch.
+        labels: float32 (N, m).
+        batch_size: views a batch; the last of an epoch is smaller.
+        seed: an integer.
+        mirrored: every view is followed by its mirror image, within the same `batch_size`.
+
+    Yields:
+        (activations, labels): float32 (n, ...) and (n, m).
+    """
+
+    def __init__(
+        self,
+        views: NDArray[np.float16],
+        rows: NDArray[np.int64],
+        labels: NDArray[np.float32],
+        batch_size: int,
+        seed: int = 0,
+        mirrored: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.views, self.rows, self.labels, self.seed, self.mirrored = views, rows, labels, seed, mirrored
+        self.batch_size = max(1, batch_size // (2 if mirrored else 1))
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def _batch(self, index: int) -> Batch:
+        some = self._order(len(self.rows))[index * self.batch_size : (index + 1) * self.batch_size]
+        rows, labels = self.rows[some], self.labels[some]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        if not self.mirrored:
+            return self.views[rows, rng.integers(VIEWS, size=len(rows))].astype(np.float32), labels
+        first = 2 * rng.integers(VIEWS // 2, size=len(rows))
+        pairs = self.views[np.repeat(rows, 2), np.stack([first, first + 1], axis=1).ravel()]
+        return pairs.astype(np.float32), np.repeat(labels, 2, axis=0)
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
