@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from iqa.cards import Card
 from iqa.errors import ImageError
@@ -156,14 +157,18 @@ def open_pair(recipe: dict[str, Any]) -> Callable[[list[str]], Iterable[Predicti
     return lambda paths: [judge(path, looks, recipe["features"], kept) for path in paths]
 
 
-def _look_around(picture: Picture, path: str | os.PathLike[str], thumbnails: Thumbnails | None) -> tuple[int, int]:
-    """(width, height); (0, 0) of a picture that was read in a smaller size and cannot be read whole."""
+def _whole_of(picture: Picture) -> Image.Image | NDArray[np.uint8] | None:
+    """All of its pixels; None of a picture that was read in a smaller size and cannot be read whole."""
     try:
-        whole = picture.whole([])
+        return picture.whole([])
     except (ImageError, MemoryError):
+        return None
+
+
+def _size_of(whole: Image.Image | NDArray[np.uint8] | None) -> tuple[int, int]:
+    """(width, height); (0, 0) if they are not known."""
+    if whole is None:
         return 0, 0
-    if thumbnails:
-        thumbnails.keep(path, whole)
     return (whole.shape[1], whole.shape[0]) if isinstance(whole, np.ndarray) else whole.size
 
 
@@ -192,7 +197,10 @@ def judge(
         return Prediction(reason="; ".join(notes))
     taken = read_time(path)
     since = taken - _EPOCH if taken else timedelta(-1)
-    width, height = _look_around(picture, path, thumbnails)
+    whole = _whole_of(picture)
+    if thumbnails and whole is not None:
+        thumbnails.keep(path, whole)
+    width, height = _size_of(whole)
     known = [float(said.output is not None) for said in (beauty, technical)]
     second, faulty = since.seconds + since.microseconds / 1e6, float(technical.faults is not None)
     head = np.array([*known, width, height, since.days, second, faulty], np.float32)
