@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Sight
+from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Sight, card_of, weights_file
 from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
 from iqa.errors import LabelError, UsageError
 from iqa.files import printable, written_whole
@@ -32,6 +32,7 @@ from iqa.images.geometry import random_patch, resize
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.training.usable import usable_images
+from iqa.training.views_file import check_views_target
 
 NOISE, DROPOUT = 0.003, 0.2
 
@@ -115,7 +116,9 @@ def parse_arguments():
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
     parser.add_argument("--frozen-until", metavar="LAYER", help="train only the layers behind this one (default: all)")
-    parser.add_argument("--views", type=Path, metavar="FILE", help="for what frozen layers make of pictures, 100 KB each")
+    parser.add_argument(
+        "--views", type=Path, metavar="FILE", help="a large file for what the frozen layers make of the photographs"
+    )
     parser.add_argument("--often", type=often, help="FOLDER=N: photographs below FOLDER are seen N times an epoch")
     parser.add_argument("--steady", type=float, help="weight of the difference between mirror images (default: none)")
     parser.add_argument("--seed", type=natural, default=0)
@@ -149,7 +152,7 @@ def freeze(model, until):
 
 
 def add_teacher(model, width, memory):
-    """The layer that guesses the teacher's features, and they beside the model's histogram: a tensor (N, 10 + width).
+    """The layer that guesses the teacher's features, and the histogram with that guess behind it: (N, 10 + width).
 
     Args:
         model: of `network_to_train`.
@@ -211,6 +214,9 @@ def main():
     arguments = parse_arguments()
     inputs = [arguments.labels, arguments.features, *filter(None, [arguments.votes]), *arguments.exclude]
     check_weights_target(arguments.out, arguments.overwrite, inputs)
+    if arguments.views:
+        weights = [arguments.out, weights_file(arguments.weights)] if arguments.weights else [arguments.out]
+        check_views_target(arguments.views, [*inputs, *weights, *map(card_of, weights)])
     lessons = read_lessons(arguments, arguments.size if arguments.patches else 1)
     side = round(MARGIN * arguments.size)
 
@@ -247,6 +253,7 @@ def main():
     images = len({lesson.path for lesson in lessons})
     learnt = {"images": images, "labels": arguments.labels.name} | {name: getattr(arguments, name) for name in named}
     learnt |= {"votes": arguments.votes.name} if arguments.votes else {}
+    learnt |= {"views": "four of each photograph, the same in each epoch"} if arguments.views else {}
     card = Card(facts, Head("histogram", arguments.dropout), sight, AVA_SCALE, trained_on=learnt)
     save_with_card(model, arguments.out, card)
     kernel, bias = guess.get_weights()

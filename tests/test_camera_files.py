@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import struct
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -200,8 +202,12 @@ def test_a_raw_file_that_pillow_cannot_open_has_its_time_of_capture(make_dng, sc
     assert read_time(path).isoformat() == "2024-05-01T10:20:30"
     with mock.patch("PIL.Image.Exif.load_from_fp", side_effect=SyntaxError):  # of a raw file that is no TIFF
         assert read_time(path).isoformat() == "2024-05-01T10:20:30"
-    with mock.patch("iqa.images.raw.read_time", side_effect=AssertionError):
+    content = path.read_bytes()
+    tag = content.index(struct.pack("<HHI", 50706, 1, 4))  # the version, of four bytes, as if it had many
+    path.write_bytes(content[: tag + 4] + struct.pack("<II", 10**6, 10**8) + content[tag + 12 :])
+    with mock.patch("iqa.images.raw.read_time", side_effect=AssertionError), warnings.catch_warnings(record=True) as said:
         assert read_time(path).isoformat() == "2024-05-01T10:20:30"
+    assert not said
 
 
 def test_stars_in_a_file_that_pillow_cannot_open_are_kept(tmp_path):

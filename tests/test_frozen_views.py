@@ -1,15 +1,15 @@
 """What frozen layers make of views of photographs, computed once."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from iqa.errors import ImageError, OutputError, UsageError
+from iqa.files import Lock
 from iqa.images.geometry import random_patch
 from iqa.training.frozen_views import FrozenViews, compute_views, four_views, split
+from iqa.training.views_file import check_views_target
 
 
 def cut(pixels, rng):
@@ -85,17 +85,54 @@ def test_the_views_of_others_are_not_taken_and_no_file_is_replaced(early, networ
     compute_views(early, paths, cut, file, seed=0)
     content = file.read_bytes()
     other = keras.models.clone_model(early)
+    longer = keras.Model(early.input, keras.layers.ZeroPadding2D()(early.output))
     for change in (
         lambda: compute_views(early, paths[:9], cut, file, seed=0),
         lambda: compute_views(early, paths, cut, file, seed=1),
         lambda: compute_views(early, paths, cut, file, seed=0, about="patches"),
         lambda: compute_views(other, paths, cut, file, seed=0),
+        lambda: compute_views(longer, paths, cut, file, seed=0),
         lambda: compute_views(early, paths, cut, paths[0], seed=0),
     ):
         with pytest.raises(OutputError, match="not the views of these photographs"):
             change()
     assert file.read_bytes() == content
-    assert "seed" in json.loads((tmp_path / "v.f16.json").read_text())
+    Image.new("RGB", (64, 64)).save(paths[3])
+    with pytest.raises(OutputError, match="not the views of these photographs"):
+        compute_views(early, paths, cut, file, seed=0)
+
+
+def test_layers_without_weights_count_too_and_a_file_that_is_too_long_is_no_file_of_views(early, paths, tmp_path):
+    clipped = keras.Model(early.input, keras.layers.ReLU(name="clipped")(early.output))
+    file = tmp_path / "v.f16"
+    compute_views(early, paths, cut, file, seed=0)
+    with pytest.raises(OutputError, match="not the views"):
+        compute_views(clipped, paths, cut, file, seed=0)
+    with open(file, "ab") as opened:
+        opened.write(b"more")
+    with pytest.raises(OutputError, match="not the views"):
+        compute_views(early, paths, cut, file, seed=0)
+
+
+def test_two_runs_do_not_write_into_one_file(early, paths, tmp_path):
+    with Lock(tmp_path / "v.f16.lock"), pytest.raises(OutputError, match="another run is making these views"):
+        compute_views(early, paths, cut, tmp_path / "v.f16", seed=0)
+    assert compute_views(early, paths, cut, tmp_path / "v.f16", seed=0).shape[0] == 20
+
+
+def test_neither_an_input_nor_a_strangers_file_becomes_views(early, paths, tmp_path):
+    file = tmp_path / "new" / "v.f16"
+    check_views_target(file, paths)
+    compute_views(early, paths, cut, file, seed=0)
+    check_views_target(file, paths)  # an older one
+    with pytest.raises(OutputError, match="this file is read"):
+        check_views_target(file, [file])
+    (tmp_path / "thesis").write_text("years of work")
+    with pytest.raises(OutputError, match="thesis: a file of that name exists"):
+        check_views_target(tmp_path / "thesis", [])
+    (tmp_path / "b.views.json").write_text('{"my": "notes"}')
+    with pytest.raises(OutputError, match=r"b\.views\.json: a file of that name exists"):
+        check_views_target(tmp_path / "b", [])
 
 
 def test_a_photograph_that_cannot_be_read_is_named(early, paths, tmp_path):

@@ -126,14 +126,14 @@ def test_the_page_takes_its_thumbnails_from_the_scoring(command, folder, tmp_pat
     page = tmp_path / "page.html"
     code, _, err = command(score, folder, "--report", page, "--workers", workers, *RUNTIME)
     assert code == 1, err  # one is broken
-    shown = re.findall(r'<img src="data:image/webp;base64,([^"]+)"', page.read_text())
-    small = [Image.open(io.BytesIO(b64decode(data))).convert("RGB") for data in shown]
-    whole = [Image.open(folder / f"{number}.jpg").convert("RGB") for number in range(4)]
-    assert len(small) == 5
-    assert sorted(max(image.size) for image in small) == [40, SIDE, SIDE, SIDE, SIDE]
-    expected = [np.asarray(image.resize((20, 20)), np.float32) for image in whole]
-    found = [np.asarray(image.resize((20, 20)), np.float32) for image in small]
-    assert all(min(np.abs(one - other).mean() for other in found) < 6 for one in expected)
+    pattern = r'data-name="([^"]+)".*?<img src="data:image/webp;base64,([^"]+)"'
+    shown = dict(re.findall(pattern, page.read_text(), re.DOTALL))
+    assert set(shown) == {"0.jpg", "1.jpg", "2.jpg", "3.jpg", "small.png"}
+    for name, data in shown.items():
+        whole, small = Image.open(folder / name).convert("RGB"), Image.open(io.BytesIO(b64decode(data))).convert("RGB")
+        assert max(small.size) == min(SIDE, max(whole.size))
+        expected, found = (np.asarray(image.resize((20, 20)), np.float32) for image in (whole, small))
+        assert np.abs(found - expected).mean() < 6, name
 
 
 def test_what_a_killed_writer_left_of_the_output_is_removed(command, folder, tmp_path):

@@ -1,12 +1,14 @@
 """Thumbnails that are kept when pictures are scored."""
 
 import io
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.images.thumbnails import Thumbnails, most_bytes
+from iqa.errors import ImageError
+from iqa.images.thumbnails import Thumbnails, most_bytes, thumbnail
 
 
 @pytest.fixture
@@ -31,6 +33,18 @@ def test_no_more_are_kept_than_a_page_holds(kept, photograph):
     for name in "abc":
         kept.keep(name, photograph)
     assert [kept.has(name) for name in "abc"] == [True, True, False]
+    kept.keep("a", photograph[::-1])  # another picture by now, and there is no room for its thumbnail
+    assert not kept.has("a")
+
+
+def test_a_disk_that_is_full_or_a_missing_codec_leave_no_half_of_one(kept, photograph, tmp_path):
+    with mock.patch("PIL.Image.Image.save", side_effect=KeyError("WEBP")):
+        kept.keep("a", photograph)
+        with pytest.raises(ImageError, match="no thumbnail can be made: 'WEBP'"):
+            thumbnail(Image.fromarray(photograph), 32)
+    with mock.patch("os.replace", side_effect=OSError(28, "No space left on device")):
+        kept.keep("a", photograph)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_kept_or_is_too_large_is_not_there(kept, photograph, tmp_path):

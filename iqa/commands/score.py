@@ -190,9 +190,7 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
         remove_leftovers(file.parent, file.name)
     kept = next(filter(None, (arguments.out, arguments.report, arguments.sort_into)), None)
     with tempfile.TemporaryDirectory() as folder:
-        # Processes of other machines cannot write to the folder.
-        here = arguments.report and arguments.engine == "local"
-        thumbnails = Thumbnails(folder, SIDE, MOST) if here else None
+        thumbnails = _thumbnails_in(folder, arguments)
         outcome = score_with_journal(
             Pair(pair.beauty, pair.technical, arguments.bursts, thumbnails).score_all,
             lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out, takes_urls(arguments)),
@@ -210,6 +208,16 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     if arguments.out:
         print(f"{printable(arguments.out)}: {outcome.scored} images scored, {outcome.skipped} skipped")
     return 1 if outcome.skipped else 0
+
+
+def _thumbnails_in(folder: str, arguments: argparse.Namespace) -> Thumbnails | None:
+    """Where a run keeps thumbnails for its page: not if processes of other machines score, which do not see the folder.
+
+    Of more pictures than a page holds, most will not be on it. So a worker keeps its share of twice as many, and no more.
+    """
+    if not arguments.report or arguments.engine != "local":
+        return None
+    return Thumbnails(folder, SIDE, min(MOST, 2 * MOST // max(1, arguments.workers)))
 
 
 def _options(arguments: argparse.Namespace, pair: Pair) -> RunOptions:

@@ -18,13 +18,13 @@ def read_time(path: str | os.PathLike[str]) -> datetime | None:
 
     Only the head of the file is read. A file that is broken has no time: whoever decodes it says what is wrong.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of broken metadata and many pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of broken metadata and many pixels
+        try:
             with Image.open(path) as opened:
                 return _time_in(opened.getexif())
-    except Exception:  # decoders raise whatever their parsing runs into
-        return _time_of_raw(path)
+        except Exception:  # decoders raise whatever their parsing runs into
+            return _time_of_raw(path)
 
 
 def _time_in(exif: Image.Exif) -> datetime | None:

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from iqa.errors import ImageError
+from iqa.files import printable, written_whole
 from iqa.images.geometry import shrink
 from iqa.images.reading import read_rgb
 
@@ -40,7 +42,10 @@ def most_bytes(side: int) -> int:
 
 def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     small, file = shrink(picture, side), io.BytesIO()
-    (small if isinstance(small, Image.Image) else Image.fromarray(small)).save(file, "WEBP", quality=60, method=2)
+    try:
+        (small if isinstance(small, Image.Image) else Image.fromarray(small)).save(file, "WEBP", quality=60, method=2)
+    except Exception as error:  # Pillow can be built without WebP
+        raise ImageError(f"no thumbnail can be made: {printable(str(error))}") from None
     return np.frombuffer(file.getvalue(), np.uint8)
 
 
@@ -64,12 +69,14 @@ class Thumbnails:
         return {"folder": str(self._folder), "side": self._side, "most": self._most}
 
     def keep(self, path: str | os.PathLike[str], picture: Image.Image | NDArray[np.uint8]) -> None:
-        """Keep the thumbnail of a picture, RGB; where that fails, there is none."""
-        if self._count >= self._most:
-            return
-        with contextlib.suppress(OSError, ValueError, MemoryError):
-            self._place_of(path).write_bytes(_encode(picture, self._side).tobytes())
-            self._count += 1
+        """Keep the thumbnail of a picture, RGB, instead of an older one; where that fails, there is none."""
+        with contextlib.suppress(OSError, ImageError, MemoryError):
+            place = self._place_of(path)
+            place.unlink(missing_ok=True)
+            if self._count < self._most and self._folder.is_dir():
+                with written_whole(place) as file:
+                    file.write(_encode(picture, self._side).tobytes())
+                self._count += 1
 
     def has(self, path: str | os.PathLike[str]) -> bool:
         """Whether the thumbnail of a picture was kept."""

@@ -5,12 +5,11 @@
     late.fit(FrozenViews(views, rows, labels, batch_size=64))
 
 An epoch then costs what the layers behind them cost: it decodes and resizes no picture. The views of a photograph are a
-cut, its mirror image, another cut, and the mirror image of that, moved by a row and a column.
+cut, its mirror image, another cut, and the mirror image of that, moved by a row and a column: those that leave it at one
+edge are put on at the other.
 """
 
 import hashlib
-import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from iqa.environment import processors
-from iqa.errors import OutputError, UsageError
-from iqa.files import printable, written_whole
+from iqa.errors import UsageError
+from iqa.files import name_to_text, printable
 from iqa.images.reading import read_image
 from iqa.training.batches import Batch, Batches, run_naming
+from iqa.training.views_file import appending
 
 VIEWS = 4
 
@@ -67,7 +67,7 @@ def compute_views(
 ) -> NDArray[np.float16]:
     """What layers make of the views of photographs; a file that holds them already is not made again.
 
-    A run that was killed goes on behind the last photograph in the file. Beside it, a `.json` says what it is made of.
+    To resume a run that was killed, repeat the call. Layers that only act in training, such as noise, do nothing.
 
     Args:
         early: the layers, (N, size, size, 3) -> (N, ...).
@@ -82,21 +82,14 @@ def compute_views(
 
     Raises:
         ImageError: if a photograph cannot be read.
-        OutputError: if the file holds the views of other photographs, or by other layers.
+        OutputError: see `appending`.
     """
     shape = (len(paths), VIEWS, *early.output_shape[1:])
-    one = 2 * int(np.prod(shape[1:]))  # bytes of a photograph
-    origin = {"views of": _hash(map(os.fsencode, paths)), "layers": _hash_of_weights(early), "seed": seed, "cut": about}
-    note = file.with_name(f"{file.name}.json")
-    if file.exists() and (not note.exists() or json.loads(note.read_text(encoding="utf-8")) != origin):
-        raise OutputError(f"{file}: not the views of these photographs by these layers; name another file, or delete it")
-    with written_whole(note) as noted:
-        noted.write(json.dumps(origin).encode())
-    with open(file, "ab") as whole:
-        done = whole.tell() // one
-        whole.truncate(done * one)
+    size = 2 * int(np.prod(shape[1:]))
+    origin = {"photographs": _hash(map(_stamp, paths)), "layers": _hash(_parts(early)), "seed": seed, "cut": about}
+    with appending(file, origin, size, len(paths)) as (whole, done):
         if done < len(paths):
-            print(f"{printable(file)} will have {len(paths) * one / 1e9:.1f} GB", file=sys.stderr)
+            print(f"{printable(file)} will have {len(paths) * size / 1e9:.1f} GB", file=sys.stderr)
             for found in _compute(early, paths, cut, seed, done):
                 whole.write(found.tobytes())
     views: NDArray[np.float16] = np.memmap(file, np.float16, "r", shape=shape)
@@ -129,8 +122,19 @@ def _hash(parts: Any) -> str:
     return whole.hexdigest()
 
 
-def _hash_of_weights(model: keras.Model) -> str:
-    return _hash(np.ascontiguousarray(weight).tobytes() for weight in model.get_weights())
+def _stamp(path: Path) -> bytes:
+    """What changes if a photograph is replaced."""
+    state = path.stat()
+    return f"{name_to_text(path.resolve())} {state.st_size} {state.st_mtime_ns}".encode()
+
+
+def _parts(model: keras.Model) -> Iterator[bytes]:
+    """What makes layers what they are: kinds, shapes, settings but for names, and weights."""
+    for layer in model.layers:
+        settings = {name: value for name, value in layer.get_config().items() if name not in ("name", "trainable")}
+        yield f"{type(layer).__name__} {layer.output.shape} {settings}".encode()
+        for weight in layer.get_weights():
+            yield np.ascontiguousarray(weight).tobytes()
 
 
 class FrozenViews(Batches):
