@@ -121,11 +121,14 @@ def parse_arguments():
     )
     parser.add_argument("--often", type=often, help="FOLDER=N: photographs below FOLDER are seen N times an epoch")
     parser.add_argument("--steady", type=float, help="weight of the difference between mirror images (default: none)")
+    parser.add_argument("--mirrored", action="store_true", help="the score is the mean of a picture and its mirror image")
     parser.add_argument("--seed", type=natural, default=0)
     add_overwrite(parser)
     arguments = parser.parse_args()
     if arguments.weights and arguments.network:
         parser.error("--network and --weights do not go together: the weights bring their network")
+    if arguments.mirrored and arguments.patches:
+        parser.error("--mirrored is for whole pictures: the grid of --patches has many views as it is")
     if arguments.views and not arguments.frozen_until:
         parser.error("--views is for frozen layers: give --frozen-until")
     if arguments.epochs <= 0 or (arguments.epochs > 1 and arguments.epochs % 1):
@@ -248,7 +251,7 @@ def main():
     fit(student, data, arguments, bins)
     cut_so = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
     kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
-    sight = Sight(kind, 224, interpolation, training=cut_so)
+    sight = Sight(kind, 224, interpolation, training=cut_so, mirrored=arguments.mirrored)
     named = ("size", "epochs", "rate", "batch_size", "frozen_until", "often", "steady", "seed")
     images = len({lesson.path for lesson in lessons})
     learnt = {"images": images, "labels": arguments.labels.name} | {name: getattr(arguments, name) for name in named}

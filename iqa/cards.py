@@ -136,6 +136,7 @@ class Sight:
         pooling: how the score of a picture is made from those of its patches, one of `POOLINGS`: their "mean", or their
             mean weighted by "detail"; see `iqa.images.pooling`.
         training: how pictures were cut in training, in words.
+        mirrored: whether the network also looks at the mirror image of what it sees: it says the mean of both.
     """
 
     kind: str
@@ -144,6 +145,7 @@ class Sight:
     multiple: int = 1
     pooling: str = "mean"
     training: str = ""
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         _one_of("geometry.kind", self.kind, GEOMETRIES)
@@ -155,6 +157,7 @@ class Sight:
             object.__setattr__(self, "interpolation", None)  # old cards name one that patches never use
         _one_of("geometry.pooling", self.pooling, POOLINGS)
         _require("geometry.training", self.training, _text(self.training), "a text")
+        _require("geometry.mirrored", self.mirrored, isinstance(self.mirrored, bool), "true or false")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 Keras downloads the weights of ImageNet. Here it finds random ones in their place, in a file of the same form.
 """
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -142,13 +144,19 @@ def test_efficientnet_lite0_has_as_many_weights_as_its_authors_say():
 # --- deployment -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_large", "vgg16", "convnext_tiny", "efficientnet_lite0"])
-def test_compiled_networks_score_as_keras_does(name, tmp_path):
+def build_spread(name):
+    """`build_backbone` with random weights, whose features differ from picture to picture."""
     backbone, facts = build_backbone("none", size=SIZE, network=name)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     backbone(PICTURES.astype(np.float32), training=True)
+    return backbone, facts
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "vgg16", "convnext_tiny", "efficientnet_lite0"])
+def test_compiled_networks_score_as_keras_does(name, tmp_path):
+    backbone, facts = build_spread(name)
     card = Card(facts, Head("histogram"), Sight("patch", SIZE), AVA_SCALE)
     save_with_card(add_head(backbone, card.head), tmp_path / "new.weights.h5", card)
     network = network_of(card, tmp_path / "new.weights.h5")
@@ -166,3 +174,25 @@ def test_compiled_networks_score_as_keras_does(name, tmp_path):
         for number, picture in enumerate(PICTURES[:3]):
             for found, wanted in zip(run(picture[None]), expected, strict=True):
                 np.testing.assert_allclose(found[0], wanted[number], atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+def test_a_mirrored_network_says_the_mean_of_both_on_all_runtimes(tmp_path):
+    backbone, facts = build_spread("mobilenet_v2")
+    alone = Card(facts, Head("histogram"), Sight("resize", SIZE, "bilinear"), AVA_SCALE)
+    card = replace(alone, geometry=replace(alone.geometry, mirrored=True))
+    save_with_card(add_head(backbone, card.head), tmp_path / "new.weights.h5", card)
+    one, both = (network_of(which, tmp_path / "new.weights.h5") for which in (alone, card))
+    pixels = PICTURES[:3]
+    there, back = (one.predict_on_batch(picture) for picture in (pixels, pixels[:, :, ::-1]))
+    assert np.abs(there[0] - back[0]).max() > 1e-6
+    expected = [(first + second) / 2 for first, second in zip(there, back, strict=True)]
+    for found, wanted in zip(both.predict_on_batch(pixels), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    for engine in (ENGINES["litert"], ENGINES["onnx"], ENGINES["openvino"]):
+        file = tmp_path / f"network{engine.suffix}"
+        if not file.exists():
+            export(both, card, file, engine.format, "uint8")
+        run, _ = engine.open(file, 1)
+        for number, picture in enumerate(pixels):
+            for found, wanted in zip(run(picture[None]), expected, strict=True):
+                np.testing.assert_allclose(found[0], wanted[number], atol=1e-4)

@@ -144,8 +144,10 @@ def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_ther
     assert stayed == [True] * 14 + [False] * 21  # block_6 ends with the fourteenth
     viewed, views = tmp_path / "viewed.weights.h5", tmp_path / "views.f16"
     for out in (viewed, tmp_path / "fourth.weights.h5"):  # the second run finds the views
-        code, _, err = command(distill, *given, *late, "--weights", first, "--steady", 10, "--views", views, "--out", out)
+        also = ["--steady", 10, "--views", views, "--mirrored"]
+        code, _, err = command(distill, *given, *late, "--weights", first, *also, "--out", out)
         assert code == 0, err
+    assert [read_card(card_of(weights)).geometry.mirrored for weights in (first, second, viewed)] == [False, False, True]
     assert ("views.f16 will have" in err, views.stat().st_size) == (False, 7 * 4 * 14 * 14 * 64 * 2)
     with h5py.File(first) as before, h5py.File(viewed) as after:
         assert [np.array_equal(before[name], after[name]) for name in kernels] == stayed

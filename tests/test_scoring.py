@@ -68,6 +68,7 @@ def test_the_grid_of_a_large_picture_goes_through_in_steps(tiny, photograph, mon
         ("regression", "backbone", {"padding": "same"}, "backbone.padding must be one of keras, symmetric, got 'same'"),
         ("histogram", "geometry", {"interpolation": None}, "geometry.interpolation must be one of nearest, bilinear"),
         ("histogram", "geometry", {"kind": "resized"}, "geometry.kind must be one of resize, patch, got 'resized'"),
+        ("histogram", "geometry", {"mirrored": 1}, "geometry.mirrored must be true or false, got 1"),
         ("histogram", "geometry", {"size": 10**6}, "geometry.size must be an integer of 32 to 2048, got 1000000"),
         ("histogram", "scale", {"population": "Flickr"}, "scale.population must be one of AVA, got 'Flickr'"),
     ],

@@ -109,6 +109,7 @@ class Geometry:
     def __str__(self) -> str:
         if not self.crop:
             views = ", mean opinion" if self.mean_opinion else ""
+            views += " and its mirror image" if self.sight.mirrored else ""
             return f"whole image, {self.sight.interpolation}, to {self.size}x{self.size}{views}"
         blocks = f" on blocks of {self.sight.multiple}" if self.sight.multiple > 1 else ""
         words = [f"{self.crop} patch of {self.size}x{self.size}{blocks}"]

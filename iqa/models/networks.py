@@ -9,6 +9,7 @@ Patches are uint8 (N, size, size, 3), RGB; `iqa.images.geometry.Geometry` cuts t
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -87,7 +88,8 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     Returns:
         A `keras.Model`: (N, size, size, 3) pixels 0-255 -> [output, features]. The features are what the last dense layer
         sees: the pooled features (N, n), or for a regression the 1000 of the dense layer of that name. If the card names a
-        layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`.
+        layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`. If it says `mirrored`, each is the mean of
+        what the network says of the pixels and of their mirror image.
 
     Raises:
         CardError: if no network can be built from the card.
@@ -99,7 +101,16 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     if card.faults:
         seen = model.get_layer(STANDARDISED).output.shape[-1]
         outputs.append(add_faults(model, read_faults(Path(weights), card, seen)))
+    if card.geometry.mirrored:
+        return SettledModel(*_with_mirror_image(keras.Model(model.input, outputs)))
     return SettledModel(model.input, outputs)
+
+
+def _with_mirror_image(network: keras.Model) -> tuple[Any, list[Any]]:
+    """(pixels, outputs) of a network that looks at both at once, and gives the means of its outputs."""
+    pixels = keras.Input(network.input_shape[1:], name=network.input.name)
+    both = network(keras.ops.concatenate([pixels, keras.ops.flip(pixels, axis=2)], axis=0))
+    return pixels, [keras.ops.mean(keras.ops.reshape(out, (2, -1, out.shape[-1])), axis=0) for out in both]
 
 
 def read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:

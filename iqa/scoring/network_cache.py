@@ -84,7 +84,13 @@ def find_compiled(format: str, suffix: str, weights: Path, card: Card, sha256: s
         else:
             stale = f"{shipped.name} is not the file that {card_of(weights).name} describes"
     facts = card.to_json()
-    network = [_VERSION, facts["backbone"], facts["head"], card.geometry.size, *filter(None, [card.faults])]
+    network = [
+        _VERSION,
+        facts["backbone"],
+        facts["head"],
+        card.geometry.size,
+        *filter(None, [card.faults, card.geometry.mirrored]),
+    ]
     text = json.dumps(network, sort_keys=True)
     folder = cache_folder() / f"{sha256[:16]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     place = _Place(folder / f"network{suffix}", {"weights": sha256, "network": network})
