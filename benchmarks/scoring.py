@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def original(weights):
     from iqa.models.networks import network_of
 
     path, card = facts_of(weights)
+    card = replace(card, geometry=replace(card.geometry, mirrored=False))  # the original looked at the picture alone
     network = network_of(card, path)
     model = keras.Model(network.get_layer("rescaling").output, network.outputs[0])
     size, interpolation = card.geometry.size, card.geometry.interpolation
