@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_no_score_is_compared_with_ava_unless_the_card_says_so(command, picture,
     out, page = tmp_path / f"s{suffix}", tmp_path / "page.html"
     assert command(infer_vanilla, picture, "--weights", weights, "--out", out, "--report", page)[0] == 0
     assert b"percentile" not in out.read_bytes()
-    assert "AVA" not in page.read_text()
+    assert "AVA" not in re.sub(r"base64,[^\"]*", "", page.read_text())  # three letters of a picture may be these
 
 
 def test_idealos_technical_model_is_compared_with_no_photographs_of_ava(command, picture, without_card):

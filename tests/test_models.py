@@ -209,7 +209,7 @@ def test_shipped_weights_are_trained_from_by_their_name(no_downloads):
     model, facts = network_to_train("histogram", "imagenet", 0.01, 0.5, "ava_vanilla", size=SIZE)
     assert facts == replace(card.backbone, noise=0.01)
     assert model.get_layer("dropout").rate == 0.5
-    small = replace(card, geometry=replace(card.geometry, size=SIZE))
+    small = replace(card, geometry=replace(card.geometry, size=SIZE, mirrored=False))  # training looks once
     expected, _ = predict(network_of(small, shipped_weights("ava_vanilla")), PICTURES)
     np.testing.assert_allclose(predict(model, PICTURES), expected, atol=1e-5)
 
