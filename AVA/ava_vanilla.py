@@ -11,16 +11,14 @@ schedule above is the original's: one epoch with the backbone frozen, then falli
 from iqa.cards import Sight
 from iqa.commands.terminal import run
 from iqa.commands.train import Experiment, train
-from iqa.images.geometry import random_patch, resize
-
-MARGIN = 8 / 7  # the original's 256 pixels, of which the network sees 224; the same share at another --size
+from iqa.images.geometry import random_view
 
 # Averaging, where the original took the nearest pixel: that made scores jump from one crop to the next.
 GEOMETRY = Sight("resize", 224, "bilinear", training="whole image to 8/7 of the size, random crop, mirrored or not")
 
 
 def cut(pixels, rng, geometry):
-    return random_patch(resize(pixels, round(MARGIN * geometry.size), geometry.interpolation), geometry.size, rng)
+    return random_view(pixels, geometry.size, rng, geometry.interpolation)
 
 
 def main():

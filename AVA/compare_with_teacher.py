@@ -37,7 +37,6 @@ Floats = NDArray[np.float64]
 #: What a card must say of weights that learnt from another model's opinions.
 DISTILLED = {
     "teacher": "idealo's MobileNet, Apache-2.0; its published LCC on AVA is 0.626",
-    "AVA": "never seen, neither its photographs nor its votes",
     "to fine-tune with AVA": "python AVA/ava_{name}.py --images data/ava --weights weights/ava_{name}.weights.h5"
     ' --schedule "2@1e-4,4@5e-6"',
 }

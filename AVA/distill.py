@@ -20,15 +20,14 @@ that was killed, repeat the command.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Sight, card_of, weights_file
 from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
-from iqa.errors import LabelError, UsageError
+from iqa.errors import LabelError
 from iqa.files import printable, written_whole
-from iqa.images.geometry import random_patch, resize
+from iqa.images.geometry import MARGIN, random_patch, random_view
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.training.usable import usable_images
@@ -36,23 +35,8 @@ from iqa.training.views_file import check_views_target
 
 NOISE, DROPOUT = 0.003, 0.2
 
-#: Of the features in the loss, beside the 50 EMD + moments of the histograms: both are about 2 at the end.
-FEATURES_WEIGHT = 5.0
-
-#: A whole picture is resized to this many times the size that the network sees, of which a random crop is cut.
-MARGIN = 8 / 7
-
-WARM_UP = 500  # steps of rising rate, at most a quarter of all: new layers must not spoil the others
-
 #: What a frame of one colour deserves (`blank-*.png` of make_training_set.py); the teacher finds it mediocre.
 BLANK_SCORE, BLANK_STD = 2.5, 1.4
-
-
-class Lesson(NamedTuple):
-    """A photograph and all that is to be learnt of it: float32 (10 + n,), the histogram, then the teacher's features."""
-
-    path: Path
-    label: np.ndarray
 
 
 def read_names(file: Path) -> set[str]:
@@ -62,8 +46,11 @@ def read_names(file: Path) -> set[str]:
     return {image.name for image in read_ratings(file)}
 
 
-def read_lessons(arguments, smallest: int) -> list[Lesson]:
-    """What the command line names, in the order of the labels; people's votes take the place of the teacher's opinion."""
+def read_lessons(arguments, smallest: int):
+    """(photograph, label) of what the command line names, in the order of the labels; see `Lesson`.
+
+    People's votes take the place of the teacher's opinion.
+    """
     opinions = read_ratings(arguments.labels)
     features = np.load(arguments.features, mmap_mode="r", allow_pickle=False)
     if len(features) != len(opinions):
@@ -85,7 +72,7 @@ def read_lessons(arguments, smallest: int) -> list[Lesson]:
         label = np.concatenate([histogram, (features[rows[image.name]] - centre) / spread])
         folder, times = arguments.often or ("", 1)
         seen = times if folder in image.path.parts else 1
-        lessons += [Lesson(image.path, label.astype(np.float32))] * seen
+        lessons += [(image.path, label.astype(np.float32))] * seen
     print(f"{len(usable)} photographs to learn from, {voted} of them with people's votes; {unusable} unusable")
     return lessons
 
@@ -136,83 +123,6 @@ def parse_arguments():
     return arguments
 
 
-def freeze(model, until):
-    """Keep batch normalisation's statistics, those of ImageNet, and the layers up to `until` as they are.
-
-    Raises:
-        UsageError: if no layer is called `until`.
-    """
-    import keras
-
-    names = [layer.name for layer in model.layers]
-    if until and until not in names:
-        middle = names[len(names) // 2]
-        raise UsageError(f"--frozen-until {until}: the network has no such layer; {middle} is in its middle")
-    last = names.index(until) if until else -1
-    for place, layer in enumerate(model.layers):
-        if place <= last or isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-
-
-def add_teacher(model, width, memory):
-    """The layer that guesses the teacher's features, and the histogram with that guess behind it: (N, 10 + width).
-
-    Args:
-        model: of `network_to_train`.
-        width: how many features the teacher has.
-        memory: file of the linear layer's weights as an earlier run left them; a new layer if there is none.
-    """
-    import keras
-
-    guess = keras.layers.Dense(width, name="teacher", dtype="float32")
-    both = keras.layers.Concatenate()([model.output, guess(model.get_layer("pooling").output)])
-    if memory and memory.exists():
-        with np.load(memory, allow_pickle=False) as stored:
-            guess.set_weights([stored["kernel"], stored["bias"]])
-    return guess, both
-
-
-def see_through_frozen_layers(model, both, lessons, cut, arguments):
-    """(student, data): the layers behind the frozen ones, and what those make of the photographs."""
-    from iqa.training.frozen_views import FrozenViews, compute_views, split
-
-    early, student = split(model, arguments.frozen_until, both)
-    places = {path: place for place, path in enumerate(dict.fromkeys(lesson.path for lesson in lessons))}
-    how = f"{'patches' if arguments.patches else 'whole pictures'} of {arguments.size}"
-    views = compute_views(early, list(places), cut, arguments.views, arguments.seed, how)
-    rows, labels = np.array([places[lesson.path] for lesson in lessons]), np.stack([lesson.label for lesson in lessons])
-    return student, FrozenViews(views, rows, labels, arguments.batch_size, arguments.seed, bool(arguments.steady))
-
-
-def fit(student, data, arguments, bins):
-    """Train with a rate that rises at first and falls like a cosine; what is killed goes on from its last 500 steps."""
-    import keras
-
-    from iqa.training.losses import Steady, emd_and_moments
-
-    of_histograms = Steady(emd_and_moments, arguments.steady) if arguments.steady else emd_and_moments
-
-    def loss(y_true, y_pred):
-        features = keras.ops.mean((y_true[:, bins:] - y_pred[:, bins:]) ** 2)
-        return of_histograms(y_true[:, :bins], y_pred[:, :bins]) + FEATURES_WEIGHT * features
-
-    steps = max(1, int(arguments.epochs * len(data)))
-    rising = min(WARM_UP, steps // 4)
-    rate = keras.optimizers.schedules.CosineDecay(
-        arguments.rate / 20, steps - rising, alpha=0.05, warmup_target=arguments.rate, warmup_steps=rising
-    )
-    student.compile(keras.optimizers.Adam(rate), loss)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    backup = keras.callbacks.BackupAndRestore(arguments.out.with_suffix(".backup"), save_freq=500)
-    student.fit(
-        data,
-        epochs=max(1, int(arguments.epochs)),
-        steps_per_epoch=min(steps, len(data)),
-        shuffle=False,
-        callbacks=[backup, keras.callbacks.TerminateOnNaN(raise_error=True)],
-    )
-
-
 def main():
     arguments = parse_arguments()
     inputs = [arguments.labels, arguments.features, *filter(None, [arguments.votes]), *arguments.exclude]
@@ -220,11 +130,10 @@ def main():
     if arguments.views:
         weights = [arguments.out, weights_file(arguments.weights)] if arguments.weights else [arguments.out]
         check_views_target(arguments.views, [*inputs, *weights, *map(card_of, weights)])
-    lessons = read_lessons(arguments, arguments.size if arguments.patches else 1)
-    side = round(MARGIN * arguments.size)
+    learnt_of = read_lessons(arguments, arguments.size if arguments.patches else 1)
 
     def cut(pixels, rng):
-        return random_patch(pixels if arguments.patches else resize(pixels, side), arguments.size, rng)
+        return (random_patch if arguments.patches else random_view)(pixels, arguments.size, rng)
 
     with quiet_start():  # and only now: --help should not wait for TensorFlow
         import keras
@@ -233,22 +142,27 @@ def main():
         from iqa.models.settings import settle
         from iqa.models.weight_files import save_with_card
         from iqa.training.batches import Photographs
+        from iqa.training.distillation import Lesson, add_teacher, fit, freeze, see_through_frozen_layers
 
         settle()
         keras.utils.set_random_seed(arguments.seed)
         network = arguments.network or BACKBONES[0]
         begin = (arguments.backbone, NOISE, arguments.dropout, arguments.weights)
         model, facts = network_to_train("histogram", *begin, size=arguments.size, network=network)
-    bins = model.output_shape[-1]
+    lessons, bins = [Lesson(*lesson) for lesson in learnt_of], model.output_shape[-1]
     before = Path(arguments.weights).with_suffix(".teacher.npz") if arguments.weights else None
     freeze(model, arguments.frozen_until)
     guess, both = add_teacher(model, len(lessons[0].label) - bins, before)
+    batches = {"batch_size": arguments.batch_size, "seed": arguments.seed, "mirrored": bool(arguments.steady)}
     if arguments.views:
-        student, data = see_through_frozen_layers(model, both, lessons, cut, arguments)
+        how = f"{'patches' if arguments.patches else 'whole pictures'} of {arguments.size}"
+        behind = (model, both, arguments.frozen_until, lessons, cut, arguments.views, how)
+        student, data = see_through_frozen_layers(*behind, **batches)
     else:
-        student = keras.Model(model.input, both)
-        data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=bool(arguments.steady))
-    fit(student, data, arguments, bins)
+        student, data = keras.Model(model.input, both), Photographs(lessons, cut=cut, **batches)
+    backup = arguments.out.with_suffix(".backup")
+    fit(student, data, bins, arguments.epochs, arguments.rate, arguments.steady, backup)
+    side = round(MARGIN * arguments.size)
     cut_so = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
     kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
     sight = Sight(kind, 224, interpolation, training=cut_so, mirrored=arguments.mirrored)

@@ -126,7 +126,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the network sees of a picture; `iqa.images.geometry.Geometry` does it.
+    """What the network sees of a picture; `iqa.images.geometry.Geometry` does all but the mirroring.
 
     Attributes:
         kind: "resize" (the whole picture) or "patch" (pixels at their own size).
@@ -136,7 +136,7 @@ class Sight:
         pooling: how the score of a picture is made from those of its patches, one of `POOLINGS`: their "mean", or their
             mean weighted by "detail"; see `iqa.images.pooling`.
         training: how pictures were cut in training, in words.
-        mirrored: whether the network also looks at the mirror image of what it sees: it says the mean of both.
+        mirrored: whether the network itself also looks at the mirror image of what it sees, and says the mean of both.
     """
 
     kind: str

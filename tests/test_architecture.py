@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -222,3 +223,14 @@ def test_scoring_on_a_compiled_runtime_loads_no_heavy_library(tmp_path):
         ],
         tmp_path,
     )
+
+
+def test_the_page_of_the_rooms_names_every_module():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = {
+        f"iqa.{room}.{module}"
+        for room, row in re.findall(r"^\| `iqa/(\w+)` \|(.*)\|$", page, re.MULTILINE)
+        for module in re.findall(r"`(\w+)`", row)
+    }
+    there = {module for module in find_modules() if module.count(".") == 2 and module.startswith("iqa.")}
+    assert there - named == set() == named - there

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,9 @@ def test_a_script_for_each_runtime_is_fifteen_lines_of_code():
 
 
 @pytest.mark.parametrize("shape", [(512, 600), (300, 224), (97, 1000)])
-def test_the_resize_of_the_page_is_pillows_to_the_bit(shape):
-    scope = {}
-    exec(SCRIPTS["resize.py"], scope)
+def test_the_resize_of_the_page_is_pillows_to_the_bit(shape, tmp_path):
+    file = tmp_path / "resize.py"
+    file.write_text(SCRIPTS["resize.py"])
+    scope = runpy.run_path(str(file))
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     np.testing.assert_array_equal(scope["resize"](pixels), resize(pixels, 224))

@@ -159,8 +159,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_stopped(command, folder, tmp_pa
     out = tmp_path / "s.csv"
     score_all = Pair.score_all
 
-    def stop_after_two(self, paths, *arguments):
-        for number, answer in enumerate(score_all(self, paths, *arguments)):
+    def stop_after_two(self, paths, *arguments, **options):
+        for number, answer in enumerate(score_all(self, paths, *arguments, **options)):
             if number == 2:
                 raise KeyboardInterrupt
             yield answer

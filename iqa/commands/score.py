@@ -190,9 +190,12 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
         remove_leftovers(file.parent, file.name)
     kept = next(filter(None, (arguments.out, arguments.report, arguments.sort_into)), None)
     with tempfile.TemporaryDirectory() as folder:
-        thumbnails = _thumbnails_in(folder, arguments)
+        # Of more pictures than a page holds, most will not be on it: a worker keeps its share of twice as many.
+        thumbnails = (
+            Thumbnails(folder, SIDE, min(MOST, 2 * MOST // max(1, arguments.workers))) if arguments.report else None
+        )
         outcome = score_with_journal(
-            Pair(pair.beauty, pair.technical, arguments.bursts, thumbnails).score_all,
+            partial(pair.score_all, thumbnails=thumbnails),
             lambda: named_entries(arguments.images, arguments.list, arguments.null, left_out, takes_urls(arguments)),
             head,
             kept.with_name(f"{kept.name}.journal") if kept else Path(folder) / "journal",
@@ -208,16 +211,6 @@ def score_set(pair: Pair, arguments: argparse.Namespace, left_out: LeftOut) -> i
     if arguments.out:
         print(f"{printable(arguments.out)}: {outcome.scored} images scored, {outcome.skipped} skipped")
     return 1 if outcome.skipped else 0
-
-
-def _thumbnails_in(folder: str, arguments: argparse.Namespace) -> Thumbnails | None:
-    """Where a run keeps thumbnails for its page: not if processes of other machines score, which do not see the folder.
-
-    Of more pictures than a page holds, most will not be on it. So a worker keeps its share of twice as many, and no more.
-    """
-    if not arguments.report or arguments.engine != "local":
-        return None
-    return Thumbnails(folder, SIDE, min(MOST, 2 * MOST // max(1, arguments.workers)))
 
 
 def _options(arguments: argparse.Namespace, pair: Pair) -> RunOptions:

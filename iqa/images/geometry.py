@@ -45,6 +45,9 @@ def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
 #: 6 the scores of 72 pictures of 14 to 25 megapixels moved by 0.007 at most, at 4 by 0.013, at 2 by 0.047.
 REDUCED = 6
 
+#: How much larger a whole picture is than what training sees of it: the original's 256 pixels for 224.
+MARGIN = 8 / 7
+
 #: Where a model of patches looks unless it is told otherwise.
 CROP = "grid"
 
@@ -223,6 +226,13 @@ def left_top_patch(image: NDArray[Any], size: int) -> NDArray[Any]:
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
     """A patch from anywhere, and mirrored or not, both with equal chance; see `random_patches` and `patch`."""
     return random_patches([image], size, rng, multiple)[0]
+
+
+def random_view(
+    image: NDArray[np.uint8], size: int, rng: np.random.Generator, interpolation: str = "bilinear"
+) -> NDArray[np.uint8]:
+    """Nearly the whole image, as training sees it: resized to `MARGIN` times the size, a random patch of which is cut."""
+    return random_patch(resize(image, round(MARGIN * size), interpolation), size, rng)
 
 
 def random_patches(

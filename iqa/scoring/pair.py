@@ -91,27 +91,28 @@ class Pair:
         beauty: of histograms.
         technical: of scores.
         features: whether features are wanted as well, of which bursts are made.
-        thumbnails: where to keep a thumbnail of each picture, for a page.
 
     Attributes:
         recipe: what a worker process needs, as JSON holds it.
     """
 
-    def __init__(
-        self, beauty: Scorer, technical: Scorer, features: bool = False, thumbnails: Thumbnails | None = None
-    ) -> None:
-        self.beauty, self.technical, self._thumbnails = beauty, technical, thumbnails
+    def __init__(self, beauty: Scorer, technical: Scorer, features: bool = False) -> None:
+        self.beauty, self.technical = beauty, technical
         count = len(beauty.network(np.zeros((1, *[beauty.geometry.size] * 2, 3), np.uint8))[1][0]) if features else 0
         # Workers answer with so many numbers.
         self.recipe: dict[str, Any] = {
             "pair": [beauty.recipe, technical.recipe],
             "features": count,
             "length": _HEAD + _FEATURES + count,
-            "thumbnails": thumbnails and thumbnails.recipe,
         }
 
     def score_all(
-        self, paths: Iterable[Path], batch_size: int = 1, workers: int | Workers = 0, timeout: float | None = None
+        self,
+        paths: Iterable[Path],
+        batch_size: int = 1,
+        workers: int | Workers = 0,
+        timeout: float | None = None,
+        thumbnails: Thumbnails | None = None,
     ) -> Iterator[tuple[Path, Prediction]]:
         """Score any number of pictures in their order; one that cannot be scored does not stop the others.
 
@@ -119,6 +120,7 @@ class Pair:
             paths: of the pictures, taken as they are needed.
             batch_size: not used, pictures go through one by one; see `Scorer.score_all`.
             workers, timeout: see `Scorer.score_all`. Keras scores in this process, without workers.
+            thumbnails: where to keep one of each picture; a pool that runs already keeps none.
 
         Yields:
             (path, `Prediction`), of which `Opinion.of` makes what both models say. If only one of them can judge a picture,
@@ -129,16 +131,14 @@ class Pair:
         every = chain(first, paths)
         alone = len(first) < 2 and timeout is None
         if not workers or not first or alone or "keras" in (self.beauty.network.name, self.technical.network.name):
-            yield from ((path, self._judge(path)) for path in every)
+            looks = [(scorer.geometry, scorer.network) for scorer in (self.beauty, self.technical)]
+            yield from ((path, judge(path, looks, self.recipe["features"], thumbnails)) for path in every)
         elif isinstance(workers, Workers):
             yield from _take(workers, every)
         else:
-            with Workers(self.recipe, workers, timeout or TIMEOUT) as pool:
+            kept = {"thumbnails": thumbnails.recipe} if thumbnails else {}
+            with Workers(self.recipe | kept, workers, timeout or TIMEOUT) as pool:
                 yield from _take(pool, every)
-
-    def _judge(self, path: Path) -> Prediction:
-        looks = [(scorer.geometry, scorer.network) for scorer in (self.beauty, self.technical)]
-        return judge(path, looks, self.recipe["features"], self._thumbnails)
 
 
 def _take(pool: Workers, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction]]:
@@ -153,7 +153,7 @@ def open_pair(recipe: dict[str, Any]) -> Callable[[list[str]], Iterable[Predicti
         card = Card.from_json(part["card"])
         network = open_network(part["runtime"], Path(part["weights"]), card, part["sha256"], threads=1)
         looks.append((Geometry.of(card, **part["looks"]), network))
-    kept = Thumbnails(**recipe["thumbnails"]) if recipe["thumbnails"] else None
+    kept = Thumbnails(**recipe["thumbnails"]) if "thumbnails" in recipe else None
     return lambda paths: [judge(path, looks, recipe["features"], kept) for path in paths]
 
 

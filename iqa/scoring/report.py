@@ -299,17 +299,22 @@ def _thumbnails(
     pictures: Sequence[Picture], workers: int, kept: Thumbnails | None
 ) -> Iterator[tuple[str | None, str | None]]:
     """(base64 text, None) or (None, reason) for each picture: no picture takes the page down, see `iqa.scoring.pool`."""
-    missing = [bool(picture.path and not (kept and kept.has(picture.path))) for picture in pictures]
-    paths = [picture.path for picture, lacks in zip(pictures, missing, strict=True) if lacks and picture.path]
+    there = [bool(picture.path and kept and kept.has(picture.path)) for picture in pictures]
+    paths = [picture.path for picture, is_kept in zip(pictures, there, strict=True) if picture.path and not is_kept]
     with ExitStack() as stack:
         made: Iterator[tuple[NDArray[Any] | None, str | None]] = map(_make_thumbnail, paths)
         if workers and paths:
             pool = stack.enter_context(Workers({"thumbnail": SIDE}, workers))
             made = ((answer.array, answer.reason) for _, answer in pool.map(paths))
-        for picture, lacks in zip(pictures, missing, strict=True):
-            array, reason = next(made) if lacks else (None, "the file was not found")
-            if kept and picture.path and not lacks:
+        for picture, is_kept in zip(pictures, there, strict=True):
+            array: NDArray[Any] | None
+            reason: str | None
+            if not picture.path:
+                array, reason = None, "the file was not found"
+            elif kept and is_kept:
                 array, reason = kept.find(picture.path), "its thumbnail cannot be read"
+            else:
+                array, reason = next(made)
             yield (None, reason) if array is None else (base64.b64encode(array.tobytes()).decode(), None)
 
 

@@ -121,6 +121,9 @@ class Batches(keras.utils.PyDataset):
     def _begin(self, index: int) -> list[Future]:
         return [_threads().submit(task) for task in self._tasks(index)]
 
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
 
 @contextlib.contextmanager
 def naming_broken_images(*datasets: Any) -> Iterator[None]:
@@ -211,9 +214,6 @@ class Ladders(Batches):
             images += [image for image in ladder for _ in cuts]
         return np.stack(pixels), labels_of(images)
 
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-
 
 class Photographs(Batches):
     """Batches of single images for training, cut and mirrored at random; order and places as in `Ladders`.
@@ -270,9 +270,6 @@ class Photographs(Batches):
             pairs = np.stack([pixels, pixels[:, :, ::-1]], axis=1)
             pixels, labels = pairs.reshape(-1, *pixels.shape[1:]), np.repeat(labels, 2, axis=0)
         return pixels, labels
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
 
 
 class Evaluation(Batches):

@@ -179,6 +179,3 @@ class FrozenViews(Batches):
         first = 2 * rng.integers(VIEWS // 2, size=len(rows))
         pairs = self.views[np.repeat(rows, 2), np.stack([first, first + 1], axis=1).ravel()]
         return pairs.astype(np.float32), np.repeat(labels, 2, axis=0)
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
