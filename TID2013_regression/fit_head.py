@@ -7,8 +7,8 @@ First the head is widened: in addition to the last features it then sees the poo
 where noise, blur and blocks are plainer. It learns from whole pictures, which is what people scored; a step of
 tid2013_regression.py sees patches. The backbone sees several patches of a picture, and the head the mean of their
 features, as `--crop grid` takes the mean of their scores. From photographs (--ladders), one patch each, the head learns
-the order alone, because their scores are only estimates. The scenes that tid2013_regression.py leaves out are
-left out here too.
+the order alone, because their scores are only estimates; from those of --across, the order of different photographs. The
+scenes that tid2013_regression.py leaves out are left out here too.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from iqa.cards import TID2013_SCALE, card_for, keras2_card, weights_file
 from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
 from iqa.errors import CardError, LabelError, UsageError
 from iqa.files import printable
-from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES, read_ladders, read_order
+from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES, across_scenes, read_ladders, read_order
 
 CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)  # of the original's weights, which have no card
 
@@ -29,6 +29,7 @@ def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--images", required=True, type=Path, help="TID2013, or what make_images.py re-made")
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
+    parser.add_argument("--across", type=Path, nargs="+", default=[], help="the same, with steps of different photographs")
     parser.add_argument("--weights", required=True, help="network to begin with: a file or a shipped name")
     parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
     parser.add_argument("--epochs", type=positive, default=32, help="passes over TID2013 (default: 32)")
@@ -43,12 +44,16 @@ def parse_arguments():
 
 
 def read_labelled(arguments):
-    """The ladders of TID2013 to learn from, and those of the photographs."""
+    """The ladders of TID2013 to learn from, and, by name, those of the photographs."""
     held_out = (*TEST_REFERENCES, *VALIDATION_REFERENCES)
     tid = [ladder for ladder in read_ladders(arguments.images) if ladder[0].reference not in held_out]
     if not tid:
         raise LabelError(f"{arguments.images} holds no ladders to learn from")
-    return tid, [ladder for folder in arguments.ladders for ladder in read_order(folder)]
+    ordered, across = (
+        [ladder for folder in folders for ladder in read_order(folder)] for folders in (arguments.ladders, arguments.across)
+    )
+    photographs = {"photographs": ordered, "different photographs": across_scenes(across, arguments.seed)}
+    return tid, {name: found for name, found in photographs.items() if found}
 
 
 def find_network(weights):
@@ -101,11 +106,13 @@ def main():
         model = widen_head(model, everything.mean(axis=0), everything.var(axis=0))
     head = HeadFit(model, arguments.dropout)
     head.learn("TID2013", features, scores, arguments.learning_rate, steps, arguments.ranking, seed)
-    if photographs:
-        _, features, scores = compute_features(backbone, photographs, cut_one, seed)
-        head.learn("photographs", features, scores, arguments.order_rate, steps, arguments.order_ranking, seed)
+    for name, found in photographs.items():
+        _, features, scores = compute_features(backbone, found, cut_one, seed)
+        head.learn(name, features, scores, arguments.order_rate, steps, arguments.order_ranking, seed)
     head.fit(steps)
-    settings = {name: getattr(arguments, name) for name in SETTINGS} | {"photographs' ladders": len(photographs)}
+    settings = {name: getattr(arguments, name) for name in SETTINGS} | {
+        f"ladders of {name}": len(found) for name, found in photographs.items()
+    }
     fitted = replace(
         card,
         head=replace(card.head, levels=levels_of(model)),

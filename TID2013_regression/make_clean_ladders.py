@@ -1,4 +1,5 @@
-"""Make ladders whose head is a clean picture, for the order alone: noise, JPEG, blur, JPEG2000, and grain under JPEG.
+"""Make ladders whose head is a clean picture, for the order alone: noise, JPEG, blur, JPEG2000, grain under JPEG, and what
+a camera does wrong.
 
     python TID2013_regression/make_clean_ladders.py --photos data/photographs/unsplash1 --out data/clean
     python TID2013_regression/make_clean_ladders.py --photos data/kodak --scale 1 --per-photo 6 \\

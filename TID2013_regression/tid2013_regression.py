@@ -35,6 +35,7 @@ from iqa.labels.tid2013 import (
     LABELS_NAME,
     TEST_REFERENCES,
     VALIDATION_REFERENCES,
+    across_scenes,
     ladders,
     locate,
     read_ladders,
@@ -62,7 +63,7 @@ DROPOUT = 0.25
 REPEATS, RANKING = 2, 2.0
 
 #: Options that make sense for one kind of --train-labels alone: TID2013's, or a .csv of scores.
-FOR_LADDERS = ("ladders", "order", "repeats", "ranking")
+FOR_LADDERS = ("ladders", "order", "across", "repeats", "ranking")
 FOR_SCORES = ("test_share", "split_by", "test_split", "folds", "seeds", "group_by", "scale", "test_images")
 
 
@@ -73,6 +74,7 @@ def parse_arguments():
     add_split_options(parser, scores.TID2013)
     parser.add_argument("--ladders", type=Path, nargs="+", default=[], help="folders of make_ladders.py")
     parser.add_argument("--order", type=Path, nargs="+", default=[], help="the same, but only the order in a ladder counts")
+    parser.add_argument("--across", type=Path, nargs="+", default=[], help="the same, with steps of different photographs")
     parser.add_argument(
         "--multiple",
         type=positive,
@@ -96,8 +98,9 @@ def parse_arguments():
     arguments.ranking = RANKING if arguments.ranking is None else arguments.ranking
     if arguments.ranking < 0:
         parser.error(f"--ranking must be at least 0, got {arguments.ranking:g}")
-    if arguments.order and not arguments.ranking:
-        parser.error("--order and --ranking 0 do not go together: only the ranking uses the order")
+    if (arguments.order or arguments.across) and not arguments.ranking:
+        option = "--order" if arguments.order else "--across"
+        parser.error(f"{option} and --ranking 0 do not go together: only the ranking uses the order")
     return arguments
 
 
@@ -112,11 +115,15 @@ def read_data(arguments, size):
     if both:
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
-    ordered = [ladder for folder in arguments.order for ladder in read_order(folder)]
-    memory = arguments.run / "images.json"
-    tid, photographs, ordered = (
-        usable_ladders(found, size, memory)[0] if found else [] for found in (ladders(train)[0], photographs, ordered)
+    ordered, across = (
+        [ladder for folder in folders for ladder in read_order(folder)] for folders in (arguments.order, arguments.across)
     )
+    memory = arguments.run / "images.json"
+    tid, photographs, ordered, across = (
+        usable_ladders(found, size, memory)[0] if found else []
+        for found in (ladders(train)[0], photographs, ordered, across)
+    )
+    ordered += across_scenes(across, arguments.seed)
     validation, _ = usable_images(validation, size, memory) if validation else ([], 0)
     if not tid or not validation:
         raise LabelError(f"{arguments.images} holds no ladders to train on or none to validate on")

@@ -5,7 +5,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import phase_cross_correlation
 
-from iqa.distortions import table
+from iqa.distortions import camera, table
 from iqa.distortions.clean import KINDS, clean_ladder, shrink
 from iqa.distortions.codecs import decode, encode_jpeg, encode_jpeg2000, jpeg, jpeg2000, packet_lengths
 from iqa.distortions.noise import additive_gaussian_noise
@@ -347,6 +347,40 @@ def test_the_head_of_a_ladder_of_grain_has_noise_that_its_versions_lose(photogra
     head, *_, last = clean_ladder(smooth, "grain", np.random.default_rng(0))
     assert 1 < std(head) < 6
     assert std(last) < std(head) / 2
+
+
+def test_a_point_out_of_focus_becomes_a_disc_and_one_that_moves_a_line_of_the_same_light():
+    rng, point = np.random.default_rng(3), np.zeros((65, 65, 3), np.uint8)
+    point[32, 32] = 255
+    disc, line = (make(point, strength, rng)[..., 0] for make, strength in ((camera.defocus, 4), (camera.motion, 20)))
+    assert (disc > 20).sum() == pytest.approx(np.pi * 4.5**2, rel=0.15)
+    assert (disc == disc[::-1]).all() and (disc == disc.T).all()
+    down, right = np.nonzero(line > 20)
+    assert np.hypot(np.ptp(down), np.ptp(right)) == pytest.approx(20, abs=3)
+    assert len(down) < 60
+
+
+@pytest.mark.parametrize("make", [camera.defocus, camera.motion])
+def test_a_flat_picture_out_of_focus_stays_as_it_is_to_its_edges(make):
+    flat = np.full((40, 50, 3), 77, np.uint8)
+    assert np.array_equal(make(flat, 6, np.random.default_rng(0)), flat)
+
+
+def test_light_spreads_not_grey_levels():
+    edge = np.zeros((32, 64, 3), np.uint8)
+    edge[:, 32:] = 255
+    middle = camera.defocus(edge, 5, np.random.default_rng(0))[16, 30:34, 0].mean()
+    assert middle == pytest.approx(188, abs=6)  # half of the light, which is level 188 of sRGB
+
+
+def test_the_noise_of_a_sensor_grows_with_its_strength_and_with_light():
+    dark, light = (np.full((96, 96, 3), level, np.uint8) for level in (40, 140))
+
+    def light_noise(flat, strength):
+        noisy = camera.sensor_noise(flat, strength, np.random.default_rng(4)) / 255
+        return std(((noisy + 0.055) / 1.055) ** 2.4)
+
+    assert light_noise(dark, 0.05) < light_noise(light, 0.05) < light_noise(light, 0.1)
 
 
 def test_a_kind_of_ladder_that_is_not_known_is_refused_by_name(photograph):

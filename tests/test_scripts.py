@@ -1,6 +1,7 @@
 """The scripts as a user meets them: what they print, their exit codes, and what they leave behind."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from iqa.evaluation.predictions import read_predictions
 from iqa.files import MADE_BY
 from iqa.labels.opinions import Prediction
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
-from iqa.labels.tid2013 import LabelledImage, read_order
+from iqa.labels.tid2013 import LabelledImage, across_scenes, read_order
 from iqa.scoring.collection import Outcome, score_labelled
 from TID2013_regression import (
     average_weights,
@@ -558,6 +559,22 @@ def test_clean_ladders_are_read_for_their_order_and_small_photographs_are_named(
     found = read_order(out)
     assert [(ladder[0].distortion, len(ladder)) for ladder in found] == [(1, 5), (10, 5)]
     assert np.asarray(Image.open(found[0][0].path)).shape == (256, 256, 3)
+
+
+def test_ladders_across_scenes_hold_each_image_once_and_keep_step_and_distortion():
+    found = [
+        [LabelledImage(f"s{scene}", distortion, step, math.nan) for step in range(1, 6)]
+        for scene in range(12)
+        for distortion in (1, 8)
+    ]
+    mixed = across_scenes(found, seed=3)
+    assert sorted(image.name for ladder in mixed for image in ladder) == sorted(
+        image.name for ladder in found for image in ladder
+    )
+    assert {tuple(image.level for image in ladder) for ladder in mixed} == {(1, 2, 3, 4, 5)}
+    assert all(len({image.distortion for image in ladder}) == 1 for ladder in mixed)
+    assert np.mean([len({image.reference for image in ladder}) for ladder in mixed]) > 3.5
+    assert mixed == across_scenes(found, seed=3) != across_scenes(found, seed=4)
 
 
 def test_ladders_are_judged_by_how_people_scored_other_scenes(command, tmp_path, monkeypatch, photograph, save):

@@ -1,39 +1,47 @@
 """Ladders whose head is a clean picture, by the distortions of every day: the network must learn what "clean" is.
 
 TID2013 has no score for an untouched picture, and a photograph from the web has been a JPEG before. Shrunk to about half,
-its blocks and its noise are gone: such a picture stands above its noisy and compressed versions without doubt.
+its blocks and its noise are gone: such a picture stands above its noisy and compressed versions without doubt. So it does
+above what a camera makes of a scene that is out of focus, moves or is dark, of which TID2013 has nothing.
 
     steps = clean_ladder(pristine, "noise", rng)       # untouched, then sigma of about 3, 6, 12, 24
 
 Pictures are uint8 RGB (H, W, 3), 0-255.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from iqa.distortions.appearance import gaussian_blur
+from iqa.distortions.camera import defocus, motion, sensor_noise
+from iqa.distortions.codecs import jpeg, jpeg2000
 from iqa.distortions.noise import additive_gaussian_noise, spatially_correlated_noise
 from iqa.distortions.signal import Pixels
-from iqa.distortions.table import DISTORTIONS
 from iqa.errors import UsageError
 
 
 class Everyday(NamedTuple):
-    """A kind of ladder: its number in TID2013 and the strengths of its four steps, from weak to strong."""
+    """A kind of ladder: its function, the strengths of its four steps from weak to strong, and TID2013's nearest number."""
 
-    distortion: int
+    apply: Callable[[Pixels, float, np.random.Generator], Pixels]
     strengths: tuple[float, float, float, float]
+    distortion: int
     grain: bool = False  # the head is a picture with noise of its own, which compression takes away
 
 
 #: Grain is a kind of its own: whoever takes it for a fault puts a JPEG, which smooths it, above the picture itself.
 KINDS = {
-    "noise": Everyday(1, (3, 6, 12, 24)),
-    "JPEG": Everyday(10, (92, 80, 55, 25)),
-    "blur": Everyday(8, (0.45, 0.7, 1.2, 2.4)),
-    "JPEG2000": Everyday(11, (38, 34, 30, 26)),
-    "grain": Everyday(21, (92, 80, 55, 25), grain=True),
+    "noise": Everyday(additive_gaussian_noise, (3, 6, 12, 24), 1),
+    "JPEG": Everyday(jpeg, (92, 80, 55, 25), 10),
+    "blur": Everyday(gaussian_blur, (0.45, 0.7, 1.2, 2.4), 8),
+    "JPEG2000": Everyday(jpeg2000, (38, 34, 30, 26), 11),
+    "grain": Everyday(jpeg, (92, 80, 55, 25), 21, grain=True),
+    "defocus": Everyday(defocus, (0.8, 1.6, 3, 6), 8),
+    "motion": Everyday(motion, (2.5, 5, 10, 20), 8),
+    "sensor": Everyday(sensor_noise, (0.02, 0.05, 0.11, 0.25), 2),
 }
 
 #: Each strength is drawn within this share of the one in the table, so that no step is learnt by heart.
@@ -58,14 +66,13 @@ def clean_ladder(picture: Pixels, kind: str, rng: np.random.Generator) -> list[P
     """
     if kind not in KINDS:
         raise UsageError(f"a ladder is one of {', '.join(KINDS)}, not {kind}")
-    number, strengths, grain = KINDS[kind]
+    apply, strengths, _, grain = KINDS[kind]
     if grain:
         make = additive_gaussian_noise if rng.random() < 0.5 else spatially_correlated_noise
         picture = make(picture, rng.uniform(*GRAIN), rng)
-    compress = DISTORTIONS[10 if grain else number].apply
     seed = int(rng.integers(2**32))  # the same noise grows
     near = [_near(strength, kind, rng) for strength in strengths]
-    return [picture, *(compress(picture, strength, np.random.default_rng(seed)) for strength in near)]
+    return [picture, *(apply(picture, strength, np.random.default_rng(seed)) for strength in near)]
 
 
 def _near(strength: float, kind: str, rng: np.random.Generator) -> float:

@@ -159,6 +159,27 @@ def read_order(folder: Path) -> list[Ladder]:
     return [[replace(image, mos=math.nan) for image in ladder] for ladder in found]
 
 
+def across_scenes(found: Iterable[Ladder], seed: int) -> list[Ladder]:
+    """Ladders of the same images whose steps come from different scenes: how bad, whatever the picture shows.
+
+    Within a scene a network need only see what changed. To put pictures of different scenes in order it must not mind the
+    scene. The steps of one distortion are exchanged among its ladders, so each image still appears once.
+
+    Args:
+        found: of `read_order`.
+        seed: of the exchange.
+    """
+    groups: dict[int, list[Ladder]] = {}
+    for ladder in found:
+        groups.setdefault(ladder[0].distortion, []).append(ladder)
+    rng = np.random.default_rng(seed)
+    mixed: list[Ladder] = []
+    for _, group in sorted(groups.items()):
+        columns = [[group[place][step] for place in rng.permutation(len(group))] for step in range(len(group[0]))]
+        mixed += [list(steps) for steps in zip(*columns, strict=True)]
+    return mixed
+
+
 def typical_mos(images: Sequence[LabelledImage]) -> dict[int, NDArray[np.float64]]:
     """The mean score of every distortion and level over the scenes given: what is known without seeing the scene.
 
