@@ -11,7 +11,7 @@ Another project imports `infer`.
     from TID2013_regression.infer_regression import infer
     score = infer("photo.jpg")
 
-The model sees 224x224 pixels at their own size: the 12 patches with the most detail, of which those with more count for
+The model sees 224x224 pixels at their own size: the 10 patches with the most detail, of which those with more count for
 more. With `--crop centre` it sees one, as the original did. `--view 1920` scores a larger image as it looks when its
 longer side has 1,920 pixels. An image smaller than a patch is continued by its mirror image, with a warning; under 96
 pixels it is refused.

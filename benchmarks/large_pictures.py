@@ -6,7 +6,8 @@
 Two JPEGs of each size are made from a photograph: one is tiled with it and its mirror images and has as much detail as it
 has, the other is the photograph enlarged, which is smooth and quick to decode. Of each, Pillow decodes all pixels, and so
 does simplejpeg if it is installed; the models score it, each alone and both from one `Picture`, decoded once or twice; in
-turn, in one process. What counts is the processor time of all threads, start-up apart, as a multiple of Pillow's.
+turn, in one process, with one thread for the networks, as a worker of `iqa` does. What counts is the processor time of
+all threads, start-up apart, as a multiple of Pillow's.
 """
 
 import importlib.util
@@ -24,7 +25,7 @@ from iqa.environment import processors
 from iqa.images.picture import Picture
 from iqa.images.reading import read_image
 from iqa.scoring.runtimes import RUNTIMES
-from iqa.scoring.scorer import load_scorer
+from iqa.scoring.scorer import Scorer
 
 QUALITY = 95  # cameras: 8 to 13 MB at 24 megapixels
 
@@ -67,8 +68,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--runtime", choices=RUNTIMES, default="auto")
     arguments = parser.parse_args()
-    technical = load_scorer("tid2013_regression", runtime=arguments.runtime)
-    beauty = load_scorer("ava_vanilla", head="histogram", runtime=arguments.runtime)
+    # A worker of `iqa` has one thread for the networks as well.
+    technical = Scorer("tid2013_regression", runtime=arguments.runtime, threads=1)
+    beauty = Scorer("ava_vanilla", head="histogram", runtime=arguments.runtime, threads=1)
 
     def score_both(path: Path, once: bool) -> float:
         """The beauty."""

@@ -10,6 +10,7 @@ The functions below `Geometry` cut or resize pixels, (H, W, 3) uint8 -> (size, s
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 from iqa.cards import Card, Sight
 from iqa.errors import ImageError
 from iqa.images.picture import Picture
-from iqa.images.pooling import POOLINGS, richest_places
+from iqa.images.pooling import COARSE, POOLINGS, richest_places
 from iqa.images.reading import INTERPOLATIONS, ImageLike
 
 #: Where a patch begins: (top, left).
@@ -42,8 +43,9 @@ def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
 
 
 #: A JPEG that is made smaller by decoding less of it keeps this many times the pixels a side that are wanted in the end. At
-#: 6 the scores of 72 pictures of 14 to 25 megapixels moved by 0.007 at most, at 4 by 0.013, at 2 by 0.047.
-REDUCED = 6
+#: 6 the scores of 72 pictures of 14 to 25 megapixels moved by 0.007 at most, at 4 by 0.013, at 2 by 0.047. At 4 one
+#: picture made smaller serves both models, see `COARSE`.
+REDUCED = 4
 
 #: How much larger a whole picture is than what training sees of it: the original's 256 pixels for 224.
 MARGIN = 8 / 7
@@ -52,10 +54,9 @@ MARGIN = 8 / 7
 CROP = "grid"
 
 #: How many patches a grid has at most, by pooling; to cover a picture of 24 megapixels takes 486. By detail they are the
-#: `richest_places`: the scores of large photographs then differ from those of all patches by 0.13 (root mean square), and
-#: of macro photographs by 0.06. With 24 patches, evenly spread, they would differ by 0.48: what is in focus lies between
-#: them.
-MOST = {"mean": 24, "detail": 12}
+#: `richest_places`: with 12 of them the scores of large photographs differ from those of all patches by 0.13 (root mean
+#: square), with 8 by 0.15. With 24 patches, evenly spread, they would differ by 0.48: what is in focus lies between them.
+MOST = {"mean": 24, "detail": 10}
 
 #: A picture whose shorter side has fewer pixels is refused. The centres of TID2013's references 4-6, 160, 96 and 64
 #: pixels a side, score with an LCC of 0.80, 0.76 and 0.62 if their mirror images continue them to 224, with 0.76 and 0.65
@@ -140,7 +141,7 @@ class Geometry:
         picture = image if isinstance(image, Picture) else Picture(image)
         notes = [] if notes is None else notes
         if self.crop:
-            return self._cut(picture.whole(notes), notes)
+            return self._cut(picture, notes)
         interpolation = self.sight.interpolation
         assert interpolation, "a card of whole pictures has one"
         if self.mean_opinion:
@@ -151,8 +152,9 @@ class Geometry:
         """How much each of the `patches` of an image counts for its score: float64 (N,), whose sum is 1."""
         return POOLINGS[self.sight.pooling](patches)
 
-    def _cut(self, image: Image.Image | NDArray[np.uint8], notes: list[str]) -> NDArray[np.uint8]:
+    def _cut(self, picture: Picture, notes: list[str]) -> NDArray[np.uint8]:
         assert self.crop
+        image = whole = picture.whole(notes)
         if self.view:
             image = shrink(image, self.view)
         height, width = _extent(image)
@@ -164,7 +166,8 @@ class Geometry:
             height, width = _extent(image)
         if self.crop == "grid" and self.sight.pooling == "detail":
             covering = places_that_cover(height, width, self.size, self.sight.multiple)
-            places = richest_places(image, covering, self.size, MOST["detail"])
+            coarse = partial((picture if image is whole else Picture(image)).averaged, COARSE, [])
+            places = richest_places(coarse, covering, self.size, MOST["detail"])
         else:
             places = CROPS[self.crop](height, width, self.size, self.sight.multiple)
         return np.stack([patch(image, top, left, self.size) for top, left in places])

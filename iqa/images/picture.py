@@ -26,6 +26,7 @@ class Picture:
         self._image, self._once = in_memory(image), once
         self._whole: Image.Image | NDArray[np.uint8] | None = None
         self._notes: list[str] = []
+        self._averaged: tuple[int, Image.Image] | None = None
 
     def whole(self, notes: list[str]) -> Image.Image | NDArray[np.uint8]:
         """All of its pixels, RGB; see `iqa.images.reading.read_rgb`."""
@@ -47,4 +48,11 @@ class Picture:
             return read_rgb(self._image, smallest, notes)
         whole = self.whole(notes)
         assert isinstance(whole, Image.Image), "a JPEG is read as one"
-        return whole.reduce(min(whole.size) // smallest)
+        return self.averaged(min(whole.size) // smallest, notes)
+
+    def averaged(self, factor: int, notes: list[str]) -> Image.Image:
+        """The image `factor` times smaller, each pixel the mean of all that fall on it; the last factor's is kept."""
+        if not self._averaged or self._averaged[0] != factor:
+            whole = self.whole(notes)
+            self._averaged = factor, (whole if isinstance(whole, Image.Image) else Image.fromarray(whole)).reduce(factor)
+        return self._averaged[1]
