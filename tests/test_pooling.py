@@ -45,7 +45,7 @@ def test_patches_without_any_detail_count_alike(patches):
 def test_a_blurred_background_counts_for_little_and_a_picture_that_is_blurred_as_a_whole_as_before(patches):
     blurred = gaussian_filter(patches, (0, 4, 4, 0))
     background = np.concatenate([patches[4:5], blurred[:4], blurred[5:]])
-    assert detail_weights(background)[0] > 0.5 > 4 * mean_weights(background)[0]
+    assert detail_weights(background)[0] > 3 * mean_weights(background)[0]
     assert np.corrcoef(detail_weights(patches), detail_weights(blurred))[0, 1] > 0.8
 
 

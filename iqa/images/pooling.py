@@ -77,10 +77,10 @@ def richest_places(
 def _steepness(luma: NDArray[np.float32]) -> NDArray[np.float32]:
     """How steep a picture (H, W) is at each pixel."""
     down, right = np.gradient(luma)
-    down *= down
+    down *= down  # in place: a large picture has millions of pixels here
     right *= right
     down += right
-    steepness: NDArray[np.float32] = np.sqrt(down, out=down)
+    steepness: NDArray[np.float32] = np.sqrt(down)
     return steepness
 
 
