@@ -807,9 +807,11 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     assert code == 0, err
     assert [line.split(":")[0] for line in out.splitlines()[:2]] == ["TID2013", "photographs"]
     assert err.count("i09_01_3.png: the file is empty") == err.count("i10_01_1.png: 256x100 pixels are fewer") == 2
-    code, _, err = command(fit_head, *common, "--weights", first, "--out", second, "--seed", 1)
+    code, out, err = command(fit_head, *common, "--across", folder, "--weights", first, "--out", second, "--seed", 1)
     assert code == 0, err
+    assert "different photographs: loss" in out
     card = read_card(card_of(second))
+    assert card.training["head"]["ladders of different photographs"] == 5
     assert card.head.levels == LEVELS
     assert card.training["head"]["seed"] == 1
     assert infer_regression.load(second, runtime="keras").geometry.sight.multiple == head_fit.MULTIPLE

@@ -31,11 +31,11 @@ def test_the_regression_is_trained_without_the_ladder_of_a_broken_image_and_resu
     run = tmp_path / "run"
     prompt, out, err = command(
         tid2013_regression, "--images", tid, "--backbone", "none", "--batch-size", 5, "--seed", 3, "--repeats", 1,
-        "--run", run, "--schedule", "1@1e-3:frozen"
+        "--across", tid, "--run", run, "--schedule", "1@1e-3:frozen"
     )  # fmt: skip
     assert len(prompt.session.state.log) == 1, err
-    assert "2 ladders of TID2013" in out
-    assert err.count("i08_01_3: it is not an image") == 1
+    assert "2 ladders of TID2013, 0 of photographs, 3 for their order" in out
+    assert err.count("i08_01_3: it is not an image") == 2  # once among TID2013, once among the others
     assert "left out, incomplete: i08_01_1" in err
     card = read_card(card_of(run / "best.weights.h5"))
     assert (card.trained_on["images"], card.trained_on["seed"], card.head.kind) == (10, 3, "regression")
@@ -78,6 +78,7 @@ def test_another_network_is_trained_at_another_size_and_scored_from_its_card(com
         (ava_vanilla, ["--weights", "ava_vanilla", "--network", "vgg16"], "--network and --weights do not go together"),
         (ava_vanilla, ["--network", "vgg19"], "invalid choice: 'vgg19'"),
         (tid2013_regression, ["--order", "x", "--ranking", 0], "--order and --ranking 0 do not go together"),
+        (tid2013_regression, ["--across", "x", "--ranking", 0], "--across and --ranking 0 do not go together"),
         (tid2013_regression, ["--ranking", -1], "--ranking must be at least 0, got -1"),
         (ava_vanilla, ["--dropout", 1], "must be at least 0 and below 1, got 1"),
         (ava_vanilla, ["--steady", 0], "must be above 0, got 0"),
