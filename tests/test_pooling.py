@@ -160,10 +160,20 @@ def test_a_picture_decoded_once_is_made_smaller_once_for_both(photograph, save):
     shared = Picture(save("large.jpg", np.tile(photograph, (2, 2, 1))), once=True)
     small = shared.reduced(96, [])
     assert small.size == (103, 103)
-    assert shared.averaged(5, []) is small
-    assert shared.averaged(4, []).size == (128, 128)
+    assert shared.averaged(5) is small
+    assert shared.averaged(4).size == (128, 128)
     means = np.asarray(shared.whole([]), float)[:510, :510].reshape(102, 5, 102, 5, 3).mean((1, 3))
-    assert np.abs(np.asarray(shared.averaged(5, []))[:102, :102] - means).max() <= 1
+    assert np.abs(np.asarray(shared.averaged(5))[:102, :102] - means).max() <= 1
+
+
+def test_what_is_amiss_with_a_picture_is_noted_once_for_each_network_that_looks(photograph, save):
+    path = save("large.jpg", np.tile(photograph, (2, 2, 1)))
+    path.write_bytes(path.read_bytes()[:-2])  # without its end
+    shared, expected = Picture(path, once=True), ["the file lacks its end, but no pixels"]
+    for geometry in (Geometry(Sight("resize", 48, "bilinear")), GRID):
+        notes = []
+        geometry.patches(shared, notes)
+        assert notes == expected
 
 
 def test_a_view_smaller_than_a_patch_is_refused(tiny):

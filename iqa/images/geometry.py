@@ -166,7 +166,7 @@ class Geometry:
             height, width = _extent(image)
         if self.crop == "grid" and self.sight.pooling == "detail":
             covering = places_that_cover(height, width, self.size, self.sight.multiple)
-            coarse = partial((picture if image is whole else Picture(image)).averaged, COARSE, [])
+            coarse = partial((picture if image is whole else Picture(image)).averaged, COARSE)
             places = richest_places(coarse, covering, self.size, MOST["detail"])
         else:
             places = CROPS[self.crop](height, width, self.size, self.sight.multiple)

@@ -48,11 +48,11 @@ class Picture:
             return read_rgb(self._image, smallest, notes)
         whole = self.whole(notes)
         assert isinstance(whole, Image.Image), "a JPEG is read as one"
-        return self.averaged(min(whole.size) // smallest, notes)
+        return self.averaged(min(whole.size) // smallest)
 
-    def averaged(self, factor: int, notes: list[str]) -> Image.Image:
+    def averaged(self, factor: int) -> Image.Image:
         """The image `factor` times smaller, each pixel the mean of all that fall on it; the last factor's is kept."""
         if not self._averaged or self._averaged[0] != factor:
-            whole = self.whole(notes)
+            whole = self.whole([])
             self._averaged = factor, (whole if isinstance(whole, Image.Image) else Image.fromarray(whole)).reduce(factor)
         return self._averaged[1]
