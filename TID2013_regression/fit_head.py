@@ -49,10 +49,8 @@ def read_labelled(arguments):
     tid = [ladder for ladder in read_ladders(arguments.images) if ladder[0].reference not in held_out]
     if not tid:
         raise LabelError(f"{arguments.images} holds no ladders to learn from")
-    ordered, across = (
-        [ladder for folder in folders for ladder in read_order(folder)] for folders in (arguments.ladders, arguments.across)
-    )
-    photographs = {"photographs": ordered, "different photographs": across_scenes(across, arguments.seed)}
+    across = across_scenes(read_order(*arguments.across), arguments.seed)
+    photographs = {"photographs": read_order(*arguments.ladders), "different photographs": across}
     return tid, {name: found for name, found in photographs.items() if found}
 
 

@@ -115,9 +115,7 @@ def read_data(arguments, size):
     if both:
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     photographs = [ladder for folder in arguments.ladders for ladder in read_ladders(folder)]
-    ordered, across = (
-        [ladder for folder in folders for ladder in read_order(folder)] for folders in (arguments.order, arguments.across)
-    )
+    ordered, across = read_order(*arguments.order), read_order(*arguments.across)
     memory = arguments.run / "images.json"
     tid, photographs, ordered, across = (
         usable_ladders(found, size, memory)[0] if found else []

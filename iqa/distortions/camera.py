@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from iqa.distortions.codecs import jpeg
 from iqa.distortions.signal import Pixels, to_uint8
+from iqa.images.colour import light_of_srgb
 
 #: Shares of the variance of a sensor's noise: shot noise grows with the light, the noise of reading does not. By eye.
 SHOT, READ = 0.6, 0.02
@@ -43,7 +44,7 @@ def sensor_noise(image: Pixels, strength: float, rng: np.random.Generator) -> Pi
     """
     smoothed, quality = rng.uniform(0, SMOOTHED), rng.uniform(*QUALITIES)
     field = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), (smoothed, smoothed, 0))
-    light = _to_light(image)
+    light = light_of_srgb(image / 255)
     noisy = _from_light(light + strength * np.sqrt(SHOT * light + READ) * field / field.std())
     return jpeg(noisy, quality, rng)
 
@@ -51,17 +52,12 @@ def sensor_noise(image: Pixels, strength: float, rng: np.random.Generator) -> Pi
 def _spread(image: Pixels, kernel: NDArray[np.float64]) -> Pixels:
     """The light convolved with a kernel of odd sides; the picture goes on as its mirror image."""
     reach = len(kernel) // 2
-    light = np.pad(_to_light(image), ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    light = np.pad(light_of_srgb(image / 255), ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     spread = scipy.signal.fftconvolve(light, (kernel / kernel.sum())[..., None], mode="valid", axes=(0, 1))
     return _from_light(spread)
 
 
-def _to_light(image: Pixels) -> NDArray[np.float64]:
-    """Grey levels of sRGB (IEC 61966-2-1) to linear light in 0-1."""
-    share = image / 255
-    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-
-
 def _from_light(light: NDArray[np.float64]) -> Pixels:
+    """Grey levels of sRGB, the inverse of `light_of_srgb`; light beyond 0-1 is clipped."""
     share = np.clip(light, 0, 1)
     return to_uint8(255 * np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055))

@@ -175,10 +175,15 @@ def profile_of_info(info: Mapping[Any, Any]) -> bytes | None:
         return None
 
 
+def light_of_srgb(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The linear light, 0-1, of values 0-1 of sRGB (IEC 61966-2-1)."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
 def _linear(values: NDArray[np.float64], transfer: int) -> NDArray[np.float64] | None:
     """The light of values 0-1, 0-1; None for a transfer that is not known."""
     if transfer in _LIKE_SRGB:
-        return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return light_of_srgb(values)
     powers = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
     if transfer in powers:
         return values ** powers[transfer]

@@ -146,17 +146,20 @@ def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> lis
     return complete
 
 
-def read_order(folder: Path) -> list[Ladder]:
-    """`read_ladders` of photographs of which only the order is known; their scores are NaN.
+def read_order(*folders: Path) -> list[Ladder]:
+    """`read_ladders` of folders of photographs of which only the order is known; their scores are NaN.
 
     Raises:
         LabelError: if one of their distortions does not get worse as it gets stronger.
     """
-    found = read_ladders(folder)
-    unordered = {ladder[0].distortion for ladder in found} & set(UNORDERED)
-    if unordered:
-        raise LabelError(f"{folder}: the order of distortion {', '.join(map(str, sorted(unordered)))} is not known")
-    return [[replace(image, mos=math.nan) for image in ladder] for ladder in found]
+    known: list[Ladder] = []
+    for folder in folders:
+        found = read_ladders(folder)
+        unordered = {ladder[0].distortion for ladder in found} & set(UNORDERED)
+        if unordered:
+            raise LabelError(f"{folder}: the order of distortion {', '.join(map(str, sorted(unordered)))} is not known")
+        known += [[replace(image, mos=math.nan) for image in ladder] for ladder in found]
+    return known
 
 
 def across_scenes(found: Iterable[Ladder], seed: int) -> list[Ladder]:
