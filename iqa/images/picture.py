@@ -26,7 +26,7 @@ class Picture:
         self._image, self._once = in_memory(image), once
         self._whole: Image.Image | NDArray[np.uint8] | None = None
         self._notes: list[str] = []
-        self._averaged: tuple[int, Image.Image] | None = None
+        self._averaged: dict[int, Image.Image] = {}
 
     def whole(self, notes: list[str]) -> Image.Image | NDArray[np.uint8]:
         """All of its pixels, RGB; see `iqa.images.reading.read_rgb`."""
@@ -51,8 +51,15 @@ class Picture:
         return self.averaged(min(whole.size) // smallest)
 
     def averaged(self, factor: int) -> Image.Image:
-        """The image `factor` times smaller, each pixel the mean of all that fall on it; the last factor's is kept."""
-        if not self._averaged or self._averaged[0] != factor:
-            whole = self.whole([])
-            self._averaged = factor, (whole if isinstance(whole, Image.Image) else Image.fromarray(whole)).reduce(factor)
-        return self._averaged[1]
+        """The image `factor` times smaller, each pixel the mean of all that fall on it; kept.
+
+        A quarter is made of the half, which another network may need as well: to go over all pixels is what takes time.
+        """
+        if factor not in self._averaged:
+            if factor == 4:
+                smaller = self.averaged(2).reduce(2)
+            else:
+                whole = self.whole([])
+                smaller = (whole if isinstance(whole, Image.Image) else Image.fromarray(whole)).reduce(factor)
+            self._averaged[factor] = smaller
+        return self._averaged[factor]
