@@ -7,12 +7,12 @@ The network sees a random patch of the full image, mirrored or not, and is teste
 model this one adds the correlation of the means in the batch. Images smaller than the patch are named and left out.
 """
 
-from iqa.cards import Sight
+from iqa.cards import Preprocessing
 from iqa.commands.terminal import run
 from iqa.commands.train import Experiment, train
 from iqa.images.geometry import random_patch
 
-GEOMETRY = Sight("patch", 224, training="random patch, mirrored or not")
+GEOMETRY = Preprocessing("patch", 224, training="random patch, mirrored or not")
 
 
 def cut(pixels, rng, geometry):

@@ -8,13 +8,13 @@ Images are resized to 256x256; the network sees a random 224x224 crop, mirrored 
 schedule above is the original's: one epoch with the backbone frozen, then falling rates.
 """
 
-from iqa.cards import Sight
+from iqa.cards import Preprocessing
 from iqa.commands.terminal import run
 from iqa.commands.train import Experiment, train
 from iqa.images.geometry import random_view
 
 # Averaging, where the original took the nearest pixel: that made scores jump from one crop to the next.
-GEOMETRY = Sight("resize", 224, "bilinear", training="whole image to 8/7 of the size, random crop, mirrored or not")
+GEOMETRY = Preprocessing("resize", 224, "bilinear", training="whole image to 8/7 of the size, random crop, mirrored or not")
 
 
 def cut(pixels, rng, geometry):

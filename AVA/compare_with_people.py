@@ -31,7 +31,7 @@ TEACHER = "the teacher's mean opinion"
 
 def load_teacher(weights):
     """idealo's model, with its mean opinion over six views."""
-    return load_scorer(weights, head="histogram", cardless=idealo.AESTHETIC, mean_opinion=True)
+    return load_scorer(weights, head="histogram", cardless=idealo.AESTHETIC, six_crops=True)
 
 
 def score_means(scorer, paths):

@@ -158,15 +158,15 @@ def main() -> int:
     if not paths:
         parser.error(f"{arguments.folder} holds no images")
 
-    def load_teacher(mean_opinion: bool) -> Scorer:
-        return load_scorer(arguments.teacher, head="histogram", cardless=AESTHETIC, mean_opinion=mean_opinion)
+    def load_teacher(six_crops: bool) -> Scorer:
+        return load_scorer(arguments.teacher, head="histogram", cardless=AESTHETIC, six_crops=six_crops)
 
-    teacher = load_quietly(lambda: load_teacher(mean_opinion=True), HINT)
+    teacher = load_quietly(lambda: load_teacher(six_crops=True), HINT)
     students = {
         name: load_scorer(getattr(arguments, name), head="histogram", cardless=keras2_card("histogram", kind, AVA_SCALE))
         for name, kind in (("vanilla", "resize"), ("patches", "patch"))
     }
-    models = {"teacher, single opinion": load_teacher(mean_opinion=False)} | students
+    models = {"teacher, single opinion": load_teacher(six_crops=False)} | students
     pictures = [read_image(path) for path in paths]
     opinion = predict_histograms(teacher, pictures)
     untouched = {name: predict_means(scorer, pictures) for name, scorer in models.items()} | {"teacher": mean(opinion)}

@@ -1,6 +1,6 @@
 """Learn a teacher's opinions of many photographs, before people's votes on a few of them have their say.
 
-    python idealo_comparison/infer.py --mean-opinion data/photographs --labels-out data/teacher.json \\
+    python idealo_comparison/infer.py --six-crops data/photographs --labels-out data/teacher.json \\
         --features-out data/teacher.npy
     distil() {
         python AVA/distill.py --images data/photographs --labels data/teacher.json --features data/teacher.npy "$@"
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Sight, card_of, weights_file
+from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Preprocessing, card_of, weights_file
 from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
 from iqa.errors import LabelError
 from iqa.files import printable, written_whole
@@ -165,13 +165,13 @@ def main():
     side = round(MARGIN * arguments.size)
     cut_so = "random patch" if arguments.patches else f"whole image to {side}x{side}, random crop"
     kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
-    sight = Sight(kind, 224, interpolation, training=cut_so, mirrored=arguments.mirrored)
+    preprocessing = Preprocessing(kind, 224, interpolation, training=cut_so, flip_averaging=arguments.mirrored)
     named = ("size", "epochs", "rate", "batch_size", "frozen_until", "often", "steady", "seed")
     images = len({lesson.path for lesson in lessons})
     learnt = {"images": images, "labels": arguments.labels.name} | {name: getattr(arguments, name) for name in named}
     learnt |= {"votes": arguments.votes.name} if arguments.votes else {}
     learnt |= {"views": "four of each photograph, the same in each epoch"} if arguments.views else {}
-    card = Card(facts, Head("histogram", arguments.dropout), sight, AVA_SCALE, trained_on=learnt)
+    card = Card(facts, Head("histogram", arguments.dropout), preprocessing, AVA_SCALE, trained_on=learnt)
     save_with_card(model, arguments.out, card)
     kernel, bias = guess.get_weights()
     with written_whole(arguments.out.with_suffix(".teacher.npz")) as file:

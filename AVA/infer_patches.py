@@ -19,7 +19,7 @@ from iqa.cards import AVA_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser, looks_of
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
-from iqa.labels.opinions import Score
+from iqa.labels.histograms import Score
 from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 

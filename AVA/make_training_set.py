@@ -2,7 +2,7 @@
 
     python AVA/make_training_set.py --photos data/photos --out data/distilled
     for split in train choose test; do
-        python idealo_comparison/infer.py --mean-opinion --batch-size 8 data/distilled/$split \\
+        python idealo_comparison/infer.py --six-crops --batch-size 8 data/distilled/$split \\
             --labels-out data/distilled/$split.json
     done
 

@@ -38,7 +38,7 @@ def card_of_epoch(epoch):
 
 def network_facts(card):
     """The facts of a card that decide what a network computes and sees, {"backbone.padding": "keras", ...}."""
-    parts = {"backbone": card.backbone, "head": card.head, "geometry": card.geometry}
+    parts = {"backbone": card.backbone, "head": card.head, "geometry": card.preprocessing}
     facts = {f"{name}.{key}": value for name, part in parts.items() for key, value in asdict(part).items()}
     return {name: value for name, value in facts.items() if name not in APART}
 

@@ -62,8 +62,8 @@ def find_network(weights):
     """
     path = weights_file(weights)
     card = card_for(path, CARDLESS)
-    if (card.head.kind, card.geometry.kind) != ("regression", "patch"):
-        sees = "patches" if card.geometry.kind == "patch" else "whole pictures"
+    if (card.head.kind, card.preprocessing.kind) != ("regression", "patch"):
+        sees = "patches" if card.preprocessing.kind == "patch" else "whole pictures"
         raise CardError(f"{path}: a {card.head.kind} network of {sees}, but a regression network of patches is needed")
     return path, card
 
@@ -72,7 +72,7 @@ def load(path, card):
     """The model of a weight file."""
     from iqa.models.networks import network_to_train
 
-    noise, dropout, size = card.backbone.noise, card.head.dropout, card.geometry.size
+    noise, dropout, size = card.backbone.noise, card.head.dropout, card.preprocessing.size
     model, _ = network_to_train("regression", "none", noise, dropout, path, CARDLESS, size)
     return model
 
@@ -114,7 +114,7 @@ def main():
     fitted = replace(
         card,
         head=replace(card.head, levels=levels_of(model)),
-        geometry=replace(card.geometry, multiple=MULTIPLE),
+        preprocessing=replace(card.preprocessing, multiple=MULTIPLE),
         training=card.training | {"head": settings},
         figures={},
     )

@@ -53,7 +53,7 @@ def draw_places(scorer: Scorer, image: Path, figure: Path) -> None:
     pixels, size = read_image(image), scorer.geometry.size
     if min(pixels.shape[:2]) < size:
         raise ImageError(f"{image}: {pixels.shape[1]}x{pixels.shape[0]} pixels are fewer than the {size}x{size} of a patch")
-    places = places_that_cover(*pixels.shape[:2], size, scorer.card.geometry.multiple)
+    places = places_that_cover(*pixels.shape[:2], size, scorer.card.preprocessing.multiple)
     rows = []
     for top, left in places:
         (score, *_), _, *logits = (output[0] for output in scorer.network(patch(pixels, top, left, size)[None]))

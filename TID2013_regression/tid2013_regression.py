@@ -16,7 +16,7 @@ With --train-labels FILE.csv it learns your own scores of any pictures; docs/own
 from dataclasses import replace
 from pathlib import Path
 
-from iqa.cards import TID2013_SCALE, Card, Head, Sight, card_for, keras2_card, weights_file
+from iqa.cards import TID2013_SCALE, Card, Head, Preprocessing, card_for, keras2_card, weights_file
 from iqa.commands.run_options import (
     add_split_options,
     check_split_options,
@@ -47,7 +47,7 @@ from iqa.training.schedule import parse_schedule
 from iqa.training.usable import usable_images, usable_ladders
 
 SIZE = 224
-GEOMETRY = Sight("patch", SIZE, pooling="detail")
+GEOMETRY = Preprocessing("patch", SIZE, pooling="detail")
 CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 NOISE = 0.003  # standard deviation, as a share of the range of the pixels: the original's 0.3 %
@@ -136,9 +136,9 @@ def scenes_of(images):
     return sorted({image.reference for image in images})
 
 
-def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
+def prepare_prompt(arguments, preprocessing, tid, photographs, ordered, validation):
     """The network, its data and its run folder, ready to begin."""
-    model, facts = start_network(arguments, "regression", NOISE, DROPOUT, CARDLESS, sight.size)
+    model, facts = start_network(arguments, "regression", NOISE, DROPOUT, CARDLESS, preprocessing.size)
     with quiet_start():
         from iqa.models.heads import levels_of
         from iqa.training.batches import Evaluation, Ladders, see_at_random
@@ -158,15 +158,17 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
         "ladders for their order": len(ordered),
     }
     groups = tid * arguments.repeats + photographs + ordered
-    settings = shared | settings_of(arguments, [image for ladder in groups for image in ladder], validation, facts, sight)
-    settings |= {"multiple": sight.multiple}
+    settings = shared | settings_of(
+        arguments, [image for ladder in groups for image in ladder], validation, facts, preprocessing
+    )
+    settings |= {"multiple": preprocessing.multiple}
     head = Head("regression", DROPOUT, tuple(levels_of(model)))
-    card = Card(facts, head, sight, TID2013_SCALE, trained_on=described | shared)
-    patches, size, rows = arguments.patches, sight.size, arguments.batch_size
-    see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(sight, patches)
+    card = Card(facts, head, preprocessing, TID2013_SCALE, trained_on=described | shared)
+    patches, size, rows = arguments.patches, preprocessing.size, arguments.batch_size
+    see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(preprocessing, patches)
     trainer = Trainer(
         model,
-        Ladders(groups, rows, size, arguments.seed, patches, sight.multiple),
+        Ladders(groups, rows, size, arguments.seed, patches, preprocessing.multiple),
         Evaluation(validation, max(1, rows // patches), see),
         Objective(LadderLoss(weight=arguments.ranking, patches=patches), score_metrics(patches, len(validation))),
         card,
@@ -178,13 +180,13 @@ def prepare_prompt(arguments, sight, tid, photographs, ordered, validation):
 def main():
     arguments = parse_arguments()
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
-    known = card_for(weights_file(arguments.weights), CARDLESS).geometry if arguments.weights else GEOMETRY
+    known = card_for(weights_file(arguments.weights), CARDLESS).preprocessing if arguments.weights else GEOMETRY
     size, multiple = arguments.size or known.size, arguments.multiple or known.multiple
-    sight = replace(known, size=size, multiple=multiple, training="random patch, mirrored or not")
+    preprocessing = replace(known, size=size, multiple=multiple, training="random patch, mirrored or not")
     if arguments.of_scores:
-        return train_on_scores(arguments, phases, Regression(sight, CARDLESS, NOISE, DROPOUT))
-    tid, photographs, ordered, validation = read_data(arguments, sight.size)
-    prompt = prepare_prompt(arguments, sight, tid, photographs, ordered, validation)
+        return train_on_scores(arguments, phases, Regression(preprocessing, CARDLESS, NOISE, DROPOUT))
+    tid, photographs, ordered, validation = read_data(arguments, preprocessing.size)
+    prompt = prepare_prompt(arguments, preprocessing, tid, photographs, ordered, validation)
     data, card = prompt.session.trainer.train_data, prompt.session.trainer.card
     return begin(
         prompt,

@@ -164,7 +164,7 @@ def _of_cards() -> Reader:
     from iqa.cards import Card, card_of, read_card, shipped_weights
 
     shipped = card_of(shipped_weights("tid2013_regression")).read_bytes()
-    small = {name: json.loads(shipped)[name] for name in ("backbone", "head", "geometry", "scale", "sha256")}
+    small = {name: json.loads(shipped)[name] for name in ("backbone", "head", "preprocessing", "scale", "sha256")}
 
     def read(path: Path) -> None:
         card = read_card(path)

@@ -56,10 +56,12 @@ def original(weights):
     from iqa.models.networks import network_of
 
     path, card = facts_of(weights)
-    card = replace(card, geometry=replace(card.geometry, mirrored=False))  # the original looked at the picture alone
+    card = replace(
+        card, preprocessing=replace(card.preprocessing, flip_averaging=False)
+    )  # the original looked at the picture alone
     network = network_of(card, path)
     model = keras.Model(network.get_layer("rescaling").output, network.outputs[0])
-    size, interpolation = card.geometry.size, card.geometry.interpolation
+    size, interpolation = card.preprocessing.size, card.preprocessing.interpolation
     normal = network.get_layer("rescaling").get_config()
     scale, offset = np.array(normal["scale"]), np.array(normal["offset"])
 
@@ -79,7 +81,7 @@ def batched(weights):
     path, card = facts_of(weights)
     network = network_of(card, path)
     model = keras.Model(network.inputs, network.outputs[0])
-    how = card.geometry.size, card.geometry.interpolation
+    how = card.preprocessing.size, card.preprocessing.interpolation
 
     class Batches(keras.utils.PyDataset):
         def __init__(self, files):

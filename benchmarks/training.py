@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import AVA_SCALE, Card, Head, Sight
+from iqa.cards import AVA_SCALE, Card, Head, Preprocessing
 from iqa.commands.terminal import parser_of, positive, run
 from iqa.environment import processors
 from iqa.images.finding import list_images
@@ -30,7 +30,7 @@ from iqa.labels.ratings import RatedImage
 BATCH = 16
 
 # As the AVA vanilla model is trained.
-GEOMETRY = Sight("resize", 224, "bilinear")
+GEOMETRY = Preprocessing("resize", 224, "bilinear")
 
 
 def cut(pixels, rng):

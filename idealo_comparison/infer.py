@@ -8,7 +8,7 @@
 Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
 before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.
 --labels-out writes the histograms as labels in AVA's form, to train on. Sampling by nearest neighbour makes the scores of
-nearly equal pictures differ; --mean-opinion takes the mean over the mirror image and small shifts.
+nearly equal pictures differ; --six-crops takes the mean over the mirror image and small shifts.
 """
 
 import argparse
@@ -20,25 +20,25 @@ from numpy.typing import NDArray
 from iqa.commands.teach import infer_or_label
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
-from iqa.labels.opinions import Score
+from iqa.labels.histograms import Score
 from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = AESTHETIC_WEIGHTS
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, *, mean_opinion: bool = False, runtime: str = "auto") -> Scorer:
+def load(weights: str | os.PathLike[str] = WEIGHTS, *, six_crops: bool = False, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer` of idealo's `.hdf5`, loaded once per process.
 
     Args:
         weights: the path of the file.
-        mean_opinion: whether it takes the mean over six views of a picture.
+        six_crops: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
 
     Raises:
         CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
     """
-    return load_scorer(weights, None, "histogram", AESTHETIC, mean_opinion, runtime)
+    return load_scorer(weights, None, "histogram", AESTHETIC, six_crops, runtime)
 
 
 def infer(
@@ -72,7 +72,7 @@ def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | No
 
 def main() -> int:
     def load_chosen(arguments: argparse.Namespace) -> Scorer:
-        return load(arguments.weights, mean_opinion=arguments.mean_opinion, runtime=arguments.runtime)
+        return load(arguments.weights, six_crops=arguments.six_crops, runtime=arguments.runtime)
 
     return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
 

@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from iqa.commands.teach import infer_or_label
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
-from iqa.labels.opinions import Score
+from iqa.labels.histograms import Score
 from iqa.scoring.idealo import HINT, TECHNICAL, TECHNICAL_WEIGHTS
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = TECHNICAL_WEIGHTS
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, *, mean_opinion: bool = False, runtime: str = "auto") -> Scorer:
+def load(weights: str | os.PathLike[str] = WEIGHTS, *, six_crops: bool = False, runtime: str = "auto") -> Scorer:
     """The model of `infer`, a `Scorer` of idealo's `.hdf5`, loaded once per process.
 
     Args:
         weights: the path of the file.
-        mean_opinion: whether it takes the mean over six views of a picture.
+        six_crops: whether it takes the mean over six views of a picture.
         runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
 
     Raises:
         CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
     """
-    return load_scorer(weights, None, "histogram", TECHNICAL, mean_opinion, runtime)
+    return load_scorer(weights, None, "histogram", TECHNICAL, six_crops, runtime)
 
 
 def infer(
@@ -67,7 +67,7 @@ def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | No
 
 def main() -> int:
     def load_chosen(arguments: argparse.Namespace) -> Scorer:
-        return load(arguments.weights, mean_opinion=arguments.mean_opinion, runtime=arguments.runtime)
+        return load(arguments.weights, six_crops=arguments.six_crops, runtime=arguments.runtime)
 
     return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
 

@@ -16,7 +16,7 @@ import sys
 TYPE_CHECKING = False  # what type checkers take for true; `typing` must not be imported before `forget_working_folder`
 if TYPE_CHECKING:
     from iqa.errors import ImageError, IqaError
-    from iqa.labels.opinions import Score
+    from iqa.labels.histograms import Score
     from iqa.scoring.many import PictureScores, score_many
 
 __all__ = ["ImageError", "IqaError", "PictureScores", "Score", "score_many"]
@@ -26,7 +26,7 @@ _HOMES = {
     "ImageError": "iqa.errors",
     "IqaError": "iqa.errors",
     "PictureScores": "iqa.scoring.many",
-    "Score": "iqa.labels.opinions",
+    "Score": "iqa.labels.histograms",
     "score_many": "iqa.scoring.many",
 }
 

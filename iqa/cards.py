@@ -1,7 +1,7 @@
 """The card beside a weight file, `weights/NAME.json`: what a network is, what it was trained on, what was measured.
 
     card = read_card(card_of("weights/ava_vanilla.weights.h5"))
-    card.head.kind, card.geometry.size, card.scale.highest      # "histogram", 224, 10
+    card.head.kind, card.preprocessing.size, card.scale.highest      # "histogram", 224, 10
 
 Code that needs a fact about a model reads it from the card. weights/README.md says what its keys mean.
 """
@@ -125,7 +125,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Preprocessing:
     """What the network sees of a picture; `iqa.images.geometry.Geometry` does all but the mirroring.
 
     Attributes:
@@ -136,7 +136,7 @@ class Sight:
         pooling: how the score of a picture is made from those of its patches, one of `POOLINGS`: their "mean", or their
             mean weighted by "detail"; see `iqa.images.pooling`.
         training: how pictures were cut in training, in words.
-        mirrored: whether the network itself also looks at the mirror image of what it sees, and says the mean of both.
+        flip_averaging: whether the network averages its outputs over the picture and its mirror image.
     """
 
     kind: str
@@ -145,19 +145,23 @@ class Sight:
     multiple: int = 1
     pooling: str = "mean"
     training: str = ""
-    mirrored: bool = False
+    flip_averaging: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("geometry.kind", self.kind, GEOMETRIES)
-        _require("geometry.size", self.size, _integer(self.size, 32, LARGEST), f"an integer of 32 to {LARGEST}")
-        _require("geometry.multiple", self.multiple, _integer(self.multiple, 1, self.size), "an integer of 1 to the size")
+        _one_of("preprocessing.kind", self.kind, GEOMETRIES)
+        _require("preprocessing.size", self.size, _integer(self.size, 32, LARGEST), f"an integer of 32 to {LARGEST}")
+        _require(
+            "preprocessing.multiple", self.multiple, _integer(self.multiple, 1, self.size), "an integer of 1 to the size"
+        )
         if self.kind == "resize":
-            _one_of("geometry.interpolation", self.interpolation, INTERPOLATIONS)
+            _one_of("preprocessing.interpolation", self.interpolation, INTERPOLATIONS)
         else:
             object.__setattr__(self, "interpolation", None)  # old cards name one that patches never use
-        _one_of("geometry.pooling", self.pooling, POOLINGS)
-        _require("geometry.training", self.training, _text(self.training), "a text")
-        _require("geometry.mirrored", self.mirrored, isinstance(self.mirrored, bool), "true or false")
+        _one_of("preprocessing.pooling", self.pooling, POOLINGS)
+        _require("preprocessing.training", self.training, _text(self.training), "a text")
+        _require(
+            "preprocessing.flip_averaging", self.flip_averaging, isinstance(self.flip_averaging, bool), "true or false"
+        )
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ class Card:
     """All that is known of a weight file; see weights/README.md.
 
     Attributes:
-        backbone, head, geometry, scale: what the network is, sees and says.
+        backbone, head, preprocessing, scale: what the network is, sees and says.
         sha256: of the weights; None for weights that came without a card.
         compiled: {file name: sha256} of the compiled forms that ship beside the weights.
         faults: {file name: sha256} of the layer that tells kinds of faults apart, if there is one.
@@ -218,7 +222,7 @@ class Card:
 
     backbone: Backbone
     head: Head
-    geometry: Sight
+    preprocessing: Preprocessing
     scale: Scale
     sha256: str | None = None
     compiled: dict[str, str] = field(default_factory=dict)
@@ -247,7 +251,7 @@ class Card:
         facts: dict[str, Any] = {name: value[name] for name in known & value.keys()}
         head = _part(Head, "head", facts)
         facts["backbone"] = _part(Backbone, "backbone", facts)
-        facts["geometry"] = _part(Sight, "geometry", facts)
+        facts["preprocessing"] = _part(Preprocessing, "preprocessing", facts)
         # Older cards name no population, or name it in words: no percentile is better than a wrong one.
         facts["scale"] = (
             _part(Scale, "scale", facts)
@@ -281,7 +285,7 @@ class Card:
         return {name: part for name, part in value.items() if part not in (None, {}, ())} | notes
 
 
-_Part = TypeVar("_Part", Backbone, Head, Sight, Scale)
+_Part = TypeVar("_Part", Backbone, Head, Preprocessing, Scale)
 
 
 def _part(of: type[_Part], name: str, facts: dict[str, Any]) -> _Part:
@@ -355,7 +359,7 @@ def keras2_card(
     return Card(
         Backbone(backbone, normalisation, padding, batch_norm_epsilon=1e-3),
         Head(head),
-        Sight(geometry, interpolation="nearest" if geometry == "resize" else None),
+        Preprocessing(geometry, interpolation="nearest" if geometry == "resize" else None),
         scale,
     )
 

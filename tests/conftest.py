@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Sight, card_of, sha256
+from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing, card_of, sha256
 from iqa.commands.terminal import run
 from iqa.files import write_json
 from iqa.images.finding import sample_photograph
@@ -89,7 +89,7 @@ def weights(photograph, tmp_path_factory):
     patches = [np.roll(photograph, shift, axis=(0, 1))[:224, :224] for shift in range(0, 256, 32)]
     model(np.stack(patches).astype(np.float32), training=True)
     path = tmp_path_factory.mktemp("weights") / "untrained.weights.h5"
-    card = Card(facts, Head("regression", 0.25), Sight("patch"), TID2013_SCALE)
+    card = Card(facts, Head("regression", 0.25), Preprocessing("patch"), TID2013_SCALE)
     save_with_card(model, path, card)
     return path
 
@@ -125,7 +125,7 @@ def tiny_networks(tmp_path_factory):
     network_of = networks.network_of
 
     def build(card):
-        pixels = keras.Input((card.geometry.size, card.geometry.size, 3))
+        pixels = keras.Input((card.preprocessing.size, card.preprocessing.size, 3))
         x = keras.layers.Rescaling(1 / 127.5, 0 if card.backbone.padding == "symmetric" else -1)(pixels)
         x = keras.layers.Flatten()(keras.layers.AveragePooling2D(32)(x))
         features = keras.layers.Dense(1000, activation="tanh", name="features")(x)
@@ -141,9 +141,9 @@ def tiny_networks(tmp_path_factory):
             model.set_weights([stored[name] for name in stored.files])
         return model
 
-    def write(name, head, sight, scale):
+    def write(name, head, preprocessing, scale):
         keras.utils.set_random_seed(0)
-        card = Card(Backbone("mobilenet_v2", "imagenet", "keras", 1e-3), Head(head), sight, scale)
+        card = Card(Backbone("mobilenet_v2", "imagenet", "keras", 1e-3), Head(head), preprocessing, scale)
         path = tmp_path_factory.mktemp("tiny") / name
         with open(path, "wb") as file:
             np.savez(file, *build(card).get_weights())
@@ -153,8 +153,10 @@ def tiny_networks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "network_of", network_or_tiny_one_of)
         yield {
-            "regression": write("tiny.weights.h5", "regression", Sight("patch"), TID2013_SCALE),
-            "histogram": write("tiny.weights.h5", "histogram", Sight("resize", interpolation="bilinear"), AVA_SCALE),
+            "regression": write("tiny.weights.h5", "regression", Preprocessing("patch"), TID2013_SCALE),
+            "histogram": write(
+                "tiny.weights.h5", "histogram", Preprocessing("resize", interpolation="bilinear"), AVA_SCALE
+            ),
         }
 
 
@@ -172,7 +174,7 @@ def tiny_histogram(tiny_networks):
 
 @pytest.fixture
 def copy_of(tmp_path):
-    """copy_of(weights, **changes of its card's parts) -> the path of a copy; copy_of(w, geometry={"kind": "x"}) ..."""
+    """copy_of(weights, **changes of its card's parts) -> the path of a copy; copy_of(w, preprocessing={"kind": "x"}) ..."""
 
     def copy(weights, **changes):
         copied = tmp_path / weights.name

@@ -102,7 +102,7 @@ def test_the_compiled_file_that_ships_holds_the_facts_of_its_card(name):
     held = Card.from_json(json.loads(text))
     assert names == list(outputs_of(card))
     assert names[:2] == ["score" if card.bins == 1 else "histogram", "features"]
-    for fact in ("backbone", "head", "geometry", "scale", "sha256", "probe"):
+    for fact in ("backbone", "head", "preprocessing", "scale", "sha256", "probe"):
         assert getattr(held, fact) == getattr(card, fact), "python -m iqa.export --shipped"
 
 

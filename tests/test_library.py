@@ -20,7 +20,7 @@ from idealo_comparison import infer as infer_idealo
 from idealo_comparison import infer_technical
 from iqa.errors import CardError, ImageError, UsageError
 from iqa.images.finding import sample_photograph
-from iqa.labels.opinions import Score
+from iqa.labels.histograms import Score
 from iqa.labels.percentiles import percentile
 from iqa.scoring import many
 from TID2013_regression import infer_regression
@@ -70,7 +70,7 @@ def test_all_infer_scripts_have_the_same_functions(module):
     looks = LOOKS if module in OF_PATCHES else []
     assert names_of(module.infer) == (["image", "model"], [*looks, "runtime", "timeout"])
     assert names_of(module.features) == (["image", "model"], [*looks, "runtime"])
-    for_loading = ["mean_opinion"] if module in (infer_idealo, infer_technical) else looks
+    for_loading = ["six_crops"] if module in (infer_idealo, infer_technical) else looks
     assert names_of(module.load) == (["weights"], [*for_loading, "runtime"])
 
 

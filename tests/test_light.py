@@ -53,7 +53,7 @@ def test_the_compiled_file_that_ships_says_of_the_probe_what_keras_said(name):
     weights = shipped_weights(name)
     card = read_card(card_of(weights))
     run, _ = ENGINES["litert"].open(compiled_beside(weights, ".tflite"), 1)
-    outputs, *_ = run(draw_probe(card.geometry.size)[None])
+    outputs, *_ = run(draw_probe(card.preprocessing.size)[None])
     np.testing.assert_allclose(outputs, [card.probe], rtol=0, atol=1e-5)
 
 

@@ -12,7 +12,7 @@ from iqa.cards import (
     TID2013_SCALE,
     Card,
     Head,
-    Sight,
+    Preprocessing,
     card_of,
     keras2_card,
     read_card,
@@ -32,7 +32,7 @@ from iqa.models.networks import build_from_card, network_of, network_to_train
 from iqa.models.weight_files import load_weights, save_with_card
 
 SIZE = 64
-CARD = Card(replace(KERAS_CONVENTION, noise=0.003), Head("regression", 0.25), Sight("patch", SIZE), TID2013_SCALE)
+CARD = Card(replace(KERAS_CONVENTION, noise=0.003), Head("regression", 0.25), Preprocessing("patch", SIZE), TID2013_SCALE)
 PICTURES = np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE, 3), np.uint8)
 
 
@@ -132,7 +132,7 @@ def test_a_model_is_rebuilt_from_the_facts_on_its_card(regression):
 
 def test_the_size_on_the_card_is_the_size_of_the_pictures_and_the_weights_do_not_depend_on_it(regression, tmp_path):
     save_with_card(regression, tmp_path / "small.weights.h5", CARD)
-    larger = network_of(replace(CARD, geometry=Sight("patch", 160)), tmp_path / "small.weights.h5")
+    larger = network_of(replace(CARD, preprocessing=Preprocessing("patch", 160)), tmp_path / "small.weights.h5")
     assert larger.input_shape == (None, 160, 160, 3)
     scores, features = larger.predict_on_batch(np.zeros((2, 160, 160, 3), np.uint8))
     assert scores.shape == (2, 1) and features.shape == (2, 1000)
@@ -196,7 +196,7 @@ def test_levels_that_a_head_cannot_see_are_refused_by_name(regression, head, rea
 def test_an_old_file_without_a_card_is_trained_from_as_it_is_scored(histogram, tmp_path, no_downloads, save_as_keras2_does):
     save_as_keras2_does(histogram, tmp_path / "old.hdf5")
     cardless = keras2_card("histogram", "resize", AVA_SCALE)
-    cardless = replace(cardless, geometry=replace(cardless.geometry, size=SIZE))
+    cardless = replace(cardless, preprocessing=replace(cardless.preprocessing, size=SIZE))
     expected, _ = predict(network_of(cardless, tmp_path / "old.hdf5"), PICTURES)
     model, facts = network_to_train("histogram", "imagenet", 0.003, 0.75, tmp_path / "old.hdf5", cardless, SIZE)
     np.testing.assert_allclose(predict(model, PICTURES), expected, atol=1e-5)
@@ -209,7 +209,7 @@ def test_shipped_weights_are_trained_from_by_their_name(no_downloads):
     model, facts = network_to_train("histogram", "imagenet", 0.01, 0.5, "ava_vanilla", size=SIZE)
     assert facts == replace(card.backbone, noise=0.01)
     assert model.get_layer("dropout").rate == 0.5
-    small = replace(card, geometry=replace(card.geometry, size=SIZE, mirrored=False))  # training looks once
+    small = replace(card, preprocessing=replace(card.preprocessing, size=SIZE, flip_averaging=False))  # training looks once
     expected, _ = predict(network_of(small, shipped_weights("ava_vanilla")), PICTURES)
     np.testing.assert_allclose(predict(model, PICTURES), expected, atol=1e-5)
 

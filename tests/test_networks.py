@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from iqa.cards import AVA_SCALE, BACKBONES, Backbone, Card, Head, Sight
+from iqa.cards import AVA_SCALE, BACKBONES, Backbone, Card, Head, Preprocessing
 from iqa.errors import CardError, ExportError, WeightsError
 from iqa.models.backbones import NETWORKS, build_backbone, build_untrained, normalise
 from iqa.models.export import export
@@ -157,7 +157,7 @@ def build_spread(name):
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "vgg16", "convnext_tiny", "efficientnet_lite0"])
 def test_compiled_networks_score_as_keras_does(name, tmp_path):
     backbone, facts = build_spread(name)
-    card = Card(facts, Head("histogram"), Sight("patch", SIZE), AVA_SCALE)
+    card = Card(facts, Head("histogram"), Preprocessing("patch", SIZE), AVA_SCALE)
     save_with_card(add_head(backbone, card.head), tmp_path / "new.weights.h5", card)
     network = network_of(card, tmp_path / "new.weights.h5")
     expected = [np.asarray(output) for output in network(PICTURES[:3], training=False)]
@@ -178,8 +178,8 @@ def test_compiled_networks_score_as_keras_does(name, tmp_path):
 
 def test_a_mirrored_network_says_the_mean_of_both_on_all_runtimes(tmp_path):
     backbone, facts = build_spread("mobilenet_v2")
-    alone = Card(facts, Head("histogram"), Sight("resize", SIZE, "bilinear"), AVA_SCALE)
-    card = replace(alone, geometry=replace(alone.geometry, mirrored=True))
+    alone = Card(facts, Head("histogram"), Preprocessing("resize", SIZE, "bilinear"), AVA_SCALE)
+    card = replace(alone, preprocessing=replace(alone.preprocessing, flip_averaging=True))
     save_with_card(add_head(backbone, card.head), tmp_path / "new.weights.h5", card)
     one, both = (network_of(which, tmp_path / "new.weights.h5") for which in (alone, card))
     pixels = PICTURES[:3]

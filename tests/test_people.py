@@ -147,7 +147,11 @@ def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_ther
         also = ["--steady", 10, "--views", views, "--mirrored"]
         code, _, err = command(distill, *given, *late, "--weights", first, *also, "--out", out)
         assert code == 0, err
-    assert [read_card(card_of(weights)).geometry.mirrored for weights in (first, second, viewed)] == [False, False, True]
+    assert [read_card(card_of(weights)).preprocessing.flip_averaging for weights in (first, second, viewed)] == [
+        False,
+        False,
+        True,
+    ]
     assert ("views.f16 will have" in err, views.stat().st_size) == (False, 7 * 4 * 14 * 14 * 64 * 2)
     with h5py.File(first) as before, h5py.File(viewed) as after:
         assert [np.array_equal(before[name], after[name]) for name in kernels] == stayed
@@ -157,7 +161,7 @@ def test_a_student_learns_a_teachers_opinions_and_features_and_goes_on_from_ther
     assert code == 2 and "views.f16: not the views of these photographs" in err
     assert command(distill, *given, "--weights", first, "--views", views, "--out", tmp_path / "x.weights.h5")[0] == 2
     card = read_card(card_of(second))
-    assert (card.geometry.size, card.scale.population, card.trained_on["images"]) == (224, "AVA", 7)
+    assert (card.preprocessing.size, card.scale.population, card.trained_on["images"]) == (224, "AVA", 7)
     assert load_scorer(second, head="histogram", runtime="keras").score(photograph).score > 1
     assert command(distill, *given, "--epochs", 1.5, "--out", second)[0] == 2
     unknown = ["--backbone", "none", "--frozen-until", "block_99"]

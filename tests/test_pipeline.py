@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_training import SIZE, make_ladders, see
 
-from iqa.cards import Sight
+from iqa.cards import Preprocessing
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
@@ -160,12 +160,16 @@ def test_the_rest_of_an_epoch_is_its_last_batches(ladders):
     [(None, "bilinear"), ("ava_vanilla", "bilinear"), ("ava_patches", "bilinear"), ("old.hdf5", "nearest")],
 )
 def test_training_keeps_the_geometry_of_the_weights_that_it_starts_from(tmp_path, weights, interpolation):
-    from iqa.commands.train import sight_to_train
+    from iqa.commands.train import preprocessing_to_train
 
     (tmp_path / "old.hdf5").touch()
     file = str(tmp_path / weights) if weights and "." in weights else weights
-    sight = sight_to_train(file, Sight("resize", 224, "bilinear", training="random crop"))
-    assert (sight.kind, sight.interpolation, sight.training) == ("resize", interpolation, "random crop")
+    preprocessing = preprocessing_to_train(file, Preprocessing("resize", 224, "bilinear", training="random crop"))
+    assert (preprocessing.kind, preprocessing.interpolation, preprocessing.training) == (
+        "resize",
+        interpolation,
+        "random crop",
+    )
 
 
 def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(ladders):

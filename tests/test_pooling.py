@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from iqa.cards import Sight
+from iqa.cards import Preprocessing
 from iqa.errors import ImageError, UsageError
 from iqa.images import picture
 from iqa.images.geometry import MOST, Geometry, places_on_grid, places_that_cover
@@ -18,7 +18,7 @@ from iqa.images.picture import Picture
 from iqa.images.pooling import POOLINGS, detail, detail_weights, mean_weights
 from iqa.scoring.scorer import Scorer
 
-GRID = Geometry(Sight("patch", 64, multiple=16), "grid")
+GRID = Geometry(Preprocessing("patch", 64, multiple=16), "grid")
 
 EVEN = MOST["mean"]
 
@@ -93,19 +93,21 @@ def test_by_detail_a_grid_has_the_patches_that_count(photograph, save):
     scene = np.tile(photograph, (6, 8, 1))
     picture = gaussian_filter(scene, (6, 6, 0))
     picture[:512, 1024:1536] = scene[:512, 1024:1536]
-    sight = Sight("patch", 64, multiple=16, pooling="detail")
-    covering = Geometry(sight, "cover")
-    every, some = covering.patches(picture), Geometry(sight, "grid").patches(picture)
+    preprocessing = Preprocessing("patch", 64, multiple=16, pooling="detail")
+    covering = Geometry(preprocessing, "cover")
+    every, some = covering.patches(picture), Geometry(preprocessing, "grid").patches(picture)
     assert (len(every), len(some)) == (24 * 32, MOST["detail"])
     heaviest = every[np.sort(np.argsort(-covering.weights(every))[: len(some)])]
     seen = {patch.tobytes() for patch in some}
     assert sum(patch.tobytes() in seen for patch in heaviest) >= 8
-    np.testing.assert_array_equal(Geometry(sight, "grid").patches(save("p.png", picture)), some)
+    np.testing.assert_array_equal(Geometry(preprocessing, "grid").patches(save("p.png", picture)), some)
 
 
 def test_a_small_picture_is_seen_whole(photograph):
-    sight = Sight("patch", 100, pooling="detail")
-    np.testing.assert_array_equal(Geometry(sight, "grid").patches(photograph), Geometry(sight, "cover").patches(photograph))
+    preprocessing = Preprocessing("patch", 100, pooling="detail")
+    np.testing.assert_array_equal(
+        Geometry(preprocessing, "grid").patches(photograph), Geometry(preprocessing, "cover").patches(photograph)
+    )
 
 
 def test_patches_are_the_same_of_a_path_a_pil_image_an_array_and_bytes(photograph, save):
@@ -128,7 +130,7 @@ def test_a_view_shows_a_picture_as_it_looks_when_it_is_smaller(photograph, save)
 
 
 def test_a_picture_smaller_than_a_patch_is_continued_by_its_mirror_image_and_that_is_noted(photograph):
-    geometry, notes = Geometry(Sight("patch", 224), "grid"), []
+    geometry, notes = Geometry(Preprocessing("patch", 224), "grid"), []
     small = photograph[:100, :240]
     (first, *_) = geometry.patches(small, notes)
     np.testing.assert_array_equal(first[:100], small[:, :224])
@@ -139,13 +141,13 @@ def test_a_picture_smaller_than_a_patch_is_continued_by_its_mirror_image_and_tha
 
 def test_a_tiny_picture_is_refused(photograph):
     with pytest.raises(ImageError, match="240x95 pixels are too few to judge: the shorter side must have at least 96"):
-        Geometry(Sight("patch", 224), "grid").patches(photograph[:95, :240])
+        Geometry(Preprocessing("patch", 224), "grid").patches(photograph[:95, :240])
 
 
 def test_networks_that_share_a_picture_see_what_each_sees_alone_and_it_is_decoded_once(photograph, save, monkeypatch):
     decoded, read_rgb = [], picture.read_rgb
     monkeypatch.setattr(picture, "read_rgb", lambda *some, **more: decoded.append(some) or read_rgb(*some, **more))
-    whole = Geometry(Sight("resize", 32, "bilinear"))
+    whole = Geometry(Preprocessing("resize", 32, "bilinear"))
     large = np.tile(photograph, (2, 2, 1))  # of which a network that sees 32 pixels needs a half
     for path, times in ((save("p.png", photograph), 1), (save("small.jpg", photograph), 1), (save("large.jpg", large), 2)):
         alone = [geometry.patches(path) for geometry in (GRID, whole, GRID)]
@@ -172,7 +174,7 @@ def test_what_is_amiss_with_a_picture_is_noted_once_for_each_network_that_looks(
     path = save("large.jpg", np.tile(photograph, (2, 2, 1)))
     path.write_bytes(path.read_bytes()[:-2])  # without its end
     shared, expected = Picture(path, once=True), ["the file lacks its end, but no pixels"]
-    for geometry in (Geometry(Sight("resize", 32, "bilinear")), GRID):
+    for geometry in (Geometry(Preprocessing("resize", 32, "bilinear")), GRID):
         notes = []
         geometry.patches(shared, notes)
         assert notes == expected

@@ -66,10 +66,20 @@ def test_the_grid_of_a_large_picture_goes_through_in_steps(tiny, photograph, mon
     [
         ("regression", "backbone", {"padding": None}, "the fact backbone.padding is missing"),
         ("regression", "backbone", {"padding": "same"}, "backbone.padding must be one of keras, symmetric, got 'same'"),
-        ("histogram", "geometry", {"interpolation": None}, "geometry.interpolation must be one of nearest, bilinear"),
-        ("histogram", "geometry", {"kind": "resized"}, "geometry.kind must be one of resize, patch, got 'resized'"),
-        ("histogram", "geometry", {"mirrored": 1}, "geometry.mirrored must be true or false, got 1"),
-        ("histogram", "geometry", {"size": 10**6}, "geometry.size must be an integer of 32 to 2048, got 1000000"),
+        (
+            "histogram",
+            "preprocessing",
+            {"interpolation": None},
+            "preprocessing.interpolation must be one of nearest, bilinear",
+        ),
+        (
+            "histogram",
+            "preprocessing",
+            {"kind": "resized"},
+            "preprocessing.kind must be one of resize, patch, got 'resized'",
+        ),
+        ("histogram", "preprocessing", {"flip_averaging": 1}, "preprocessing.flip_averaging must be true or false, got 1"),
+        ("histogram", "preprocessing", {"size": 10**6}, "preprocessing.size must be an integer of 32 to 2048, got 1000000"),
         ("histogram", "scale", {"population": "Flickr"}, "scale.population must be one of AVA, got 'Flickr'"),
     ],
 )
@@ -103,7 +113,7 @@ def test_the_score_is_the_mean_over_the_patches_of_a_grid_weighted_as_the_card_s
     assert abs(expected - np.mean(scores)) > 1e-4
     by_detail = Scorer(weights, runtime="keras", pooling="detail")
     assert by_detail.score(photograph).score == pytest.approx(expected, abs=1e-5)
-    assert Scorer(copy_of(weights, geometry={"pooling": "detail"})).geometry == by_detail.geometry
+    assert Scorer(copy_of(weights, preprocessing={"pooling": "detail"})).preprocessing == by_detail.geometry
 
 
 def test_the_score_is_what_the_head_makes_of_the_mean_features(weights, photograph):
@@ -117,7 +127,7 @@ def test_the_score_is_what_the_head_makes_of_the_mean_features(weights, photogra
 
 
 def test_patches_keep_to_blocks_if_the_card_says_so(tiny, copy_of, photograph):
-    geometry = Scorer(copy_of(tiny, geometry={"multiple": 32}), crop="centre").geometry
+    geometry = Scorer(copy_of(tiny, preprocessing={"multiple": 32}), crop="centre").geometry
     image = photograph[:250, :250]
     np.testing.assert_array_equal(geometry.patches(image)[0], image[:224, :224])
     assert str(geometry) == "centre patch of 224x224 on blocks of 32"
@@ -205,8 +215,8 @@ def test_a_crop_or_a_mean_opinion_that_the_model_would_ignore_is_refused(tiny, t
         Scorer(tiny_histogram, crop="grid", head="histogram")
     with pytest.raises(UsageError, match="sees whole pictures, so the view 512 does not apply"):
         Scorer(tiny_histogram, view=512, head="histogram")
-    with pytest.raises(UsageError, match="sees patches, so a mean opinion does not apply"):
-        Scorer(tiny, mean_opinion=True)
+    with pytest.raises(UsageError, match="sees patches, so six crops does not apply"):
+        Scorer(tiny, six_crops=True)
 
 
 def test_cards_stand_beside_their_weights():
@@ -257,8 +267,8 @@ def test_another_crop_is_another_model(tiny, copy_of):
 def test_a_file_that_has_changed_is_loaded_again(tiny, copy_of):
     copied = copy_of(tiny)
     before = load_scorer(copied)
-    copy_of(tiny, geometry={"multiple": 32})
-    assert load_scorer(copied).geometry.sight.multiple == 32
+    copy_of(tiny, preprocessing={"multiple": 32})
+    assert load_scorer(copied).geometry.preprocessing.multiple == 32
     copy_of(tiny)
     os.utime(copied, ns=(0, 0))
     assert load_scorer(copied) is not before

@@ -740,7 +740,7 @@ def two_epochs(weights, tmp_path):
         ("backbone", "padding", "symmetric"),
         ("backbone", "normalisation", "imagenet"),
         ("head", "levels", ("block_1_expand_relu",)),
-        ("geometry", "multiple", 16),
+        ("preprocessing", "multiple", 16),
     ],
 )
 def test_epochs_of_different_networks_are_not_averaged(command, two_epochs, tmp_path, part, fact, value):
@@ -814,7 +814,7 @@ def test_a_head_is_widened_and_fitted_alone(command, weights, tmp_path, photogra
     assert card.training["head"]["ladders of different photographs"] == 5
     assert card.head.levels == LEVELS
     assert card.training["head"]["seed"] == 1
-    assert infer_regression.load(second, runtime="keras").geometry.sight.multiple == head_fit.MULTIPLE
+    assert infer_regression.load(second, runtime="keras").geometry.preprocessing.multiple == head_fit.MULTIPLE
     before, after = build_from_card(card), build_from_card(card)
     load_weights(before, first)
     load_weights(after, second)

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from iqa.cards import AVA_SCALE, Backbone, Card, Head, Sight, read_card
+from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, read_card
 from iqa.commands.run_options import parse_options, train_parser
 from iqa.errors import CardError, PredictionsError, RunError, WeightsError
 from iqa.evaluation.predictions import read_predictions
@@ -423,7 +423,9 @@ def big_endian(name, shape):
 
 # --- cards ----------------------------------------------------------------------------------------------------------
 
-CARD = Card(Backbone("mobilenet_v2", "imagenet", "keras", 1e-3), Head("histogram"), Sight("patch"), AVA_SCALE).to_json()
+CARD = Card(
+    Backbone("mobilenet_v2", "imagenet", "keras", 1e-3), Head("histogram"), Preprocessing("patch"), AVA_SCALE
+).to_json()
 
 
 def changed(part, **facts):
@@ -431,12 +433,12 @@ def changed(part, **facts):
 
 
 BAD_CARDS = {
-    "size": changed("geometry", size=100000),
-    "size in text": changed("geometry", size="224"),
-    "size of true": changed("geometry", size=True),
-    "size of a fraction": changed("geometry", size=224.5),
-    "multiple": changed("geometry", multiple=0),
-    "a negative multiple": changed("geometry", multiple=-8),
+    "size": changed("preprocessing", size=100000),
+    "size in text": changed("preprocessing", size="224"),
+    "size of true": changed("preprocessing", size=True),
+    "size of a fraction": changed("preprocessing", size=224.5),
+    "multiple": changed("preprocessing", multiple=0),
+    "a negative multiple": changed("preprocessing", multiple=-8),
     "epsilon": changed("backbone", batch_norm_epsilon=0),
     "epsilon without bound": changed("backbone", batch_norm_epsilon=1).replace(": 1,", ": 1e999,"),
     "noise of 5000 digits": changed("backbone", noise=0).replace('"noise": 0', '"noise": ' + "1" * 5000),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from AVA import compare_with_people, plot_vanilla
 from idealo_comparison import compare
-from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Sight
+from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing
 from iqa.commands import export, infer, teach
 from iqa.commands.terminal import run
 from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -30,11 +30,11 @@ class Model:
     """What the commands need of a `Scorer`: it gives any picture the same opinion."""
 
     def __init__(self, head="histogram", name="model", digest="0" * 64):
-        scale, sight = (AVA_SCALE, Sight("resize", interpolation="bilinear")), Sight("patch")
+        scale, preprocessing = (AVA_SCALE, Preprocessing("resize", interpolation="bilinear")), Preprocessing("patch")
         self.card = Card(
             Backbone("mobilenet_v2", "imagenet", "keras", 1e-3),
             Head(head),
-            *(reversed(scale) if head == "histogram" else (sight, TID2013_SCALE)),
+            *(reversed(scale) if head == "histogram" else (preprocessing, TID2013_SCALE)),
         )
         self.weights, self.sha256, self.geometry = Path(f"{name}.weights.h5"), digest, "all of it"
         self.network = types.SimpleNamespace(name="none", description="none", packages=())

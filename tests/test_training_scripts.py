@@ -63,7 +63,7 @@ def test_another_network_is_trained_at_another_size_and_scored_from_its_card(com
     assert [row["phase"] for row in prompt.session.state.log] == [1, 2], err
     assert "6 images to train on, 2 to test on" in out
     card = read_card(card_of(run / "best.weights.h5"))
-    assert (card.backbone.backbone, card.geometry.size) == ("mobilenet_v3_large", 64)
+    assert (card.backbone.backbone, card.preprocessing.size) == ("mobilenet_v3_large", 64)
     scorer = load_scorer(run / "best.weights.h5", head="histogram", runtime="keras")
     assert 1 < scorer.score(photograph).score < 10
 

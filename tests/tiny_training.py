@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Sight
+from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Preprocessing
 from iqa.commands.terminal import run
 from iqa.images.geometry import centre_patch
 from iqa.images.reading import read_image
@@ -21,7 +21,7 @@ SIZE = 8
 CARD = Card(
     Backbone("mobilenet_v2", "imagenet", "keras", 1e-3, backbone_weights="imagenet"),
     Head("regression", 0.2),
-    Sight("patch"),
+    Preprocessing("patch"),
     TID2013_SCALE,
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from iqa.cards import BACKBONES, Backbone, Sight, sha256, weights_file
+from iqa.cards import BACKBONES, Backbone, Preprocessing, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
 from iqa.errors import RunError
 from iqa.files import printable
@@ -175,7 +175,7 @@ def settings_of(
     training: Sequence[Labelled],
     testing: Sequence[Labelled],
     facts: Backbone,
-    sight: Sight,
+    preprocessing: Preprocessing,
 ) -> dict[str, Any]:
     """What must be the same when a run of any train script is resumed, {name: value}.
 
@@ -183,7 +183,7 @@ def settings_of(
         arguments: of `train_parser`.
         training, testing: the images to train on and to test on.
         facts: of the network's backbone.
-        sight: what the network sees.
+        preprocessing: what the network sees.
     """
     return {
         "training set": fingerprint(training),
@@ -193,7 +193,7 @@ def settings_of(
         "began with": sha256(weights_file(arguments.weights)) if arguments.weights else facts.backbone_weights,
         "mixed precision": arguments.mixed_precision,
         "network": facts.backbone,
-        "size": sight.size,
+        "size": preprocessing.size,
     }
 
 

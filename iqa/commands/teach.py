@@ -24,7 +24,7 @@ def infer_or_label(description: str | None, weights: Path, load: Callable[[argpa
     parser = infer_parser(description, weights)
     parser.add_argument("--labels-out", type=Path, help="write labels in AVA's form for one folder of images")
     parser.add_argument("--features-out", type=Path, help="write the features behind the labels as well: .npy")
-    parser.add_argument("--mean-opinion", action="store_true", help="mean over the mirror image and small shifts")
+    parser.add_argument("--six-crops", action="store_true", help="mean over the mirror image and small shifts")
     arguments = parser.parse_args()
     if arguments.features_out and (not arguments.labels_out or arguments.features_out.suffix != ".npy"):
         parser.error("--features-out takes a name like features.npy, and goes with --labels-out")

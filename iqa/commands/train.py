@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.cards import AVA_SCALE, Card, Head, Sight, card_for, keras2_card, weights_file
+from iqa.cards import AVA_SCALE, Card, Head, Preprocessing, card_for, keras2_card, weights_file
 from iqa.commands.folds import cross_validate
 from iqa.commands.run_options import (
     above_zero,
@@ -55,15 +55,15 @@ class Experiment:
         description: the script's docstring.
         run: the default run folder.
         loss: name of a loss of `iqa.training.losses`.
-        geometry: what the network sees of a picture; see `sight_to_train`.
+        geometry: what the network sees of a picture; see `preprocessing_to_train`.
         cut: function (pixels, rng, geometry) -> uint8 (size, size, 3), for training.
     """
 
     description: str
     run: str
     loss: str
-    geometry: Sight
-    cut: Callable[[NDArray[np.uint8], np.random.Generator, Sight], NDArray[np.uint8]]
+    geometry: Preprocessing
+    cut: Callable[[NDArray[np.uint8], np.random.Generator, Preprocessing], NDArray[np.uint8]]
 
 
 def train(experiment: Experiment) -> "Prompt | int":
@@ -77,17 +77,17 @@ def train(experiment: Experiment) -> "Prompt | int":
     check_split_options(parser, arguments)
     phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
     training, testing = _read_splits(arguments)
-    sight = sight_to_train(arguments.weights, experiment.geometry, arguments.size)
-    smallest = Geometry(sight, "centre" if sight.kind == "patch" else None).smallest
+    preprocessing = preprocessing_to_train(arguments.weights, experiment.geometry, arguments.size)
+    smallest = Geometry(preprocessing, "centre" if preprocessing.kind == "patch" else None).smallest
     training, unusable = _locate(training, arguments.images, arguments.run / "train_images.json", smallest)
     if arguments.folds:
-        return cross_validate(arguments, phases, training, lambda *fold: _prepare(experiment, sight, *fold))
+        return cross_validate(arguments, phases, training, lambda *fold: _prepare(experiment, preprocessing, *fold))
     test_folder = arguments.test_images or arguments.images
     testing, untestable = _locate(testing, test_folder, arguments.run / "test_images.json", smallest)
     if not training or not testing:
         raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
     print(f"{len(training)} images to train on, {len(testing)} to test on")
-    prompt = _prepare(experiment, sight, arguments, training, testing)
+    prompt = _prepare(experiment, preprocessing, arguments, training, testing)
     trainer = prompt.session.trainer
     return begin(
         prompt,
@@ -101,14 +101,14 @@ def train(experiment: Experiment) -> "Prompt | int":
 
 def _prepare(
     experiment: Experiment,
-    sight: Sight,
+    preprocessing: Preprocessing,
     arguments: argparse.Namespace,
     training: Sequence[RatedImage],
     testing: Sequence[RatedImage],
 ) -> "Prompt":
     """The network, its data and its run folder, ready to begin."""
     cardless, dropout = keras2_card("histogram", experiment.geometry.kind, AVA_SCALE), arguments.dropout
-    model, facts = start_network(arguments, "histogram", NOISE, dropout, cardless, sight.size)
+    model, facts = start_network(arguments, "histogram", NOISE, dropout, cardless, preprocessing.size)
     with quiet_start():
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
@@ -118,9 +118,11 @@ def _prepare(
         from iqa.training.session import Beginning, Session
         from iqa.training.trainer import Objective, Trainer
     own = {name: getattr(arguments, name) for name in ("dropout", "oversample", "steady")}
-    own |= {"interpolation": sight.interpolation, "loss": experiment.loss}
-    settings = settings_of(arguments, training, testing, facts, sight) | own
-    card = Card(facts, Head("histogram", dropout), sight, AVA_SCALE, trained_on=_describe_training(arguments, settings))
+    own |= {"interpolation": preprocessing.interpolation, "loss": experiment.loss}
+    settings = settings_of(arguments, training, testing, facts, preprocessing) | own
+    card = Card(
+        facts, Head("histogram", dropout), preprocessing, AVA_SCALE, trained_on=_describe_training(arguments, settings)
+    )
     see = Geometry.of(card, "centre").patches
     loss = getattr(losses, experiment.loss)
     trainer = Trainer(
@@ -128,7 +130,7 @@ def _prepare(
         Photographs(
             oversample(training) if arguments.oversample else training,
             arguments.batch_size,
-            lambda pixels, rng: experiment.cut(pixels, rng, sight),
+            lambda pixels, rng: experiment.cut(pixels, rng, preprocessing),
             arguments.seed,
             mirrored=arguments.steady is not None,
         ),
@@ -171,7 +173,7 @@ def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[
     return images, testing
 
 
-def sight_to_train(weights: str | None, geometry: Sight, size: int | None = None) -> Sight:
+def preprocessing_to_train(weights: str | None, geometry: Preprocessing, size: int | None = None) -> Preprocessing:
     """What the network sees. Weights of a model of the same kind keep the geometry that they were trained with.
 
     Args:
@@ -181,7 +183,7 @@ def sight_to_train(weights: str | None, geometry: Sight, size: int | None = None
     """
     known = geometry
     if weights is not None:
-        known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).geometry
+        known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).preprocessing
     if known.kind != geometry.kind:
         known = geometry
     return replace(known, size=size or known.size, training=geometry.training)

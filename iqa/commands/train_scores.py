@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iqa.cards import Card, Head, Scale, Sight
+from iqa.cards import Card, Head, Preprocessing, Scale
 from iqa.commands.folds import cross_validate
 from iqa.commands.run_options import group_column, options_of, settings_of, split
 from iqa.commands.terminal import quiet_start
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Regression:
     """What a script says of the network that it trains; see `iqa.models.networks.network_to_train`."""
 
-    sight: Sight
+    preprocessing: Preprocessing
     cardless: Card
     noise: float
     dropout: float
@@ -51,7 +51,7 @@ def train_on_scores(arguments: argparse.Namespace, phases: Sequence[Phase], regr
     if arguments.test_labels:
         testing = _read(arguments, arguments.test_labels, scale)
         check_apart(images, testing)
-    smallest, memory = Geometry(regression.sight, "centre").smallest, arguments.run / "images.json"
+    smallest, memory = Geometry(regression.preprocessing, "centre").smallest, arguments.run / "images.json"
     images = _locate(images, arguments.images, smallest, memory)
     testing = _locate(testing, arguments.test_images or arguments.images, smallest, memory)
     if arguments.folds:
@@ -92,9 +92,9 @@ def _prepare(
     testing: Sequence[ScoredImage],
 ) -> "Prompt":
     """The network, its data and its run folder, ready to begin."""
-    sight, patches, rows = regression.sight, arguments.patches, arguments.batch_size
+    preprocessing, patches, rows = regression.preprocessing, arguments.patches, arguments.batch_size
     model, facts = start_network(
-        arguments, "regression", regression.noise, regression.dropout, regression.cardless, sight.size
+        arguments, "regression", regression.noise, regression.dropout, regression.cardless, preprocessing.size
     )
     with quiet_start():
         from iqa.models.heads import levels_of
@@ -105,20 +105,23 @@ def _prepare(
         from iqa.training.run_folder import RunFolder
         from iqa.training.session import Beginning, Session
         from iqa.training.trainer import Objective, Trainer
-    settings = settings_of(arguments, training, testing, facts, sight) | {"patches": patches, "multiple": sight.multiple}
+    settings = settings_of(arguments, training, testing, facts, preprocessing) | {
+        "patches": patches,
+        "multiple": preprocessing.multiple,
+    }
     span = f"{scale[0]:g}-{scale[1]:g}"
     meaning = f"{arguments.train_labels.name} mean opinion score, {span} mapped linearly to 0-9, higher is better"
     described = {"images": len(training), "labels": arguments.train_labels.name, "seed": arguments.seed}
     described |= {"patches": patches, "began with": settings["began with"]}
     head = Head("regression", regression.dropout, tuple(levels_of(model)))
-    card = Card(facts, head, sight, Scale(*TID2013, meaning), trained_on=described)
-    see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(sight, patches)
+    card = Card(facts, head, preprocessing, Scale(*TID2013, meaning), trained_on=described)
+    see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(preprocessing, patches)
     trainer = Trainer(
         model,
         Photographs(
             training,
             rows,
-            lambda pixels, rng: random_patch(pixels, sight.size, rng, sight.multiple),
+            lambda pixels, rng: random_patch(pixels, preprocessing.size, rng, preprocessing.multiple),
             arguments.seed,
             patches=patches,
         ),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.cards import Card, Sight
+from iqa.cards import Card, Preprocessing
 from iqa.errors import ImageError
 from iqa.images.picture import Picture
 from iqa.images.pooling import COARSE, POOLINGS, richest_places
@@ -69,15 +69,15 @@ class Geometry:
     """How pictures are cut or resized for a network, and how much each part counts.
 
     Attributes:
-        sight: what the card says.
+        preprocessing: what the card says.
         crop: where a model of patches looks, a key of `CROPS`; None for a model of whole pictures.
-        mean_opinion: see a whole picture in the six views of `views`.
+        six_crops: see a whole picture in the six views of `views`.
         view: pixels of the longer side to which a larger picture is shrunk before it is cut; None to cut it as it is.
     """
 
-    sight: Sight
+    preprocessing: Preprocessing
     crop: str | None = None
-    mean_opinion: bool = False
+    six_crops: bool = False
     view: int | None = None
 
     @classmethod
@@ -85,7 +85,7 @@ class Geometry:
         cls,
         card: Card,
         crop: str | None = None,
-        mean_opinion: bool = False,
+        six_crops: bool = False,
         pooling: str | None = None,
         view: int | None = None,
     ) -> "Geometry":
@@ -94,16 +94,18 @@ class Geometry:
         Args:
             crop: None for `CROP`. It is ignored, as `pooling` and `view` are, for a model of whole pictures.
             pooling: a key of `POOLINGS`; None for what the card says.
-            mean_opinion, view: see `Geometry`.
+            six_crops, view: see `Geometry`.
         """
-        if card.geometry.kind != "patch":
-            return cls(card.geometry, None, mean_opinion)
-        return cls(replace(card.geometry, pooling=pooling or card.geometry.pooling), crop or CROP, mean_opinion, view)
+        if card.preprocessing.kind != "patch":
+            return cls(card.preprocessing, None, six_crops)
+        return cls(
+            replace(card.preprocessing, pooling=pooling or card.preprocessing.pooling), crop or CROP, six_crops, view
+        )
 
     @property
     def size(self) -> int:
         """Pixels in a side of what the network sees."""
-        return self.sight.size
+        return self.preprocessing.size
 
     @property
     def smallest(self) -> int:
@@ -112,15 +114,19 @@ class Geometry:
 
     def __str__(self) -> str:
         if not self.crop:
-            views = ", mean opinion" if self.mean_opinion else ""
-            views += " and its mirror image" if self.sight.mirrored else ""
-            return f"whole image, {self.sight.interpolation}, to {self.size}x{self.size}{views}"
-        blocks = f" on blocks of {self.sight.multiple}" if self.sight.multiple > 1 else ""
+            views = ", mean opinion" if self.six_crops else ""
+            views += " and its mirror image" if self.preprocessing.flip_averaging else ""
+            return f"whole image, {self.preprocessing.interpolation}, to {self.size}x{self.size}{views}"
+        blocks = f" on blocks of {self.preprocessing.multiple}" if self.preprocessing.multiple > 1 else ""
         words = [f"{self.crop} patch of {self.size}x{self.size}{blocks}"]
         if self.crop == "grid":
-            words = [f"grid of at most {MOST[self.sight.pooling]} patches of {self.size}x{self.size}{blocks}"]
+            words = [f"grid of at most {MOST[self.preprocessing.pooling]} patches of {self.size}x{self.size}{blocks}"]
         if self.crop in ("grid", "cover"):
-            words.append("pooled by detail" if self.sight.pooling == "detail" else f"{self.sight.pooling} of the patches")
+            words.append(
+                "pooled by detail"
+                if self.preprocessing.pooling == "detail"
+                else f"{self.preprocessing.pooling} of the patches"
+            )
         if self.view:
             words.append(f"of a view of {self.view} pixels")
         return ", ".join(words)
@@ -142,15 +148,15 @@ class Geometry:
         notes = [] if notes is None else notes
         if self.crop:
             return self._cut(picture, notes)
-        interpolation = self.sight.interpolation
+        interpolation = self.preprocessing.interpolation
         assert interpolation, "a card of whole pictures has one"
-        if self.mean_opinion:
+        if self.six_crops:
             return np.stack([resize(view, self.size, interpolation) for view in views(np.asarray(picture.whole(notes)))])
         return read_resized(picture, self.size, interpolation, notes)[None]
 
     def weights(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         """How much each of the `patches` of an image counts for its score: float64 (N,), whose sum is 1."""
-        return POOLINGS[self.sight.pooling](patches)
+        return POOLINGS[self.preprocessing.pooling](patches)
 
     def _cut(self, picture: Picture, notes: list[str]) -> NDArray[np.uint8]:
         assert self.crop
@@ -164,12 +170,12 @@ class Geometry:
                 f"{width}x{height} pixels, continued by its mirror image to the {self.size}x{self.size} of a patch"
             )
             height, width = _extent(image)
-        if self.crop == "grid" and self.sight.pooling == "detail":
-            covering = places_that_cover(height, width, self.size, self.sight.multiple)
+        if self.crop == "grid" and self.preprocessing.pooling == "detail":
+            covering = places_that_cover(height, width, self.size, self.preprocessing.multiple)
             coarse = partial((picture if image is whole else Picture(image)).averaged, COARSE)
             places = richest_places(coarse, covering, self.size, MOST["detail"])
         else:
-            places = CROPS[self.crop](height, width, self.size, self.sight.multiple)
+            places = CROPS[self.crop](height, width, self.size, self.preprocessing.multiple)
         return np.stack([patch(image, top, left, self.size) for top, left in places])
 
 

@@ -1,6 +1,6 @@
 """What people said of pictures, and the files that say it.
 
-- `histograms`: distributions of votes: `normalise`, `mean`, `std`, histograms around a mean opinion score.
+- `histograms`: distributions of votes: `normalise`, `mean`, `std`, histograms around six crops score.
 - `opinions`: `Score` and `Prediction`, what is said of one picture.
 - `ratings`: `read_ratings`, labels of AVA and of your own pictures: histograms of the votes 1-10.
 - `scores`: `read_scores`, mean opinion scores of your own pictures, on whatever scale.

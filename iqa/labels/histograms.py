@@ -1,13 +1,16 @@
-"""Opinion-score distributions: normalise, moments, labels from a mean opinion score.
+"""Opinion-score distributions: normalise, moments, labels from six crops score.
 
 A histogram is an array (..., bins) of shares; its bins have centres, by default 1, 2, ... bins.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import LabelError
+from iqa.labels.percentiles import percentile
 
 
 def centres(bins: int, low: float = 1.0, high: float | None = None) -> NDArray[np.float64]:
@@ -79,7 +82,7 @@ def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> NDArray[np.f
 
 
 def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The normal distribution of a mean opinion score, cut into bins around `values` and normalised.
+    """The normal distribution of six crops score, cut into bins around `values` and normalised.
 
     Args:
         mos: mean opinion scores, (...,).
@@ -122,3 +125,38 @@ def maximum_entropy_histogram(mos: float, values: ArrayLike) -> NDArray[np.float
         limit *= 2
     rate = scipy.optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14)
     return np.asarray(scipy.special.softmax(rate * values))
+
+
+class _Distribution(NamedTuple):
+    mean: float
+    std: float
+    histogram: NDArray[np.float32]
+
+
+class Score(_Distribution):
+    """A distribution of votes, a tuple of three that can be unpacked: `mean, std, histogram = infer("photo.jpg")`.
+
+    Attributes:
+        mean: 1-10.
+        std: the standard deviation of the votes.
+        histogram: the shares of the votes 1-10, float32 (10,).
+        population: whose scores the percentile compares with, "AVA"; None if the model has no percentiles.
+    """
+
+    population: str | None = None
+
+    @property
+    def percentile(self) -> float | None:
+        """The percentage of AVA's photographs that score lower, 0-100; None if the model has no percentiles.
+
+        See `iqa.labels.percentiles.percentile`.
+        """
+        return percentile(self.mean) if self.population else None
+
+    @classmethod
+    def of(cls, histogram: NDArray[np.float32], population: str | None = None) -> "Score":
+        """The score of a histogram, float32 (10,); for `population` see `iqa.cards.Scale`."""
+        shares = histogram.astype(np.float64)
+        score = cls(float(mean(shares)), float(std(shares)), histogram)
+        score.population = population
+        return score

@@ -1,40 +1,11 @@
 """What is said of one picture: a distribution of votes, and a model's prediction on its way from the network to a file."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.labels.histograms import mean, std
-from iqa.labels.percentiles import percentile
-
-
-class _Distribution(NamedTuple):
-    mean: float
-    std: float
-    histogram: NDArray[np.float32]
-
-
-class Score(_Distribution):
-    """A distribution of votes, a tuple of three that can be unpacked: `mean, std, histogram = infer("photo.jpg")`.
-
-    Attributes:
-        mean: 1-10.
-        std: the standard deviation of the votes.
-        histogram: the shares of the votes 1-10, float32 (10,).
-        population: whose scores the percentile compares with, "AVA"; None if the model has no percentiles.
-    """
-
-    population: str | None = None
-
-    @property
-    def percentile(self) -> float | None:
-        """The percentage of AVA's photographs that score lower, 0-100; None if the model has no percentiles.
-
-        See `iqa.labels.percentiles.percentile`.
-        """
-        return percentile(self.mean) if self.population else None
+from iqa.labels.histograms import Score
 
 
 @dataclass(frozen=True)
@@ -71,7 +42,4 @@ class Prediction:
     def distribution_among(self, population: str | None) -> Score:
         """The `Score` of a histogram, with percentiles among a population; see `iqa.cards.Scale`."""
         assert self.output is not None, self.reason
-        histogram = self.output.astype(np.float64)
-        score = Score(float(mean(histogram)), float(std(histogram)), self.output)
-        score.population = population
-        return score
+        return Score.of(self.output, population)

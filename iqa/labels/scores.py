@@ -20,7 +20,7 @@ TID2013 = (0.0, 9.0)
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """An image with a mean opinion score.
+    """An image with six crops score.
 
     Attributes:
         name: the path as it stands in the CSV.

@@ -33,7 +33,7 @@ def build_from_card(card: Card) -> keras.Model:
     Raises:
         CardError: if the card asks for levels, a size or a padding that its backbone cannot have.
     """
-    return add_head(build_untrained(card.backbone, card.geometry.size), card.head)
+    return add_head(build_untrained(card.backbone, card.preprocessing.size), card.head)
 
 
 def network_to_train(
@@ -88,20 +88,20 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     Returns:
         A `keras.Model`: (N, size, size, 3) pixels 0-255 -> [output, features]. The features are what the last dense layer
         sees: the pooled features (N, n), or for a regression the 1000 of the dense layer of that name. If the card names a
-        layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`. If it says `mirrored`, each is the mean of
+        layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`. If it says `flip_averaging`, each is the mean of
         what the network says of the pixels and of their mirror image.
 
     Raises:
         CardError: if no network can be built from the card.
         WeightsError: if the weights do not fit the network.
     """
-    model = _build(card.backbone, card.head, card.geometry.size, weights)
+    model = _build(card.backbone, card.head, card.preprocessing.size, weights)
     load_weights(model, weights)
     outputs = [model.output, model.layers[-1].input]
     if card.faults:
         seen = model.get_layer(STANDARDISED).output.shape[-1]
         outputs.append(add_faults(model, read_faults(Path(weights), card, seen)))
-    if card.geometry.mirrored:
+    if card.preprocessing.flip_averaging:
         return SettledModel(*_with_mirror_image(keras.Model(model.input, outputs)))
     return SettledModel(model.input, outputs)
 

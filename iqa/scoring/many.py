@@ -14,7 +14,7 @@ from pathlib import Path
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
 from iqa.labels.faults import Fault
-from iqa.labels.opinions import Score
+from iqa.labels.histograms import Score
 from iqa.scoring.pair import Opinion, Pair
 from iqa.scoring.scorer import check_timeout, load_scorer
 

@@ -60,7 +60,7 @@ class Form:
         card = Card.from_json(recipe["card"])
         if recipe["runtime"] != "keras":
             return cls(np.float32, (card.bins,))
-        size = card.geometry.size
+        size = card.preprocessing.size
         # A grid over a picture has fewer than four times the patches that its pixels would fill; six views are the rest.
         return cls(np.uint8, (None, size, size, 3), 6 + 4 * MAX_PIXELS // size**2)
 

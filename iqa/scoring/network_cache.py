@@ -80,7 +80,9 @@ def find_compiled(format: str, suffix: str, weights: Path, card: Card, sha256: s
     shipped, stale = compiled_beside(weights, suffix), ""
     if card.probe and card.sha256 == sha256 and shipped.name in card.compiled and shipped.is_file():
         if hash_of(shipped) == card.compiled[shipped.name]:
-            yield CompiledFile(shipped, Probe(draw_probe(card.geometry.size)[None], np.array([card.probe], np.float32)))
+            yield CompiledFile(
+                shipped, Probe(draw_probe(card.preprocessing.size)[None], np.array([card.probe], np.float32))
+            )
         else:
             stale = f"{shipped.name} is not the file that {card_of(weights).name} describes"
     facts = card.to_json()
@@ -88,8 +90,8 @@ def find_compiled(format: str, suffix: str, weights: Path, card: Card, sha256: s
         _VERSION,
         facts["backbone"],
         facts["head"],
-        card.geometry.size,
-        *filter(None, [card.faults, card.geometry.mirrored]),
+        card.preprocessing.size,
+        *filter(None, [card.faults, card.preprocessing.flip_averaging]),
     ]
     text = json.dumps(network, sort_keys=True)
     folder = cache_folder() / f"{sha256[:16]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -189,5 +191,5 @@ def check_keras(weights: Path) -> None:
 
 def ask_keras(model: Any, card: Card) -> Probe:
     """What a `keras.Model` says of the probe picture."""
-    patches = draw_probe(card.geometry.size)[None]
+    patches = draw_probe(card.preprocessing.size)[None]
     return Probe(patches, np.asarray(model.predict_on_batch(patches)[0]))

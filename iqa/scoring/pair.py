@@ -26,7 +26,8 @@ from iqa.images.geometry import Geometry
 from iqa.images.picture import Picture
 from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import KINDS, Fault, main_fault
-from iqa.labels.opinions import Prediction, Score
+from iqa.labels.histograms import Score
+from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import look, predict
 from iqa.scoring.pool import TIMEOUT, Workers
 from iqa.scoring.runtimes import Network, open_network

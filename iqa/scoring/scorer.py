@@ -1,7 +1,7 @@
 """A model with its weights: picture -> `Prediction`.
 
     scorer = load_scorer("tid2013_regression")
-    scorer.score("photo.jpg").score                 # a mean opinion score
+    scorer.score("photo.jpg").score                 # six crops score
     for path, prediction in scorer.score_all(paths, workers=2): ...
 
 A process loads a scorer once for the same arguments, and many threads may use it.
@@ -30,7 +30,8 @@ from iqa.images.geometry import CROPS, Geometry
 from iqa.images.picture import Picture
 from iqa.images.pooling import POOLINGS
 from iqa.images.reading import ImageLike, in_memory
-from iqa.labels.opinions import Prediction, Score
+from iqa.labels.histograms import Score
+from iqa.labels.opinions import Prediction
 from iqa.scoring.batch import Seen, View, look, predict, predict_in_batches
 from iqa.scoring.messages import Answer
 from iqa.scoring.pool import TIMEOUT, Workers
@@ -47,7 +48,7 @@ class Scorer:
         crop: where a model of patches looks, a key of `iqa.images.geometry.CROPS`; None for `iqa.images.geometry.CROP`.
         head: "regression" or "histogram", the kind of model that the caller can use.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2, which has none; see `keras2_card`.
-        mean_opinion: whether a model of whole pictures takes the mean over six views, which steadies its opinion.
+        six_crops: whether a model of whole pictures takes the mean over six views, which steadies its opinion.
         runtime: one of `iqa.scoring.runtimes.RUNTIMES`.
         threads: for a compiled runtime; None for all processors that this process may use.
         pooling: how the patches of a picture make its score, a key of `iqa.images.pooling.POOLINGS`; None for what the card
@@ -73,7 +74,7 @@ class Scorer:
         crop: str | None = None,
         head: str = "regression",
         cardless: Card | None = None,
-        mean_opinion: bool = False,
+        six_crops: bool = False,
         runtime: str = "auto",
         threads: int | None = None,
         pooling: str | None = None,
@@ -83,11 +84,11 @@ class Scorer:
         self.card = card_for(path, cardless)
         if self.card.head.kind != head:
             raise CardError(f"{card_of(path)}: a {self.card.head.kind} model, but a {head} model is needed")
-        _check_looks(path.name, self.card, crop, pooling, view, mean_opinion)
+        _check_looks(path.name, self.card, crop, pooling, view, six_crops)
         self.sha256 = sha256(path)
         if self.sha256 != (self.card.sha256 or self.sha256):
             raise CardError(f"{path}: not the weights that {card_of(path).name} describes (sha256 {self.sha256[:12]}...)")
-        self.weights, self.geometry = path, Geometry.of(self.card, crop, mean_opinion, pooling, view)
+        self.weights, self.geometry = path, Geometry.of(self.card, crop, six_crops, pooling, view)
         network = open_network(runtime, path, self.card, self.sha256, threads)
         self._networks, self._threads = {os.getpid(): network}, threads
         self._pools: dict[int, Workers] = {}
@@ -97,7 +98,7 @@ class Scorer:
             "sha256": self.sha256,
             "card": self.card.to_json(),
             "runtime": network.name,  # what "auto" chose here, not chosen again
-            "looks": {"crop": self.geometry.crop, "mean_opinion": mean_opinion, "pooling": pooling, "view": view},
+            "looks": {"crop": self.geometry.crop, "six_crops": six_crops, "pooling": pooling, "view": view},
         }
 
     @property
@@ -228,16 +229,14 @@ def check_timeout(timeout: float | None) -> None:
         raise UsageError(f"timeout must be a number of seconds above 0, got {timeout!r}")
 
 
-def _check_looks(
-    name: str, card: Card, crop: str | None, pooling: str | None, view: int | None, mean_opinion: bool
-) -> None:
+def _check_looks(name: str, card: Card, crop: str | None, pooling: str | None, view: int | None, six_crops: bool) -> None:
     """Raise `UsageError` if a model cannot look at pictures so."""
-    size, whole = card.geometry.size, card.geometry.kind == "resize"
+    size, whole = card.preprocessing.size, card.preprocessing.kind == "resize"
     for what, value in (("crop", crop), ("pooling", pooling), ("view", view)):
         if whole and value is not None:
             raise UsageError(f"{name} sees whole pictures, so the {what} {value} does not apply")
-    if mean_opinion and not whole:
-        raise UsageError(f"{name} sees patches, so a mean opinion does not apply")
+    if six_crops and not whole:
+        raise UsageError(f"{name} sees patches, so six crops does not apply")
     for what, value, known in (("crop", crop, CROPS), ("pooling", pooling, POOLINGS)):
         if value is not None and value not in known:
             raise UsageError(f"{what} must be one of {', '.join(known)}, got {value!r}")
@@ -297,7 +296,7 @@ def load_scorer(
     crop: str | None = None,
     head: str = "regression",
     cardless: Card | None = None,
-    mean_opinion: bool = False,
+    six_crops: bool = False,
     runtime: str = "auto",
     pooling: str | None = None,
     view: int | None = None,
@@ -313,12 +312,12 @@ def load_scorer(
     path = weights_file(weights)
     found = path.stat()
     card = json.dumps(card_for(path, cardless).to_json(), sort_keys=True)
-    key = (path.resolve(), found.st_size, found.st_mtime_ns, card, crop, head, mean_opinion, runtime, pooling, view)
+    key = (path.resolve(), found.st_size, found.st_mtime_ns, card, crop, head, six_crops, runtime, pooling, view)
     with _slots_lock:
         slot = _slots.setdefault(key, _Slot())
     with slot.lock:
         if slot.scorer is None:
-            slot.scorer = Scorer(path, crop, head, cardless, mean_opinion, runtime, pooling=pooling, view=view)
+            slot.scorer = Scorer(path, crop, head, cardless, six_crops, runtime, pooling=pooling, view=view)
         return slot.scorer
 
 

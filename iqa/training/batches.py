@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.cards import Sight
+from iqa.cards import Preprocessing
 from iqa.environment import processors
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch, random_patches
@@ -302,12 +302,12 @@ class Evaluation(Batches):
         return seen.reshape(-1, *seen.shape[2:]), np.repeat(labels_of(self._choose(index)), seen.shape[1], axis=0)
 
 
-def see_at_random(sight: Sight, patches: int) -> Callable[[Path], NDArray[np.uint8]]:
+def see_at_random(preprocessing: Preprocessing, patches: int) -> Callable[[Path], NDArray[np.uint8]]:
     """A function for `Evaluation`: (path) -> random patches, always in the same places, uint8 (patches, size, size, 3)."""
 
     def see(path: Path) -> NDArray[np.uint8]:
         picture, rng = read_image(path), np.random.default_rng(0)
-        return np.stack([random_patch(picture, sight.size, rng, sight.multiple) for _ in range(patches)])
+        return np.stack([random_patch(picture, preprocessing.size, rng, preprocessing.multiple) for _ in range(patches)])
 
     return see
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from iqa.errors import ImageError, IqaError
 from iqa.evaluation.tables import align_columns
-from iqa.labels.opinions import Prediction, Score
+from iqa.labels.histograms import Score
+from iqa.labels.opinions import Prediction
 from iqa.training.interrupts import Interrupted
 from iqa.training.run_state import BY_HAND, Figures, PhaseRecord
 from iqa.training.schedule import Phase

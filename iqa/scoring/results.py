@@ -1,0 +1,100 @@
+"""One picture, one row: what every model says of it, made once where the networks have answered and carried unchanged."""
+
+import os
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iqa.images.stored import StoredFile, path_of
+from iqa.labels.faults import Fault
+from iqa.labels.histograms import Score
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the models say of a picture, or why they cannot.
+
+    Attributes:
+        path: of the picture, as it was given: a `Path`, or a `StoredFile` on shared storage.
+        scores: {name of the model: a `Score` of a histogram of votes, or a number}; a model that cannot judge the picture
+            is not in it.
+        width, height: pixels of the picture when it stands upright; 0 if they are not known.
+        taken: local time of the capture, if the file says it.
+        fault: the main technical fault, if a model tells faults apart and finds one.
+        warning: one line, why the scores say little; None if nothing is amiss.
+        error: one line, why a model or all of them cannot judge the picture; None if all can.
+        features: {name of the model: float32 (n,)}, where they were asked for.
+    """
+
+    path: Path | StoredFile
+    scores: dict[str, Score | float] = field(default_factory=dict)
+    width: int = 0
+    height: int = 0
+    taken: datetime | None = None
+    fault: Fault | None = None
+    warning: str | None = None
+    error: str | None = None
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
+
+    def mean(self, name: str) -> float | None:
+        """The (mean) score by a model; None if it has none."""
+        score = self.scores.get(name)
+        return score.mean if isinstance(score, Score) else score
+
+    @property
+    def beauty(self) -> Score | None:
+        """The votes, 1-10, predicted by `ava_vanilla`."""
+        score = self.scores.get("beauty")
+        return score if isinstance(score, Score) else None
+
+    @property
+    def technical(self) -> float | None:
+        """The technical quality, 0-9, predicted by `tid2013_regression`."""
+        return self.mean("technical")
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the path and the features, as JSON holds it; `from_json` reads it back, to the last bit."""
+        facts: dict[str, Any] = {
+            "scores": {
+                name: {"histogram": score.histogram.tolist(), "population": score.population}
+                if isinstance(score, Score)
+                else score
+                for name, score in self.scores.items()
+            },
+            "width": self.width,
+            "height": self.height,
+            "taken": self.taken.isoformat() if self.taken else None,
+            "fault": list(self.fault) if self.fault else None,
+            "warning": self.warning,
+            "error": self.error,
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str], facts: dict[str, Any]) -> "Result":
+        """The result that `to_json` wrote, for the picture at `path`."""
+        scores = {
+            name: Score.of(np.array(value["histogram"], np.float32), value["population"])
+            if isinstance(value, dict)
+            else value
+            for name, value in facts.get("scores", {}).items()
+        }
+        taken, fault = facts.get("taken"), facts.get("fault")
+        return cls(
+            path_of(os.fspath(path)),
+            scores,
+            facts.get("width", 0),
+            facts.get("height", 0),
+            datetime.fromisoformat(taken) if taken else None,
+            Fault(*fault) if fault else None,
+            facts.get("warning"),
+            facts.get("error"),
+        )
+
+    def without_features(self) -> "Result":
+        """The same without its features, which are large."""
+        return replace(self, features={})
