@@ -11,72 +11,69 @@ Another project imports `infer`.
 """
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import AVA_SCALE, keras2_card
-from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
 from iqa.labels.histograms import Score
-from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
 WEIGHTS = "ava_vanilla"
 HINT = "train it with AVA/ava_vanilla.py, or name an .hdf5 of the original project with --weights"
 
 
-def load(weights: str | os.PathLike[str] = WEIGHTS, *, runtime: str = "auto") -> Scorer:
-    """The model of `infer`, a `Scorer`, loaded once per process.
+def load(weights: str | os.PathLike[str] = WEIGHTS, **options: Any) -> Scorer:
+    """The model of `infer`, loaded once per process.
 
     Args:
         weights: the name of shipped weights, or the path of a `.weights.h5` or of an `.hdf5` of Keras 2.
-        runtime: what computes, one of `iqa.scoring.runtimes.RUNTIMES`.
+        options: runtime; see `iqa.scoring.scorer.load_scorer`.
 
     Raises:
-        CardError, WeightsError, RuntimeUnavailable, UsageError: see `Scorer`.
+        CardError, WeightsError, RuntimeUnavailable, UsageError: see `load_scorer`.
     """
-    cardless = keras2_card("histogram", "resize", AVA_SCALE)
-    return load_scorer(weights, head="histogram", cardless=cardless, runtime=runtime)
+    return load_scorer(weights, "histogram", keras2_card("histogram", "resize", AVA_SCALE), **options)
 
 
-def infer(
-    image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None, timeout: float | None = None
-) -> Score:
+def infer(image: ImageLike, model: Scorer | None = None, *, timeout: float | None = None, **options: Any) -> Score:
     """How beautiful people would find an image.
 
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W).
         model: what `load` returned, or None for the weights that ship.
-        runtime: see `load`; for the weights that ship, since a model has its own.
         timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
+        options: of `load`, for the weights that ship, since a model has its own.
 
     Returns:
-        `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10.
-        Its `percentile` says how many of AVA's photographs score lower.
+        `Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10. Its `percentile`
+        says how many per cent of AVA's photographs score lower.
 
     Raises:
-        ImageError: if the image cannot be read or takes too long.
+        ImageError: if the image cannot be read, is too small or takes too long.
         TypeError: if it is no image.
-        UsageError: if an argument has a value that it cannot have, or goes with a model.
+        UsageError: if an option has a value that it cannot have, or goes with a model.
     """
-    return scorer_of(model, "histogram", load, runtime=runtime).distribution(image, timeout)
+    return scorer_of(model, load, "histogram", options).score(image, timeout)
 
 
-def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None) -> NDArray[np.float32]:
+def features(image: ImageLike, model: Scorer | None = None, **options: Any) -> NDArray[np.float32]:
     """The pooled features, float32 (1280,); see `infer`."""
-    return scorer_of(model, "histogram", load, runtime=runtime).features(image)
+    return scorer_of(model, load, "histogram", options).features(image)
 
 
 def main() -> int:
+    from iqa.commands.infer import infer_images, infer_parser
+    from iqa.labels.ratings import locate_ratings, read_ratings
+
     parser = infer_parser(__doc__, WEIGHTS)
     arguments = parser.parse_args()
-
-    def read_labelled() -> list[RatedImage]:
-        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
-
-    return infer_images(parser, arguments, lambda: load(arguments.weights, runtime=arguments.runtime), read_labelled, HINT)
+    return infer_images(
+        parser, arguments, load, lambda: locate_ratings(read_ratings(arguments.labels), arguments.folder), HINT
+    )
 
 
 if __name__ == "__main__":

@@ -17,15 +17,16 @@ TYPE_CHECKING = False  # what type checkers take for true; `typing` must not be 
 if TYPE_CHECKING:
     from iqa.errors import ImageError, IqaError
     from iqa.labels.histograms import Score
-    from iqa.scoring.many import PictureScores, score_many
+    from iqa.scoring.many import score_many
+    from iqa.scoring.results import Result
 
-__all__ = ["ImageError", "IqaError", "PictureScores", "Score", "score_many"]
+__all__ = ["ImageError", "IqaError", "Result", "Score", "score_many"]
 
 #: Where what this package offers is defined.
 _HOMES = {
     "ImageError": "iqa.errors",
     "IqaError": "iqa.errors",
-    "PictureScores": "iqa.scoring.many",
+    "Result": "iqa.scoring.results",
     "Score": "iqa.labels.histograms",
     "score_many": "iqa.scoring.many",
 }

@@ -1,4 +1,4 @@
-"""`python -m iqa`, and the installed command `iqa`; see `iqa.commands.score`."""
+"""`python -m iqa`, and the installed command `iqa`; see `iqa.commands.iqa`."""
 
 if __name__ == "__main__":  # before anything else is imported
     from iqa import forget_working_folder
@@ -7,7 +7,7 @@ if __name__ == "__main__":  # before anything else is imported
 
 import sys
 
-from iqa.commands.score import main
+from iqa.commands.iqa import main
 from iqa.commands.terminal import run
 
 

@@ -72,13 +72,13 @@ class Geometry:
         preprocessing: what the card says.
         crop: where a model of patches looks, a key of `CROPS`; None for a model of whole pictures.
         six_crops: see a whole picture in the six views of `views`.
-        view: pixels of the longer side to which a larger picture is shrunk before it is cut; None to cut it as it is.
+        longer_side: pixels of the longer side to which a larger picture is shrunk before it is cut; None to cut it as it is.
     """
 
     preprocessing: Preprocessing
     crop: str | None = None
     six_crops: bool = False
-    view: int | None = None
+    longer_side: int | None = None
 
     @classmethod
     def of(
@@ -87,19 +87,19 @@ class Geometry:
         crop: str | None = None,
         six_crops: bool = False,
         pooling: str | None = None,
-        view: int | None = None,
+        longer_side: int | None = None,
     ) -> "Geometry":
         """The geometry of a card.
 
         Args:
-            crop: None for `CROP`. It is ignored, as `pooling` and `view` are, for a model of whole pictures.
+            crop: None for `CROP`. It is ignored, as `pooling` and `longer_side` are, for a model of whole pictures.
             pooling: a key of `POOLINGS`; None for what the card says.
-            six_crops, view: see `Geometry`.
+            six_crops, longer_side: see `Geometry`.
         """
         if card.preprocessing.kind != "patch":
             return cls(card.preprocessing, None, six_crops)
         return cls(
-            replace(card.preprocessing, pooling=pooling or card.preprocessing.pooling), crop or CROP, six_crops, view
+            replace(card.preprocessing, pooling=pooling or card.preprocessing.pooling), crop or CROP, six_crops, longer_side
         )
 
     @property
@@ -127,8 +127,8 @@ class Geometry:
                 if self.preprocessing.pooling == "detail"
                 else f"{self.preprocessing.pooling} of the patches"
             )
-        if self.view:
-            words.append(f"of a view of {self.view} pixels")
+        if self.longer_side:
+            words.append(f"longer side {self.longer_side} pixels")
         return ", ".join(words)
 
     def patches(self, image: ImageLike | Picture, notes: list[str] | None = None) -> NDArray[np.uint8]:
@@ -161,8 +161,8 @@ class Geometry:
     def _cut(self, picture: Picture, notes: list[str]) -> NDArray[np.uint8]:
         assert self.crop
         image = whole = picture.whole(notes)
-        if self.view:
-            image = shrink(image, self.view)
+        if self.longer_side:
+            image = shrink(image, self.longer_side)
         height, width = _extent(image)
         if min(height, width) < self.size:
             image = mirror(np.asarray(image), self.size)

@@ -1,197 +1,234 @@
-"""The files that scores end up in: `.mat`, `.csv`, `.jsonl`, `.parquet`; and a score as a row for people and programs.
-
-All but `.mat`, whose format needs whole arrays, are written picture by picture from the journal of the run.
-"""
+"""What results end up in: `.csv`, `.jsonl`, `.parquet` and `.mat`; and a result as a row for people and programs."""
 
 import csv
 import importlib.util
 import io
 import json
 import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from iqa.cards import Card, Scale
+from iqa.cards import Card
 from iqa.errors import OutputError
 from iqa.evaluation.predictions import Predictions, read_provenance, write_predictions
 from iqa.files import csv_row, finite, name_to_text, temporary_beside, written_whole
-from iqa.labels.opinions import Prediction
-from iqa.labels.percentiles import percentile
-from iqa.scoring.journal import Entry, Journal
+from iqa.labels.histograms import Score, mean
+from iqa.scoring.results import Result
 
-#: What `--out` writes.
-SUFFIXES = (".mat", ".csv", ".jsonl", ".parquet")
+#: What tables are written as; the results of one model also as `.mat`.
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+#: The name of the score where there is one model alone: its columns then have no prefix.
+ALONE = "mean"
 
 _ROWS = 10_000  # of a Parquet row group
+_LONGEST_LINE = 1 << 20  # no line that is written is longer
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Make sure that a file of this name can be written.
+def check_output(path: Path, alone: bool) -> None:
+    """Make sure that results can be written to a file of this name; `alone`: those of one model.
 
     Raises:
         OutputError: if the suffix is unknown, or Parquet's package is missing.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputError(f"{path}: scores are written as {', '.join(SUFFIXES)}")
+    suffix, known = path.suffix.lower(), (".mat", *SUFFIXES) if alone else SUFFIXES
+    if suffix not in known:
+        raise OutputError(f"{path}: results are written as {', '.join(known)}")
     if suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
-        raise OutputError(f"{path}: Parquet needs pyarrow: pip install 'image-quality-assessment[parquet]'")
+        raise OutputError(f"{path}: Parquet needs pyarrow: pip install -e '.[parquet]'")
 
 
-def values_of(prediction: Prediction, scale: Scale) -> dict[str, Any]:
-    """What a prediction says, {name: value}.
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table of results, and how a result becomes a row of it.
 
-    A score is its `mean`. A histogram has also `std` and `histogram`, and a `percentile` where the scale has a population.
+    Attributes:
+        cards: {name of the score: `Card` of its model}; one model alone is called `ALONE`.
+        provenance: {name: text} of the models.
+        bursts: whether bursts were looked for.
     """
-    assert prediction.output is not None, prediction.reason
-    if len(prediction.output) == 1:
-        return {"mean": prediction.score}
-    mean, std, histogram = prediction.distribution
-    share = {"percentile": percentile(mean)} if scale.population else {}
-    return {"mean": mean, "std": std, **share, "histogram": histogram.tolist()}
+
+    cards: Mapping[str, Card]
+    provenance: Mapping[str, str]
+    bursts: bool = False
+
+    @property
+    def model(self) -> str:
+        """The model in each row of a table of one model: its name and the beginning of the hash of its weights."""
+        return f"{self.provenance['model']} {self.provenance['weights_sha256'][:12]}"
+
+    @property
+    def alone(self) -> bool:
+        """Whether the table is of one model."""
+        return ALONE in self.cards
+
+    def columns(self) -> dict[str, type]:
+        """{column: type of what it holds}, in their order; a histogram is a list."""
+        columns: dict[str, type] = {"path": str}
+        for name, card in self.cards.items():
+            columns[name] = float
+            if card.bins > 1:
+                columns |= {f"{_prefix(name)}std": float}
+                columns |= {f"{_prefix(name)}percentile": float} if card.scale.population else {}
+                columns |= {"histogram": list} if self.alone else {}
+        if self.alone:
+            return columns | {"label": float, "warning": str, "error": str, "model": str}
+        columns |= {"width": int, "height": int, "error": str, "warning": str, "fault": str, "fault_share": float}
+        return columns | ({"taken": str, "burst": int, "best_of_burst": bool} if self.bursts else {})
+
+    def row(self, result: Result, label: NDArray[np.float64] | None = None, **more: Any) -> dict[str, Any]:
+        """A result as {column: value}, without what is not known.
+
+        Args:
+            label: what people said, float64 (1,) or (10,).
+            more: further columns, of which those that are None are left out.
+        """
+        row: dict[str, Any] = {"path": name_to_text(result.path)}
+        for name, score in result.scores.items():
+            row[name] = round_unless(self.alone, result.mean(name))
+            if isinstance(score, Score):
+                row[f"{_prefix(name)}std"] = round_unless(self.alone, score.std)
+                if score.percentile is not None:
+                    row[f"{_prefix(name)}percentile"] = score.percentile if self.alone else round(score.percentile, 1)
+                if self.alone:
+                    row["histogram"] = score.histogram.tolist()
+        if not self.alone:
+            row |= {"width": result.width, "height": result.height} if result.width else {}
+            row |= {"fault": result.fault.kind, "fault_share": round(result.fault.share, 2)} if result.fault else {}
+            row |= {"taken": result.taken.isoformat()} if self.bursts and result.taken else {}
+        row |= {"warning": result.warning, "error": result.error}
+        row["label"] = None if label is None else label.tolist() if len(label) > 1 else float(label[0])
+        return {name: value for name, value in (row | more).items() if value is not None}
+
+    def describes(self, path: Path) -> bool:
+        """Whether `write_table` wrote a file, and of one model for the same; may raise anything over any other file."""
+        suffix = path.suffix.lower()
+        if suffix == ".mat":
+            return Table({}, read_provenance(path)).model == self.model
+        if suffix == ".parquet":
+            from pyarrow import parquet
+
+            schema = parquet.read_schema(path)
+            known = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+            return bool(schema.names[0] == "path") and Table({}, known).model == self.model
+        with open(path, newline="", encoding="utf-8") as text:
+            beginning = text.read(_LONGEST_LINE)
+        if suffix == ".csv":
+            rows = csv.DictReader(io.StringIO(beginning, newline=""))
+            model = csv_row({"model": self.model})["model"]
+            first = next(rows, {"model": model})  # a heading alone
+            return list(rows.fieldnames or ()) == _flat(self.columns()) and (not self.alone or first["model"] == model)
+        row = json.loads(beginning.splitlines()[0])
+        if self.alone:
+            return bool(row["model"] == self.model)
+        return next(iter(row)) == "path" and "model" not in row and bool({*self.cards, "error"} & row.keys())
 
 
-def row_of(entry: Entry, scale: Scale) -> dict[str, Any]:
-    """An entry as {name: value}: `path`, what `values_of` says or `error`, its `warning` and `label` if any.
-
-    The path is as `iqa.files.name_to_text` writes it.
-    """
-    row: dict[str, Any] = {"path": name_to_text(entry.path or entry.key)}
-    if entry.prediction and entry.prediction.output is not None:
-        row |= values_of(entry.prediction, scale)
-        if entry.prediction.warning:
-            row["warning"] = entry.prediction.warning
-    else:
-        row["error"] = entry.reason
-    if entry.label is not None:
-        row["label"] = entry.label.tolist() if len(entry.label) > 1 else float(entry.label[0])
-    return row
+def round_unless(exact: bool, value: float | None) -> float | None:
+    """A score as tables of several models show it: four digits behind the point."""
+    return value if exact or value is None else round(value, 4)
 
 
-def json_line(row: dict[str, Any]) -> str:
+def _prefix(name: str) -> str:
+    return "" if name == ALONE else f"{name}_"
+
+
+def _flat(columns: Iterable[str]) -> list[str]:
+    """Columns as a CSV has them, a histogram in ten."""
+    shares = [f"share_{vote}" for vote in range(1, 11)]
+    return [name for column in columns for name in (shares if column == "histogram" else [column])]
+
+
+def json_line(row: Mapping[str, Any]) -> str:
     """A row as one line of JSON; a number that is not finite becomes null."""
-    return json.dumps(finite(row), allow_nan=False)
+    return json.dumps(finite(dict(row)), allow_nan=False)
 
 
-def write_scores(path: str | os.PathLike[str], journal: Journal, card: Card, provenance: dict[str, str]) -> None:
-    """Write the scores of a finished run. The file is whole or not there, and on the disk when this returns.
+def write_table(path: Path, table: Table, list_rows: Callable[[], Iterable[dict[str, Any]]]) -> None:
+    """Write rows of `Table.row` to a file, which is whole or not there, and on the disk when this returns.
 
     Args:
         path: of a suffix in `SUFFIXES`.
-        journal: of the run.
-        card: of the model.
-        provenance: {name: text}, for the formats that have a place for it (`.mat`, `.parquet`).
+        list_rows: function that lists the rows.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".mat":
-        write_predictions(path, _predictions(journal, card.bins, provenance))
-    elif suffix == ".parquet":
-        with temporary_beside(path, durable=True) as name:
-            _write_parquet(name, journal, card, provenance)
-    else:
-        with written_whole(path, durable=True) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as text:
-            (_write_csv if suffix == ".csv" else _write_json_lines)(text, journal, card, name_model(provenance))
-
-
-def name_model(provenance: dict[str, str]) -> str:
-    """The model of a table in its rows: its name and the beginning of the hash of its weights."""
-    return f"{provenance['model']} {provenance['weights_sha256'][:12]}"
-
-
-def is_table_of(path: Path, card: Card, provenance: dict[str, str]) -> bool:
-    """Whether `write_scores` wrote a file for the same model; may raise anything over any other file."""
-    suffix, model = path.suffix.lower(), name_model(provenance)
-    if suffix == ".mat":
-        return name_model(read_provenance(path)) == model
+    suffix, columns = path.suffix.lower(), table.columns()
+    model = {"model": table.model} if table.alone else {}
     if suffix == ".parquet":
-        from pyarrow import parquet
-
-        return (
-            name_model({key.decode(): value.decode() for key, value in parquet.read_schema(path).metadata.items()}) == model
-        )
-    with open(path, newline="", encoding="utf-8") as text:
-        if suffix == ".csv":
-            table = csv.DictReader(io.StringIO(text.read(_LONGEST_LINE), newline=""))
-            row = next(table, {"model": csv_row({"model": model})["model"]})  # of nothing but a heading
-            return table.fieldnames == _columns(card) and row["model"] == csv_row({"model": model})["model"]
-        return bool(json.loads(text.readline(_LONGEST_LINE))["model"] == model)
-
-
-#: No line that `write_scores` writes is longer.
-_LONGEST_LINE = 1 << 20
+        with temporary_beside(path, durable=True) as name:
+            _write_parquet(name, {name: kind for name, kind in columns.items() if name != "model"}, table, list_rows())
+        return
+    with written_whole(path, durable=True) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as text:
+        if suffix == ".jsonl":
+            text.writelines(json_line(row | model) + "\n" for row in list_rows())
+        else:
+            writer = csv.DictWriter(text, _flat(columns))
+            writer.writeheader()
+            writer.writerows(_csv_row(row | model) for row in list_rows())
 
 
-def _predictions(journal: Journal, bins: int, provenance: dict[str, str]) -> Predictions:
-    total, _ = journal.count()
-    skipped = [(_name_of(entry), entry.reason or "") for entry in journal.entries(scored=False)]
-    count = total - len(skipped)
-    labels, outputs = np.full((count, bins), np.nan), np.empty((count, bins), np.float32)
-    names = []
-    for row, entry in enumerate(journal.entries(scored=True)):
-        if entry.label is not None:
-            labels[row] = entry.label
-        outputs[row] = entry.output
-        names.append(_name_of(entry))
-    shape = (count,) if bins == 1 else (count, bins)
-    return Predictions(labels.reshape(shape), outputs.reshape(shape), names, skipped, provenance)
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    row |= {f"share_{vote}": share for vote, share in enumerate(row.pop("histogram", ()), start=1)}
+    if isinstance(row.get("label"), list):
+        row["label"] = float(mean(row["label"]))
+    return csv_row(row)
 
 
-def _name_of(entry: Entry) -> str:
-    """The file name of a labelled picture, as the original's readers expect it; otherwise the path, as it was named."""
-    if entry.path is None:
-        return entry.key
-    return entry.path.name if entry.label is not None else str(entry.path)
-
-
-def _write_json_lines(text: IO[str], journal: Journal, card: Card, model: str) -> None:
-    for entry in journal.entries():
-        text.write(json_line(row_of(entry, card.scale) | {"model": model}) + "\n")
-
-
-def _write_csv(text: IO[str], journal: Journal, card: Card, model: str) -> None:
-    shares = _shares(card)
-    table = csv.DictWriter(text, _columns(card))
-    table.writeheader()
-    for entry in journal.entries():
-        row = row_of(entry, card.scale) | {"model": model}
-        if "histogram" in row:
-            row |= zip(shares, row.pop("histogram"), strict=True)
-        if isinstance(row.get("label"), list):
-            row["label"] = entry.label_mean
-        table.writerow(csv_row(row))
-
-
-def _columns(card: Card) -> list[str]:
-    shares = _shares(card)
-    of_histograms = ["std", *(["percentile"] if card.scale.population else []), *shares]
-    return ["path", "mean", *(of_histograms if shares else []), "label", "warning", "error", "model"]
-
-
-def _shares(card: Card) -> list[str]:
-    return [f"share_{vote}" for vote in range(1, card.bins + 1)] if card.bins > 1 else []
-
-
-def _write_parquet(name: Path, journal: Journal, card: Card, provenance: dict[str, str]) -> None:
+def _write_parquet(name: Path, columns: Mapping[str, type], table: Table, rows: Iterable[dict[str, Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    fields = [("path", pyarrow.string()), ("mean", pyarrow.float64())]
-    label = pyarrow.float64()
-    if card.bins > 1:
-        fields += [("std", pyarrow.float64())]
-        fields += [("percentile", pyarrow.float64())] if card.scale.population else []
-        fields += [("histogram", pyarrow.list_(pyarrow.float32(), card.bins))]
-        label = pyarrow.list_(pyarrow.float64(), card.bins)
-    schema = pyarrow.schema(
-        [*fields, ("label", label), ("warning", pyarrow.string()), ("error", pyarrow.string())], metadata=provenance
-    )
+    types = {str: pyarrow.string(), float: pyarrow.float64(), int: pyarrow.int64(), bool: pyarrow.bool_()}
+    types[list] = pyarrow.list_(pyarrow.float32(), 10)
+    fields = {column: types[kind] for column, kind in columns.items()}
+    if "histogram" in columns:
+        fields["label"] = pyarrow.list_(pyarrow.float64(), 10)
+    schema = pyarrow.schema(fields.items(), metadata=dict(table.provenance))
     with parquet.ParquetWriter(name, schema) as writer:
-        rows = []
-        for entry in journal.entries():
-            rows.append(row_of(entry, card.scale))
-            if len(rows) == _ROWS:
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
-                rows = []
-        writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+        waiting: list[dict[str, Any]] = []
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) == _ROWS:
+                writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+                waiting = []
+        writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+
+
+def write_mat(
+    path: str | os.PathLike[str],
+    pictures: Iterable[tuple[Result, NDArray[np.float64] | None]],
+    bins: int,
+    provenance: Mapping[str, str],
+) -> None:
+    """Write the results of one model as `.mat`; see `iqa.evaluation.predictions`.
+
+    Args:
+        pictures: (result, label), the label float64 (1,) or (10,), or None.
+        bins: 10 of a model of histograms, otherwise 1.
+    """
+    labels, outputs, names, skipped = [], [], [], []
+    for result, label in pictures:
+        # Of a labelled picture the name of its file, as the original's readers expect it.
+        name = str(result.path) if label is None else os.path.basename(result.path)
+        if not result.scores:
+            skipped.append((name, result.error or ""))
+            continue
+        score = result.scores[ALONE]
+        outputs.append(score.histogram if isinstance(score, Score) else [score])
+        labels.append(np.full(bins, np.nan) if label is None else label)
+        names.append(name)
+    shape = (len(names),) if bins == 1 else (len(names), bins)
+    write_predictions(
+        path,
+        Predictions(
+            np.reshape(np.array(labels, np.float64), shape),
+            np.reshape(np.array(outputs, np.float32), shape),
+            names,
+            skipped,
+            dict(provenance),
+        ),
+    )
