@@ -1,54 +1,44 @@
 """The journal of a run: whatever happens to it, no score is lost without a word and no wrong one gets in."""
 
 import os
-import random
 import shutil
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from iqa.errors import JournalError
-from iqa.files import Lock
-from iqa.labels.opinions import Prediction
-from iqa.scoring.journal import Entry, Journal
-from iqa.scoring.salvage import PAGE, read_rows
+from iqa.labels.faults import Fault
+from iqa.labels.histograms import Score
+from iqa.scoring.journal import Journal
+from iqa.scoring.results import Result
 
 MODEL = {"weights": "0123"}
-
-#: A journal of some 12 pages.
-COUNT = 120
+COUNT = 40
 
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Entries of files, which no test here decodes."""
+    """Results of files that wait; no test here decodes them."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(COUNT):
-        (folder / f"a picture with a long name {number:04d}.jpg").touch()
-    return [Entry(str(path), path) for path in sorted(folder.iterdir())]
+        (folder / f"{number:04d}.jpg").touch()
+    return [Result(path) for path in sorted(folder.iterdir())]
 
 
-def score_of(path):
-    """What the "model" says of a picture: its number."""
-    return np.float32(int(Path(path).stem[-4:]))
+def result_of(path):
+    """What the "model" says of a picture: its number; some are flat, and every tenth is broken."""
+    number = int(Path(path).stem)
+    if number % 10 == 9:
+        return Result(path, error="broken")
+    return Result(path, {"mean": float(np.float32(number / 7))}, 3, 4, warning="flat" if number % 7 == 0 else None)
 
 
 def score(journal, most=COUNT):
     for (position, path), _ in zip(list(journal.waiting()), range(most), strict=False):
-        journal.record(
-            position, Prediction(np.array([score_of(path)]), warning="flat" if score_of(path) % 7 == 0 else None)
-        )
-
-
-def assert_right(journal):
-    """Every score is that of its picture."""
-    for entry in journal.entries(scored=True):
-        assert entry.output == [score_of(entry.path)]
-        assert entry.prediction.warning == ("flat" if score_of(entry.path) % 7 == 0 else None)
+        journal.record(position, result_of(path))
 
 
 @pytest.fixture
@@ -61,123 +51,64 @@ def filled(tmp_path, pictures):
 
 
 def resume(path, pictures, head=MODEL):
-    """Go on with a journal; returns (how many scores it took over, its notes)."""
+    """Resume a run; returns (how many scores it took over, its notes)."""
     with Journal(path, head) as journal:
         list(journal.enter(pictures))
-        assert_right(journal)
         taken_over = journal.count()[1]
         score(journal)
-        assert journal.count() == (COUNT, COUNT)
-        assert_right(journal)
-        assert [entry.key for entry in journal.entries()] == [entry.key for entry in pictures]
+        assert [result for result in journal.results()] == [result_of(picture.path) for picture in pictures]
         return taken_over, journal.notes
 
 
-def test_a_journal_that_is_whole_is_gone_on_with_and_says_nothing(filled, pictures):
-    assert resume(filled, pictures) == (COUNT - 10, [])
+def test_a_run_is_resumed_and_tries_again_what_could_not_be_scored(filled, pictures):
+    assert resume(filled, pictures) == (COUNT - 10 - 3, [])
 
 
-@pytest.mark.parametrize("how", ["zeros", "chance", "cut off"])
-def test_a_damaged_page_costs_the_scores_on_it_and_no_others(filled, pictures, how):
-    content = filled.read_bytes()
-    chance = random.Random(0)
-    costs = []
-    for place in range(0, len(content), PAGE):
-        rest = {"zeros": bytes(PAGE), "chance": chance.randbytes(PAGE), "cut off": b""}[how]
-        damaged = content[:place] + rest + (content[place + PAGE :] if rest else b"")
-        if damaged == content:
-            continue
-        filled.write_bytes(damaged)
-        taken_over, notes = resume(filled, pictures)
-        kept = filled.with_name("j.damaged")
-        if damaged:
-            (note,) = notes
-            assert note.startswith(f"{filled} was damaged: what it says of ")
-            assert note.endswith("; it is kept as j.damaged")
-            assert len(kept.read_bytes()) == len(damaged)
-            kept.unlink()
-        costs.append(COUNT - 10 - taken_over)
-    assert len(costs) > 8
-    if how != "cut off":
-        assert max(costs) < 40
-        assert costs[0] == 0  # the first page holds no scores
+def test_a_result_comes_back_from_json_to_the_last_bit():
+    histogram = np.random.default_rng(0).random(10).astype(np.float32)
+    result = Result(
+        Path("a.jpg"), {"beauty": Score.of(histogram, "AVA"), "technical": 1 / 3}, 5, 6, None, Fault("blur", 0.7)
+    )
+    again = Result.from_json("a.jpg", result.to_json())
+    assert again.beauty.mean == result.beauty.mean and again.beauty.percentile == result.beauty.percentile
+    np.testing.assert_array_equal(again.beauty.histogram, histogram)
+    assert (again.technical, again.width, again.fault) == (1 / 3, 5, Fault("blur", 0.7))
 
 
-def test_flipped_bits_never_change_a_score(filled, pictures):
-    content, chance = filled.read_bytes(), random.Random(1)
-    for _ in range(25):
-        spoilt = bytearray(content)
-        for _ in range(4):
-            spoilt[chance.randrange(len(spoilt))] ^= 1 << chance.randrange(8)
-        filled.write_bytes(spoilt)
-        taken_over, _ = resume(filled, pictures)
-        assert taken_over > COUNT / 2
-
-
-def test_what_a_kill_left_in_the_log_is_taken_over_too_from_a_damaged_journal(tmp_path, pictures):
+def test_what_a_kill_leaves_is_taken_over(tmp_path, pictures):
     journal = Journal(tmp_path / "j", MODEL)
     list(journal.enter(pictures))
-    score(journal, 100)
-    killed = tmp_path / "killed"
+    score(journal, 5)
+    with pytest.raises(JournalError, match="another run is writing it"):
+        Journal(tmp_path / "j", MODEL)
+    killed = tmp_path / "killed"  # not closed: what a kill leaves is what lies there now
     killed.mkdir()
-    for file in ("j", "j-wal"):
-        shutil.copy(tmp_path / file, killed)
+    for file in tmp_path.glob("j*"):
+        shutil.copy(file, killed)
     journal.close()
-    (killed / "j").write_bytes(b"no database" * 1000)
-    assert resume(killed / "j", pictures)[0] == 100
-    (killed / "j").unlink()
-    for file in ("j.damaged", "j.damaged-wal"):
-        os.rename(killed / file, killed / file.replace(".damaged", ""))
-    (killed / "j").unlink()  # and if the log alone is left
-    assert resume(killed / "j", pictures)[0] == 100
+    assert resume(killed / "j", pictures) == (5, [])
 
 
-def test_a_kill_while_a_damaged_journal_is_replaced_costs_nothing(filled, pictures, monkeypatch):
-    content, replace = filled.read_bytes(), os.replace
-    for step in range(6):
-        for file in filled.parent.glob("j*"):
-            file.unlink()
-        filled.write_bytes(content[:PAGE] + bytes(PAGE) + content[2 * PAGE :])
-        left = step
-
-        def killed(*names):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            replace(*names)
-
-        monkeypatch.setattr(os, "replace", killed)
-        with suppress(KeyboardInterrupt):
-            Journal(filled, MODEL).close()
-        monkeypatch.setattr(os, "replace", replace)
-        taken_over, _ = resume(filled, pictures)
-        assert taken_over >= COUNT - 50
-        assert filled.with_name("j.damaged").exists()
+@pytest.mark.parametrize("how", ["no database", "cut off", "a page of zeros"])
+def test_a_journal_that_cannot_be_read_is_renamed_with_one_line_and_its_pictures_are_scored_again(filled, pictures, how):
+    content = filled.read_bytes()
+    broken = {
+        "no database": b"x" * 9000,
+        "cut off": content[:5000],
+        "a page of zeros": content[:4096] + bytes(4096) + content[8192:],
+    }
+    filled.write_bytes(broken[how])
+    assert resume(filled, pictures) == (
+        0,
+        [f"{filled} cannot be read, its pictures are scored again; it is kept as j.damaged"],
+    )
+    assert filled.with_name("j.damaged").read_bytes() == broken[how]
 
 
-def test_the_journal_of_another_model_is_set_aside_and_not_lost(filled, pictures):
-    taken_over, (note,) = resume(filled, pictures, {"weights": "4567"})
-    assert taken_over == 0
-    assert note == f"{filled} is of another model; it is kept as j.other"
+def test_the_journal_of_another_model_is_renamed_and_not_lost(filled, pictures):
+    assert resume(filled, pictures, {"weights": "4567"}) == (0, [f"{filled} is of another model; it is kept as j.other"])
     os.replace(filled.with_name("j.other"), filled)
-    assert resume(filled, pictures) == (COUNT - 10, [])
-
-
-def test_a_journal_of_other_pictures_is_set_aside_and_not_lost(filled, pictures, tmp_path):
-    (tmp_path / "other 0001.jpg").touch()
-    with Journal(filled, MODEL) as journal:
-        told = list(journal.enter([Entry("other 0001.jpg", tmp_path / "other 0001.jpg")]))
-        assert (str(filled), "it is of other pictures; it is kept as j.other") in told
-        assert journal.count() == (1, 0)
-    os.replace(filled.with_name("j.other"), filled)
-    assert resume(filled, pictures) == (COUNT - 10, [])
-
-
-def test_a_file_that_is_no_journal_is_set_aside(tmp_path, pictures):
-    (tmp_path / "j").write_bytes(b"no database" * 1000)
-    assert resume(tmp_path / "j", pictures)[0] == 0
-    assert (tmp_path / "j.damaged").read_bytes() == b"no database" * 1000
+    assert resume(filled, pictures)[0] == COUNT - 10 - 3
 
 
 def test_an_empty_file_is_no_journal_and_nothing_to_keep(tmp_path, pictures):
@@ -185,55 +116,45 @@ def test_an_empty_file_is_no_journal_and_nothing_to_keep(tmp_path, pictures):
     assert resume(tmp_path / "j", pictures) == (0, [])
 
 
-def test_another_runtime_goes_on_and_says_so(filled, pictures):
+def test_another_runtime_resumes_and_says_so(filled):
     Journal(filled, MODEL, "openvino 1").close()
     with Journal(filled, MODEL, "litert 2") as journal:
-        assert journal.notes == ["openvino 1 scored so far, litert 2 goes on: their scores may differ by 0.000001"]
+        assert journal.notes == ["openvino 1 scored so far, litert 2 scores the rest: scores may differ by 0.000001"]
         assert journal.runtimes == ["openvino 1", "litert 2"]
-    assert resume(filled, pictures)[0] == COUNT - 10
 
 
 def test_a_picture_that_is_replaced_by_one_of_the_same_size_and_time_is_scored_again(filled, pictures):
-    for number, replace in enumerate((os.replace, lambda new, old: Path(old).write_bytes(Path(new).read_bytes()))):
-        path = pictures[number].path
-        before = path.stat()
-        path.with_name("new").write_bytes(path.read_bytes())
-        replace(path.with_name("new"), path)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        path.with_name("new").unlink(missing_ok=True)
-        with Journal(filled, MODEL) as journal:
-            assert list(journal.enter(pictures)) == [(pictures[number].key, "changed since it was scored")]
-            score(journal)
+    path = pictures[0].path
+    before = path.stat()
+    path.with_name("new").touch()
+    os.replace(path.with_name("new"), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with Journal(filled, MODEL) as journal:
+        assert list(journal.enter(pictures)) == [(str(path), "changed since it was scored")]
+        assert path in [waiting for _, waiting in journal.waiting()]
 
 
-def test_of_two_starts_at_once_one_runs_and_the_others_are_one_line(tmp_path):
-    for _ in range(5):
-        start, end, said = threading.Barrier(4), threading.Barrier(4), []
-
-        def begin(start=start, end=end, said=said):
-            start.wait()
-            try:
-                with Journal(tmp_path / "j", MODEL):
-                    end.wait()
-            except JournalError as error:
-                said.append(str(error))
-                end.wait()
-
-        threads = [threading.Thread(target=begin) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert said == [f"{tmp_path / 'j'}: another run is writing it"] * 3
-    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+def test_what_comes_goes_or_is_named_twice_is_told_and_what_is_gone_keeps_its_score(filled, pictures, tmp_path):
+    pictures[1].path.unlink()
+    new = Result(tmp_path / "0400.jpg")
+    new.path.touch()
+    with Journal(filled, MODEL) as journal:
+        assert dict(journal.enter([new, *pictures, pictures[2]])) == {
+            str(new.path): "new since the run began",
+            str(pictures[2].path): "named twice",
+        }
+        assert next(journal.results()).path == pictures[0].path  # the new one waits
+        assert journal.find(pictures[1].path).scores
+        assert dict(journal.enter(pictures)) == {str(new.path): "no longer named"}
 
 
-def test_a_lock_is_held_by_one_and_leaves_no_file(tmp_path):
-    with Lock(tmp_path / "lock"), pytest.raises(BlockingIOError):
-        Lock(tmp_path / "lock")
-    assert not (tmp_path / "lock").exists()
-    with Lock(tmp_path / "lock"):
-        pass
+def test_a_listing_that_finds_nothing_or_fails_forgets_nothing(filled, pictures, tmp_path):
+    lost = Result(tmp_path / "folder", error="the folder cannot be read")
+    with Journal(filled, MODEL) as journal:
+        assert list(journal.enter([])) == []
+        assert list(journal.enter([lost], forget=False)) == [(str(lost.path), lost.error)]
+        assert list(journal.enter([*pictures[2:], lost])) == [(str(lost.path), "new since the run began")]
+        assert journal.count()[0] == COUNT + 1
 
 
 def test_the_journal_of_a_finished_run_that_is_kept_gives_its_scores_to_the_next(filled, pictures, tmp_path):
@@ -242,43 +163,38 @@ def test_the_journal_of_a_finished_run_that_is_kept_gives_its_scores_to_the_next
         score(journal)
         journal.finish(keep=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["j", "pictures"]
-    assert filled.stat().st_size < 500 * COUNT
     pictures[5].path.unlink()
-    added = pictures[0].path.with_name("a picture before all others 0400.jpg")
-    added.touch()
-    named = [Entry(str(added), added), *pictures[:5], *pictures[6:]]
     with Journal(filled, MODEL) as journal:
-        assert list(journal.enter(named)) == [(pictures[5].key, "no longer named")]
-        assert [path for _, path in journal.waiting()] == [added]
-        assert [entry.key for entry in journal.entries()] == [entry.key for entry in named]
+        assert list(journal.enter([*pictures[:5], *pictures[6:]])) == [(str(pictures[5].path), "no longer named")]
+        assert {int(path.stem) % 10 for _, path in journal.waiting()} == {9}
         journal.finish()
-    assert not filled.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
-def test_labels_may_change_without_a_picture_being_scored_again(filled, pictures):
-    labelled = [Entry(entry.key, entry.path, np.array([1.5])) for entry in pictures]
-    assert resume(filled, labelled) == (COUNT - 10, [])
-    with Journal(filled, MODEL) as journal:
-        assert {entry.label_mean for entry in journal.entries()} == {1.5}
+def test_of_two_starts_at_once_one_runs_and_the_other_is_one_line(tmp_path):
+    start, end, told = threading.Barrier(2), threading.Barrier(2), []
+
+    def begin():
+        start.wait()
+        try:
+            with Journal(tmp_path / "j", MODEL):
+                end.wait()
+        except JournalError as error:
+            told.append(str(error))
+            end.wait()
+
+    threads = [threading.Thread(target=begin) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [f"{tmp_path / 'j'}: another run is writing it"]
 
 
 def test_a_disk_that_fails_in_the_middle_of_a_run_is_one_line(filled, pictures):
     with Journal(filled, MODEL) as journal:
         list(journal.enter(pictures))
-        with open(filled, "r+b") as file:
-            file.write(bytes(filled.stat().st_size))
-        journal._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        journal._database.execute("PRAGMA shrink_memory")
-        with suppress(JournalError):
-            list(journal.entries())
-            score(journal)
-    assert resume(filled, pictures)[0] <= COUNT
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_whatever_lies_there_is_read_without_an_error(tmp_path, seed):
-    chance = random.Random(seed)
-    page = bytearray(chance.randbytes(PAGE))
-    page[0] = 0x0D
-    (tmp_path / "j").write_bytes(page)
-    list(read_rows(tmp_path / "j"))
+        journal._do("PRAGMA max_page_count = 1")
+        with pytest.raises(JournalError, match=r"/j: database or disk is full"):
+            for position, path in list(journal.waiting()):
+                journal.record(position, Result(path, error="x" * 9000))

@@ -2,7 +2,6 @@
 
 import copy
 import importlib
-import inspect
 import io
 import os
 import pickle
@@ -26,21 +25,14 @@ from iqa.scoring import many
 from TID2013_regression import infer_regression
 
 ROOT = Path(__file__).resolve().parent.parent
-OF_WHOLES = (infer_vanilla, infer_idealo, infer_technical)
-OF_PATCHES = (infer_patches, infer_regression)
-EVERY = (*OF_WHOLES, *OF_PATCHES)
-LOOKS = ["crop", "pooling", "view"]
+EVERY = (infer_vanilla, infer_idealo, infer_technical, infer_patches, infer_regression)
 
 
 @pytest.fixture(scope="module")
-def models(tiny, tiny_histogram, tiny_networks):
+def models(tiny, tiny_histogram):
     """{module: a model that its `infer` can use}, of tiny networks."""
     return {
-        infer_vanilla: infer_vanilla.load(tiny_histogram, runtime="litert"),
-        infer_patches: infer_patches.load(tiny_histogram, runtime="litert"),
-        infer_idealo: infer_idealo.load(tiny_histogram, runtime="litert"),
-        infer_technical: infer_technical.load(tiny_histogram, runtime="litert"),
-        infer_regression: infer_regression.load(tiny, runtime="litert"),
+        module: module.load(tiny if module is infer_regression else tiny_histogram, runtime="litert") for module in EVERY
     }
 
 
@@ -55,23 +47,7 @@ def folder(photograph, tmp_path_factory):
     return folder
 
 
-def names_of(function):
-    """The parameters of a function: (those that may be given by place, those by name alone)."""
-    parameters = inspect.signature(function).parameters.values()
-    by_name = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    return [parameter.name for parameter in parameters if parameter.name not in by_name], by_name
-
-
 # --- infer ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("module", EVERY, ids=lambda module: module.__name__)
-def test_all_infer_scripts_have_the_same_functions(module):
-    looks = LOOKS if module in OF_PATCHES else []
-    assert names_of(module.infer) == (["image", "model"], [*looks, "runtime", "timeout"])
-    assert names_of(module.features) == (["image", "model"], [*looks, "runtime"])
-    for_loading = ["six_crops"] if module in (infer_idealo, infer_technical) else looks
-    assert names_of(module.load) == (["weights"], [*for_loading, "runtime"])
 
 
 @pytest.mark.parametrize("module", EVERY, ids=lambda module: module.__name__)
@@ -80,9 +56,9 @@ def test_infer_takes_a_picture_in_any_form(module, models, photograph, tmp_path)
     Image.fromarray(photograph).save(path)
     content = path.read_bytes()
     forms = [path, str(path), photograph, Image.open(path), content, bytearray(content), io.BytesIO(content)]
-    said = [module.infer(form, models[module]) for form in forms]
-    for one in said[1:]:
-        np.testing.assert_array_equal(one if isinstance(one, float) else one.histogram, getattr(said[0], "histogram", one))
+    scores = [module.infer(form, models[module]) for form in forms]
+    for score in scores[1:]:
+        assert np.array_equal(getattr(score, "histogram", score), getattr(scores[0], "histogram", scores[0]))
     assert all(len(module.features(form, models[module])) == 1000 for form in forms)
     assert isinstance(module.infer(photograph[..., 0], models[module]), float | Score)
 
@@ -110,8 +86,6 @@ def test_infer_refuses_alike_what_it_cannot_use(module, models, photograph, tmp_
 def test_a_model_of_the_other_question_is_refused(models, photograph):
     with pytest.raises(UsageError, match="is a histogram model, but a regression model is needed"):
         infer_regression.infer(photograph, models[infer_vanilla])
-    with pytest.raises(UsageError, match="is a regression model, but a histogram model is needed"):
-        infer_vanilla.infer(photograph, models[infer_regression])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +94,8 @@ def test_a_model_of_the_other_question_is_refused(models, photograph):
         ({"runtime": "tflite"}, "runtime must be one of auto, keras, .*, got 'tflite'"),
         ({"crop": "middle"}, "crop must be one of centre, .*, got 'middle'"),
         ({"pooling": "max"}, "pooling must be one of mean, detail, got 'max'"),
-        ({"view": 100}, "a view of 100 pixels is smaller than a patch"),
+        ({"longer_side": 100}, "a longer side of 100 pixels is smaller than a patch"),
+        ({"six_crops": True}, "sees patches, so six crops do not apply"),
     ],
 )
 def test_a_misspelt_option_is_refused_with_those_that_there_are(photograph, options, message):
@@ -128,13 +103,24 @@ def test_a_misspelt_option_is_refused_with_those_that_there_are(photograph, opti
         infer_regression.infer(photograph, **options)
 
 
-def test_infer_looks_where_load_does(photograph):
+def test_infer_crops_as_load_does(photograph):
     wide = np.tile(photograph, (1, 3, 1))
-    for looks in ({"crop": "centre"}, {"pooling": "mean"}, {"view": 300}):
-        model = infer_regression.load(**looks)
-        assert infer_regression.infer(wide, **looks) == infer_regression.infer(wide, model)
-        np.testing.assert_array_equal(infer_regression.features(wide, **looks), infer_regression.features(wide, model))
+    for options in ({"crop": "centre"}, {"pooling": "mean"}, {"longer_side": 300}):
+        model = infer_regression.load(**options)
+        assert infer_regression.infer(wide, **options) == infer_regression.infer(wide, model)
     assert infer_regression.infer(wide, crop="centre") != infer_regression.infer(wide)
+
+
+def test_a_picture_may_take_so_long_and_no_longer(models, photograph, tmp_path):
+    path = tmp_path / "p.png"
+    Image.fromarray(photograph).save(path)
+    score = infer_vanilla.infer(path.read_bytes(), models[infer_vanilla], timeout=30)
+    np.testing.assert_allclose(score.histogram, infer_vanilla.infer(path, models[infer_vanilla]).histogram, atol=1e-6)
+    with pytest.raises(UsageError, match="a timeout is for a path"):
+        infer_vanilla.infer(photograph, models[infer_vanilla], timeout=30)
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ImageError, match="it is not an image"):
+        infer_vanilla.infer(tmp_path / "text.jpg", models[infer_vanilla], timeout=30)
 
 
 # --- percentile -------------------------------------------------------------------------------------------------------
@@ -145,16 +131,8 @@ def test_a_score_is_unpacked_as_three_and_knows_its_percentile(photograph):
     mean, std, histogram = score
     assert (mean, std) == (score.mean, score.std) and len(histogram) == 10
     assert score.percentile == percentile(mean)
-    assert repr(score).startswith("Score(mean=")
     for copied in (copy.copy(score), pickle.loads(pickle.dumps(score))):
         assert copied.percentile == score.percentile
-
-
-def test_a_model_that_was_not_trained_on_ava_has_no_percentile(models, photograph):
-    scale = {"lowest": 1, "highest": 10, "population": None}
-    other = copy.copy(models[infer_technical])
-    other.card = type(other.card).from_json(other.card.to_json() | {"scale": scale})
-    assert infer_technical.infer(photograph, other).percentile is None
 
 
 # --- score_many -------------------------------------------------------------------------------------------------------
@@ -174,9 +152,9 @@ def test_score_many_gives_both_answers_and_errors_as_values(folder, workers):
         assert result.technical == pytest.approx(infer_regression.infer(path, technical), abs=1e-5)
         assert (result.width, result.height, result.error) == (256, 256, None)
     broken, small, missing = (results[number] for number in (1, 3, 4))
-    assert isinstance(broken.error, ImageError) and (broken.beauty, broken.technical) == (None, None)
-    assert str(missing.error) == "there is no such file"
-    assert small.technical is None and small.beauty.mean > 1 and "40x40 pixels are too few" in str(small.error)
+    assert broken.error and (broken.beauty, broken.technical) == (None, None)
+    assert missing.error == "there is no such file"
+    assert small.technical is None and small.beauty.mean > 1 and "40x40 pixels are too few" in small.error
 
 
 def test_score_many_takes_paths_as_results_are_asked_for(folder):
@@ -205,29 +183,39 @@ def test_what_iqa_offers_is_where_it_says_and_loads_nothing():
     for name in iqa.__all__:
         assert getattr(iqa, name) is getattr(importlib.import_module(iqa._HOMES[name]), name)
     assert iqa.score_many is many.score_many
-    with pytest.raises(AttributeError, match="no attribute 'score_mny'"):
-        iqa.score_mny  # noqa: B018
     code = "import sys, iqa; print(*sorted({'numpy', 'PIL', 'typing', 'iqa.scoring'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
                           capture_output=True, text=True)  # fmt: skip
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
-# --- quiet ------------------------------------------------------------------------------------------------------------
-
-QUIET = """
+IMPORTED = """
 import os, sys
 from AVA.infer_vanilla import infer
 os.write(2, b"before\\n")
-print(infer(sys.argv[1], runtime=sys.argv[2]).mean)
+print(infer(sys.argv[1], runtime="litert").mean)
 os.write(2, b"after\\n")
+print(len([name for name in sys.modules if name.partition(".")[0] in ("iqa", "AVA")]))
 """
 
 
-@pytest.mark.parametrize("runtime", ["keras", "litert"])
-def test_infer_writes_nothing_of_its_own_to_stderr(runtime):
-    done = subprocess.run(
-        [sys.executable, "-c", QUIET, sample_photograph(), runtime], capture_output=True, text=True, env=os.environ
-    )
-    assert done.stderr == "before\nafter\n"
-    assert float(done.stdout) == pytest.approx(5.126, abs=1e-3)
+def test_infer_writes_nothing_of_its_own_to_stderr_and_loads_few_modules():
+    done = subprocess.run([sys.executable, "-c", IMPORTED, sample_photograph()], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "before\nafter\n")
+    assert int(done.stdout.splitlines()[1]) <= 25
+
+
+#: A user's own script, without a guard, in a folder with a module that stands in for one of ours.
+UNGUARDED = """
+import sys
+from iqa import score_many
+print([result.error for result in score_many(sys.argv[1:], workers=2, runtime="litert")])
+"""
+
+
+def test_score_many_needs_no_guard_and_imports_nothing_from_the_folder(folder, tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    (tmp_path / "numpy.py").write_text("raise SystemExit('a stranger')")
+    command = [sys.executable, "-P", tmp_path / "script.py", folder / "0.png", folder / "1.png", folder / "2.png"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ)
+    assert (done.stdout, done.stderr) == ("[None, None, None]\n", "")

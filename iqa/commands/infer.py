@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from iqa.commands.scoring import Labelled, Printer, add_scoring_options, check_scoring_options, labels_of, score
 from iqa.commands.terminal import Parser, parser_of, positive
 from iqa.files import printable
@@ -13,6 +15,7 @@ from iqa.images.pooling import POOLINGS
 from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.page import write_page
+from iqa.scoring.ranking import RankedSet
 from iqa.scoring.runs import complain
 from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import ALONE, Table, write_mat, write_table
@@ -79,7 +82,17 @@ def infer_images(
         elif arguments.out:
             write_table(arguments.out, table, lambda: (table.row(result, label) for result, label in pictures()))
         if arguments.report:
-            write_page(arguments.report, pictures, {ALONE: card.scale}, table.provenance, thumbnails)
+            labels = None if labelled is None else np.stack([label for _, label in pictures()])
+            ranked = RankedSet(lambda: (result for result, _ in pictures()), [ALONE], ALONE)
+            write_page(
+                arguments.report,
+                ranked,
+                {ALONE: card.scale},
+                dict(table.provenance),
+                labels=None if labels is None else labels.squeeze(1) if labels.shape[1] == 1 else labels,
+                thumbnails=thumbnails,
+                workers=arguments.workers,
+            )
             complain(f"{printable(arguments.report)}: open this page in a browser")
         if not arguments.out:
             printer = Printer(table, arguments.json)

@@ -19,6 +19,7 @@ between them, the lower 20 % get two stars and the others three.
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from iqa.commands.scoring import Printer, add_scoring_options, check_scoring_options, score
 from iqa.commands.terminal import Parser, parser_of, positive
@@ -80,7 +81,7 @@ def _parser() -> Parser:
 def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, thumbnails: Thumbnails | None) -> None:
     """What comes after the last score, in an order in which the files are safe before the terminal is written to."""
 
-    def burst_of(number: int, place: Place | None = None) -> dict[str, object]:
+    def burst_of(number: int, place: Place | None = None) -> dict[str, Any]:
         place = place or ranked.place_of(number)
         return {"burst": place.burst, "best_of_burst": place.best} if place and place.burst else {}
 

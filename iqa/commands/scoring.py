@@ -279,7 +279,7 @@ class Printer:
             headings.append(f"{name}/{card.scale.highest:g}".rjust(len(name) + 4))
             cells.append((f"{row[name]:.2f}" if name in row else "-").rjust(len(headings[-1])))
             if card.scale.population:
-                headings.append(f"above % of {card.scale.population}".rjust(14))
+                headings.append(f"{card.scale.population} percentile".rjust(14))
                 cells.append((f"{row[f'{name}_percentile']:.0f}" if f"{name}_percentile" in row else "").rjust(14))
         fault = f"{result.fault.kind} {100 * result.fault.share:.0f} %" if result.fault else ""
         line = f"{'  '.join(cells)}  {fault:>19}  {printable(result.path)}"

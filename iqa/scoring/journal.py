@@ -281,9 +281,10 @@ class Journal:
     def close(self) -> None:
         """Close the database; what it holds stays."""
         self._database.close()
-        self._lock.release()
-        with suppress(OSError):
-            os.remove(f"{self.path}.lock")
+        if self._lock.is_locked:
+            with suppress(OSError):  # before it is released: afterwards it may be another run's
+                os.remove(self._lock.lock_file)
+            self._lock.release()
 
     def finish(self, keep: bool = False) -> None:
         """Close the journal of a run whose output is safe, and remove it unless it is to be kept for a later run."""

@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
@@ -43,7 +43,7 @@ def score_all(
     batch_size: int = 1,
     thumbnails: Thumbnails | None = None,
     features: str | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Score any number of pictures with some models, each decoded once; one that fails does not stop the others.
 
     Args:

@@ -5,7 +5,7 @@ outcome = score_collection(models, lambda: named_results(["holiday/"]), Path("sc
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,9 @@ def _score_waiting(models: Mapping[str, Scorer], journal: Journal, options: RunO
             bar.update()
 
 
-def _score(models: Mapping[str, Scorer], journal: Journal, options: RunOptions) -> Iterator[tuple[int, Result]]:
+def _score(
+    models: Mapping[str, Scorer], journal: Journal, options: RunOptions
+) -> Generator[tuple[int, Result], None, None]:
     """(position, result) of all that waits, on this machine in order, or on a Ray cluster in any."""
     # A single picture that is left over from a killed run is decoded by a worker too: it may be what killed it.
     timeout = options.timeout or TIMEOUT
@@ -158,7 +160,7 @@ def _score(models: Mapping[str, Scorer], journal: Journal, options: RunOptions) 
             yield path
 
     results = score_all(models, paths(), options.workers, timeout, options.batch_size, options.thumbnails, options.features)
-    with closing(results):  # type: ignore[type-var]
+    with closing(results):
         for result in results:
             yield positions.pop(result.path), result
 

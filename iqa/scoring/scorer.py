@@ -228,7 +228,7 @@ def load_scorer(
     card, found = card_for(path, cardless), path.stat()
     if head and card.head.kind != head:
         raise CardError(f"{card_of(path)}: a {card.head.kind} model, but a {head} model is needed")
-    options = {"crop": crop, "pooling": pooling, "longer_side": longer_side, "six_crops": six_crops}
+    options: dict[str, Any] = {"crop": crop, "pooling": pooling, "longer_side": longer_side, "six_crops": six_crops}
     _check_options(path.name, card, **options)
     facts = (path.resolve(), found.st_size, found.st_mtime_ns, repr(card), runtime, *options.values())
     with _lock:

@@ -1,0 +1,168 @@
+"""Which pictures are meant: folders, patterns, lists, and what lies beside pictures."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iqa.images import finding as inputs
+from iqa.images.finding import LeftOut, images_below, in_words, named_images, read_list
+
+
+@pytest.fixture
+def pictures(tmp_path, photograph):
+    """Four pictures in nested folders, and what is none."""
+    folder = tmp_path / "pictures"
+    for number, name in enumerate(("b.png", "a/z.png", "a/c/y.PNG", "é\n&<.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(photograph, 20 * number, axis=1)).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def names(found, folder):
+    return [(path.relative_to(folder).as_posix(), reason) for path, reason in found]
+
+
+def test_folders_are_walked_in_the_order_of_paths(pictures):
+    found = names(images_below(pictures), pictures)
+    assert found == [("a/c/y.PNG", None), ("a/z.png", None), ("b.png", None), ("é\n&<.png", None)]
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_walked(pictures, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder).endswith("/c"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(inputs.os, "scandir", refusing)
+    found = names(images_below(pictures), pictures)
+    assert found[0] == ("a/c", "the folder cannot be read (Permission denied)")
+    assert len(found) == 4
+
+
+def test_links_in_circles_end_and_links_to_nothing_are_named(pictures):
+    (pictures / "circle").symlink_to(pictures)
+    (pictures / "self.png").symlink_to("self.png")
+    (pictures / "gone.txt").symlink_to("nowhere")
+    left_out = LeftOut()
+    found = names(images_below(pictures, left_out), pictures)
+    assert len(found) == 5
+    assert ("self.png", "a link to a file that does not exist") in found
+    assert left_out == {".txt": 1, "linked folder": 1, "broken link": 1}
+
+
+def test_pictures_of_every_suffix_are_found_and_the_rest_is_counted_by_kind(tmp_path):
+    pytest.importorskip("pillow_heif")
+    pytest.importorskip("rawpy")
+    suffixes = ["jfif", "PJPEG", "mpo", "j2k", "pbm", "pnm", "apng", "heic", "heif", "avif", "jpg", "cr2", "NEF", "dng"]
+    for name in (*(f"a.{suffix}" for suffix in suffixes), "a.pdf", "b.PDF", "a.mov", "README"):
+        (tmp_path / name).touch()
+    left_out = LeftOut()
+    found = {path.suffix[1:] for path, _ in images_below(tmp_path, left_out)}
+    assert found == set(suffixes)
+    assert in_words(left_out) == "left out: 2 .pdf, 1 without a suffix, 1 .mov"
+
+
+def test_what_systems_put_beside_pictures_is_passed_over(pictures):
+    (pictures / "notes.txt").unlink()
+    for name in (
+        ".DS_Store",
+        "a/Thumbs.db",
+        "._b.png",
+        "@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg",
+        ".thumbnails/b.png",
+        "a/__MACOSX/._z.png",
+    ):
+        (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+        (pictures / name).touch()
+    left_out = LeftOut()
+    assert len(list(images_below(pictures, left_out))) == 4
+    assert not left_out
+
+
+def test_a_pipe_with_the_name_of_a_picture_is_found_and_not_waited_for(pictures):
+    os.mkfifo(pictures / "pipe.png")
+    assert ("pipe.png", None) in names(images_below(pictures), pictures)
+
+
+def test_files_in_a_folder_that_can_be_listed_but_not_entered_are_named(pictures, monkeypatch):
+    def refusing(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(inputs.os, "stat", refusing)
+    monkeypatch.setattr(inputs.os, "lstat", refusing)
+    assert len(list(images_below(pictures))) == 4
+
+
+def test_a_thousand_levels_of_folders_are_walked(tmp_path):
+    levels = 1500
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("p.png", os.O_CREAT, dir_fd=here))
+    os.close(here)
+    try:
+        ((path, reason),) = images_below(tmp_path)
+        assert (path.name, reason, len(path.parts)) == ("p.png", None, len(tmp_path.parts) + levels + 1)
+        assert [path for path, _ in named_images([f"{tmp_path}/**/*.png"])] == [path]
+    finally:  # pytest would remove it by recursion, and end its next runs with a RecursionError
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+
+
+def test_patterns_that_the_shell_left_are_looked_for(pictures):
+    found = named_images([f"{pictures}/**/*.png"])
+    assert {name for name, _ in names(found, pictures)} == {"a/z.png", "b.png", "é\n&<.png"}
+    ((path, reason),) = named_images([f"{pictures}/*.tif"])
+    assert (path.name, reason) == ("*.tif", "no file matches this pattern")
+    (pictures / "circle").symlink_to(pictures)
+    assert len(list(named_images([f"{pictures}/**"]))) == 5  # notes.txt too: a pattern is taken at its word
+    assert [name for name, _ in names(named_images([f"{pictures}/a*"]), pictures)] == ["a/c/y.PNG", "a/z.png"]
+    assert [name for name, _ in names(named_images([f"{pictures}/**/c/*"]), pictures)] == ["a/c/y.PNG"]
+
+
+def test_a_file_that_is_named_like_a_pattern_is_that_file(pictures, photograph):
+    Image.fromarray(photograph).save(pictures / "a[1].png")
+    assert list(named_images([str(pictures / "a[1].png")])) == [(pictures / "a[1].png", None)]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_lists_of_paths_are_read_in_any_encoding(tmp_path, separator, mark):
+    listed = [b"a b.png", "é.png".encode(), b"caf\xe9.png"]
+    (tmp_path / "list").write_bytes(mark + separator.join(listed) + separator)
+    found = named_images([], [tmp_path / "list"], null=separator == b"\0")
+    assert [os.fsencode(path) for path, _ in found] == listed
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"a\nb", b"a\nbc\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbfa"])
+def test_lists_of_a_few_bytes_are_read(tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
+    assert list(read_list(tmp_path / "list")) == content.removeprefix(b"\xef\xbb\xbf").decode().split()
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_a_list_that_is_marked_as_utf_16_is_read_as_such(tmp_path, null):
+    (tmp_path / "list").write_bytes(("a é.png\0/b.png\0" if null else "a é.png\r\n/b.png\r\n").encode("utf-16"))
+    assert list(read_list(tmp_path / "list", null)) == ["a é.png", "/b.png"]
+
+
+@pytest.mark.parametrize("content", ["a/b.jpg\r\n".encode("utf-16-le"), "a/b.jpg\n".encode("utf-16-be"), b"a\0/\0"])
+def test_a_list_with_zero_bytes_that_were_not_asked_for_is_refused_and_walks_no_disk(tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
+    ((path, reason),) = named_images([], [tmp_path / "list"])
+    assert path.name == "list"
+    assert "zero byte in line 1: give -0" in reason
+
+
+def test_a_path_in_a_list_is_never_a_pattern(pictures):
+    (pictures / "list").write_text(f"{pictures}/[b].png\n{pictures}/*.png\n")
+    found = names(named_images([], [pictures / "list"]), pictures)
+    assert found == [("[b].png", None), ("*.png", None)]

@@ -1,0 +1,404 @@
+"""The infer scripts as a user meets them: rows, tables, labelled sets, exit codes, and runs that are killed."""
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_files import bad_files
+from PIL import Image
+
+from AVA import infer_vanilla
+from idealo_comparison import infer as infer_idealo
+from idealo_comparison import infer_technical
+from iqa.evaluation.predictions import read_predictions
+from iqa.files import text_to_name
+from iqa.images import finding
+from iqa.images.finding import images_below
+from iqa.scoring.journal import Journal
+from iqa.scoring.writers import json_line
+from TID2013_regression import infer_regression
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def pictures(tmp_path, photograph):
+    """Four pictures in nested folders, one of an odd name; a broken one; and a text."""
+    folder = tmp_path / "pictures"
+    for number, name in enumerate(("b.png", "a/z.png", "a/c/y.PNG", "é\n&<.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(photograph, 20 * number, axis=1)).save(folder / name)
+    (folder / "broken.png").write_bytes(bad_files(photograph)["half a png"])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def infer(command, tiny_histogram):
+    """infer(arguments ...) -> (exit code, stdout, stderr) of AVA's infer script with a tiny model, in this process."""
+    return lambda *arguments: command(infer_vanilla, *arguments, "--weights", tiny_histogram, "--workers", 0)
+
+
+@pytest.fixture
+def expected(pictures, tiny_histogram):
+    """{path: score} of the pictures that can be scored."""
+    model = infer_vanilla.load(tiny_histogram)
+    return {path: infer_vanilla.infer(path, model) for path, _ in images_below(pictures) if path.stem != "broken"}
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_printed_for_each_image_and_the_bad_ones_are_named(infer, pictures, expected):
+    code, out, err = infer(pictures)
+    assert code == 1
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [text_to_name(path) for path, *_ in rows] == [str(path) for path in expected]
+    for (_, mean, std, percentile), score in zip(rows, expected.values(), strict=True):
+        assert (mean, std) == (f"{score.mean:.4f}", f"{score.std:.4f}")
+        assert percentile == f"{score.percentile:.0f} % of AVA score lower"
+    assert err.splitlines()[-1] == "left out: 1 .txt"
+    assert any("broken.png: it cannot be decoded" in line for line in err.splitlines())
+
+
+def test_rows_of_json_have_the_keys_of_the_contract(infer, pictures, expected):
+    code, out, _ = infer(pictures, "--json", "--batch-size", 2)
+    rows = {text_to_name(row["path"]): row for row in map(json.loads, out.splitlines())}
+    assert code == 1
+    assert set(rows.pop(str(pictures / "broken.png"))) == {"path", "error"}
+    for path, score in expected.items():
+        row = rows[str(path)]
+        assert list(row) == ["path", "mean", "std", "percentile", "histogram"]
+        assert (row["mean"], row["histogram"]) == (score.mean, score.histogram.tolist())
+
+
+def test_rows_of_json_hold_null_for_what_is_no_finite_number():
+    def refuse(constant):
+        raise ValueError(constant)
+
+    row = json.loads(json_line({"mean": float("nan"), "histogram": [float("inf"), 0.5]}), parse_constant=refuse)
+    assert row == {"mean": None, "histogram": [None, 0.5]}
+
+
+@pytest.mark.parametrize("named", ["missing.jpg", "missing/"])
+def test_exit_code_2_if_nothing_named_exists(infer, tmp_path, named):
+    code, out, err = infer(tmp_path / named)
+    assert (code, out) == (2, "") and "there is no such file" in err
+
+
+def test_exit_code_1_for_a_folder_without_images(infer, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = infer(tmp_path / "empty")
+    assert code == 1 and "a folder without images" in err
+
+
+def test_names_that_no_file_can_have_are_named_and_the_others_are_scored(infer, pictures, tmp_path):
+    (tmp_path / "list").write_bytes(b"x" * 300 + b"\n" + os.fsencode(pictures / "b.png") + b"\n")
+    code, out, err = infer("--list", tmp_path / "list", "--list", tmp_path / "gone")
+    assert (code, len(out.splitlines())) == (1, 1)
+    assert "gone: the list cannot be read (No such file or directory)" in err
+
+
+def test_missing_weights_are_one_line_that_says_where_to_get_them(command, tmp_path):
+    code, out, err = command(infer_vanilla, tmp_path, "--weights", tmp_path / "bad.weights.h5")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "there is no such file; train it with AVA/ava_vanilla.py" in err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tiny, pictures):
+    command = [sys.executable, ROOT / "TID2013_regression/infer_regression.py", "--weights", tiny, "--workers", "0"]
+    process = subprocess.Popen([*command, *[pictures / "b.png"] * 3000], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")
+    process.stderr.close()
+
+
+def test_nothing_is_said_of_ava_unless_the_card_says_so(infer, command, pictures, copy_of, tiny_histogram, tmp_path):
+    (tmp_path / "tiny.hdf5").write_bytes(tiny_histogram.read_bytes())  # as a file of Keras 2, which has no card
+    options = (pictures / "b.png", "--weights", tmp_path / "tiny.hdf5", "--json", "--runtime", "keras")
+    aesthetic, technical = (json.loads(command(script, *options)[1]) for script in (infer_idealo, infer_technical))
+    assert set(aesthetic) - set(technical) == {"percentile"}
+    weights = copy_of(tiny_histogram, scale={"population": None})
+    shutil.copy(tiny_histogram.with_name("tiny.tflite"), weights.with_name("tiny.tflite"))
+    out, page = tmp_path / "s.csv", tmp_path / "page.html"
+    assert command(infer_vanilla, pictures / "b.png", "--weights", weights, "--out", out, "--report", page)[0] == 0
+    assert "percentile" not in out.read_text()
+    assert "AVA" not in re.sub(r"base64,[^\"]*", "", page.read_text())  # three letters of a picture may be these
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_csv_holds_a_row_an_image(infer, pictures, expected, tmp_path):
+    code, out, _ = infer(pictures, "--out", tmp_path / "s.csv")
+    assert (code, out) == (1, f"{tmp_path / 's.csv'}: 4 images scored, 1 skipped\n")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "s.csv").read_text("utf-8"), newline="")))
+    assert len(rows) == 5
+    for row in rows:
+        if row["error"]:
+            assert row["path"].endswith("broken.png") and not row["mean"]
+        else:
+            score = expected[Path(text_to_name(row["path"]))]
+            assert float(row["mean"]) == pytest.approx(score.mean, abs=1e-5)
+            assert [float(row[f"share_{vote}"]) for vote in range(1, 11)] == pytest.approx(score.histogram.tolist())
+
+
+def test_json_lines_are_what_json_prints(infer, pictures, tmp_path):
+    infer(pictures, "--out", tmp_path / "s.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert {row.pop("model").split()[0] for row in rows} == {"tiny"}
+    assert rows == [json.loads(line) for line in infer(pictures, "--json")[1].splitlines()]
+
+
+def test_parquet_holds_the_scores_and_where_they_come_from(infer, pictures, expected, tmp_path):
+    from pyarrow import parquet
+
+    infer(pictures, "--out", tmp_path / "s.parquet")
+    table = parquet.read_table(tmp_path / "s.parquet")
+    for row in table.to_pylist():
+        assert row["error"] or row["mean"] == pytest.approx(expected[Path(text_to_name(row["path"]))].mean, abs=1e-5)
+    assert table.schema.metadata[b"model"] == b"tiny"
+
+
+def test_mat_of_images_without_labels_has_their_paths_and_is_no_set_to_measure(infer, pictures, tmp_path):
+    from scipy import io as matlab
+
+    infer(pictures, "--out", tmp_path / "s.mat")
+    content = matlab.loadmat(tmp_path / "s.mat")
+    assert content["predictions"].shape == (4, 1, 10) and content["predictions"].dtype == np.float32
+    assert np.isnan(content["labels"][:, 1:]).all()
+    with pytest.raises(ValueError, match="images without labels"):
+        read_predictions(tmp_path / "s.mat", bins=10)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".mat"])
+def test_only_a_table_of_the_same_model_is_written_over(infer, command, tiny, pictures, tmp_path, suffix):
+    out = tmp_path / f"s{suffix}"
+    for _ in range(2):
+        assert infer(pictures / "b.png", "--out", out)[0] == 0
+    before = out.read_bytes()
+    code, _, err = command(infer_regression, pictures / "b.png", "--weights", tiny, "--out", out)
+    assert code == 2 and "give --overwrite" in err and out.read_bytes() == before
+    out.write_text("thesis,years\n1,2\n")
+    assert infer(pictures / "b.png", "--out", out)[0] == 2
+    assert infer(pictures / "b.png", "--out", out, "--overwrite")[0] == 0
+
+
+def test_an_output_of_an_unknown_kind_is_refused_before_anything_is_scored(infer, pictures, tmp_path):
+    code, _, err = infer(pictures, "--out", tmp_path / "s.xlsx")
+    assert code == 2 and "results are written as .mat, .csv, .jsonl, .parquet" in err
+
+
+def test_nothing_is_written_if_nothing_that_was_named_exists(infer, tmp_path):
+    (tmp_path / "s.csv").write_text("years")
+    code, _, err = infer(tmp_path / "typo", "--out", tmp_path / "s.csv", "--overwrite")
+    assert code == 2 and "nothing was written" in err
+    assert (tmp_path / "s.csv").read_text() == "years"
+    assert not list(tmp_path.glob("*.journal*"))
+
+
+# --- while a run goes on ----------------------------------------------------------------------------------------------
+
+
+def test_what_comes_or_vanishes_during_a_run_is_told(infer, pictures, tmp_path, photograph, monkeypatch):
+    waiting = Journal.waiting
+
+    def changing(self):
+        for position, path in waiting(self):
+            if path.name == "b.png":
+                path.unlink()
+            yield position, path
+        Image.fromarray(photograph).save(pictures / "late.png")
+
+    monkeypatch.setattr(Journal, "waiting", changing)
+    code, out, err = infer(pictures, "--out", tmp_path / "s.csv")
+    assert (code, out) == (1, f"{tmp_path / 's.csv'}: 4 images scored, 2 skipped\n")
+    assert f"{pictures / 'late.png'}: new since the run began" in err
+    assert f"{pictures / 'b.png'}: there is no such file" in err
+
+
+def test_a_picture_that_is_away_for_a_moment_is_scored_in_the_end(infer, pictures, tmp_path, monkeypatch):
+    waiting, away = Journal.waiting, tmp_path / "away"
+
+    def passing(self):
+        first = not away.exists() and not (pictures / "back").exists()
+        if first:
+            os.rename(pictures / "a", away)
+        yield from waiting(self)
+        if first:
+            os.rename(away, pictures / "a")
+            (pictures / "back").touch()
+
+    monkeypatch.setattr(Journal, "waiting", passing)
+    code, out, _ = infer(pictures, "--out", tmp_path / "s.csv")
+    assert (code, out) == (1, f"{tmp_path / 's.csv'}: 4 images scored, 1 skipped\n")
+
+
+@pytest.mark.parametrize("what", ["list", "folder"])
+def test_a_list_or_folder_that_goes_while_its_images_are_scored_costs_none(infer, pictures, tmp_path, monkeypatch, what):
+    (tmp_path / "list").write_text(f"{pictures / 'b.png'}\n{pictures / 'a/z.png'}\n")
+    waiting, scandir = Journal.waiting, os.scandir
+
+    def refusing(folder):
+        raise PermissionError(13, "Permission denied")
+
+    def going(self):
+        yield from waiting(self)
+        if what == "list":
+            (tmp_path / "list").unlink(missing_ok=True)
+        else:
+            monkeypatch.setattr(finding.os, "scandir", refusing)
+
+    monkeypatch.setattr(Journal, "waiting", going)
+    _, out, err = infer(*(["--list", tmp_path / "list"] if what == "list" else [pictures]), "--out", tmp_path / "s.csv")
+    monkeypatch.setattr(finding.os, "scandir", scandir)
+    assert f"{2 if what == 'list' else 4} images scored" in out
+    assert "cannot be read" in err
+
+
+def test_a_list_that_is_a_pipe_is_scored_and_written(infer, pictures, tmp_path):
+    out, into = os.pipe()
+    os.write(into, b"".join(os.fsencode(path) + b"\0" for path in (pictures / "b.png", pictures / "a/z.png")))
+    os.close(into)
+    code, printed, _ = infer("-0", "--list", f"/dev/fd/{out}", "--out", tmp_path / "s.csv")
+    os.close(out)
+    assert (code, printed) == (0, f"{tmp_path / 's.csv'}: 2 images scored, 0 skipped\n")
+
+
+# --- labelled sets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tmp_path, photograph):
+    """Six images of TID2013's form, of which one is missing, one broken and one too small."""
+    folder = tmp_path / "tid"
+    folder.mkdir()
+    names = [f"i01_01_{level}" for level in range(1, 6)] + ["i02_01_1"]
+    for number, name in enumerate(names):
+        Image.fromarray(np.roll(photograph, 9 * number, axis=0)).save(folder / f"{name.upper()}.BMP")
+    (folder / "I01_01_2.BMP").unlink()
+    (folder / "I01_01_3.BMP").write_bytes(b"BM")
+    Image.fromarray(photograph[:60]).save(folder / "I01_01_4.BMP")
+    rows = [f"{5 - number / 2:.5f} {name}.bmp\n" for number, name in enumerate(names)]
+    (folder / "mos_with_names.txt").write_text("".join(rows))
+    return folder
+
+
+@pytest.fixture
+def infer_labelled(command, tiny, labelled):
+    given = ("--labels", labelled / "mos_with_names.txt", "--images", labelled, "--weights", tiny, "--workers", 0)
+    return lambda out, *options: command(infer_regression, *given, "--out", out, *options)
+
+
+def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(infer_labelled, tiny, labelled, tmp_path):
+    code, out, _ = infer_labelled(tmp_path / "p.mat")
+    read = read_predictions(tmp_path / "p.mat")
+    assert code == 1 and "3 images scored, 3 skipped" in out
+    assert read.filenames == ["I01_01_1.BMP", "I01_01_5.BMP", "I02_01_1.BMP"]
+    assert read.labels.tolist() == [5, 3, 2.5]
+    assert [name for name, _ in read.skipped] == ["i01_01_2", "I01_01_3.BMP", "I01_01_4.BMP"]
+    assert "256x60 pixels are too few" in read.skipped[2][1]
+    assert read.provenance["geometry"] == "grid of at most 24 patches of 224x224, mean of the patches"
+    assert not (tmp_path / "p.mat.journal").exists()
+    one = infer_regression.infer(labelled / "I01_01_5.BMP", infer_regression.load(tiny))
+    assert read.predictions[1] == np.float32(one)
+
+
+def test_two_labels_of_one_file_are_both_written(command, tiny, labelled, tmp_path):
+    (tmp_path / "l.csv").write_text("image,score\nI01_01_1.BMP,3\nI01_01_5.BMP,4\nI01_01_1.BMP,5\n")
+    given = ("--labels", tmp_path / "l.csv", "--images", labelled, "--weights", tiny, "--out", tmp_path / "p.mat")
+    code, _, err = command(infer_regression, *given)
+    assert code == 2 or read_predictions(tmp_path / "p.mat").labels.tolist() == [3, 4, 5], err
+
+
+def test_a_labelled_run_of_nothing_or_half_of_one_is_an_error_of_usage(command, infer_labelled, labelled, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = infer_labelled(tmp_path / "p.mat", "--images", tmp_path / "empty")
+    assert code == 2 and "holds none of the 6 images" in err
+    assert command(infer_regression, "--labels", labelled / "mos_with_names.txt")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "named"),
+    [
+        (infer_regression, ["a.png", "--json", "--out", "s.csv"], ["--json", "--out"]),
+        (infer_regression, ["a.png", "--references", "i01"], ["--references", "--labels"]),
+        (infer_regression, ["a.png", "-0"], ["-0", "--list"]),
+        (infer_vanilla, ["--labels", "l", "--images", "f", "--out", "o.mat", "a.png"], ["--labels", "no other images"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_of_which_one_would_be_ignored_are_refused_by_name(command, script, options, named):
+    code, out, err = command(script, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert all(name in err for name in named)
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+#: A run that tells of each picture that it is noted, so that a test can kill it there.
+TELLING = """
+import sys
+from iqa.scoring.journal import Journal
+record = Journal.record
+def record_and_tell(self, position, result):
+    record(self, position, result)
+    print("noted", result.path, flush=True)
+Journal.record = record_and_tell
+from AVA import infer_vanilla
+from iqa.commands.terminal import run
+run(infer_vanilla.main)
+"""
+
+
+def test_a_run_that_is_killed_twice_ends_with_the_arrays_of_one_that_was_not(tiny_histogram, photograph, tmp_path):
+    from scipy import io as matlab
+
+    folder, bad = tmp_path / "collection", list(bad_files(photograph).values())
+    folder.mkdir()
+    for number in range(60):
+        if number % 5 == 4:
+            (folder / f"{number:04d}.jpg").write_bytes(bad[number % len(bad)])
+        else:
+            Image.fromarray(np.roll(photograph[16:240, 16:240], 3 * number, axis=0)).save(folder / f"{number:04d}.jpg")
+
+    def start(out):
+        options = (folder, "--weights", tiny_histogram, "--runtime", "litert", "--workers", "1", "--out", out)
+        command = [sys.executable, "-c", TELLING, *map(str, options)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+
+    whole = start(tmp_path / "whole.mat")
+    assert whole.communicate() and whole.returncode == 1
+    out, moments, noted = tmp_path / "killed.mat", random.Random(0), []
+    for _ in range(2):
+        process, until = start(out), moments.randrange(5, 20)
+        for line in process.stdout:
+            noted.append(line)
+            until -= 1
+            if not until:
+                process.send_signal(signal.SIGKILL)
+                break
+        noted += process.stdout
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL and not out.exists()
+    last = start(out)
+    noted += last.communicate()[0].splitlines(keepends=True)
+    assert last.returncode == 1
+    scored = [line for line in noted if int(line.split("/")[-1][:4]) % 5 != 4 and line.startswith("noted")]
+    assert len(scored) - len(set(scored)) <= 2  # what was noted and not yet told when the kill came
+    expected, found = matlab.loadmat(tmp_path / "whole.mat"), matlab.loadmat(out)
+    assert len(expected["skipped"]) == 12
+    for name in ("labels", "predictions", "filenames", "skipped"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert not list(tmp_path.glob("*.journal*"))
