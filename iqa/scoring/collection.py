@@ -26,10 +26,10 @@ from iqa.files import name_to_text, printable, remove_leftovers, written_whole
 from iqa.images.finding import LeftOut, images_below, in_words, named_images
 from iqa.images.stored import StoredFile, is_there
 from iqa.labels.opinions import Prediction
-from iqa.scoring.engines import tolerance_of
 from iqa.scoring.journal import Entry, Journal
 from iqa.scoring.pool import TIMEOUT, Workers
 from iqa.scoring.report import write_report
+from iqa.scoring.runtimes import tolerance_of
 from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import name_model, write_scores
 
