@@ -270,7 +270,7 @@ def make_large(files, folder):
 
 def convert(weights, folder):
     """idealo's weights beside a file of the same tensors as torch has them; the path of the first."""
-    from iqa.models.hdf5 import list_keras2_layers, open_hdf5
+    from iqa.models.weight_files import list_keras2_layers, open_hdf5
 
     link, tensors = Path(folder) / "idealo.hdf5", []
     link.symlink_to(weights.resolve())

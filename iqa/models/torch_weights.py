@@ -1,5 +1,7 @@
-"""The weights of a torch network, copied into the same network here; `iqa.models.torch_files` reads them."""
+"""The weights of a torch network, a `.pth`, in the same network here. Reading one takes torch, which only this needs."""
 
+import importlib
+from os import PathLike
 from typing import Any
 
 import keras
@@ -12,13 +14,34 @@ from iqa.errors import WeightsError
 _CLASSIFIERS = ("classifier.", "_fc.")
 
 
+def read_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+    """The tensors of a `.pth` state dict, {name: array} in the order of the file; nothing in it is executed.
+
+    Raises:
+        WeightsError: if torch is not installed, or the file is no such state dict.
+        OSError: if the file cannot be opened.
+    """
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        raise WeightsError(f"{file}: a .pth is read by torch, which is not installed: pip install torch") from None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in state.items()}
+    except OSError:
+        raise
+    except Exception as error:  # whatever torch raises for a broken or foreign file
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise WeightsError(f"{file}: not a state dict of torch ({type(error).__name__}: {reason})") from None
+
+
 def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
     """Copy the tensors of a network of torch into a backbone, layer by layer in the order of both.
 
     Args:
         model: of `iqa.models.backbones`, of the padding and epsilon that the file was trained with, or its features are not
             those of torch.
-        tensors: from `iqa.models.torch_files.read_torch_tensors`; the classifier in it is left out.
+        tensors: {name: array}; the classifier in it is left out.
 
     Raises:
         WeightsError: naming the first layer and the shapes that do not fit.
@@ -32,16 +55,12 @@ def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
         if isinstance(layer, keras.layers.BatchNormalization):
             parts = ("weight", "bias", "running_mean", "running_var")
             values = [tensors.get(prefix + part, np.empty(0)) for part in parts]
-        elif isinstance(layer, keras.layers.DepthwiseConv2D):
-            values = [_transpose(tensors[name], (2, 3, 0, 1))]
         else:
-            values = [_transpose(tensors[name], (2, 3, 1, 0))]
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            kernel = tensors[name]
+            values = [kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)) if kernel.ndim == 4 else kernel]
         expected = [tuple(weight.shape) for weight in layer.weights]
         found = [value.shape for value in values]
         if found != expected:
             raise WeightsError(f"{name} has the shape {found} where layer {layer.name} needs {expected}")
         layer.set_weights(values)
-
-
-def _transpose(value: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
-    return value.transpose(axes) if value.ndim == len(axes) else value

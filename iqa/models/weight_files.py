@@ -1,23 +1,32 @@
-"""Weight files: read them, all weights or none, and save them with their card."""
+"""Weight files: read them, all weights or none, and save them with their card.
 
+Anybody may have made a file. HDF5 can name other files (external links, external storage, virtual data sets) and declare
+arrays of any size in a few kilobytes. None of that is needed for weights, so it is refused before an array is read.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
 from iqa.cards import Card, card_of, sha256
 from iqa.errors import OutputError, WeightsError
 from iqa.files import temporary_beside, write_json
-from iqa.models.hdf5 import list_datasets, list_keras2_layers, open_hdf5
+
+#: Bytes of an array, at most (the largest of the networks here has 9 MB), and groups and arrays in a file.
+_LARGEST, _MOST = 1 << 26, 5_000
 
 
 def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
     """Load weights, all of them or nothing: `.weights.h5` of Keras 3, `.hdf5` or `.h5` of Keras 2.
 
-    Whatever the file declares is checked before a number is read (see `iqa.models.hdf5`). If the model is compiled, the
-    state of its optimizer is loaded too.
+    If the model is compiled, the state of its optimizer is loaded too.
 
     Raises:
         WeightsError: if the file is missing, broken, or of another network; the message names it.
@@ -41,7 +50,7 @@ def _check_shapes(model: keras.Model, file: str | PathLike[str]) -> None:
     """Make sure that the layers in a file of Keras 3 have arrays of the shapes that the layers of the model have."""
     shapes = {tuple(variable.shape) for variable in model.variables}
     with open_hdf5(file) as opened:
-        for name, dataset in list_datasets(opened):
+        for name, dataset in _list_datasets(opened):
             if name.startswith("/layers/") and dataset.shape not in shapes:
                 raise WeightsError(f"{name} has the shape {dataset.shape}, which no layer of this network has")
 
@@ -71,6 +80,76 @@ def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
             layer.set_weights([np.asarray(dataset) for dataset in stored[source]])
 
 
+@contextmanager
+def open_hdf5(file: str | PathLike[str]) -> Iterator[h5py.File]:
+    """Open an HDF5 file in which nothing is a link, and all data sets are plain numbers, stored in it, of 64 MB at most.
+
+    Raises:
+        WeightsError: naming the first thing in it that is not so.
+        OSError: if it is not an HDF5 file.
+    """
+    with h5py.File(Path(file), "r") as opened:
+        for name, dataset in _list_datasets(opened):
+            facts, shape = dataset.id.get_create_plist(), dataset.shape
+            if facts.get_external_count() or facts.get_layout() == h5py.h5d.VIRTUAL:
+                raise WeightsError(f"{name} keeps its numbers in other places, which are not read")
+            if dataset.dtype.kind not in "fiu" or shape is None:
+                raise WeightsError(f"{name} does not hold plain numbers")
+            if math.prod(shape) * dataset.dtype.itemsize > _LARGEST:
+                raise WeightsError(f"{name} has the shape {shape}, larger than any array of the networks here")
+            if math.prod(shape) and not dataset.id.get_storage_size():
+                raise WeightsError(f"{name} has the shape {shape}, but no numbers")
+        yield opened
+
+
+def _list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """All data sets of a file with their paths in it.
+
+    Raises:
+        WeightsError: if it has links that are not its own parts, or more than `_MOST` parts.
+    """
+    seen, open_groups = 0, [("", file["/"])]
+    while open_groups:
+        path, group = open_groups.pop()
+        seen += len(group)
+        if seen > _MOST:
+            raise WeightsError("it has more groups and arrays than any network needs")
+        for name in group:
+            inner = f"{path}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise WeightsError(f"{inner[:80]!r} is a link to another place or file, which is not followed")
+            if isinstance(group[name], h5py.Group):
+                open_groups.append((inner, group[name]))
+            elif isinstance(group[name], h5py.Dataset):
+                yield inner, group[name]
+
+
+def list_keras2_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
+    """The arrays of each layer with weights in a file of Keras 2, not read yet, in the order of the file.
+
+    Raises:
+        WeightsError: if it is no such file.
+    """
+    root = file.get("model_weights", file)
+    if "layer_names" not in root.attrs:
+        raise WeightsError("no weights of Keras 2")
+    stored = {}
+    for name in _names(root, "layer_names"):
+        layer = root.get(name)
+        arrays = (
+            [layer.get(weight) for weight in _names(layer, "weight_names")] if isinstance(layer, h5py.Group) else [None]
+        )
+        if not all(isinstance(array, h5py.Dataset) for array in arrays):
+            raise WeightsError(f"layer {name!r} is missing, or an array of it")
+        if arrays:
+            stored[name] = arrays
+    return stored
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
+
+
 def without_optimizer(model: keras.Model) -> keras.Model:
     """The same network uncompiled: the optimizer's state would triple the size of a weight file."""
     return keras.Model(model.inputs, model.outputs, name=model.name)
@@ -89,7 +168,7 @@ def check_name(path: str | PathLike[str]) -> None:
 def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
     """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
 
-    The new card names no compiled files and no layer of faults: those belong to other weights.
+    The new card names no compiled network, probe or layer of faults: those belong to other weights.
 
     Raises:
         OutputError: see `check_name`.
@@ -97,4 +176,5 @@ def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) ->
     check_name(path)
     with temporary_beside(path, durable=True) as file:
         without_optimizer(model).save_weights(file)
-    write_json(card_of(path), replace(card, sha256=sha256(path), compiled={}, faults={}).to_json(), durable=True)
+    new = replace(card, sha256=sha256(path), compiled={}, faults={}, probe=())
+    write_json(card_of(path), new.to_json(), durable=True)

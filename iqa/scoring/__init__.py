@@ -3,9 +3,7 @@
 - `scorer`: `load_scorer`, `Scorer`: a model with its weights; picture -> `iqa.labels.opinions.Prediction`.
 - `idealo`: `AESTHETIC`, `TECHNICAL`: the cards of idealo's models, which come without any.
 - `batch`: `look`, `predict`: several pictures at once; a broken one does not stop the others.
-- `runtimes`: `open_network`: Keras or a compiled runtime, called alike; `engines` describes the compiled ones.
-- `network_cache`: `find_compiled`: the compiled files, and what Keras said of a probe picture.
-- `shipping`: `ship`: the compiled file that ships beside a weight file, made and compared with Keras.
+- `runtimes`: `open_network`: OpenVINO, LiteRT or Keras, called alike.
 - `many`: `score_many`: both answers for many pictures, for other programs.
 - `pair`: `Pair`, `Opinion`: two models that look at one picture, which is read once.
 - `pool`, `pool_worker`, `messages`, `lifeline`: `Workers`, processes that decode and score; their own side of it; what they

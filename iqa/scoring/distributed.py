@@ -29,9 +29,9 @@ from iqa.errors import ImageError, RuntimeUnavailable, UsageError, WorkerError
 from iqa.files import printable, temporary_beside
 from iqa.images.stored import StoredFile, fetch, is_url
 from iqa.labels.opinions import Prediction
-from iqa.scoring.engines import ENGINES
 from iqa.scoring.messages import Answer
 from iqa.scoring.pool import TIMEOUT, Workers
+from iqa.scoring.runtimes import PACKAGES
 
 #: Pictures that an actor gets at once, and whose scores come back and are recorded at once.
 BLOCK = 32
@@ -212,7 +212,7 @@ def _files_of(models: list[dict[str, Any]]) -> dict[str, dict[str, bytes]]:
 
 
 def _versions_of(models: list[dict[str, Any]]) -> dict[str, str]:
-    return versions([*_READERS, *(ENGINES[model["runtime"]].package for model in models)])
+    return versions([*_READERS, *(PACKAGES[model["runtime"]] for model in models)])
 
 
 # --- on the machines of the cluster ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@
 
 from pathlib import Path
 
-from iqa.cards import Scale, idealo_card
+from iqa.cards import CARDLESS
 
 _FOLDER = Path(__file__).resolve().parents[2] / "data/idealo"
 
@@ -17,6 +17,4 @@ TECHNICAL_WEIGHTS = _FOLDER / "weights_mobilenet_technical_0.11.hdf5"
 #: Where to get missing weights.
 HINT = "get it with: python data/download.py idealo"
 
-#: The technical model has no percentiles: they compare with AVA's photographs, and it was not trained on them.
-AESTHETIC = idealo_card()
-TECHNICAL = idealo_card(Scale(1, 10, "mean of histograms made of TID2013's scores, higher is better"))
+AESTHETIC, TECHNICAL = CARDLESS["idealo"], CARDLESS["idealo_technical"]

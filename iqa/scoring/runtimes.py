@@ -1,35 +1,54 @@
-"""What computes a score: Keras, or a compiled runtime. All are called alike: `network(patches) -> [outputs, features]`.
+"""What computes a score: OpenVINO or LiteRT, which read the same compiled file, or Keras. All are called alike.
 
-A compiled runtime takes a few milliseconds where Keras takes tens, with the same float32 arithmetic. It must agree with
-Keras on a probe picture each time that it is opened (see `iqa.scoring.network_cache`), or it is not used. A process that
-finds its compiled file never imports Keras, which need not be installed to score with the weights that ship.
+    network = open_network("auto", weights, card, sha256)
+    outputs, features = network(patches)
+
+The compiled file, NAME.tflite, lies beside the weights, and its hash is on their card (see `iqa.models.compiled`). It takes
+a few milliseconds a patch where Keras takes tens, with the same float32 arithmetic, and a process that uses it never
+imports Keras. Whenever it is opened, its answer for a probe picture is compared with Keras's on the card, so that no new
+version of a runtime changes a score unnoticed.
 """
 
+import functools
+import importlib.util
 import os
+import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.cards import Card
-from iqa.environment import processors, without_greetings
+from iqa.cards import CARDLESS, Card, card_of, compiled_beside
+from iqa.cards import sha256 as hash_of
+from iqa.environment import processors, versions, without_greetings
 from iqa.errors import RuntimeUnavailable, UsageError
-from iqa.scoring.engines import ENGINES, Engine, Run
-from iqa.scoring.network_cache import CompiledFile, check_keras, find_compiled
+from iqa.images.probe import draw_probe
+
+#: {name: package} of what opens a compiled file. bfloat16 is half as fast again and moves scores by up to 0.03.
+PACKAGES = {"openvino": "openvino", "litert": "ai-edge-litert", "openvino-bf16": "openvino"}
 
 #: What `--runtime` takes.
-RUNTIMES = ("auto", "keras", *ENGINES)
+RUNTIMES = ("auto", "keras", *PACKAGES)
 
 #: Patches that go through Keras at once, at most: their activations take 15 MB each.
 STEP = 32
 
+_Outputs = Sequence[NDArray[np.float32]]
+_Run = Callable[[NDArray[np.uint8]], _Outputs]
 
-class Network(Protocol):
-    """A network that is ready to score.
+
+def tolerance_of(runtime: str) -> float:
+    """How far a score of a runtime may lie from Keras's."""
+    return 0.03 if runtime == "openvino-bf16" else 1e-4
+
+
+class Network:
+    """A network that is ready to score: `network(patches) -> [output, features(, logits of faults)]`.
 
     Attributes:
         name: of its runtime: "keras", "litert" ...
@@ -37,143 +56,181 @@ class Network(Protocol):
         packages: those whose versions decide what comes out.
     """
 
-    name: str
-    description: str
-    packages: tuple[str, ...]
+    def __init__(self, name: str, description: str, packages: tuple[str, ...], run: _Run, step: int = 1) -> None:
+        self.name, self.description, self.packages = name, description, packages
+        self._run, self._step, self._lock = run, step, threading.Lock()
 
-    def __call__(self, patches: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
-        """uint8 (N, size, size, 3) -> [outputs, features], float32 arrays of N rows."""
-        ...
-
-
-class _SpoiltFile(RuntimeUnavailable):
-    """A compiled file that its runtime cannot open, or that disagrees with Keras."""
+    def __call__(self, patches: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """uint8 (N, size, size, 3) -> float32 arrays of N rows."""
+        with self._lock:  # the runtimes keep the tensors of one call at a time
+            steps = [self._run(patches[first : first + self._step]) for first in range(0, len(patches), self._step)]
+        outputs = [np.concatenate(parts) for parts in zip(*steps, strict=True)]
+        # Converters reorder them, but an output is shorter than what it is made from.
+        first, *between, last = sorted(outputs, key=lambda output: output.shape[-1])
+        return [first, last, *between]
 
 
 def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: int | None = None) -> Network:
     """Open the network of a weight file on a runtime.
 
     Args:
-        runtime: one of `RUNTIMES`. "auto" is the fastest that is installed and agrees with Keras on the probe; it is Keras
-            itself if none does, or if KERAS_BACKEND names another backend than tensorflow.
+        runtime: one of `RUNTIMES`. "auto" is OpenVINO if it is installed, else LiteRT; without a compiled file that agrees
+            with Keras it is Keras, with a warning. It is Keras too if KERAS_BACKEND names another backend than tensorflow.
         weights, card, sha256: the weight file, its card, its hash.
-        threads: for a compiled runtime; None for all processors that this process may use.
+        threads: for a compiled file; None for all processors that this process may use.
 
     Raises:
         UsageError: if there is no such runtime.
-        RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
+        RuntimeUnavailable: if the runtime is not installed or disagrees with Keras, or there is no compiled file.
         CardError, WeightsError: see `iqa.models.networks.network_of`.
     """
-    if runtime not in ("auto", "keras", *ENGINES):
+    if runtime not in RUNTIMES:
         raise UsageError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+    if runtime == "auto" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        runtime = "keras"
     with without_greetings():
-        return _open(runtime, weights, card, sha256, threads)
+        if runtime == "keras":
+            return _open_keras(weights, card)
+        name = ("openvino" if _is_installed("openvino") else "litert") if runtime == "auto" else runtime
+        try:
+            return _open_compiled(name, _find_compiled(weights, card, sha256), card, threads)
+        except RuntimeUnavailable as error:
+            if runtime != "auto":
+                raise
+            reason = str(error)
+        try:
+            network = _open_keras(weights, card)
+        except RuntimeUnavailable as error:
+            raise RuntimeUnavailable(f"{reason}; {error}") from None
+        warnings.warn(f"scoring with Keras, which is slow: {reason}", stacklevel=2)
+        return network
 
 
-def _open(runtime: str, weights: Path, card: Card, sha256: str, threads: int | None) -> Network:
-    if runtime == "keras":
-        return _open_keras(weights, card)
-    if runtime != "auto":
-        return CompiledNetwork(ENGINES[runtime], weights, card, sha256, threads)
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        return _open_keras(weights, card)
-    reasons = []
-    for engine in ENGINES.values():
-        if engine.automatic and engine.installed:
-            try:
-                network = CompiledNetwork(engine, weights, card, sha256, threads)
-            except RuntimeUnavailable as error:
-                reasons.append(str(error))
-                continue
-            if reasons:
-                warnings.warn(f"scoring with {engine.name}: {'; '.join(reasons)}", stacklevel=2)
-            return network
-    try:
-        slow = _open_keras(weights, card)
-    except RuntimeUnavailable as error:
-        raise RuntimeUnavailable(reasons[0] if reasons else str(error)) from None  # either names Keras as the remedy
-    warnings.warn(f"scoring with Keras, which is slow: {'; '.join(reasons) or 'no other runtime'}", stacklevel=2)
-    return slow
+def _find_compiled(weights: Path, card: Card, sha256: str) -> Path:
+    """The compiled file beside a weight file.
+
+    Raises:
+        RuntimeUnavailable: if it is missing or not the one on the card; the message names the command that writes it.
+    """
+    file = compiled_beside(weights)
+    if not (card.probe and card.sha256 == sha256 and file.name in card.compiled and file.is_file()):
+        reason = f"there is no compiled {file.name}"
+    elif hash_of(file) == card.compiled[file.name]:
+        return file
+    else:
+        reason = f"{file.name} is not the file that {card_of(weights).name} describes"
+    known = [] if card.sha256 else [f" --like {name}" for name, cardless in CARDLESS.items() if cardless == card]
+    raise RuntimeUnavailable(f"{reason}, which `python -m iqa.export {weights}{''.join(known)}` writes")
+
+
+def _is_installed(runtime: str) -> bool:
+    return importlib.util.find_spec(PACKAGES[runtime].replace("-", "_")) is not None
 
 
 def _open_keras(weights: Path, card: Card) -> Network:
+    from iqa.models.compiled import check_keras
+
     check_keras(weights)
+    import keras
+
     from iqa.models.networks import network_of
 
-    return KerasNetwork(network_of(card, weights))
+    model, backend = network_of(card, weights), keras.backend.backend()
+
+    def run(patches: NDArray[np.uint8]) -> _Outputs:
+        # The same compiled function as in `predict`, which builds a data set around each call.
+        return [np.asarray(output) for output in model.predict_on_batch(patches)]
+
+    return Network("keras", f"keras on {backend}", ("keras", backend), run, STEP)
 
 
-class KerasNetwork:
-    """A `Network` on Keras, with the backend that Keras is set to.
+def _open_compiled(runtime: str, file: Path, card: Card, threads: int | None) -> Network:
+    """Patches go through one by one: what a picture scores must not depend on its neighbours."""
+    package = PACKAGES[runtime]
+    if not _is_installed(runtime):
+        raise RuntimeUnavailable(f"{runtime} is not installed: pip install {package}")
+    try:
+        run = _OPEN[runtime](file, threads or processors())
+        network = Network(runtime, f"{runtime} {versions([package]).get(package, '')}", (package,), run)
+        said = network(draw_probe(card.preprocessing.size)[None])[0][0].astype(float)
+    except RuntimeUnavailable:
+        raise
+    except Exception as error:  # a runtime's own, for a damaged file or a processor that it does not know
+        reason = " ".join(str(error).split())[:200]
+        raise RuntimeUnavailable(f"{runtime} cannot open {file} ({type(error).__name__}: {reason})") from None
+    values = np.arange(1.0, card.bins + 1)  # of the votes 1-10, or 1 for a score
+    difference = abs(float((said - card.probe) @ values))
+    if not difference <= tolerance_of(runtime):  # NaN too
+        raise RuntimeUnavailable(f"{runtime} differs from Keras by {difference:.2g} on the probe picture ({file})")
+    return network
 
-    Args:
-        model: a `keras.Model` with two outputs, as `iqa.models.networks.network_of` builds it.
+
+def _open_litert(file: Path, threads: int) -> _Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(file), num_threads=threads)
+    interpreter.allocate_tensors()
+    (source,) = interpreter.get_input_details()
+    targets = [output["index"] for output in interpreter.get_output_details()]
+
+    def run(patch: NDArray[np.uint8]) -> _Outputs:
+        interpreter.set_tensor(source["index"], patch)
+        interpreter.invoke()
+        return [interpreter.get_tensor(target) for target in targets]
+
+    return run
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """The only core of the process, never freed: on processors with AMX a second one breaks the handling of Ctrl-C."""
+    import openvino
+
+    return openvino.Core()
+
+
+def _open_openvino(file: Path, threads: int, precision: str = "f32") -> _Run:
+    core = _openvino_core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise RuntimeUnavailable("this processor does not compute in bfloat16")
+    model = _read_for_bfloat16(core, file) if precision == "bf16" else core.read_model(file)
+    model.reshape([1, *list(model.input().partial_shape)[1:]])
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,  # named even for float32: with AMX the default is bfloat16
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # otherwise all workers of one thread are pinned to the first processor
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def run(patch: NDArray[np.uint8]) -> _Outputs:
+        request.infer([patch], share_inputs=True)
+        return [tensor.data.copy() for tensor in request.output_tensors]
+
+    return run
+
+
+def _read_for_bfloat16(core: Any, file: Path) -> Any:
+    """The network of a file, with a mark that keeps its first two convolutions in float32.
+
+    They cause half of the change that bfloat16 makes to the scores and save only a twentieth of the time.
     """
+    import openvino
 
-    name = "keras"
-
-    def __init__(self, model: Any) -> None:
-        import keras
-
-        self._model, self._lock = model, threading.Lock()
-        self.description = f"keras on {keras.backend.backend()}"
-        self.packages: tuple[str, ...] = ("keras", keras.backend.backend())
-
-    def __call__(self, patches: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
-        # `predict_on_batch` runs the same compiled function as `predict`, without building a data set around each call.
-        with self._lock:  # the first call builds that function
-            steps = [self._model.predict_on_batch(patches[i : i + STEP]) for i in range(0, len(patches), STEP)]
-        return [np.concatenate([np.asarray(output) for output in outputs]) for outputs in zip(*steps, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "network.xml"
+        openvino.save_model(core.read_model(file), written, compress_to_fp16=False)
+        tree, weights = ElementTree.parse(written), written.with_suffix(".bin").read_bytes()
+    convolutions = [layer for layer in tree.iter("layer") if layer.get("type") in ("Convolution", "GroupConvolution")]
+    for layer in convolutions[:2]:
+        facts = layer.find("rt_info")
+        facts = ElementTree.SubElement(layer, "rt_info") if facts is None else facts
+        ElementTree.SubElement(facts, "attribute", name="precise", version="0")
+    return core.read_model(ElementTree.tostring(tree.getroot()), weights)
 
 
-class CompiledNetwork:
-    """A `Network` on a compiled runtime; see `open_network` for the arguments.
-
-    Patches go through one by one, or `engine.batch` at once if a patch then scores exactly as it does alone: what a picture
-    scores never depends on its neighbours.
-    """
-
-    def __init__(self, engine: Engine, weights: Path, card: Card, sha256: str, threads: int | None = None) -> None:
-        if not engine.installed:
-            raise RuntimeUnavailable(
-                f"{engine.name} is not installed: pip install 'image-quality-assessment[{engine.extra}]'"
-            )
-        self.name, self.batch, self._lock = engine.name, engine.batch, threading.Lock()
-        self.packages: tuple[str, ...] = (engine.package,)
-        spoilt: list[str] = []
-        try:
-            for compiled in find_compiled(engine.format, engine.suffix, Path(weights), card, sha256):
-                try:
-                    return self._open(engine, compiled, threads)
-                except _SpoiltFile as error:  # damaged, or of a version that this one does not read: try the next
-                    spoilt = [str(error)]
-        except RuntimeUnavailable as error:
-            spoilt.append(str(error))
-        raise RuntimeUnavailable("; ".join(spoilt))
-
-    def _open(self, engine: Engine, compiled: CompiledFile, threads: int | None) -> None:
-        try:
-            run, version = engine.open(compiled.file, threads or processors())
-            self._run: Run = run
-            # The probe once; or three times, a pair and one alone, where patches go through in pairs.
-            outputs = self(np.repeat(compiled.probe.patches, 2 * engine.batch - 1, axis=0))[0]
-        except RuntimeUnavailable:
-            raise
-        except Exception as error:  # a runtime's own, for a damaged file or a processor that it does not know
-            reason = " ".join(str(error).split())[:200]
-            raise _SpoiltFile(f"{self.name} cannot open {compiled.file} ({type(error).__name__}: {reason})") from None
-        self.description = f"{self.name} {version}"
-        difference = np.abs(_scores(outputs) - _scores(compiled.probe.outputs)).max()
-        if not difference <= engine.tolerance:  # NaN too
-            raise _SpoiltFile(f"{self.name} differs from Keras by {difference:.2g} on the probe picture ({compiled.file})")
-        if (outputs != outputs[-1]).any():
-            self.batch = 1
-
-    def __call__(self, patches: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
-        with self._lock:  # the runtimes keep the tensors of one call at a time
-            results = [self._run(patches[i : i + self.batch]) for i in range(0, len(patches), self.batch)]
-        return [np.concatenate(parts) for parts in zip(*results, strict=True)]
-
-
-def _scores(outputs: NDArray[np.float32]) -> NDArray[np.floating]:
-    return outputs @ np.arange(1.0, outputs.shape[1] + 1)
+_OPEN: dict[str, Callable[[Path, int], _Run]] = {
+    "openvino": _open_openvino,
+    "litert": _open_litert,
+    "openvino-bf16": functools.partial(_open_openvino, precision="bf16"),
+}
