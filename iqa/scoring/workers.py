@@ -177,26 +177,36 @@ class _Worker(ProcessPool):
         return self.asked.result(patience)
 
 
+@contextlib.contextmanager
+def _fresh() -> Iterator[None]:
+    """While interpreters start: they neither run the caller's script again nor import from the current folder."""
+    with _starting:
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        safe, os.environ["PYTHONSAFEPATH"] = os.environ.get("PYTHONSAFEPATH", ""), "1"
+        try:
+            yield
+        finally:
+            sys.modules["__main__"], os.environ["PYTHONSAFEPATH"] = main, safe
+
+
+_starting = threading.Lock()
+
+
 class _Process(SpawnProcess):
-    """A fresh interpreter, which neither runs the caller's script again nor imports from the current folder."""
-
-    _starting = threading.Lock()
-
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         if os.name == "posix":  # which the process inherits: Ctrl-C is for the parent, which then ends its workers
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        with _Process._starting:
-            main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-            safe, os.environ["PYTHONSAFEPATH"] = os.environ.get("PYTHONSAFEPATH", ""), "1"
-            try:
-                return SpawnProcess._Popen(process_obj)
-            finally:
-                sys.modules["__main__"], os.environ["PYTHONSAFEPATH"] = main, safe
+        with _fresh():
+            return SpawnProcess._Popen(process_obj)
 
 
 class _Context(SpawnContext):
     Process = _Process
+
+    def RLock(self) -> Any:
+        with _fresh():  # the first one starts the tracker of `multiprocessing`
+            return super().RLock()
 
 
 # --- in a worker -----------------------------------------------------------------------------------------------------
