@@ -24,8 +24,10 @@ from iqa.environment import processors
 from iqa.evaluation.comparison import DIFFERS, Comparison, Difference, MatchedPredictions, compare_models, match_predictions
 from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
 from iqa.files import check_target, holds, printable, write_json
-from iqa.labels.histograms import mean_scores
-from iqa.scoring.report import Picture, check_report, is_page, write_page
+from iqa.labels.histograms import Score, mean_scores
+from iqa.scoring.page import check_page, is_page, write_page
+from iqa.scoring.ranking import RankedSet
+from iqa.scoring.results import Result
 
 #: The differences that the figure shows: all on scales that fit one axis.
 DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
@@ -85,21 +87,30 @@ def draw_differences(found: Comparison, path: Path) -> None:
     )
 
 
-def find_disagreements(matched: MatchedPredictions, folder: Path | None) -> list[Picture]:
-    """The `MOST_SHOWN` images on which the mean scores of the models lie furthest apart."""
+def write_disagreements(path: Path, matched: MatchedPredictions, folder: Path | None, tables: list[dict[str, Any]]) -> None:
+    """Write the page with the `MOST_SHOWN` images on which the mean scores of the models lie furthest apart."""
     from iqa.images.finding import list_images
 
     paths = {path.stem.lower(): path for path in list_images(folder)} if folder else {}
-    people = mean_scores(next(iter(matched.sides.values()))[0])
     models = {file: mean_scores(predictions) for file, (_, predictions) in matched.sides.items()}
     apart = np.ptp(list(models.values()), axis=0)
-    pictures = []
-    for row in np.argsort(-apart, kind="stable")[:MOST_SHOWN]:
-        values = {"disagreement": apart[row], **{name: of[row] for name, of in models.items()}, "people": people[row]}
-        histograms = {file: of[row] for file, (_, of) in matched.sides.items() if of.ndim == 2}
-        image_id = matched.ids[row]
-        pictures.append(Picture(image_id, paths.get(image_id), values, histograms=histograms))
-    return pictures
+    rows = np.argsort(-apart, kind="stable")[:MOST_SHOWN]
+    results = []
+    for row in rows:
+        votes = {file: Score.of(of[row]) for file, (_, of) in matched.sides.items() if of.ndim == 2}
+        name = matched.ids[row]
+        results.append(Result(paths.get(name, Path(name)), {"disagreement": float(apart[row]), **votes}))
+    people = mean_scores(next(iter(matched.sides.values()))[0])
+    write_page(
+        path,
+        RankedSet(lambda: results, ["disagreement"], "disagreement"),
+        scales={},
+        more={name: of[rows] for name, of in {**models, "people": people}.items()},
+        workers=processors(),
+        title="Where the models disagree",
+        lead=f"The {len(rows)} of {len(apart)} pictures on which the mean scores of the models lie furthest apart.",
+        tables=tables,
+    )
 
 
 def check_targets(arguments: Namespace) -> None:
@@ -111,7 +122,7 @@ def check_targets(arguments: Namespace) -> None:
 
         check_figure(arguments.figure, arguments.overwrite, arguments.files)
     if arguments.report:
-        check_report(arguments.report)
+        check_page(arguments.report)
         check_target(arguments.report, arguments.overwrite, is_page, arguments.files)
 
 
@@ -147,9 +158,7 @@ def main() -> int:
     if arguments.figure:
         draw_differences(found, arguments.figure)
     if arguments.report:
-        pictures = find_disagreements(matched, arguments.images)
-        lead = f"The {len(pictures)} of {found.n} pictures on which the mean scores of the models lie furthest apart."
-        write_page(arguments.report, pictures, "Where the models disagree", lead, processors(), tables=tables)
+        write_disagreements(arguments.report, matched, arguments.images, tables)
         print(f"{printable(arguments.report)}: open this page in a browser", file=sys.stderr)
     return 0
 

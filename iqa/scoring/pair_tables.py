@@ -5,18 +5,16 @@ import importlib.util
 import io
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from iqa.cards import Scale
 from iqa.errors import OutputError
 from iqa.files import csv_row, name_to_text, temporary_beside, written_whole
-from iqa.images.stored import local
 from iqa.labels.percentiles import percentile
 from iqa.scoring.journal import Entry
 from iqa.scoring.pair import Opinion
-from iqa.scoring.report import Picture
+from iqa.scoring.ranking import Place
 from iqa.scoring.writers import json_line
 
 #: Columns of a table and what they hold: text, a real number, an integer, or yes and no.
@@ -40,24 +38,8 @@ BURST_COLUMNS: dict[str, type] = {"taken": str, "burst": int, "best_of_burst": b
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-#: On the page: the place by both scores among all pictures of a run, 0-100.
-BOTH = "both (percentile)"
-
 _DIGITS = 4
 _ROWS = 10_000  # of a Parquet row group
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the other pictures of a run say of one.
-
-    Attributes:
-        burst: the number of its burst, from 1; None if it is in none.
-        best: whether it is the best of its burst.
-    """
-
-    burst: int | None = None
-    best: bool = False
 
 
 def check_table(path: Path) -> None:
@@ -161,29 +143,3 @@ def _write_parquet(
                 writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
                 waiting = []
         writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
-
-
-def picture_of_pair(entry: Entry, scale: Scale, rank: float, place: Place | None = None) -> Picture:
-    """A scored picture as the page shows it; see `row_of_pair`.
-
-    Args:
-        rank: 0-1, its place by both scores among all pictures of the run.
-    """
-    assert entry.prediction
-    row, opinion = row_of_pair(entry, scale, place), Opinion.of(entry.prediction)
-    values = {"beauty": row.get("beauty"), "technical": row.get("technical"), BOTH: 100 * rank}
-    picture = Picture(
-        str(entry.path or entry.key), local(entry.path), values | {"standard deviation": row.get("beauty_std")}
-    )
-    if "fault" in row:
-        picture.lines["main fault"] = f"{row['fault']} ({100 * row['fault_share']:.0f} %)"
-    if "beauty_percentile" in row:
-        picture.lines[f"above in {scale.population}"] = f"{row['beauty_percentile']:.0f} %"
-    if opinion.width:
-        picture.lines["size"] = f"{opinion.width}x{opinion.height}"
-    if opinion.beauty is not None:
-        picture.histograms["predicted votes"] = opinion.beauty.histogram
-    picture.taken, picture.remark = opinion.taken, row.get("warning") or row.get("error")
-    if place:
-        picture.burst, picture.best = place.burst, place.best
-    return picture

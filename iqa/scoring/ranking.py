@@ -1,12 +1,24 @@
-"""Where each picture stands among those that were scored with it: its place, its stars, its shelf."""
+"""Where each picture stands among those that were scored with it: its place, its stars, its shelf, its burst."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: What pictures can be ranked by. "both" is the mean of the two places.
-ORDERS = ("both", "beauty", "technical")
+from iqa.files import RAW_SUFFIXES, printable
+from iqa.images.stored import local
+from iqa.scoring.bursts import SECONDS, find_bursts
+from iqa.scoring.results import Result
+
+#: The order that is the mean of the places by all scores.
+BOTH = "both"
+
+#: The name under which `Result.features` has what bursts are found by, `iqa.scoring.bursts.structure_of`.
+STRUCTURE = "structure"
 
 #: Shares of a set: the lowest 10 % get one star, the next 20 % two, and so on; the highest 10 % get five.
 STARS = (0.1, 0.3, 0.7, 0.9)
@@ -28,16 +40,16 @@ def rank(values: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isfinite(found), (below + upto) / 2 / max(1, len(known)), np.nan)
 
 
-def rank_pairs(beauty: ArrayLike, technical: ArrayLike, order: str = "both") -> NDArray[np.float64]:
-    """The places of pictures that have two scores, float64 (N,), 0-1.
+def rank_by(scores: dict[str, NDArray[np.float64]], order: str = BOTH) -> NDArray[np.float64]:
+    """The places of pictures that have several scores, float64 (N,), 0-1.
 
     Args:
-        beauty, technical: float (N,), NaN where there is no score.
-        order: one of `ORDERS`. With "both", a picture that lacks one of the two scores is ranked by the other.
+        scores: {name: float64 (N,)}, NaN where there is no score.
+        order: a name, or `BOTH`: the mean of the places by all scores that a picture has.
     """
-    if order != "both":
-        return rank(beauty if order == "beauty" else technical)
-    places = np.stack([rank(beauty), rank(technical)])
+    if order != BOTH:
+        return rank(scores[order])
+    places = np.stack([rank(values) for values in scores.values()])
     known = np.isfinite(places)
     mean = np.where(known, places, 0).sum(0) / np.maximum(1, known.sum(0))
     return rank(np.where(known.any(0), mean, np.nan))
@@ -66,6 +78,111 @@ def shelf_of(place: float) -> str:
     return SHELVES[int(np.searchsorted(SHELF_BOUNDS, place, "right"))]
 
 
-def best_of(numbers: Sequence[int], places: NDArray[np.float64]) -> int:
-    """Which of some pictures has the highest place; the first of them if none has one."""
-    return max(numbers, key=lambda number: -np.inf if np.isnan(places[number]) else places[number])
+@dataclass(frozen=True)
+class Place:
+    """What the other pictures of a run say of one.
+
+    Attributes:
+        burst: the number of its burst, from 1; None if it is in none.
+        best: whether it is the best of its burst.
+    """
+
+    burst: int | None = None
+    best: bool = False
+
+
+class RankedSet:
+    """The results of a run that is over, ranked among one another.
+
+    A raw file and the JPEG of the same shot, which differ in their suffixes alone, count as one picture: both have the
+    place of the JPEG.
+
+    Args:
+        list_results: function that lists the results, each time in the same order.
+        names: of the models that rank.
+        order: one of the names, or `BOTH`.
+        bursts: whether bursts are looked for, by the feature `STRUCTURE`.
+
+    Attributes:
+        scores: {name: float64 (N,)} of all results; NaN where there is none.
+        overall: float64 (N,), the places by all scores, 0-1; NaN where there is no score.
+        places: the same by the order.
+        twins: {number of a raw file: number of the other file of that shot}.
+        bursts: the numbers of the results in each burst; see `find_bursts`.
+    """
+
+    def __init__(
+        self, list_results: Callable[[], Iterable[Result]], names: Sequence[str], order: str = BOTH, bursts: bool = False
+    ) -> None:
+        self.list_results, self.order, self._looked_for_bursts = list_results, order, bursts
+        columns = {name: array("d") for name in names}
+        times: list[datetime | None] = []
+        structures: list[NDArray[np.float16] | None] = []
+        raws: dict[Path, int] = {}
+        for number, result in enumerate(list_results()):
+            for name, column in columns.items():
+                mean = result.mean(name)
+                column.append(np.nan if mean is None else mean)
+            if bursts:
+                structure = result.features.get(STRUCTURE)
+                times.append(result.taken)
+                structures.append(None if structure is None else structure.astype(np.float16))
+            if (path := local(result.path)) and path.suffix.lower() in RAW_SUFFIXES:
+                raws[path.with_suffix("")] = number
+        self.scores = {name: np.array(column) for name, column in columns.items()}
+        self.twins = self._find_twins(raws)
+        self.overall, self.places = self._rank(BOTH), self._rank(order)
+        for raw in self.twins if bursts else ():
+            times[raw] = None
+        self.bursts = find_bursts(times, structures)
+        self._place_of: dict[int, Place] = {}
+        for count, burst in enumerate(self.bursts, start=1):
+            best = max(burst, key=lambda number: np.nan_to_num(self.places[number], nan=-1.0))
+            self._place_of |= {member: Place(count, member == best) for member in burst}
+
+    def _find_twins(self, raws: dict[Path, int]) -> dict[int, int]:
+        twins: dict[int, int] = {}
+        for number, result in enumerate(self.list_results() if raws else ()):
+            path = local(result.path)
+            if path and path.suffix.lower() not in RAW_SUFFIXES and result.scores:
+                raw = raws.get(path.with_suffix(""))
+                if raw is not None and raw not in twins:
+                    twins[raw] = number
+        return twins
+
+    def _rank(self, order: str) -> NDArray[np.float64]:
+        raws, others = list(self.twins), list(self.twins.values())
+        scores = {name: values.copy() for name, values in self.scores.items()}
+        for values in scores.values():
+            values[raws] = np.nan
+        places = rank_by(scores, order)
+        places[raws] = places[others]
+        return places
+
+    def place_of(self, number: int) -> Place | None:
+        """What bursts say of a result; None if they were not looked for."""
+        number = self.twins.get(number, number)
+        return self._place_of.get(number, Place()) if self._looked_for_bursts else None
+
+    def top(self, count: int) -> list[tuple[Result, Place | None]]:
+        """The best pictures, the best first, without raw files that have a twin."""
+        wanted = [number for number in best_first(self.places).tolist() if number not in self.twins][:count]
+        found = {number: result for number, result in enumerate(self.list_results()) if number in set(wanted)}
+        return [(found[number], self.place_of(number)) for number in wanted]
+
+    def placed(self) -> Iterator[tuple[Path, float]]:
+        """(path, place) of each picture on this machine that has a place."""
+        for result, place in zip(self.list_results(), self.places.tolist(), strict=True):
+            if (path := local(result.path)) and not np.isnan(place):
+                yield path, place
+
+    def describe_bursts(self) -> Iterator[str]:
+        """A line for each burst: how many pictures, and which is the best."""
+        if not self._looked_for_bursts:
+            return
+        best = {number: place.burst for number, place in self._place_of.items() if place.best}
+        names = {best[n]: printable(result.path) for n, result in enumerate(self.list_results()) if n in best}
+        for count, burst in enumerate(self.bursts, start=1):
+            yield f"burst {count}: {len(burst)} pictures, the best is {names[count]}"
+        if not self.bursts:
+            yield f"no bursts: no two pictures were taken within {SECONDS:g} s of one another and look alike"

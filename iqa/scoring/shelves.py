@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from iqa.errors import OutputError
-from iqa.scoring.ranking import SHELVES
+from iqa.files import printable
+from iqa.scoring.ranking import SHELVES, shelf_of
 
 
 def check_folder(folder: Path, named: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -30,16 +30,16 @@ def check_folder(folder: Path, named: Iterable[str | os.PathLike[str]] = ()) -> 
         raise OutputError(f"{folder}: pictures are sorted into a new or an empty folder; name another one")
 
 
-def sort_into(folder: Path, pictures: Iterable[tuple[Path, str]], copy: bool = False) -> tuple[int, list[str]]:
+def sort_into(folder: Path, pictures: Iterable[tuple[Path, float]], copy: bool = False) -> tuple[int, list[str]]:
     """Make the folder with its shelves; it is whole or not there.
 
     Args:
         folder: see `check_folder`.
-        pictures: (path, shelf), each shelf one of `iqa.scoring.ranking.SHELVES`. Pictures of the same name get a number.
+        pictures: (path, place 0-1); see `iqa.scoring.ranking.shelf_of`. Pictures of the same name get a number.
         copy: copy the files, with their times; otherwise make links, and copy only where links cannot be made.
 
     Returns:
-        How many pictures were sorted, and a line for each that could not be.
+        How many pictures could not be sorted, and lines that say which, and how many were.
 
     Raises:
         OutputError: see `check_folder`.
@@ -47,31 +47,24 @@ def sort_into(folder: Path, pictures: Iterable[tuple[Path, str]], copy: bool = F
     """
     check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    count, failed = 0, []
+    place, count, failed = folder.with_name(f".{folder.name}.{os.getpid()}"), 0, []
+    place.mkdir()
     try:
-        place.chmod(0o777 & ~_umask())
         for shelf in SHELVES:
             (place / shelf).mkdir()
-        for path, shelf in pictures:
+        for path, position in pictures:
             try:
-                _put(path, place / shelf, copy)
+                _put(path, place / shelf_of(position), copy)
                 count += 1
             except OSError as error:
-                failed.append(f"{path}: not sorted ({error.strerror or error})")
+                failed.append(f"{printable(path)}: not sorted ({error.strerror or error})")
         if folder.exists():
             folder.rmdir()
-        os.replace(place, folder)
+        place.rename(folder)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    return count, failed
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return len(failed), [*failed, f"{printable(folder)}: {count} pictures sorted"]
 
 
 def _put(path: Path, shelf: Path, copy: bool) -> None:

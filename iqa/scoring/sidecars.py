@@ -1,21 +1,29 @@
 """Stars in XMP sidecars: small files beside pictures, from which darktable, digiKam, Lightroom and others take ratings.
 
-rate(Path("IMG_1.jpg"), 4)                      # writes IMG_1.jpg.xmp; the picture itself is never changed
+    rate(Path("IMG_1.jpg"), 4)                      # writes IMG_1.jpg.xmp; the picture itself is never changed
 
-darktable and digiKam look for the name of the picture with `.xmp` behind it. Two pictures whose names differ in the suffix,
-such as a raw file and its JPEG, then have one each. Lightroom and Capture One look for `IMG_1.xmp`, which both share.
+darktable and digiKam look for the name of the picture with `.xmp` behind it. Two pictures whose names differ in the suffix
+have one each. Lightroom and Capture One look for `IMG_1.xmp`, which both share.
 """
 
 import contextlib
+import mmap
+import os
 import re
+import shutil
 import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.dom import XMLNS_NAMESPACE
+from xml.dom.minidom import Document, Element, Node
+from xml.parsers.expat import ExpatError
 
 from PIL import Image
 
 from iqa.errors import OutputError
-from iqa.files import written_whole
+from iqa.files import printable, written_whole
+from iqa.scoring.ranking import stars_of
 
 #: How sidecars are called: function of the picture's path.
 NAMES = {
@@ -25,117 +33,230 @@ NAMES = {
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _XMP = "http://ns.adobe.com/xap/1.0/"
-_RATING = f"{{{_XMP}}}Rating"
+_OURS = "https://image-quality-assessment.invalid/ns/1.0/"
+
+_RATING = (_XMP, "Rating")
+_PERCENT = ("http://ns.microsoft.com/photo/1.0/", "Rating")  # as in EXIF: 1, 25, 50, 75, 99
+_MARK = (_OURS, "stars")  # the stars that we gave: if the rating differs, somebody has changed it
+_ALL = (_RATING, _PERCENT, ("http://ns.acdsee.com/iptc/1.0/", "rating"), _MARK)
 
 _NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="{_RDF}">
-  <rdf:Description rdf:about="" xmlns:xmp="{_XMP}" xmp:Rating="0"/>
+  <rdf:Description rdf:about=""/>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="w"?>"""
 
-#: A larger file is no sidecar that we would rewrite.
-_MOST = 1 << 24
+_MOST = 1 << 24  # bytes of a sidecar
 
-#: A rating in the XMP of a picture. Of a file that Pillow cannot open it is looked for in the first bytes.
-_PACKED_RATING = re.compile(rb"""\bxmp:Rating\s*(?:=\s*["']|>)\s*(-?\d+)""")
-_HEAD = 1 << 20
+# In a picture of any format: XMP, and the beginning of EXIF, whose tags hold stars and a percentage.
+_PACKET = re.compile(rb"<(\w+:|)RDF[\s>].*?</\1RDF>", re.DOTALL)
+_EXIF, _EXIF_MOST = re.compile(rb"II\*\0|MM\0\*"), 1 << 20
+_EXIF_TAGS = {_RATING: 0x4746, _PERCENT: 0x4749}
+_LOOKS = 10  # packets of a picture that are read
 
-#: EXIF's tag for the stars that Windows and some cameras give.
-_EXIF_RATING = 0x4746
+
+def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: bool = False) -> tuple[int, list[str]]:
+    """Write a sidecar beside each picture; one that cannot be written does not stop the others.
+
+    Args:
+        pictures: (path, place 0-1); see `iqa.scoring.ranking.stars_of`.
+        names, overwrite: see `rate`.
+
+    Returns:
+        How many pictures could not get their stars, and lines that say so, and how many sidecars were written.
+    """
+    written, kept, lines = 0, 0, []
+    seen: dict[Path, int] = {}
+    for path, place in pictures:
+        sidecar, stars, shown = NAMES[names](path), stars_of(place), printable(path)
+        if sidecar in seen:
+            if seen[sidecar] != stars:
+                lines.append(f"{shown}: no stars, since {printable(sidecar.name)} is that of another picture")
+            continue
+        seen[sidecar] = stars
+        try:
+            why = rate(path, stars, names, overwrite)
+        except OutputError as error:
+            lines.append(printable(error))
+        except OSError as error:
+            lines.append(f"{shown}: no stars, the sidecar cannot be written ({error.strerror or error})")
+        else:
+            written, kept = written + (why is None), kept + (why is not None)
+    failed = len(lines)
+    keep = f", {kept} pictures keep the stars that they have (--replace-stars)" if kept else ""
+    return failed, [*lines, f"stars: {written} sidecars written{keep}"]
 
 
 def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = False) -> str | None:
-    """Write stars to the sidecar of a picture; all that it holds already stays.
+    """Write stars to the sidecar of a picture; all else that it holds stays, and so do its mode, owner and links to it.
+
+    Stars that this function wrote before, and nobody has changed since, are renewed.
 
     Args:
         picture: the picture, which is not changed.
         stars: 1-5.
         names: a key of `NAMES`.
-        overwrite: also where the picture has stars already, in a sidecar of either name or in itself.
+        overwrite: also where somebody gave the picture stars, in a sidecar of either name or in itself.
 
     Returns:
         None, or why nothing was written: the stars that are there.
 
     Raises:
-        OutputError: if a sidecar is there that cannot be read; it stays as it is.
+        OutputError: if a sidecar is there that cannot be read or is read-only; it stays as it is.
         OSError: if it cannot be written.
     """
     sidecar = NAMES[names](picture)
-    text, here = _read(sidecar) if sidecar.exists() else (_NEW, 0)
-    others = {name_of(picture) for name_of in NAMES.values()} - {sidecar}
-    elsewhere = [_read(other)[1] for other in others if other.exists()]
-    before = here or next(filter(None, elsewhere), 0) or _stars_in_picture(picture)
-    if before and not overwrite:
-        return f"has {before} star{'s' if before > 1 else ''} already" if before > 0 else "is rejected already"
-    changed = _put(text, stars)
-    if _stars_in(changed) != stars:
+    document = _read(sidecar)
+    if not overwrite:
+        others = (_read(name_of(picture)) for name_of in NAMES.values())
+        before = next(filter(None, map(_stars_in, (document, *others))), 0) or _stars_in_picture(picture)
+        if before:
+            return f"has {before} star{'s' if before > 1 else ''} already" if before > 0 else "is rejected already"
+    content = _put(document, stars)
+    if sorted((name, value) for name, value, *_ in _find(_parse(content))) != sorted(
+        (n, str(stars)) for n in (_RATING, _MARK)
+    ):
         raise OutputError(f"{sidecar}: a sidecar of an unknown form, it stays as it is")
-    with written_whole(sidecar) as file:
-        file.write(changed.encode("utf-8"))
+    _write(sidecar, content)
     return None
 
 
-def _read(sidecar: Path) -> tuple[str, int]:
-    """The text of a sidecar, and the stars in it."""
-    try:
-        if sidecar.stat().st_size > _MOST:
-            raise OutputError(f"{sidecar}: too large for a sidecar, it stays as it is")
-        text = sidecar.read_bytes().decode("utf-8")
-        if "<!DOCTYPE" in text:
-            raise OutputError(f"{sidecar}: a sidecar has no DOCTYPE, it stays as it is")
-        return text, _stars_in(text)
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise OutputError(f"{sidecar}: no sidecar that can be read, it stays as it is ({error})") from None
-
-
-def _stars_in(text: str) -> int:
-    """The rating in XMP, -1 (rejected) to 5; 0 where there is none.
-
-    Raises:
-        ElementTree.ParseError: if it is no XML.
+def _parse(content: bytes) -> Document:
     """
-    root = ElementTree.fromstring(text.removeprefix("\ufeff").encode())
-    found = [node.get(_RATING) for node in root.iter(f"{{{_RDF}}}Description")]
-    found += [node.text for node in root.iter(_RATING)]
-    return next(filter(None, map(_number, found)), 0)
+    Raises:
+        ExpatError, ValueError: if it is no XML, or has a DOCTYPE.
+    """
+    from defusedxml.minidom import parseString
+
+    document: Document = parseString(content, forbid_dtd=True)
+    return document
 
 
-def _number(text: object) -> int:
+def _read(sidecar: Path) -> Document:
+    """What a sidecar holds; a new one if there is none."""
+    if not sidecar.exists():
+        return _parse(_NEW.encode())
+    if not sidecar.is_file() or sidecar.stat().st_size > _MOST:
+        raise OutputError(f"{sidecar}: no ordinary file of a sidecar's size, it stays as it is")
     try:
-        return round(float(str(text)))
-    except (ValueError, OverflowError):
+        document = _parse(sidecar.read_bytes())
+    except (ExpatError, ValueError, LookupError) as error:
+        raise OutputError(f"{sidecar}: no sidecar that can be read, it stays as it is ({error})") from None
+    if not document.getElementsByTagNameNS(_RDF, "RDF"):
+        raise OutputError(f"{sidecar}: a sidecar of an unknown form, it stays as it is")
+    return document
+
+
+def _descriptions(document: Document) -> list[Element]:
+    """The nodes that hold the properties of the picture itself, and not those of its regions or versions."""
+    roots = document.getElementsByTagNameNS(_RDF, "RDF")
+    return [node for root in roots for node in root.childNodes if node.nodeType == Node.ELEMENT_NODE]
+
+
+def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Element, Node]]:
+    """(name, value, node, its attribute or element) of each rating, by any program, and of our mark."""
+    for node in _descriptions(document):
+        for name in _ALL:
+            if node.hasAttributeNS(*name):
+                yield name, node.getAttributeNS(*name), node, node.getAttributeNodeNS(*name)
+            for child in node.childNodes:
+                if (child.namespaceURI, child.localName) == name:
+                    yield name, "".join(part.data for part in child.childNodes if hasattr(part, "data")), node, child
+
+
+def _stars_in(document: Document) -> int:
+    """The rating that somebody gave, -1 (rejected) to 5; 0 where there is none, or only that which we gave."""
+    found = [(name, _stars_of(name, value)) for name, value, *_ in _find(document)]
+    ours = dict(found).get(_MARK)
+    return next((stars for name, stars in found if name != _MARK and stars not in (0, ours)), 0)
+
+
+def _stars_of(name: tuple[str, str], value: object) -> int:
+    """A rating as an integer from -1 to 5; 0 of what is none.
+
+    >>> [_stars_of(_PERCENT, percent) for percent in (0, 1, 25, 50, 75, 99)]
+    [0, 1, 2, 3, 4, 5]
+    """
+    try:
+        number = float(str(value))
+    except ValueError:
         return 0
+    if name == _PERCENT and 1 <= number <= 100:
+        number = min(5, 1 + round(number / 25))
+    return (round(number) or int(number > 0)) if -1 <= number <= 5 else 0
+
+
+def _put(document: Document, stars: int) -> bytes:
+    """XMP with these stars instead of all that are in it."""
+    for *_, node, found in list(_find(document)):
+        if found.nodeType == Node.ATTRIBUTE_NODE:
+            node.removeAttributeNode(found)
+        else:
+            node.removeChild(found)
+    nodes = _descriptions(document)
+    if nodes:
+        (node, *_) = nodes
+    else:
+        root = document.getElementsByTagNameNS(_RDF, "RDF")[0]
+        node = document.createElementNS(_RDF, f"{root.prefix}:Description" if root.prefix else "Description")
+        root.appendChild(node)
+    for (namespace, name), prefix in ((_RATING, "xmp"), (_MARK, "iqa")):
+        node.setAttributeNS(namespace, f"{_declare(node, namespace, prefix)}:{name}", str(stars))
+    content: bytes = document.toxml("utf-8")
+    return content + b"\n"
+
+
+def _declare(node: Element, namespace: str, prefix: str) -> str:
+    """The prefix of a namespace at a node, which declares it if nothing above does; `prefix` if that is free."""
+    declared: dict[str, str] = {}
+    above: Node | None = node
+    while isinstance(above, Element):
+        for name, uri in above.attributes.items():
+            declared.setdefault(name, uri)
+        above = above.parentNode
+    known = [name for name, uri in declared.items() if name.startswith("xmlns:") and uri == namespace]
+    if known:
+        return known[0].removeprefix("xmlns:")
+    while f"xmlns:{prefix}" in declared:
+        prefix += "_"
+    node.setAttributeNS(XMLNS_NAMESPACE, f"xmlns:{prefix}", namespace)
+    return prefix
+
+
+def _write(sidecar: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, where a link leads if it is one; an older one keeps its mode and owner."""
+    target = sidecar.resolve()
+    if not target.parent.is_dir():
+        raise OutputError(f"{sidecar}: the link leads to a folder that is not there, it stays as it is")
+    before = target.stat() if target.exists() else None
+    if before and not (before.st_mode & 0o200 and os.access(target, os.W_OK)):
+        raise OutputError(f"{sidecar}: read-only, it stays as it is")
+    with written_whole(target) as file:
+        file.write(content)
+        if before:
+            shutil.copymode(target, file.name)
+            if hasattr(os, "chown"):
+                os.chown(file.name, before.st_uid, before.st_gid)
 
 
 def _stars_in_picture(picture: Path) -> int:
-    """The rating in a picture itself: in its XMP, or in EXIF's tag for it."""
-    with contextlib.suppress(Exception), warnings.catch_warnings():  # whatever a broken file makes Pillow raise
-        warnings.simplefilter("ignore")
-        with Image.open(picture) as opened:
-            packet = opened.info.get("xmp") or opened.info.get("XML:com.adobe.xmp") or b""
-            packet = packet.encode() if isinstance(packet, str) else packet
-            found = _PACKED_RATING.search(packet)
-            return int(found[1]) if found else _number(str(opened.getexif().get(_EXIF_RATING, 0)))
-    with contextlib.suppress(OSError), open(picture, "rb") as file:  # a raw file that is no TIFF
-        found = _PACKED_RATING.search(file.read(_HEAD))
-        return int(found[1]) if found else 0
+    """The rating in a picture itself: in its XMP or its EXIF, which lie in the files of most formats as they are."""
+    with contextlib.suppress(OSError, ValueError), open(picture, "rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            packets = [packet[0] for packet in islice(_PACKET.finditer(content), _LOOKS)]
+            places = [found.start() for found in islice(_EXIF.finditer(content), _LOOKS)]
+            heads = [content[place : place + _EXIF_MOST] for place in places]
+        for packet in packets:
+            with contextlib.suppress(ExpatError, ValueError):
+                if stars := _stars_in(_parse(packet)):
+                    return stars
+        for head in heads:
+            exif = Image.Exif()
+            with contextlib.suppress(Exception), warnings.catch_warnings():  # whatever makes Pillow raise
+                warnings.simplefilter("ignore")
+                exif.load(head)
+                if stars := next(filter(None, (_stars_of(name, exif.get(tag)) for name, tag in _EXIF_TAGS.items())), 0):
+                    return stars
     return 0
-
-
-_TAG = re.compile(r"""<rdf:Description\b(?:[^>"'/]|"[^"]*"|'[^']*'|/(?!>))*""")
-
-
-def _put(text: str, stars: int) -> str:
-    """XMP with other stars. Every other character stays: editors keep their own work in sidecars."""
-    for place in (r"""(\bxmp:Rating\s*=\s*["'])[^"']*(["'])""", r"(<xmp:Rating>)[^<]*(</xmp:Rating>)"):
-        text, count = re.subn(place, rf"\g<1>{stars}\2", text)
-        if count:
-            return text
-
-    def extend(tag: re.Match[str]) -> str:
-        declared = "" if "xmlns:xmp=" in tag[0] else f' xmlns:xmp="{_XMP}"'
-        return f'{tag[0].rstrip()}{declared} xmp:Rating="{stars}"'
-
-    return _TAG.sub(extend, text, count=1)

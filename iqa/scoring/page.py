@@ -1,0 +1,321 @@
+"""Scores as a page: one HTML file, thumbnails included, that opens in a browser without a server.
+
+    ranked = RankedSet(journal.results, ["beauty", "technical"], bursts=True)
+    write_page("page.html", ranked, {"beauty": AVA_SCALE, "technical": TID2013_SCALE}, provenance)
+
+The page is made of the parts in `iqa/scoring/page/`. File names are escaped by the template and only compared by the
+script, and the page's own policy lets no other script run.
+"""
+
+import base64
+import hashlib
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from iqa.cards import Scale
+from iqa.errors import ImageError, OutputError
+from iqa.files import finite, name_to_text, printable, written_whole
+from iqa.images.stored import local
+from iqa.images.thumbnails import Thumbnails, thumbnail
+from iqa.labels.histograms import Score, mean_scores
+from iqa.scoring.drawings import draw_distribution, draw_votes
+from iqa.scoring.ranking import BOTH, Place, RankedSet, best_first
+from iqa.scoring.results import Result
+
+#: Pictures in a file, at most: with their thumbnails some 40 MB.
+MOST = 5000
+
+#: Pictures that are shown at a time: Chromium takes seconds to lay out 5,000 whenever one of them changes its size.
+PAGE = 200
+
+#: Pixels of a thumbnail's longer side.
+SIDE = 200
+
+_SKIPPED = 1000  # skipped files that are named
+_AT_ONCE = 64  # thumbnails in memory
+_BOTH = f"{BOTH} (percentile)"
+_TITLES = {"technical": "technical quality"}  # of scores, where their names do not say it
+
+_Columns = dict[str, NDArray[np.float64]]
+
+
+def check_page(path: str | os.PathLike[str]) -> None:
+    """Make sure that a page of this name can be written.
+
+    Raises:
+        OutputError: if the suffix is not .html, or Jinja2 is missing.
+    """
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{path}: a page is written to a name like page.html")
+    if not importlib.util.find_spec("jinja2"):
+        raise OutputError(f"{path}: a page needs Jinja2: pip install 'image-quality-assessment[report]'")
+
+
+def is_page(path: Path) -> bool:
+    """Whether `write_page` wrote a file."""
+    with open(path, "rb") as file:
+        return b'<meta name="generator" content="image-quality-assessment">' in file.read(1000)
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    ranked: RankedSet,
+    scales: dict[str, Scale],
+    provenance: dict[str, str] | None = None,
+    *,
+    labels: ArrayLike | None = None,
+    more: _Columns | None = None,
+    thumbnails: Thumbnails | None = None,
+    workers: int = 1,
+    title: str | None = None,
+    lead: str | None = None,
+    tables: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write the page of a run, whole or not at all: at most `MOST` of its pictures, and what could not be scored.
+
+    Args:
+        path: of the page.
+        ranked: the results, of which the best are shown first.
+        scales: {name: scale} of the models, whose distributions are drawn; empty if the scores are no model's.
+        provenance: {name: text} of the models; "model" is in the title.
+        labels: what people said of each result: scores (N,), or histograms of votes (N, 10).
+        more: {name: float64 (N,)}, further numbers to show and to sort by.
+        thumbnails: those that were kept when the pictures were scored; the others are made now.
+        workers: how many threads make thumbnails.
+        title, lead: a heading and a line below it; by default they say what was scored and what the scores mean.
+        tables: {title, head, rows} of texts, above the pictures.
+    """
+    people = None if labels is None else np.asarray(labels, np.float64)
+    # What lacks the score to rank by comes last. A raw file is named on the card of the JPEG of the same shot.
+    places = np.where(np.isnan(ranked.places) & ~np.isnan(ranked.overall), -1.0, ranked.places)
+    places[list(ranked.twins)] = np.nan
+    shown, count = _choose(places).tolist(), int(np.isfinite(places).sum())
+    results, skipped, skipped_count = _read(ranked, set(shown))
+    columns = _columns(ranked, scales, results, people) | (more or {})
+    common = _common_folder(results.values())
+    thumbs = _thumbnails([results[number] for number in shown], thumbnails, workers)
+    raws = {number: printable(results[raw].path.name) for raw, number in ranked.twins.items() if raw in results}
+    content = {
+        "title": title or _title(common, count, (provenance or {})["model"]),
+        "lead": _lead(scales) if lead is None else lead,
+        "folder": printable(common or ""),
+        "facts": {name: printable(fact) for name, fact in (provenance or {}).items()},
+        "tables": tables,
+        "distributions": _draw(columns, scales),
+        "left_out": _describe_choice(len(shown), count),
+        "pictures": (
+            {"number": place, "thumbnail": thumb, "missing": missing, "raw": raws.get(number)}
+            | _describe_file(results[number], Path(path).parent, common or "")
+            | _describe_numbers(columns, number, len(ranked.scores))
+            | _describe_result(results[number], scales, None if people is None else people[number])
+            | {"place": ranked.place_of(number) or Place()}
+            for place, (number, (thumb, missing)) in enumerate(zip(shown, thumbs, strict=True))
+        ),
+        "skipped": skipped,
+        "skipped_count": skipped_count,
+    }
+    _render(path, content | _controls(ranked, columns, [results[number] for number in shown], bool(scales)))
+
+
+def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result], ends: bool) -> dict[str, Any]:
+    """What pictures can be sorted and filtered by."""
+    keys = [printable(name) for name in columns]
+    ranked_by = _BOTH if ranked.order == BOTH else ranked.order
+    return {
+        "ends": ends,
+        "count": len(pictures),
+        "page_size": PAGE,
+        "keys": keys,
+        "score_count": len(ranked.scores),
+        "sorted_by": ranked_by if ranked_by in keys else keys[0],
+        "has_times": any(result.taken for result in pictures),
+        "has_bursts": bool(ranked.bursts),
+        "has_remarks": any(result.warning or result.error for result in pictures),
+    }
+
+
+def _choose(places: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The numbers of the pictures to show, best first: all, or the best, the worst and some between them."""
+    order = best_first(places)
+    if len(order) <= MOST:
+        return order
+    ends = MOST // 5
+    between = np.linspace(ends, len(order) - ends - 1, MOST - 2 * ends).round().astype(int)
+    return order[np.r_[:ends, between, len(order) - ends : len(order)]]
+
+
+def _describe_choice(shown: int, count: int) -> str:
+    if shown == count:
+        return ""
+    return f"{shown:,} of {count:,}: the {MOST // 5:,} best, the {MOST // 5:,} worst, and every so many between them."
+
+
+def _read(ranked: RankedSet, wanted: set[int]) -> tuple[dict[int, Result], list[tuple[str, str]], int]:
+    """The results of some numbers and of their raw files; what has no score, (name, reason) of the first; how many."""
+    wanted = wanted | {raw for raw, number in ranked.twins.items() if number in wanted}
+    results: dict[int, Result] = {}
+    skipped: list[tuple[str, str]] = []
+    count = 0
+    for number, result in enumerate(ranked.list_results()):
+        if number in wanted:
+            results[number] = result
+        elif np.isnan(ranked.overall[number]):
+            count += 1
+            if count <= _SKIPPED:
+                skipped.append((printable(result.path), printable(result.error or "")))
+    return results, skipped, count
+
+
+def _columns(
+    ranked: RankedSet, scales: dict[str, Scale], results: dict[int, Result], people: NDArray[np.float64] | None
+) -> _Columns:
+    """{name: float64 (N,)}, what pictures can be sorted by: the scores first."""
+    columns = {"score" if len(scales) == 1 else name: values for name, values in ranked.scores.items()}
+    score = next(iter(columns.values()))
+    if len(columns) > 1:
+        columns[_BOTH] = 100 * ranked.overall
+    deviations = np.full(len(score), np.nan)
+    for number, result in results.items():
+        votes = next((said for name in scales if isinstance(said := result.scores.get(name), Score)), None)
+        deviations[number] = np.nan if votes is None else votes.std
+    if np.isfinite(deviations).any():
+        columns["standard deviation"] = deviations
+    if people is not None:
+        columns |= {"people": mean_scores(people), "error": np.abs(score - mean_scores(people))}
+    return columns
+
+
+def _draw(columns: _Columns, scales: dict[str, Scale]) -> list[dict[str, Any]]:
+    """The distribution of each of the scores that some pictures have."""
+    scores = list(columns.items())[: len(scales)]
+    return [draw_distribution(name, of[np.isfinite(of)]) for name, of in scores if np.isfinite(of).any()]
+
+
+def _title(common: str | None, count: int, models: str) -> str:
+    whole = None if common is None else Path(os.path.abspath(common))
+    place = f"{whole.name or whole}: " if whole else ""
+    return printable(f"{place}{count:,} picture{'s' * (count != 1)} scored by {models.replace('; ', ' and ')}")
+
+
+def _lead(scales: dict[str, Scale]) -> str:
+    if len(scales) == 1:
+        (scale,) = scales.values()
+        return f"Scores from {scale.lowest:g} to {scale.highest:g}. {scale.meaning[:1].upper()}{scale.meaning[1:]}."
+    return " ".join(
+        f"{_TITLES.get(name, name).capitalize()}, {scale.lowest:g}-{scale.highest:g}: {scale.meaning}."
+        for name, scale in scales.items()
+    )
+
+
+def _common_folder(results: Iterable[Result]) -> str | None:
+    """The folder that all pictures lie below, if there is one: "" for the one in which this process runs.
+
+    It is taken off their names, which it would hide on a narrow card.
+    """
+    try:
+        return os.path.commonpath([os.path.dirname(result.path) for result in results])
+    except ValueError:  # no picture, or absolute paths beside relative ones
+        return None
+
+
+def _thumbnails(
+    results: Sequence[Result], kept: Thumbnails | None, workers: int
+) -> Iterator[tuple[str | None, str | None]]:
+    """(base64 text, None) or (None, reason) for each picture; only some of them are in memory together."""
+
+    def make(result: Result) -> tuple[str | None, str | None]:
+        path = local(result.path)
+        if path is None:
+            return None, "the file was not found"
+        try:
+            found = kept.find(path) if kept else None
+            array = thumbnail(path, SIDE) if found is None else found
+        except (ImageError, OSError, MemoryError) as error:
+            return None, printable(str(error) or "it needs more memory than there is")
+        return base64.b64encode(array.tobytes()).decode(), None
+
+    rest = iter(results)
+    with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as pool:
+        while some := list(islice(rest, _AT_ONCE)):
+            yield from pool.map(make, some)
+
+
+def _describe_file(result: Result, folder: Path, common: str) -> dict[str, Any]:
+    """Its name on the page, its name in a list, and its address as seen from the page's folder."""
+    name = str(result.path)
+    inner, _, file = printable(name.removeprefix(common).lstrip(os.sep) if common else name).rpartition(os.sep)
+    path = local(result.path)
+    return {
+        "inner": inner and inner + os.sep,
+        "file": file,
+        "listed": printable(name_to_text(result.path)),
+        "link": _link(path, folder) if path and path.exists() else None,
+    }
+
+
+def _link(path: str | os.PathLike[str], folder: Path) -> str:
+    """Quoted, so that no name can be an address of another kind."""
+    try:
+        path = os.path.relpath(path, folder)
+    except ValueError:  # on another drive of Windows
+        path = os.path.abspath(path)
+    return quote_from_bytes(os.fsencode(path).replace(os.sep.encode(), b"/"))
+
+
+def _describe_numbers(columns: _Columns, number: int, score_count: int) -> dict[str, Any]:
+    known = {printable(name): finite(float(values[number])) for name, values in columns.items()}
+    scores, others = islice(known.items(), score_count), islice(known.items(), score_count, None)
+    return {
+        "numbers": json.dumps([None if value is None else round(value, 6) for value in known.values()], allow_nan=False),
+        "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in scores],
+        "others": [(name, f"{value:#.3g}".rstrip(".")) for name, value in others if value is not None],
+    }
+
+
+def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[np.float64] | None) -> dict[str, Any]:
+    votes = {name: said for name, said in result.scores.items() if isinstance(said, Score)}
+    lines = {"main fault": f"{result.fault.kind} ({100 * result.fault.share:.0f} %)"} if result.fault else {}
+    lines |= {f"above in {of.population}": f"{of.percentile:.0f} %" for of in votes.values() if of.percentile is not None}
+    if result.width:
+        lines["size"] = f"{result.width}x{result.height}"
+    histograms = [
+        draw_votes("predicted votes" if name in scales else printable(name), of.histogram) for name, of in votes.items()
+    ]
+    if people is not None and people.ndim:
+        histograms.append(draw_votes("people's votes", people))
+    remark = result.warning or result.error
+    return {
+        "lines": lines,
+        "histograms": histograms,
+        "taken": result.taken and result.taken.isoformat(" ", "seconds"),
+        "remark": remark and printable(remark),
+    }
+
+
+def _render(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    import jinja2
+
+    folder = Path(__file__).with_name("page")
+    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    loader = jinja2.FileSystemLoader(folder)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.get_template("page.html")
+    with written_whole(path, durable=True) as file:
+        for part in template.generate(content | hashes, style=style, script=script):
+            file.write(part.encode())
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
