@@ -36,7 +36,7 @@ def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray
 
 
 def most_bytes(side: int) -> int:
-    """What a thumbnail takes at most."""
+    """The most bytes that a thumbnail takes."""
     return 10_000 + 4 * side**2
 
 
@@ -84,10 +84,8 @@ class Thumbnails:
 
     def find(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
         """The thumbnail of a picture as `thumbnail` returns it, or None if there is none."""
-        with contextlib.suppress(OSError), open(self._place_of(path), "rb") as file:
-            content = file.read(most_bytes(self._side) + 1)
-            if 0 < len(content) <= most_bytes(self._side):
-                return np.frombuffer(content, np.uint8)
+        with contextlib.suppress(OSError):
+            return np.frombuffer(self._place_of(path).read_bytes(), np.uint8)
         return None
 
     def _place_of(self, path: str | os.PathLike[str]) -> Path:

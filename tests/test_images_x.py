@@ -1,0 +1,654 @@
+import io
+import struct
+import sys
+import tempfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from iqa.errors import ImageError
+from iqa.images import geometry, tiff
+from iqa.images.finding import sample_photograph
+from iqa.images.geometry import read_resized, resize
+from iqa.images.reading import read_image
+from iqa.images.thumbnails import thumbnail
+
+
+def close(image, expected, tolerance=0):
+    assert image.dtype == np.uint8
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() <= tolerance
+
+
+@pytest.fixture
+def colour(photograph):
+    return Image.fromarray(photograph)
+
+
+@pytest.fixture
+def grey(colour):
+    return np.asarray(colour.convert("L"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "webp"])
+def test_lossless_formats_come_back_as_they_were(save, photograph, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    close(read_image(save(f"p.{suffix}", photograph, **options)), photograph)
+
+
+def test_a_cmyk_jpeg_is_scored_in_its_colours(save, colour, photograph):
+    close(read_image(save("p.jpg", colour.convert("CMYK"), quality=98)), photograph, 60)
+
+
+def test_grey_is_repeated_in_three_channels(save, colour, grey):
+    close(read_image(save("p.png", colour.convert("L"))), np.stack([grey] * 3, -1))
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(save, grey):
+    path = save("p.png", Image.fromarray(grey.astype(np.uint16) * 257))
+    close(read_image(path), np.stack([grey] * 3, -1))
+
+
+def test_sixteen_bit_grey_tiff_of_either_byte_order_is_scaled(tmp_path, save, grey):
+    path = save("p.tif", Image.fromarray(grey.astype(np.uint16) * 257))
+    close(read_image(path), np.stack([grey] * 3, -1))
+
+
+@pytest.mark.parametrize("array", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)])
+def test_pixels_of_unknown_range_are_refused_not_scored_as_black_or_white(save, array):
+    with pytest.raises(ImageError, match="whose range is unknown"):
+        read_image(save("p.tif", Image.fromarray(array)))
+
+
+def test_a_palette_becomes_its_colours(save, colour):
+    palette = colour.quantize(64)
+    close(read_image(save("p.png", palette)), np.asarray(palette.convert("RGB")))
+
+
+def test_a_transparent_palette_lies_on_white(save, colour):
+    palette = colour.quantize(8)
+    index = int(np.asarray(palette)[0, 0])
+    assert (read_image(save("p.png", palette, transparency=index))[0, 0] == 255).all()
+
+
+def test_transparency_lies_on_white(save, photograph):
+    alpha = np.zeros((*photograph.shape[:2], 1), np.uint8)
+    assert (read_image(save("p.png", np.concatenate([photograph, alpha], -1))) == 255).all()
+
+
+def test_half_transparency_is_half_white(save):
+    path = save("p.png", np.full((4, 4, 4), (0, 0, 0, 128), np.uint8))
+    close(read_image(path), np.full((4, 4, 3), 127, np.uint8))
+
+
+@pytest.mark.parametrize("orientation, turned", [(3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p, -1))])
+def test_exif_rotation_is_turned_upright(save, photograph, orientation, turned):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save("p.png", photograph[:100], exif=exif)
+    close(read_image(path), turned(photograph[:100]))
+
+
+@pytest.mark.parametrize("name", ["p.gif", "p.png", "p.webp", "p.tif", "p.mpo", "p.avif"])
+def test_of_several_pictures_the_first_is_taken(save, name):
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (10, 200)]
+    path = save(name, frames[0], save_all=True, append_images=frames[1:])
+    for pixels in (read_image(path), read_resized(path, 16)):
+        np.testing.assert_allclose(pixels, 10, atol=3)
+
+
+def test_a_large_jpeg_is_decoded_in_part_and_scores_as_the_whole(save):
+    from iqa.scoring.scorer import Scorer
+
+    large = Image.open(sample_photograph()).convert("RGB").resize((3072, 3600), Image.Resampling.BICUBIC)
+    path = save("large.jpg", large, quality=92)
+    whole, reduced = resize(read_image(path), 224), read_resized(path, 224)
+    assert not np.array_equal(whole, reduced)
+    scorer = Scorer("ava_vanilla", head="histogram")
+    assert scorer.score(path).score == pytest.approx(scorer.score(read_image(path)).score, abs=0.01)
+    np.testing.assert_array_equal(read_resized(path, 224, "nearest"), resize(read_image(path), 224, "nearest"))
+
+
+def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour):
+    assert read_image(photograph) is photograph
+    close(read_image(colour), photograph)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)])
+def test_an_array_of_another_kind_is_refused(array):
+    for read in (read_image, lambda array: read_resized(array, 4)):
+        with pytest.raises(ImageError, match="an image array must"):
+            read(array)
+
+
+@pytest.mark.parametrize("value", [None, [[1, 2, 3]], 5, io.StringIO("photo.jpg")])
+def test_what_is_neither_a_path_nor_pixels_is_refused_by_its_type(value):
+    for read in (read_image, lambda value: read_resized(value, 4)):
+        with pytest.raises(TypeError, match=f"an image must be a path, .* not {type(value).__name__}"):
+            read(value)
+
+
+def test_the_bytes_of_a_file_and_an_opened_file_are_read_as_the_file_is(save, photograph):
+    path = save("p.png", photograph)
+    content = path.read_bytes()
+    at_its_end = io.BytesIO()
+    at_its_end.write(content)
+    with open(path, "rb") as opened:
+        for image in (content, bytearray(content), memoryview(content), at_its_end, opened):
+            close(read_image(image), photograph)
+    with pytest.raises(ImageError, match="empty"):
+        read_image(b"")
+
+
+def test_grey_arrays_are_repeated_in_three_channels(grey):
+    close(read_image(grey), np.stack([grey] * 3, -1))
+    assert read_resized(grey, 16).shape == (16, 16, 3)
+
+
+def test_two_threads_may_read_one_pil_image_that_is_not_decoded_yet(save, photograph):
+    path = save("p.png", np.tile(photograph, (6, 6, 1)))
+    expected = read_image(path)
+    for _ in range(5):
+        with Image.open(path) as opened, ThreadPoolExecutor(4) as threads:
+            for pixels in threads.map(read_image, [opened] * 4):
+                np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.fixture(params=["gif", "png", "webp", "tif"])
+def animation(request, save):
+    """A file of three frames, of 10, 120 and 240."""
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (10, 120, 240)]
+    return save(f"p.{request.param}", frames[0], save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("frame, value", [(0, 10), (1, 120), (2, 240)])
+def test_a_pil_image_is_read_at_its_frame_and_stays_there(animation, frame, value):
+    with Image.open(animation) as opened:
+        opened.seek(frame)
+        before = opened.tell(), opened.size, opened.mode
+        for pixels in (read_image(opened), read_resized(opened, 16)):
+            np.testing.assert_allclose(pixels, value, atol=3)
+        thumbnail(opened, 8)
+        assert (opened.tell(), opened.size, opened.mode) == before
+        opened.seek(0)
+        np.testing.assert_allclose(read_image(opened), 10, atol=3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+def test_reading_a_pil_image_leaves_it_as_it_was(colour, mode):
+    image = colour.convert(mode)
+    image.getexif()[0x0112] = 6
+    kept = image.copy()
+    small = Image.open(io.BytesIO(thumbnail(image, 32).tobytes()))
+    assert max(small.size) == 32
+    read_image(image)
+    read_resized(image, 16)
+    assert (image.size, image.mode, image.getexif()[0x0112]) == (kept.size, kept.mode, 6)
+    assert image.tobytes() == kept.tobytes()
+
+
+def test_writing_to_the_pixels_that_were_read_does_not_reach_the_pil_image(colour, photograph):
+    pixels = read_image(colour)
+    if pixels.flags.writeable:
+        pixels[:] = 0
+    np.testing.assert_array_equal(np.asarray(colour), photograph)
+
+
+def jpeg(photograph):
+    buffer = io.BytesIO()
+    Image.fromarray(photograph).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def png(photograph):
+    buffer = io.BytesIO()
+    Image.fromarray(photograph).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def png_of(header, *chunks):
+    """A PNG from the fields of its header and from chunks (name, content)."""
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", *header), *(name + content for name, content in chunks), b"IEND"]
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def bomb(photograph):
+    """A PNG of a few bytes that claims 60,000 x 60,000 pixels."""
+    return png_of((60_000, 60_000, 8, 2, 0, 0, 0), (b"IDAT", zlib.compress(bytes(1000))))
+
+
+def line(photograph):
+    """A PNG of one column of 178 million pixels."""
+    return png_of((1, 178_000_000, 8, 2, 0, 0, 0), (b"IDAT", zlib.compress(bytes(1000))))
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("empty.jpg", lambda p: b"", "empty"),
+        ("text.jpg", lambda p: b"I am no picture.\n" * 10, "not an image"),
+        ("cut.jpg", lambda p: jpeg(p)[:3000], "truncated"),
+        ("cut.png", lambda p: png(p)[:3000], "cannot be decoded"),
+        ("bomb.png", bomb, "pixels"),
+        ("line.png", line, "a side"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path, photograph, name, content, reason):
+    (tmp_path / name).write_bytes(content(photograph))
+    with pytest.raises(ImageError, match=reason) as error:
+        read_image(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "nothing.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        read_image(tmp_path)
+
+
+@given(st.binary(max_size=300), st.integers(0, 2000))
+def test_bytes_changed_anywhere_give_an_image_or_an_image_error(noise, position):
+    content = bytearray(jpeg(np.full((16, 16, 3), 99, np.uint8)))
+    content[position : position + len(noise)] = noise
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        file.write(content)
+        file.flush()
+        try:
+            assert read_image(file.name).ndim == 3
+        except ImageError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_patch_larger_than_the_image_is_refused():
+    with pytest.raises(ImageError, match="300x223 pixels are fewer than the 224x224"):
+        geometry.centre_patch(np.zeros((223, 300, 3), np.uint8), 224)
+
+
+@settings(deadline=None)
+@given(st.integers(8, 60), st.integers(8, 60))
+def test_the_grid_covers_every_pixel_with_the_fewest_patches(height, width):
+    image = np.arange(height * width, dtype=np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3]
+    patches = geometry.grid_patches(image, 8)
+    assert len(patches) == -(-height // 8) * -(-width // 8)
+    assert len(np.unique(patches.reshape(-1, 3), axis=0)) == len(np.unique(image.reshape(-1, 3), axis=0))
+
+
+@given(st.integers(8, 60), st.integers(8, 60))
+def test_a_grid_and_a_centre_keep_to_blocks_when_told(height, width):
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    image = np.stack([rows, columns, columns], -1).astype(np.uint8)
+    patches = geometry.grid_patches(image, 8, multiple=4)
+    seen = np.zeros((height, width), bool)
+    for patch in [*patches, geometry.centre_patch(image, 8, multiple=4)]:
+        top, left = patch[0, 0, :2]
+        assert top % 4 == left % 4 == 0
+        seen[top : top + 8, left : left + 8] = True
+    assert seen[: height // 4 * 4, : width // 4 * 4].all()
+    top, left = geometry.centre_patch(image, 8, multiple=4)[0, 0, :2]
+    assert 0 <= (height - 8) // 2 - top < 4
+    assert 0 <= (width - 8) // 2 - left < 4
+
+
+def test_the_patches_of_a_ladder_are_cut_and_mirrored_alike(photograph):
+    first, second = geometry.random_patches([photograph, 255 - photograph], 100, np.random.default_rng(5))
+    np.testing.assert_array_equal(first, 255 - second)
+
+
+def test_random_patches_reach_all_places_and_are_mirrored_half_of_the_time():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 0] = np.arange(16).reshape(4, 4)
+    rng = np.random.default_rng(0)
+    patches = [geometry.random_patch(image, 2, rng)[..., 0] for _ in range(400)]
+    assert len({patch.min() for patch in patches}) == 9
+    assert 150 < sum(patch[0, 0] < patch[0, 1] for patch in patches) < 250
+
+
+def test_random_patches_keep_to_blocks_when_told():
+    rows, columns = np.meshgrid(np.arange(50), np.arange(40), indexing="ij")
+    image = np.stack([rows, columns, columns], -1).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    corners = {tuple(geometry.random_patch(image, 17, rng, multiple=8).min((0, 1))[:2]) for _ in range(300)}
+    assert corners == {(top, left) for top in (0, 8, 16, 24, 32) for left in (0, 8, 16)}
+    assert geometry.random_patch(image, 40, rng, multiple=16).shape == (40, 40, 3)
+
+
+def test_a_truncated_pil_image_is_an_error_like_others(colour):
+    buffer = io.BytesIO()
+    colour.save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    with pytest.raises(ImageError, match="it cannot be decoded: image file is truncated"):
+        read_image(Image.open(io.BytesIO(whole[: len(whole) // 2])))
+
+
+# --- transparency, canvas and aperture --------------------------------------------------------------------------------
+
+
+def bits_of(values, bits):
+    return (values[..., None] >> np.arange(bits)[::-1] & 1).reshape(len(values), -1)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_of_a_png_lies_on_white_at_any_depth(bits):
+    values = np.arange(2 ** min(bits, 8))[:, None].repeat(8, 1) * (257 if bits == 16 else 1)
+    packed = np.packbits(bits_of(values, bits), axis=1).tobytes()
+    width = len(packed) // len(values)
+    rows = b"".join(b"\0" + packed[start : start + width] for start in range(0, len(packed), width))
+    key = (b"tRNS", struct.pack(">H", int(values[1, 0])))
+    content = png_of((8, len(values), bits, 0, 0, 0, 0), key, (b"IDAT", zlib.compress(rows)))
+    expected = np.rint(values * (255 / (2**bits - 1))).astype(int)
+    expected[1] = 255
+    for image in (content, Image.open(io.BytesIO(content))):
+        close(read_image(image), np.stack([expected] * 3, -1), 1)
+
+
+def test_the_transparent_colour_of_a_png_of_16_bits_lies_on_white(photograph):
+    key = photograph[0, 0]
+    rows = b"".join(b"\0" + (row.astype(np.uint16) * 257).astype(">u2").tobytes() for row in photograph)
+    transparent = (b"tRNS", struct.pack(">HHH", *(int(part) * 257 for part in key)))
+    content = png_of((256, 256, 16, 2, 0, 0, 0), transparent, (b"IDAT", zlib.compress(rows)))
+    expected = photograph.copy()
+    expected[(photograph == key).all(-1)] = 255
+    close(read_image(content), expected)
+
+
+def test_a_gif_whose_first_frame_does_not_fill_its_canvas_lies_on_white():
+    frame = Image.fromarray(np.full((4, 6, 3), (200, 30, 30), np.uint8)).quantize(2)
+    file = io.BytesIO()
+    frame.save(file, "GIF")
+    content = bytearray(file.getvalue())
+    content[6:10] = struct.pack("<HH", 20, 10)  # the canvas
+    start = content.index(b"\x2c", 13 + 3 * 2 ** ((content[10] & 7) + 1))
+    content[start + 1 : start + 5] = struct.pack("<HH", 5, 3)  # where the frame lies on it
+    expected = np.full((10, 20, 3), 255, np.uint8)
+    expected[3:7, 5:11] = (200, 30, 30)
+    for image in (bytes(content), Image.open(io.BytesIO(content))):
+        close(read_image(image), expected)
+
+
+def avif_with_aperture(photograph, values):
+    """An AVIF whose picture has the clean aperture of these eight numbers, put into what Pillow writes."""
+    file = io.BytesIO()
+    Image.fromarray(photograph).save(file, "AVIF", quality=95)
+    content = bytearray(file.getvalue())
+
+    def size_of(name):
+        at = content.index(name)
+        return struct.unpack(">I", content[at - 4 : at])[0]
+
+    def resize_box(name, by):
+        at = content.index(name)
+        content[at - 4 : at] = struct.pack(">I", size_of(name) + by)
+
+    ipco, ipma, pixels = content.index(b"ipco"), content.index(b"ipma"), content.index(b"mdat") + 4
+    last, position, properties = ipco - 4 + size_of(b"ipco"), ipco + 4, 0
+    while position < last:
+        position += struct.unpack(">I", content[position : position + 4])[0]
+        properties += 1
+    content[ipma + 14] += 1  # the properties of the first item
+    content.insert(ipma - 4 + size_of(b"ipma"), 0x80 | properties + 1)
+    resize_box(b"ipma", 1)
+    content[last:last] = struct.pack(">I4sIIIIiIiI", 40, b"clap", *values)
+    resize_box(b"ipco", 40)
+    for name in (b"iprp", b"meta"):
+        resize_box(name, 41)
+    place = content.index(struct.pack(">I", pixels), content.index(b"iloc"))
+    content[place : place + 4] = struct.pack(">I", pixels + 41)
+    return bytes(content)
+
+
+def test_of_an_avif_only_its_clean_aperture_is_seen(photograph):
+    whole = read_image(avif_with_aperture(photograph, (256, 1, 256, 1, 0, 1, 0, 1)))
+    assert whole.shape == (256, 256, 3)
+    close(read_image(avif_with_aperture(photograph, (100, 1, 60, 1, 10, 1, -8, 1))), whole[90:150, 88:188])
+    assert avif.clean_aperture(avif_with_aperture(photograph, (1000, 1, 60, 1, 0, 1, 0, 1)), 256, 256) is None
+    assert avif.clean_aperture(avif_with_aperture(photograph, (100, 1, 60, 1, 0, 0, 0, 1)), 256, 256) is None
+
+
+# --- what is broken beside the pixels ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "exif", [b"garbage!", b"b'Exif\\x00'", b"Exif\0\0II*\0\xff\xff\xff\xff", b"MM\0*" + bytes(3)], ids=str
+)
+@pytest.mark.parametrize("suffix", ["png", "webp", "avif", "jpg"])
+def test_broken_exif_does_not_cost_the_pixels(save, photograph, suffix, exif):
+    options = {"png": {}, "webp": {"lossless": True}}.get(suffix, {"quality": 90})
+    expected = read_image(save(f"whole.{suffix}", photograph, **options))
+    if suffix == "avif":  # Pillow's writer reads what it is given, so the EXIF is broken afterwards
+        good = Image.Exif()
+        good[0x010E] = "x" * 40
+        path = save("p.avif", photograph, exif=good, **options)
+        content = path.read_bytes()
+        at = content.index(b"MM\0*", content.index(b"mdat"))
+        path.write_bytes(content[:at] + (exif + bytes(40))[:40] + content[at + 40 :])
+    else:
+        path = save(f"p.{suffix}", photograph, exif=exif, **options)
+    close(read_image(path), expected)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        (b"zTXt", b"c\0\0" + zlib.compress(b"a" * 3_000_000)),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"a" * 3_000_000)),
+        (b"sRGB", b""),
+        (b"gAMA", b"1"),
+        (b"cHRM", bytes(5)),
+        (b"pHYs", b""),
+        (b"iCCP", b"no profile"),
+        (b"iCCP", b"p\0\0" + zlib.compress(b"a" * 3_000_000)),
+        (b"tIME", b"\xff"),
+        (b"acTL", b""),
+        (b"bKGD", b""),
+    ],
+)
+def test_a_broken_or_odd_chunk_does_not_cost_the_pixels(photograph, name, content):
+    whole = png(photograph)
+    chunk = struct.pack(">I", len(content)) + name + content
+    for checksum in (zlib.crc32(name + content), 99):
+        close(read_image(whole[:33] + chunk + struct.pack(">I", checksum) + whole[33:]), photograph)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_jpeg_that_lacks_its_end_is_read_with_a_note(save, photograph, progressive, missing):
+    content = save("p.jpg", photograph, progressive=progressive).read_bytes()
+    notes = []
+    close(read_image(content[:-missing], notes), read_image(content))
+    assert notes == ["the file lacks its end, but no pixels"]
+    assert read_resized(content[:-missing], 16).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [6, 40, 1000, 5000])
+def test_a_jpeg_that_lacks_pixels_is_refused(save, photograph, progressive, missing):
+    content = save("p.jpg", photograph, progressive=progressive).read_bytes()
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(content[:-missing])
+
+
+# --- colours ----------------------------------------------------------------------------------------------------------
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def profile_of(gamma, red, green, blue):
+    """A profile of a gamma and of primaries in XYZ (D50), made from sRGB's."""
+    content = bytearray(SRGB)
+    number = int.from_bytes(content[128:132], "big")
+    tags = {bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * number, 12)}
+    for name, colour in ((b"rXYZ", red), (b"gXYZ", green), (b"bXYZ", blue)):
+        (start,) = struct.unpack(">I", content[tags[name] + 4 : tags[name] + 8])
+        content[start + 8 : start + 20] = struct.pack(">iii", *(round(part * 65536) for part in colour))
+    for name in (b"rTRC", b"gTRC", b"bTRC"):
+        content[tags[name] + 4 : tags[name] + 12] = struct.pack(">II", len(content), 14)
+    content += b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    content[:4] = struct.pack(">I", len(content))
+    return bytes(content)
+
+
+ADOBE = profile_of(2.2, (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+LINEAR = profile_of(1.0, (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+
+
+def test_colours_are_converted_from_the_profile_of_the_file(save, colour, photograph):
+    to_adobe = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), io.BytesIO(ADOBE), "RGB", "RGB")
+    wide = ImageCms.applyTransform(colour, to_adobe)
+    assert np.abs(np.asarray(wide).astype(int) - photograph).mean() > 4
+    for name in ("p.png", "p.tif", "p.jpg"):
+        options = {"quality": 98} if name == "p.jpg" else {}
+        pixels = read_image(save(name, wide, icc_profile=ADOBE, **options)).astype(int)
+        assert np.abs(pixels - photograph).mean() < (2 if options else 1)
+    assert np.abs(read_image(wide.quantize(256)).astype(int) - photograph).mean() < 12
+    wide.putalpha(128)
+    half = read_image(save("half.png", wide, icc_profile=ADOBE)).astype(int)
+    assert np.abs(half - (photograph / 2 + 127.5)).mean() < 1.5
+
+
+def test_srgb_by_any_name_leaves_the_pixels_as_they_are(save, photograph, grey):
+    close(read_image(save("p.png", photograph, icc_profile=SRGB)), photograph)
+    close(read_image(save("g.png", grey, icc_profile=SRGB)), np.stack([grey] * 3, -1))
+
+
+def test_grey_of_an_rgb_profile_is_converted_and_stays_grey(save, grey):
+    pixels = read_image(save("g.png", grey, icc_profile=LINEAR)).astype(int)
+    assert pixels.mean() > grey.mean() + 20
+    assert np.ptp(pixels, axis=-1).max() <= 2
+    sixteen = read_image(save("s.png", Image.fromarray(grey.astype(np.uint16) * 257), icc_profile=LINEAR))
+    close(sixteen, pixels)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"no profile", ADOBE[:200], ADOBE[:16] + b"CMYK" + ADOBE[20:], ADOBE[:16] + b"GRAY" + ADOBE[20:]],
+    ids=["text", "cut", "CMYK", "grey"],
+)
+def test_a_broken_profile_is_ignored_with_a_note(save, photograph, profile):
+    notes = []
+    close(read_image(save("p.png", photograph, icc_profile=profile), notes), photograph)
+    assert len(notes) == 1 and "colour profile" in notes[0] and "was ignored" in notes[0]
+
+
+# --- TIFF -------------------------------------------------------------------------------------------------------------
+
+
+def packed_tiff(values, bits, photometric=1, order="<", sample_format=1):
+    """An uncompressed grey TIFF of any number of bits."""
+    strip = np.packbits(bits_of(values, bits), axis=1) if bits != 16 else values.astype(f"{order}u2")
+    strip = strip.tobytes() + b"\0" * (strip.nbytes % 2)
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(strip)}
+    tags[339] = sample_format
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(strip))
+    return start + strip + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14, 16])
+def test_grey_tiffs_of_any_depth_keep_their_brightness(grey, bits, photometric, order):
+    pytest.importorskip("imagecodecs")
+    highest = 2**bits - 1
+    values = np.rint(grey * (highest / 255)).astype(np.int64)
+    expected = np.rint(values * (255 / highest)).astype(int)
+    content = packed_tiff(highest - values if photometric == 0 else values, bits, photometric, order)
+    close(read_image(content), np.stack([expected] * 3, -1), 1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("alpha", [None, "unassalpha", "assocalpha", "unspecified"])
+def test_colour_tiffs_of_any_layout_keep_their_colours(photograph, bits, order, compression, planar, alpha):
+    pytest.importorskip("imagecodecs")
+    tifffile = pytest.importorskip("tifffile")
+    opacity = np.arange(256, dtype=np.uint8)[None, :, None].repeat(256, 0)
+    pixels, expected = photograph, photograph.astype(float)
+    if alpha:
+        if alpha == "assocalpha":
+            pixels = np.rint(photograph * (opacity / 255)).astype(np.uint8)
+        if alpha != "unspecified":
+            expected = 255 - (255 - expected) * (opacity / 255)
+        pixels = np.concatenate([pixels, opacity], -1)
+    pixels = pixels.astype(np.uint16) * 257 if bits == 16 else pixels
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        np.moveaxis(pixels, -1, 0) if planar == "separate" else pixels,
+        photometric="rgb",
+        planarconfig=planar,
+        byteorder=order,
+        compression=compression,
+        extrasamples=[alpha] if alpha else None,
+    )
+    assert np.abs(read_image(file.getvalue()) - expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_a_tiff_whose_first_page_is_a_preview_or_a_mask_gives_its_picture(save, colour, photograph, kind):
+    path = save("p.tif", colour.resize((64, 64)), save_all=True, append_images=[colour], tiffinfo={254: kind})
+    close(read_image(path), photograph)  # Pillow marks both pages: the larger one is the picture
+    content = bytearray(path.read_bytes())
+    entry = struct.pack("<HHII", 254, 4, 1, kind)
+    at = content.rindex(entry)
+    content[at : at + 12] = struct.pack("<HHII", 254, 4, 1, 0)
+    close(read_image(bytes(content)), photograph)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_pixels_are_refused(grey, bits):
+    with pytest.raises(ImageError, match="signed pixels, whose range is unknown"):
+        read_image(packed_tiff(grey.astype(np.int64), bits, sample_format=2))
+
+
+def test_what_pillow_reads_wrongly_is_refused_without_the_extra_and_never_scored(grey, monkeypatch):
+    content = packed_tiff(grey.astype(np.int64) * 16, 12)
+    with pytest.raises(ImageError, match="a TIFF of 12 bits, which Pillow reads wrongly: give its path"):
+        read_image(Image.open(io.BytesIO(content)))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(ImageError, match=r"a TIFF of 12 bits needs tifffile and imagecodecs: pip install .*\[tiff\]"):
+        read_image(content)
+
+
+def test_a_tiff_that_lacks_pixels_is_refused(grey):
+    pytest.importorskip("imagecodecs")
+    content = packed_tiff(grey.astype(np.int64) * 16, 12)
+    at = content.index(struct.pack("<HHI", 273, 4, 1)) + 8
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(content[:at] + struct.pack("<I", len(content) - 100) + content[at + 4 :])
+
+
+def test_a_heic_without_its_reader_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: pip install 'image-quality-assessment\[heic\]'"):
+        read_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+
+
+def test_a_heic_is_read_with_its_reader(colour, photograph):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = io.BytesIO()
+    pillow_heif.from_pillow(colour).save(file, quality=95)
+    assert np.abs(read_image(file.getvalue()).astype(int) - photograph).mean() < 4
+
+
+def test_orientations_without_meaning_turn_nothing(colour):
+    for orientation in (0, 1, 9, "6", None):
+        assert tiff.upright(colour, orientation) is colour
+
+
+def test_a_gif_with_a_vast_canvas_is_refused_since_it_is_held_twice():
+    buffer = io.BytesIO()
+    Image.new("P", (20, 20)).save(buffer, "GIF")
+    content = bytearray(buffer.getvalue())
+    content[6:10] = (10_000).to_bytes(2, "little") * 2
+    with pytest.raises(ImageError, match=r"10000x10000 pixels of a GIF, .* are more than 89478485"):
+        read_image(bytes(content))
