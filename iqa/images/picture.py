@@ -46,7 +46,7 @@ class Picture:
             return self.whole(notes)
         if not self._once:
             return read_rgb(self._image, smallest, notes)
-        return self.averaged(min(_as_image(self.whole(notes)).size) // smallest)
+        return self.averaged(min(as_image(self.whole(notes)).size) // smallest)
 
     def averaged(self, factor: int) -> Image.Image:
         """The image `factor` times smaller, each pixel the mean of all that fall on it; kept.
@@ -54,10 +54,11 @@ class Picture:
         A quarter is made of the half, which another network may need as well: to go over all pixels is what takes time.
         """
         if factor not in self._averaged:
-            smaller = self.averaged(2).reduce(2) if factor == 4 else _as_image(self.whole([])).reduce(factor)
+            smaller = self.averaged(2).reduce(2) if factor == 4 else as_image(self.whole([])).reduce(factor)
             self._averaged[factor] = smaller
         return self._averaged[factor]
 
 
-def _as_image(pixels: Image.Image | NDArray[np.uint8]) -> Image.Image:
+def as_image(pixels: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """Pixels (H, W, 3) as a PIL image."""
     return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, BinaryIO
 
-import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from iqa.errors import ImageError
@@ -55,22 +54,8 @@ def is_raw(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(32)
     if head[:4] in TIFF:
-        return named or _is_raw_tiff(file)
+        return named or _is_raw_tiff(file, head[8:12])
     return head.startswith(_BEGINNINGS) or head[4:12] == _CR3 or (named and not head.startswith(_JPEG))
-
-
-def is_preview(image: Image.Image) -> bool:
-    """Whether an opened TIFF, not yet decoded, is the preview in a raw file."""
-    stream = getattr(image, "fp", None)
-    if image.format != "TIFF" or stream is None:
-        return False
-    with contextlib.suppress(OSError, ValueError):  # closed, or a stream that cannot go back
-        before = stream.tell()
-        try:
-            return _is_raw_tiff(stream)
-        finally:
-            stream.seek(before)
-    return False
 
 
 def _name_of(file: BinaryIO) -> str:
@@ -78,13 +63,10 @@ def _name_of(file: BinaryIO) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _is_raw_tiff(file: Any) -> bool:
+def _is_raw_tiff(file: BinaryIO, maker: bytes) -> bool:
     """Whether it is of a maker's own kind, or a page of it, or one below that, holds raw data."""
-    file.seek(8)
-    if file.read(4) in _TIFF_OF_MAKERS:
-        return True
     with contextlib.suppress(Exception):  # of a broken file, of which its reader will say so
-        return any(page.get(262) in RAW_DATA for page in _list_pages(file))
+        return maker in _TIFF_OF_MAKERS or any(page.get(262) in RAW_DATA for page in _list_pages(file))
     return False
 
 

@@ -49,6 +49,17 @@ INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,  # Pillow's averages over all pixels when it makes a picture smaller
 }
 
+#: The orientation in EXIF -> what turns the picture upright.
+_TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.uint8]:
     """Read an image as it looks on a white page.
@@ -191,8 +202,6 @@ def _read(image: Any, smallest: int | None, notes: list[str]) -> Image.Image:
         with image.__dict__.setdefault("_decoded_by_one", threading.Lock()):
             if what := tiff.beyond_pillow(image):
                 raise ImageError(f"{what}, which Pillow reads wrongly: give its path instead of a PIL image")
-            if raw.is_preview(image):
-                raise ImageError("a raw file, of which Pillow reads a preview: give its path instead of a PIL image")
             return _to_rgb(image, notes)
     with _open_file(image) as file, warnings.catch_warnings():
         # Pillow warns of broken metadata, which costs no pixels, and of many pixels; our own check is the error.
@@ -283,12 +292,10 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
         profile = image.info.get("icc_profile") or profile_of_info(image.info)
     key = containers.transparent_colour(image)
     image.load()
-    orientation = _orientation(image)
-    image = _on_canvas(image)
+    image = _on_canvas(_upright(image))
     if image.info.get("transparency") != key:
         image = image.copy()
         image.info["transparency"] = key
-    image = tiff.upright(image, orientation)
     if image.mode == "F":
         raise ImageError("floating point pixels, whose range is unknown")
     if image.mode.startswith("I"):
@@ -299,11 +306,13 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> object:
+def _upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF says; as it is where that says nothing, or nothing that has a meaning."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # broken EXIF, which says nothing
-        return 1
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # broken EXIF
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _on_canvas(image: Image.Image) -> Image.Image:

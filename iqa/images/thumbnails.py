@@ -20,6 +20,7 @@ from PIL import Image
 from iqa.errors import ImageError
 from iqa.files import printable, written_whole
 from iqa.images.geometry import shrink
+from iqa.images.picture import as_image
 from iqa.images.reading import read_rgb
 
 
@@ -41,9 +42,9 @@ def most_bytes(side: int) -> int:
 
 
 def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    small, file = shrink(picture, side), io.BytesIO()
+    file = io.BytesIO()
     try:
-        (small if isinstance(small, Image.Image) else Image.fromarray(small)).save(file, "WEBP", quality=60, method=2)
+        as_image(shrink(picture, side)).save(file, "WEBP", quality=60, method=2)
     except Exception as error:  # Pillow can be built without WebP
         raise ImageError(f"no thumbnail can be made: {printable(str(error))}") from None
     return np.frombuffer(file.getvalue(), np.uint8)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from iqa.errors import ImageError
 from iqa.images.raw import RAW_DATA
@@ -29,29 +29,13 @@ _HELD = 4
 #: PhotometricInterpretation -> channels of colour: grey from white, grey, RGB, CMYK, YCbCr.
 _CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3}
 
-_METHODS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def upright(image: Image.Image, orientation: object) -> Image.Image:
-    """An image turned as the EXIF tag of this value says; as it is for any value that has no meaning."""
-    method = _METHODS.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
-
 
 def to_first_picture(image: Image.Image) -> None:
     """Move an opened TIFF to its first page that is neither a preview nor a mask; to the largest if all of them are."""
     sizes = []
     for page in range(min(getattr(image, "n_frames", 1), _PAGES)):
         image.seek(page)
-        if not _is_aside(_tags(image).get(254, 0), _tags(image).get(255)):
+        if not _is_aside(_tags(image).get(254), _tags(image).get(255)):
             return
         sizes.append(image.width * image.height)
     image.seek(sizes.index(max(sizes)))
@@ -73,8 +57,10 @@ def beyond_pillow(image: Image.Image) -> str | None:
         raise ImageError("signed pixels, whose range is unknown")
     if photometric in RAW_DATA:
         raise ImageError("raw data of a camera: develop it first")
-    if _is_aside(tags.get(254, 0), tags.get(255)) and 330 in tags:
-        return "a TIFF whose picture lies behind its preview"
+    if 50706 in tags:
+        raise ImageError("a raw file (DNG), of which Pillow reads a preview: give its path instead of a PIL image")
+    if 330 in tags and _is_aside(tags.get(254), tags.get(255)):
+        raise ImageError("a TIFF whose picture lies behind its preview cannot be read rightly")
     if len(set(bits)) > 1 or bits[0] not in (1, 2, 4, 8, 16, 32):
         return f"a TIFF of {'/'.join(map(str, dict.fromkeys(bits)))} bits"
     planes = tags.get(284, 1) == 2 and len(bits) > 1
@@ -92,7 +78,7 @@ def _tags(image: Image.Image) -> Any:
 
 
 def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
-    """The first page of a TIFF that is no preview, upright, in mode L, RGB, RGBA or CMYK with its colour profile.
+    """The first page of a TIFF that is no preview, in mode L, RGB, RGBA or CMYK, with its orientation and colour profile.
 
     Args:
         file: the whole file.
@@ -106,9 +92,7 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         import imagecodecs  # noqa: F401, tifffile needs it for all but the plainest files
         import tifffile
     except ImportError:
-        raise ImageError(
-            f"{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'"
-        ) from None
+        raise ImageError(f"{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'") from None
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
         page = _first_picture(opened)
@@ -116,7 +100,7 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         pixels = page.asarray(maxworkers=1)
         planes = np.moveaxis(pixels, 0, -1) if page.planarconfig == 2 and pixels.ndim == 3 else pixels
         image = _to_image(planes.reshape(page.imagelength, page.imagewidth, -1), page)
-        image = upright(image, _value(page, 274))
+        image.getexif()[ExifTags.Base.Orientation] = _value(page, 274)
         if profile := _value(page, 34675):
             image.info["icc_profile"] = bytes(profile)
         return image
@@ -128,15 +112,10 @@ def _value(page: Any, tag: int) -> Any:
 
 
 def _first_picture(opened: Any) -> Any:
-    """As `to_first_picture`, and below each page too, where some files have what the page is a preview of."""
-    every = []
-    for number in range(min(len(opened.pages), _PAGES)):
-        page = opened.pages.get(number, aspage=True)
-        for candidate in (page, *(page.pages or ())):
-            if not _is_aside(_value(candidate, 254) or 0, _value(candidate, 255)):
-                return candidate
-            every.append(candidate)
-    return max(every, key=lambda page: page.imagewidth * page.imagelength)
+    """As `to_first_picture`."""
+    pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]
+    whole = (page for page in pages if not _is_aside(_value(page, 254), _value(page, 255)))
+    return next(whole, None) or max(pages, key=lambda page: page.imagewidth * page.imagelength)
 
 
 def _check(page: Any, most: int, size: int) -> None:
