@@ -169,10 +169,8 @@ def check_target(
         OutputError: if the file may not or cannot be written; the message names it and the reason.
     """
     path, shown = Path(path), printable(path)
-    for other in inputs:
-        with suppress(OSError, ValueError):  # one of them does not exist
-            if os.path.samefile(path, other):
-                raise OutputError(f"{shown}: this file is read, and an input is never overwritten: choose another name")
+    if any(_is_same(path, other) for other in inputs):
+        raise OutputError(f"{shown}: this file is read, and an input is never overwritten: choose another name")
     if os.path.isdir(path):
         raise OutputError(f"{shown}: it is a folder; give the name of a file")
     if not os.path.isdir(path.parent):
@@ -191,6 +189,13 @@ def check_target(
             f"{shown}: a file of that name exists, and it is not an older result of this command: "
             "choose another name, or give --overwrite"
         )
+
+
+def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):  # one of them does not exist
+        return False
 
 
 def _agrees(known: Callable[[Path], bool] | None, path: Path) -> bool:
