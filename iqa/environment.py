@@ -13,74 +13,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
+import platformdirs
+
 from iqa.errors import IqaError
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+#: Where the quota of a container stands, the processor time granted and its period, in cgroup 2 and 1.
+_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+
+
 def processors() -> int:
-    """How many processors this process may use, by its affinity and the quota of its cgroup."""
+    """How many processors this process may use, by its affinity and the quota of its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(count, math.ceil(quota))) if quota else count
-
-
-def _cgroup_quota() -> float | None:
-    """The processors that a container's quota grants, in cgroup 2 or 1; None where there is no quota."""
-    try:
-        granted, period = (_CGROUP / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            granted = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text()
-            period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text()
-        except OSError:
-            return None
-    try:
-        share = float(granted) / float(period)
-    except (ValueError, ZeroDivisionError):  # "max", and -1 below: no quota
-        return None
-    return share if share > 0 else None
+    for files in _QUOTAS:
+        with suppress(OSError, ValueError, ZeroDivisionError):  # no such file, or "max": no quota, as -1 below
+            granted, period = map(int, " ".join((_CGROUP / file).read_text() for file in files).split())
+            count = min(count, math.ceil(granted / period)) if granted > 0 else count
+    return max(1, count)
 
 
 def cache_folder() -> Path:
-    """Where compiled networks are kept: `IQA_CACHE`, or the user's cache folder.
-
-    A user without a home, or with one that cannot be written, has a folder among the temporary files.
-    """
-    if os.environ.get("IQA_CACHE"):
-        folder = Path(os.path.expanduser(os.environ["IQA_CACHE"]))
-        usable = True  # or an error says that it is not
-    else:
-        if sys.platform == "win32":
-            base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
-        else:
-            base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-        folder = Path(os.path.expanduser(base)) / _NAME
-        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-        usable = there == folder or os.access(there, os.W_OK | os.X_OK)
-    if usable and not str(folder).startswith("~"):
-        return folder
-    try:
-        return scratch_folder()
-    except OSError:
-        return folder
-
-
-_NAME = "image-quality-assessment"
-
-
-def scratch_folder() -> Path:
-    """This user's folder among the temporary files, for what has no other place. It may not exist.
-
-    Raises:
-        OSError: if there is no place for temporary files, or somebody else has taken the name.
-    """
-    owner = os.getuid() if hasattr(os, "getuid") else None
-    folder = Path(tempfile.gettempdir()) / (_NAME if owner is None else f"{_NAME}-{owner}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if owner is not None and (folder.is_symlink() or folder.stat().st_uid != owner):
-        raise PermissionError(f"{folder} belongs to another user")
-    return folder
+    """Where weights that a cluster was sent are kept: `IQA_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("IQA_CACHE") or platformdirs.user_cache_path("image-quality-assessment"))
 
 
 def settle_keras() -> None:
@@ -96,16 +52,8 @@ _GREETING = re.compile(
 )
 
 _one_at_a_time = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """In a process that was just forked: threads that held the lock do not exist here."""
-    global _one_at_a_time
-    _one_at_a_time = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+if hasattr(os, "register_at_fork"):  # threads that held the lock do not exist in a process that was just forked
+    os.register_at_fork(after_in_child=lambda: globals().update(_one_at_a_time=threading.RLock()))
 
 
 @contextmanager
@@ -173,7 +121,7 @@ def temporary_file() -> IO[bytes]:
         return tempfile.TemporaryFile()
     except OSError:
         if hasattr(os, "memfd_create"):
-            return os.fdopen(os.memfd_create(_NAME), "w+b")
+            return os.fdopen(os.memfd_create("iqa"), "w+b")
         return open(os.devnull, "w+b")
 
 

@@ -1,7 +1,6 @@
 import io
 import struct
 import sys
-import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from iqa.errors import ImageError
-from iqa.images import avif, geometry, tiff
+from iqa.images import geometry
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import read_resized, resize
 from iqa.images.reading import read_image
@@ -54,11 +53,6 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(save, grey):
     close(read_image(path), np.stack([grey] * 3, -1))
 
 
-def test_sixteen_bit_grey_tiff_of_either_byte_order_is_scaled(tmp_path, save, grey):
-    path = save("p.tif", Image.fromarray(grey.astype(np.uint16) * 257))
-    close(read_image(path), np.stack([grey] * 3, -1))
-
-
 @pytest.mark.parametrize("array", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)])
 def test_pixels_of_unknown_range_are_refused_not_scored_as_black_or_white(save, array):
     with pytest.raises(ImageError, match="whose range is unknown"):
@@ -70,20 +64,13 @@ def test_a_palette_becomes_its_colours(save, colour):
     close(read_image(save("p.png", palette)), np.asarray(palette.convert("RGB")))
 
 
-def test_a_transparent_palette_lies_on_white(save, colour):
+def test_transparency_lies_on_white(save, photograph, colour):
+    alpha = np.full((*photograph.shape[:2], 1), 128, np.uint8)
+    half = read_image(save("p.png", np.concatenate([photograph, alpha], -1)))
+    close(half, np.rint(255 - (255 - photograph.astype(float)) * 128 / 255), 1)
     palette = colour.quantize(8)
     index = int(np.asarray(palette)[0, 0])
     assert (read_image(save("p.png", palette, transparency=index))[0, 0] == 255).all()
-
-
-def test_transparency_lies_on_white(save, photograph):
-    alpha = np.zeros((*photograph.shape[:2], 1), np.uint8)
-    assert (read_image(save("p.png", np.concatenate([photograph, alpha], -1))) == 255).all()
-
-
-def test_half_transparency_is_half_white(save):
-    path = save("p.png", np.full((4, 4, 4), (0, 0, 0, 128), np.uint8))
-    close(read_image(path), np.full((4, 4, 3), 127, np.uint8))
 
 
 @pytest.mark.parametrize("orientation, turned", [(3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p, -1))])
@@ -94,29 +81,19 @@ def test_exif_rotation_is_turned_upright(save, photograph, orientation, turned):
     close(read_image(path), turned(photograph[:100]))
 
 
-@pytest.mark.parametrize("name", ["p.gif", "p.png", "p.webp", "p.tif", "p.mpo", "p.avif"])
-def test_of_several_pictures_the_first_is_taken(save, name):
-    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (10, 200)]
-    path = save(name, frames[0], save_all=True, append_images=frames[1:])
-    for pixels in (read_image(path), read_resized(path, 16)):
-        np.testing.assert_allclose(pixels, 10, atol=3)
-
-
-def test_a_large_jpeg_is_decoded_in_part_and_scores_as_the_whole(save):
-    from iqa.scoring.scorer import Scorer
-
-    large = Image.open(sample_photograph()).convert("RGB").resize((3072, 3600), Image.Resampling.BICUBIC)
+def test_a_large_jpeg_is_decoded_in_part_to_nearly_the_pixels_of_the_whole(save):
+    large = Image.open(sample_photograph()).convert("RGB").resize((2048, 2400), Image.Resampling.BICUBIC)
     path = save("large.jpg", large, quality=92)
-    whole, reduced = resize(read_image(path), 224), read_resized(path, 224)
+    whole, reduced = resize(read_image(path), 128), read_resized(path, 128)
     assert not np.array_equal(whole, reduced)
-    scorer = Scorer("ava_vanilla", head="histogram")
-    assert scorer.score(path).score == pytest.approx(scorer.score(read_image(path)).score, abs=0.01)
-    np.testing.assert_array_equal(read_resized(path, 224, "nearest"), resize(read_image(path), 224, "nearest"))
+    assert np.abs(whole.astype(int) - reduced).mean() < 0.5
+    np.testing.assert_array_equal(read_resized(path, 128, "nearest"), resize(read_image(path), 128, "nearest"))
 
 
-def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour):
+def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour, grey):
     assert read_image(photograph) is photograph
     close(read_image(colour), photograph)
+    close(read_image(grey), np.stack([grey] * 3, -1))
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)])
@@ -145,41 +122,30 @@ def test_the_bytes_of_a_file_and_an_opened_file_are_read_as_the_file_is(save, ph
         read_image(b"")
 
 
-def test_grey_arrays_are_repeated_in_three_channels(grey):
-    close(read_image(grey), np.stack([grey] * 3, -1))
-    assert read_resized(grey, 16).shape == (16, 16, 3)
-
-
 def test_two_threads_may_read_one_pil_image_that_is_not_decoded_yet(save, photograph):
-    path = save("p.png", np.tile(photograph, (6, 6, 1)))
+    path = save("p.png", np.tile(photograph, (3, 3, 1)))
     expected = read_image(path)
-    for _ in range(5):
+    for _ in range(3):
         with Image.open(path) as opened, ThreadPoolExecutor(4) as threads:
             for pixels in threads.map(read_image, [opened] * 4):
                 np.testing.assert_array_equal(pixels, expected)
 
 
-@pytest.fixture(params=["gif", "png", "webp", "tif"])
-def animation(request, save):
-    """A file of three frames, of 10, 120 and 240."""
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "mpo", "avif"])
+def test_of_several_pictures_the_first_is_taken_or_of_a_pil_image_that_where_it_stands(save, suffix):
     frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (10, 120, 240)]
-    return save(f"p.{request.param}", frames[0], save_all=True, append_images=frames[1:])
+    path = save(f"p.{suffix}", frames[0], save_all=True, append_images=frames[1:])
+    for pixels in (read_image(path), read_resized(path, 16)):
+        np.testing.assert_allclose(pixels, 10, atol=3)
+    with Image.open(path) as opened:
+        for frame, value in ((1, 120), (2, 240), (0, 10)):
+            opened.seek(frame)
+            np.testing.assert_allclose(read_image(opened), value, atol=3)
+            thumbnail(opened, 8)
+            assert opened.tell() == frame
 
 
-@pytest.mark.parametrize("frame, value", [(0, 10), (1, 120), (2, 240)])
-def test_a_pil_image_is_read_at_its_frame_and_stays_there(animation, frame, value):
-    with Image.open(animation) as opened:
-        opened.seek(frame)
-        before = opened.tell(), opened.size, opened.mode
-        for pixels in (read_image(opened), read_resized(opened, 16)):
-            np.testing.assert_allclose(pixels, value, atol=3)
-        thumbnail(opened, 8)
-        assert (opened.tell(), opened.size, opened.mode) == before
-        opened.seek(0)
-        np.testing.assert_allclose(read_image(opened), 10, atol=3)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "CMYK"])
 def test_reading_a_pil_image_leaves_it_as_it_was(colour, mode):
     image = colour.convert(mode)
     image.getexif()[0x0112] = 6
@@ -190,13 +156,6 @@ def test_reading_a_pil_image_leaves_it_as_it_was(colour, mode):
     read_resized(image, 16)
     assert (image.size, image.mode, image.getexif()[0x0112]) == (kept.size, kept.mode, 6)
     assert image.tobytes() == kept.tobytes()
-
-
-def test_writing_to_the_pixels_that_were_read_does_not_reach_the_pil_image(colour, photograph):
-    pixels = read_image(colour)
-    if pixels.flags.writeable:
-        pixels[:] = 0
-    np.testing.assert_array_equal(np.asarray(colour), photograph)
 
 
 def jpeg(photograph):
@@ -246,24 +205,30 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, photograph, name, content, 
     assert "\n" not in str(error.value)
 
 
+def png16(key):
+    """A PNG of one pixel of 16-bit colours, of which one is transparent."""
+    pixel = zlib.compress(b"\0" + key)
+    return png_of((1, 1, 16, 2, 0, 0, 0), (b"tRNS", key), (b"IDAT", pixel))
+
+
+def cropped_avif(photograph):
+    """An AVIF with a box of a clean aperture, wherever that is."""
+    file = io.BytesIO()
+    Image.fromarray(photograph).save(file, "AVIF")
+    return file.getvalue() + struct.pack(">I4s", 40, b"clap") + bytes(32)
+
+
+def test_what_pillow_would_show_wrongly_is_refused(photograph):
+    for content, reason in ((png16(b"\1\2\3\4\5\6"), "16-bit colours"), (cropped_avif(photograph), "only a part")):
+        with pytest.raises(ImageError, match=f"{reason}.* cannot be read rightly"):
+            read_image(content)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         read_image(tmp_path / "nothing.jpg")
     with pytest.raises(ImageError, match="folder"):
         read_image(tmp_path)
-
-
-@given(st.binary(max_size=300), st.integers(0, 2000))
-def test_bytes_changed_anywhere_give_an_image_or_an_image_error(noise, position):
-    content = bytearray(jpeg(np.full((16, 16, 3), 99, np.uint8)))
-    content[position : position + len(noise)] = noise
-    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
-        file.write(content)
-        file.flush()
-        try:
-            assert read_image(file.name).ndim == 3
-        except ImageError as error:
-            assert "\n" not in str(error)
 
 
 def test_a_patch_larger_than_the_image_is_refused():
@@ -319,14 +284,6 @@ def test_random_patches_keep_to_blocks_when_told():
     assert geometry.random_patch(image, 40, rng, multiple=16).shape == (40, 40, 3)
 
 
-def test_a_truncated_pil_image_is_an_error_like_others(colour):
-    buffer = io.BytesIO()
-    colour.save(buffer, "JPEG")
-    whole = buffer.getvalue()
-    with pytest.raises(ImageError, match="it cannot be decoded: image file is truncated"):
-        read_image(Image.open(io.BytesIO(whole[: len(whole) // 2])))
-
-
 # --- transparency, canvas and aperture --------------------------------------------------------------------------------
 
 
@@ -348,16 +305,6 @@ def test_the_transparent_grey_of_a_png_lies_on_white_at_any_depth(bits):
         close(read_image(image), np.stack([expected] * 3, -1), 1)
 
 
-def test_the_transparent_colour_of_a_png_of_16_bits_lies_on_white(photograph):
-    key = photograph[0, 0]
-    rows = b"".join(b"\0" + (row.astype(np.uint16) * 257).astype(">u2").tobytes() for row in photograph)
-    transparent = (b"tRNS", struct.pack(">HHH", *(int(part) * 257 for part in key)))
-    content = png_of((256, 256, 16, 2, 0, 0, 0), transparent, (b"IDAT", zlib.compress(rows)))
-    expected = photograph.copy()
-    expected[(photograph == key).all(-1)] = 255
-    close(read_image(content), expected)
-
-
 def test_a_gif_whose_first_frame_does_not_fill_its_canvas_lies_on_white():
     frame = Image.fromarray(np.full((4, 6, 3), (200, 30, 30), np.uint8)).quantize(2)
     file = io.BytesIO()
@@ -372,81 +319,24 @@ def test_a_gif_whose_first_frame_does_not_fill_its_canvas_lies_on_white():
         close(read_image(image), expected)
 
 
-def avif_with_aperture(photograph, values):
-    """An AVIF whose picture has the clean aperture of these eight numbers, put into what Pillow writes."""
-    file = io.BytesIO()
-    Image.fromarray(photograph).save(file, "AVIF", quality=95)
-    content = bytearray(file.getvalue())
-
-    def size_of(name):
-        at = content.index(name)
-        return struct.unpack(">I", content[at - 4 : at])[0]
-
-    def resize_box(name, by):
-        at = content.index(name)
-        content[at - 4 : at] = struct.pack(">I", size_of(name) + by)
-
-    ipco, ipma, pixels = content.index(b"ipco"), content.index(b"ipma"), content.index(b"mdat") + 4
-    last, position, properties = ipco - 4 + size_of(b"ipco"), ipco + 4, 0
-    while position < last:
-        position += struct.unpack(">I", content[position : position + 4])[0]
-        properties += 1
-    content[ipma + 14] += 1  # the properties of the first item
-    content.insert(ipma - 4 + size_of(b"ipma"), 0x80 | properties + 1)
-    resize_box(b"ipma", 1)
-    content[last:last] = struct.pack(">I4sIIIIiIiI", 40, b"clap", *values)
-    resize_box(b"ipco", 40)
-    for name in (b"iprp", b"meta"):
-        resize_box(name, 41)
-    place = content.index(struct.pack(">I", pixels), content.index(b"iloc"))
-    content[place : place + 4] = struct.pack(">I", pixels + 41)
-    return bytes(content)
-
-
-def test_of_an_avif_only_its_clean_aperture_is_seen(photograph):
-    whole = read_image(avif_with_aperture(photograph, (256, 1, 256, 1, 0, 1, 0, 1)))
-    assert whole.shape == (256, 256, 3)
-    close(read_image(avif_with_aperture(photograph, (100, 1, 60, 1, 10, 1, -8, 1))), whole[90:150, 88:188])
-    assert avif.clean_aperture(avif_with_aperture(photograph, (1000, 1, 60, 1, 0, 1, 0, 1)), 256, 256) is None
-    assert avif.clean_aperture(avif_with_aperture(photograph, (100, 1, 60, 1, 0, 0, 0, 1)), 256, 256) is None
-
-
 # --- what is broken beside the pixels ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "exif", [b"garbage!", b"b'Exif\\x00'", b"Exif\0\0II*\0\xff\xff\xff\xff", b"MM\0*" + bytes(3)], ids=str
-)
-@pytest.mark.parametrize("suffix", ["png", "webp", "avif", "jpg"])
+@pytest.mark.parametrize("exif", [b"garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"MM\0*" + bytes(3)], ids=str)
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
 def test_broken_exif_does_not_cost_the_pixels(save, photograph, suffix, exif):
     options = {"png": {}, "webp": {"lossless": True}}.get(suffix, {"quality": 90})
     expected = read_image(save(f"whole.{suffix}", photograph, **options))
-    if suffix == "avif":  # Pillow's writer reads what it is given, so the EXIF is broken afterwards
-        good = Image.Exif()
-        good[0x010E] = "x" * 40
-        path = save("p.avif", photograph, exif=good, **options)
-        content = path.read_bytes()
-        at = content.index(b"MM\0*", content.index(b"mdat"))
-        path.write_bytes(content[:at] + (exif + bytes(40))[:40] + content[at + 40 :])
-    else:
-        path = save(f"p.{suffix}", photograph, exif=exif, **options)
-    close(read_image(path), expected)
+    close(read_image(save(f"p.{suffix}", photograph, exif=exif, **options)), expected)
 
 
 @pytest.mark.parametrize(
     "name, content",
     [
         (b"zTXt", b"c\0\0" + zlib.compress(b"a" * 3_000_000)),
-        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"a" * 3_000_000)),
         (b"sRGB", b""),
-        (b"gAMA", b"1"),
-        (b"cHRM", bytes(5)),
-        (b"pHYs", b""),
         (b"iCCP", b"no profile"),
-        (b"iCCP", b"p\0\0" + zlib.compress(b"a" * 3_000_000)),
         (b"tIME", b"\xff"),
-        (b"acTL", b""),
-        (b"bKGD", b""),
     ],
 )
 def test_a_broken_or_odd_chunk_does_not_cost_the_pixels(photograph, name, content):
@@ -467,7 +357,7 @@ def test_a_jpeg_that_lacks_its_end_is_read_with_a_note(save, photograph, progres
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("missing", [6, 40, 1000, 5000])
+@pytest.mark.parametrize("missing", [6, 1000])
 def test_a_jpeg_that_lacks_pixels_is_refused(save, photograph, progressive, missing):
     content = save("p.jpg", photograph, progressive=progressive).read_bytes()
     with pytest.raises(ImageError, match="truncated"):
@@ -553,7 +443,7 @@ def packed_tiff(values, bits, photometric=1, order="<", sample_format=1):
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("photometric", [0, 1])
-@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14, 16])
+@pytest.mark.parametrize("bits", [1, 4, 8, 10, 12, 16])
 def test_grey_tiffs_of_any_depth_keep_their_brightness(grey, bits, photometric, order):
     pytest.importorskip("imagecodecs")
     highest = 2**bits - 1
@@ -565,10 +455,9 @@ def test_grey_tiffs_of_any_depth_keep_their_brightness(grey, bits, photometric, 
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("compression", [None, "lzw"])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("alpha", [None, "unassalpha", "assocalpha", "unspecified"])
-def test_colour_tiffs_of_any_layout_keep_their_colours(photograph, bits, order, compression, planar, alpha):
+def test_colour_tiffs_of_any_layout_keep_their_colours(photograph, bits, order, planar, alpha):
     pytest.importorskip("imagecodecs")
     tifffile = pytest.importorskip("tifffile")
     opacity = np.arange(256, dtype=np.uint8)[None, :, None].repeat(256, 0)
@@ -587,7 +476,7 @@ def test_colour_tiffs_of_any_layout_keep_their_colours(photograph, bits, order, 
         photometric="rgb",
         planarconfig=planar,
         byteorder=order,
-        compression=compression,
+        compression="lzw" if order == "<" else None,
         extrasamples=[alpha] if alpha else None,
     )
     assert np.abs(read_image(file.getvalue()) - expected).mean() < 1.5
@@ -604,10 +493,9 @@ def test_a_tiff_whose_first_page_is_a_preview_or_a_mask_gives_its_picture(save, 
     close(read_image(bytes(content)), photograph)
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_signed_pixels_are_refused(grey, bits):
+def test_signed_pixels_are_refused(grey):
     with pytest.raises(ImageError, match="signed pixels, whose range is unknown"):
-        read_image(packed_tiff(grey.astype(np.int64), bits, sample_format=2))
+        read_image(packed_tiff(grey.astype(np.int64), 16, sample_format=2))
 
 
 def test_what_pillow_reads_wrongly_is_refused_without_the_extra_and_never_scored(grey, monkeypatch):
@@ -638,11 +526,6 @@ def test_a_heic_is_read_with_its_reader(colour, photograph):
     file = io.BytesIO()
     pillow_heif.from_pillow(colour).save(file, quality=95)
     assert np.abs(read_image(file.getvalue()).astype(int) - photograph).mean() < 4
-
-
-def test_orientations_without_meaning_turn_nothing(colour):
-    for orientation in (0, 1, 9, "6", None):
-        assert tiff.upright(colour, orientation) is colour
 
 
 def test_a_gif_with_a_vast_canvas_is_refused_since_it_is_held_twice():

@@ -1,4 +1,4 @@
-"""Colours that a PNG gives in numbers, and 16-bit pixels of which one colour is transparent."""
+"""Colours that a PNG or an AVIF gives in numbers."""
 
 import io
 import struct
@@ -137,37 +137,3 @@ def test_broken_metadata_costs_no_colours(photograph):
     text = chunk(b"zTXt", b"c\0\0" + zlib.compress(b"a" * 3_000_000))
     plain, long = png(photograph, codes(12, 13)), png(photograph, text, codes(12, 13))
     assert (read_image(long) == read_image(plain)).all() and (read_image(long) != photograph).any()
-
-
-# --- 16 bits ----------------------------------------------------------------------------------------------------------
-
-
-def png16(pixels, *chunks, interlaced=0):
-    """Without filters; interlaced as Adam7 does."""
-    height, width = pixels.shape[:2]
-    passes = [(0, 0, 1, 1)]
-    if interlaced:
-        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    parts = [pixels[top::down, left::right] for top, left, down, right in passes]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts if part.size for row in part)
-    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, interlaced)
-    body = (chunk(b"IHDR", head), *chunks, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
-
-
-@pytest.mark.parametrize("interlaced", [0, 1])
-@pytest.mark.parametrize("channel", [0, 1, 2])
-@pytest.mark.parametrize("byte", [1, 256])
-def test_a_colour_that_differs_from_the_transparent_one_in_one_byte_is_seen(tmp_path, interlaced, channel, byte):
-    key = np.array([0x1234, 0x5678, 0x9ABC], np.uint16)
-    pixels = np.tile(key, (9, 11, 1))
-    pixels[3, 4, channel] += byte
-    content = png16(pixels, chunk(b"tRNS", key.astype(">u2").tobytes()), interlaced=interlaced)
-    path = tmp_path / "wide.png"
-    path.write_bytes(content)
-    expected = np.full((9, 11, 3), 255, np.uint8)
-    expected[3, 4] = pixels[3, 4] >> 8
-    for source in (content, path):
-        assert (read_image(source) == expected).all()
-    with Image.open(path) as image:
-        assert (read_image(image) == expected).all()

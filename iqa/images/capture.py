@@ -8,9 +8,12 @@ from datetime import datetime
 from PIL import ExifTags, Image
 
 from iqa.images import raw
+from iqa.images.reading import decoders
 
-_TIMES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
-_FRACTIONS = (ExifTags.Base.SubsecTimeOriginal, ExifTags.Base.SubsecTimeDigitized)
+_TIMES = (
+    (ExifTags.Base.DateTimeOriginal, ExifTags.Base.SubsecTimeOriginal),
+    (ExifTags.Base.DateTimeDigitized, ExifTags.Base.SubsecTimeDigitized),
+)
 
 
 def read_time(path: str | os.PathLike[str]) -> datetime | None:
@@ -18,35 +21,19 @@ def read_time(path: str | os.PathLike[str]) -> datetime | None:
 
     Only the head of the file is read. A file that is broken has no time: whoever decodes it says what is wrong.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.suppress(Exception):  # decoders raise whatever their parsing runs into
         warnings.simplefilter("ignore")  # Pillow's, of broken metadata and many pixels
-        try:
-            with Image.open(path) as opened:
-                return _time_in(opened.getexif())
-        except Exception:  # decoders raise whatever their parsing runs into
-            return _time_of_raw(path)
+        with contextlib.suppress(OSError), Image.open(path, formats=decoders()) as opened:
+            return _time_in(opened.getexif())
+        with open(path, "rb") as file:
+            return raw.read_time(file) if raw.is_raw(file) else None
+    return None
 
 
 def _time_in(exif: Image.Exif) -> datetime | None:
     tags = exif.get_ifd(ExifTags.IFD.Exif)
-    for time, fraction in zip(_TIMES, _FRACTIONS, strict=True):
-        if found := _parse(tags.get(time), tags.get(fraction)):
-            return found
-    return _parse(exif.get(ExifTags.Base.DateTime), None)
-
-
-def _time_of_raw(path: str | os.PathLike[str]) -> datetime | None:
-    """Of a raw file that Pillow cannot open: as its tags say if it is a TIFF, or as LibRaw says, to the second."""
-    with contextlib.suppress(Exception):
-        if not raw.is_raw(path):
-            return None
-        with contextlib.suppress(Exception), open(path, "rb") as file:  # LibRaw takes many times longer
-            exif = Image.Exif()
-            exif.load_from_fp(file)
-            if found := _time_in(exif):
-                return found
-        return raw.read_time(path)
-    return None
+    times = [_parse(tags.get(time), tags.get(fraction)) for time, fraction in _TIMES]
+    return next(filter(None, times), None) or _parse(exif.get(ExifTags.Base.DateTime), None)
 
 
 def _parse(time: object, fraction: object) -> datetime | None:

@@ -1,6 +1,7 @@
 """Colours as a file means them, by a profile or in numbers -> sRGB, the colours that networks were trained on."""
 
 import functools
+import io
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -51,7 +52,7 @@ def _transform(profile: bytes, mode: str) -> Any:
     from PIL import ImageCms
 
     convert = ImageCms.buildTransform(
-        ImageCms.getOpenProfile(_file(profile)),
+        ImageCms.getOpenProfile(io.BytesIO(profile)),
         ImageCms.createProfile("sRGB"),
         mode,
         "RGB",
@@ -64,12 +65,6 @@ def _transform(profile: bytes, mode: str) -> Any:
     colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3) if mode == "RGB" else steps[None]
     moved = np.asarray(convert.apply(Image.fromarray(colours))).astype(int)
     return None if np.abs(moved - colours.reshape(1, -1, colours.size // moved.shape[1])).max() <= SAME else convert
-
-
-def _file(content: bytes) -> Any:
-    import io
-
-    return io.BytesIO(content)
 
 
 def _convert(image: Image.Image, mode: str, transform: Any) -> Image.Image:
@@ -223,18 +218,17 @@ def _make_profile(primaries: tuple[float, ...], linear: NDArray[np.float64]) -> 
     if not np.abs(colours).max() < 4:
         raise ValueError("no primaries")
     curve = np.rint(linear * 65535).astype(">u2")
-    parts = [(b"wtpt", _xyz(d50)), *zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(_xyz, colours.T), strict=True)]
-    parts.append((b"rTRC", b"curv" + struct.pack(">II", 0, len(curve)) + curve.tobytes()))
-    names = [name for name, _ in parts] + [b"gTRC", b"bTRC"]
-    table, body, start = b"", b"", 128 + 4 + 12 * len(names)
-    for name in names:
-        content = dict(parts).get(name)
-        if content is not None:
-            place = struct.pack(">II", start + len(body), len(content))
-            body += content
-        table += name + place  # the last two share the curve of red
-    head = struct.pack(">II", start + len(body), 0) + b"\x02\x40\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
-    return (head + _xyz(d50)[8:]).ljust(128, b"\0") + struct.pack(">I", len(names)) + table + body
+    columns = zip((b"wtpt", b"rXYZ", b"gXYZ", b"bXYZ"), (d50, *colours.T), strict=True)
+    parts = {name: _xyz(column) for name, column in columns}
+    parts[b"rTRC"] = b"curv" + struct.pack(">II", 0, _STEPS) + curve.tobytes()
+    start, table = 128 + 4 + 12 * 7, {}
+    for name, content in parts.items():
+        table[name] = struct.pack(">II", start, len(content))
+        start += len(content)
+    table[b"gTRC"] = table[b"bTRC"] = table[b"rTRC"]  # one curve for all
+    head = struct.pack(">II", start, 0) + b"\x02\x40\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28) + _xyz(d50)[8:]
+    entries = b"".join(name + place for name, place in table.items())
+    return head.ljust(128, b"\0") + struct.pack(">I", len(table)) + entries + b"".join(parts.values())
 
 
 def _xyz(values: NDArray[np.float64]) -> bytes:

@@ -4,6 +4,7 @@ import codecs
 import fnmatch
 import glob
 import importlib.util
+import itertools
 import os
 import sys
 from collections import Counter
@@ -57,7 +58,7 @@ def named_images(
             stderr says so.
         lists: files of paths, or "-" for stdin; see `read_list`. A path in them is never a pattern.
         null: the paths in the lists are separated by zero bytes, as `find -print0` does.
-        left_out: is told what lies in the folders and is not looked for; see `in_words`.
+        left_out: counts what lies in the folders and is not looked for; see `in_words`.
         stored: whether URLs are looked up; if not, they hold no image.
 
     Yields:
@@ -69,7 +70,7 @@ def named_images(
         print(f"no image named: taking {sample.name}, the photograph that matplotlib ships", file=sys.stderr)
         yield sample, None
     for name in named:
-        yield from _find(name, left_out, stored, pattern=True)
+        yield from _find(str(name), left_out, stored, pattern=True)
     for file in lists:
         try:
             for name in read_list(file, null):
@@ -94,27 +95,22 @@ def in_words(left_out: LeftOut) -> str:
     return f"left out: {words}{remedy}"
 
 
-def _find(name: str | os.PathLike[str], left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
-    name = str(name)
+def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
+    """What one name stands for."""
     found: Iterable[FoundAnywhere]
-    if is_url(name) and not stored:
-        yield StoredFile(name), NOT_STORED
-        return
-    if is_url(name):
-        found, reason = _find_stored(name, left_out), "a folder without images"
+    path: Path | StoredFile = StoredFile(name) if is_url(name) else Path(name)
+    reason = "a folder without images"
+    if isinstance(path, StoredFile):
+        found = _find_stored(name, left_out) if stored else [(path, NOT_STORED)]
     elif os.path.isdir(name):
-        found, reason = images_below(name, left_out), "a folder without images"
+        found = images_below(name, left_out)
     elif pattern and not os.path.lexists(name) and glob.has_magic(name):
         found, reason = _match(name, left_out), "no file matches this pattern"
     else:
-        yield Path(name), None
-        return
-    empty = True
-    for entry in found:
-        empty = False
-        yield entry
-    if empty:
-        yield Path(name), reason
+        found = [(path, None)]
+    some = iter(found)
+    yield next(some, (path, reason))
+    yield from some
 
 
 def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
@@ -142,22 +138,16 @@ def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:
 
 
 def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    """Whether the names of a path fit a pattern; follows all the ways at once in which they might."""
-    reached = _with_empty({0}, parts)
+    """Whether the names of a path fit the parts of a pattern."""
+    fits = [True]  # whether the names so far fit so many of the parts
+    for part in parts:
+        fits.append(fits[-1] and part == "**")
     for name in names:
-        passed = {at for at in reached if at < len(parts) and parts[at] == "**"}
-        matched = {at + 1 for at in reached - passed if at < len(parts) and fnmatch.fnmatchcase(name, parts[at])}
-        reached = _with_empty(passed | matched, parts)
-    return len(parts) in reached
-
-
-def _with_empty(reached: set[int], parts: tuple[str, ...]) -> set[int]:
-    """And the places behind a `**` that stands for no folder."""
-    for at in sorted(reached):
-        while at < len(parts) and parts[at] == "**":
-            at += 1
-            reached.add(at)
-    return reached
+        before, fits = fits, [False]
+        for at, part in enumerate(parts):
+            any_folder = part == "**" and (before[at + 1] or fits[at])
+            fits.append(any_folder or (part != "**" and before[at] and fnmatch.fnmatchcase(name, part)))
+    return fits[-1]
 
 
 def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]:
@@ -172,36 +162,31 @@ def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]
         ImageError: if there are zero bytes and `null` is not asked for.
         OSError: if the file cannot be read.
     """
-    stream: BinaryIO = sys.stdin.buffer if str(file) == "-" else open(file, "rb")  # noqa: SIM115, closed below
-    separator = b"\0" if null else b"\n"
-    try:
-        for number, line in enumerate(_split(stream, separator), start=1):
-            if not null and b"\0" in line:
-                raise ImageError(
-                    f"the list has a zero byte in line {number}: give -0 for a list of find -print0, and save a list in "
-                    "UTF-16 as UTF-8"
-                )
-            if line:
-                yield os.fsdecode(line)
-    finally:
-        if str(file) != "-":
-            stream.close()
+    if str(file) == "-":
+        yield from _paths_in(sys.stdin.buffer, null)
+    else:
+        with open(file, "rb") as stream:
+            yield from _paths_in(stream, null)
 
 
-def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
-    rest = b""
-    while len(rest) < 3 and (chunk := stream.read(3 - len(rest))):  # a pipe may give it byte by byte
-        rest += chunk
-    rest = rest.removeprefix(codecs.BOM_UTF8)
-    if rest[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        text = (rest + stream.read()).decode("utf-16", "replace")
-        yield from (os.fsencode(line.removesuffix("\r")) for line in text.split(separator.decode()))
-        return
-    while chunk := stream.read(1 << 16):
-        *whole, rest = (rest + chunk).split(separator)
-        yield from (line.removesuffix(b"\r") if separator == b"\n" else line for line in whole)
-    *whole, rest = rest.split(separator)  # of a list of three bytes or fewer
-    yield from (line.removesuffix(b"\r") if separator == b"\n" else line for line in (*whole, rest))
+def _paths_in(stream: BinaryIO, null: bool) -> Iterator[str]:
+    lines: Iterable[bytes]
+    first = stream.readline()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = (first + stream.read()).decode("utf-16", "replace")
+        lines = (os.fsencode(line) for line in text.split("\0" if null else "\n"))
+    else:
+        first = first.removeprefix(codecs.BOM_UTF8)
+        lines = (first + stream.read()).split(b"\0") if null else itertools.chain([first], stream)
+    for number, line in enumerate(lines, start=1):
+        if not null and b"\0" in line:
+            raise ImageError(
+                f"the list has a zero byte in line {number}: give -0 for a list of find -print0, and save a list in "
+                "UTF-16 as UTF-8"
+            )
+        path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
+        if path:
+            yield os.fsdecode(path)
 
 
 def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:
@@ -210,13 +195,14 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
     HEIC and raw files are left out where what reads them is not installed.
 
     Args:
-        left_out: is told what is not looked for.
+        left_out: counts what is not looked for.
 
     Yields:
         (path, None), or (path, reason) for a folder that cannot be read, or a link to nothing with an image's name.
     """
     left_out = LeftOut() if left_out is None else left_out
-    suffixes = readable_suffixes()
+    missing = (suffixes for suffixes, package in EXTRAS.values() if not importlib.util.find_spec(package))
+    suffixes = SUFFIXES.difference(*missing)
     for path, reason in files_below(folder, left_out):
         suffix = os.path.splitext(path)[1].lower()
         if suffix in suffixes or (reason and not os.path.islink(path)):
@@ -225,19 +211,13 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
             left_out["broken link" if reason else suffix or "without a suffix"] += 1
 
 
-def readable_suffixes() -> frozenset[str]:
-    """`SUFFIXES` without those of extras that are not installed."""
-    missing = (suffixes for suffixes, package in EXTRAS.values() if not importlib.util.find_spec(package))
-    return SUFFIXES.difference(*missing)
-
-
 def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[tuple[str, str | None]]:
     """All files below a folder, in the order and form of `images_below`, but as text.
 
     What macOS (`._name`) and others put beside files is passed over, see `PASSED_OVER`.
 
     Args:
-        left_out: is told of linked folders.
+        left_out: counts linked folders.
     """
     waiting = [f"{os.fspath(folder)}{_FOLDER}"]  # the next one is the last
     while waiting:

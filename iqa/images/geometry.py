@@ -1,4 +1,4 @@
-"""What a network sees of a picture: the only place that says it, for scoring, for validation in training and for pages.
+"""What a network sees of a picture, for scoring, for validation in training and for pages.
 
     geometry = Geometry.of(card)
     patches = geometry.patches("photo.jpg")     # (N, 224, 224, 3) uint8
@@ -19,7 +19,7 @@ from PIL import Image
 
 from iqa.cards import Card, Preprocessing
 from iqa.errors import ImageError
-from iqa.images.picture import Picture
+from iqa.images.picture import Picture, as_image
 from iqa.images.pooling import COARSE, POOLINGS, richest_places
 from iqa.images.reading import INTERPOLATIONS, ImageLike
 
@@ -42,9 +42,8 @@ def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
     return None
 
 
-#: A JPEG that is made smaller by decoding less of it keeps this many times the pixels a side that are wanted in the end. At
-#: 6 the scores of 42 tiled photographs of 12 to 50 megapixels moved by 0.0045 (root mean square; 0.020 at most), at 4 by
-#: 0.0079 (0.033).
+#: A JPEG that is made smaller by decoding less of it keeps so many times the pixels a side that are wanted in the end. At 6
+#: the scores of 42 photographs of 12 to 50 megapixels moved by 0.0045 (root mean square; 0.020 at most), at 4 by 0.0079.
 REDUCED = 6
 
 #: How much larger a whole picture is than what training sees of it: the original's 256 pixels for 224.
@@ -53,14 +52,13 @@ MARGIN = 8 / 7
 #: Where a model of patches looks unless it is told otherwise.
 CROP = "grid"
 
-#: How many patches a grid has at most, by pooling; to cover a picture of 24 megapixels takes 486. By detail they are the
-#: `richest_places`: with 12 of them the scores of large photographs differ from those of all patches by 0.13 (root mean
-#: square), with 8 by 0.15. With 24 patches, evenly spread, they would differ by 0.48: what is in focus lies between them.
+#: How many patches a grid has at most, by pooling; to cover 24 megapixels takes 486. By detail they are `richest_places`,
+#: and scores of large photographs differ from those of all patches by 0.13 to 0.15 (root mean square). With 24 patches,
+#: evenly spread, they would differ by 0.48: what is in focus lies between them.
 MOST = {"mean": 24, "detail": 10}
 
-#: A picture whose shorter side has fewer pixels is refused. The centres of TID2013's references 4-6, 160, 96 and 64
-#: pixels a side, score with an LCC of 0.80, 0.76 and 0.62 if their mirror images continue them to 224, with 0.76 and 0.65
-#: (160 and 96) if they are enlarged. Centres of 224 pixels have 0.84.
+#: A picture whose shorter side has fewer pixels is refused. Centres of TID2013's references of 160, 96 and 64 pixels a
+#: side, continued by their mirror images to 224, score with an LCC of 0.80, 0.76 and 0.62; those of 224 pixels with 0.84.
 TINY = 96
 
 
@@ -94,13 +92,11 @@ class Geometry:
         Args:
             crop: None for `CROP`. It is ignored, as `pooling` and `longer_side` are, for a model of whole pictures.
             pooling: a key of `POOLINGS`; None for what the card says.
-            six_crops, longer_side: see `Geometry`.
         """
-        if card.preprocessing.kind != "patch":
-            return cls(card.preprocessing, None, six_crops)
-        return cls(
-            replace(card.preprocessing, pooling=pooling or card.preprocessing.pooling), crop or CROP, six_crops, longer_side
-        )
+        preprocessing = card.preprocessing
+        if preprocessing.kind != "patch":
+            return cls(preprocessing, None, six_crops)
+        return cls(replace(preprocessing, pooling=pooling or preprocessing.pooling), crop or CROP, six_crops, longer_side)
 
     @property
     def size(self) -> int:
@@ -114,19 +110,15 @@ class Geometry:
 
     def __str__(self) -> str:
         if not self.crop:
-            views = ", mean opinion" if self.six_crops else ""
-            views += " and its mirror image" if self.preprocessing.flip_averaging else ""
+            views = ", six crops" if self.six_crops else ""
+            views += ", flip averaging" if self.preprocessing.flip_averaging else ""
             return f"whole image, {self.preprocessing.interpolation}, to {self.size}x{self.size}{views}"
-        blocks = f" on blocks of {self.preprocessing.multiple}" if self.preprocessing.multiple > 1 else ""
-        words = [f"{self.crop} patch of {self.size}x{self.size}{blocks}"]
-        if self.crop == "grid":
-            words = [f"grid of at most {MOST[self.preprocessing.pooling]} patches of {self.size}x{self.size}{blocks}"]
+        multiple, pooling = self.preprocessing.multiple, self.preprocessing.pooling
+        blocks = f" on blocks of {multiple}" if multiple > 1 else ""
+        several = f"grid of at most {MOST[pooling]} patches" if self.crop == "grid" else f"{self.crop} patch"
+        words = [f"{several} of {self.size}x{self.size}{blocks}"]
         if self.crop in ("grid", "cover"):
-            words.append(
-                "pooled by detail"
-                if self.preprocessing.pooling == "detail"
-                else f"{self.preprocessing.pooling} of the patches"
-            )
+            words.append("pooled by detail" if pooling == "detail" else f"{pooling} of the patches")
         if self.longer_side:
             words.append(f"longer side {self.longer_side} pixels")
         return ", ".join(words)
@@ -190,9 +182,8 @@ def shrink(image: Image.Image | NDArray[np.uint8], longer: int) -> Image.Image |
     share = longer / max(height, width)
     if share >= 1:
         return image
-    whole = image if isinstance(image, Image.Image) else Image.fromarray(image)
     size = max(1, round(width * share)), max(1, round(height * share))
-    return whole.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return as_image(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def mirror(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -222,7 +213,7 @@ def patch(image: Image.Image | NDArray[Any], top: int, left: int, size: int) -> 
 
 
 def centre_patch(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[Any]:
-    """The patch in the middle, or the nearest one up and left that keeps to blocks; see `random_patches` and `patch`."""
+    """The patch in the middle, or the nearest one up and left that keeps to blocks; see `patch`."""
     ((top, left),) = place_in_centre(*_extent(image), size, multiple)
     return patch(image, top, left, size)
 
@@ -309,9 +300,8 @@ def read_resized(
 ) -> NDArray[np.uint8]:
     """The whole image squeezed to `size` x `size`, whatever its proportions, uint8 (size, size, 3); see `read_image`.
 
-    A large JPEG that is averaged is decoded at a half, a quarter or an eighth, which is faster. What is decoded keeps at
-    least `REDUCED` times `size` pixels a side. With "nearest" all of it is decoded: the nearest pixel of a reduced picture
-    would be another one.
+    A large JPEG that is averaged is decoded at a half, a quarter or an eighth, with at least `REDUCED` times `size` pixels
+    a side. With "nearest" all of it is decoded: the nearest pixel of a reduced picture would be another one.
 
     Args:
         interpolation: a key of `INTERPOLATIONS`.
@@ -324,8 +314,7 @@ def read_resized(
 
 def resize(image: Image.Image | NDArray[np.uint8], size: int, interpolation: str = "bilinear") -> NDArray[np.uint8]:
     """The whole image squeezed to `size` x `size`, whatever its proportions; see `read_resized`."""
-    whole = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    return np.asarray(whole.resize((size, size), INTERPOLATIONS[interpolation]))
+    return np.asarray(as_image(image).resize((size, size), INTERPOLATIONS[interpolation]))
 
 
 def views(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -338,14 +327,10 @@ def views(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [side for view in shortened for side in (view, view[:, ::-1])]
 
 
-def _place_at_left_top(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    return [(0, 0)]
-
-
 #: `--crop` of the patch models -> function: (height, width, size, multiple) -> where patches of this size begin.
 CROPS: dict[str, Callable[[int, int, int, int], list[Place]]] = {
     "centre": place_in_centre,
-    "left_top": _place_at_left_top,
+    "left_top": lambda height, width, size, multiple: [(0, 0)],
     "grid": places_on_grid,
     "cover": places_that_cover,
 }

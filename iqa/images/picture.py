@@ -39,16 +39,14 @@ class Picture:
     def reduced(self, smallest: int, notes: list[str]) -> Image.Image | NDArray[np.uint8]:
         """The image in RGB, with at least `smallest` pixels a side if it has so many, made smaller if that is quicker.
 
-        What comes out does not depend on what was asked before. It does on `once`: a decoder that decodes less gives nearly
-        the pixels of an average over all of them.
+        It does not depend on what was asked before, but on `once`: a decoder that decodes less gives nearly the pixels of
+        an average over all of them.
         """
         if not can_be_reduced(self._image, smallest):
             return self.whole(notes)
         if not self._once:
             return read_rgb(self._image, smallest, notes)
-        whole = self.whole(notes)
-        assert isinstance(whole, Image.Image), "a JPEG is read as one"
-        return self.averaged(min(whole.size) // smallest)
+        return self.averaged(min(as_image(self.whole(notes)).size) // smallest)
 
     def averaged(self, factor: int) -> Image.Image:
         """The image `factor` times smaller, each pixel the mean of all that fall on it; kept.
@@ -56,10 +54,11 @@ class Picture:
         A quarter is made of the half, which another network may need as well: to go over all pixels is what takes time.
         """
         if factor not in self._averaged:
-            if factor == 4:
-                smaller = self.averaged(2).reduce(2)
-            else:
-                whole = self.whole([])
-                smaller = (whole if isinstance(whole, Image.Image) else Image.fromarray(whole)).reduce(factor)
+            smaller = self.averaged(2).reduce(2) if factor == 4 else as_image(self.whole([])).reduce(factor)
             self._averaged[factor] = smaller
         return self._averaged[factor]
+
+
+def as_image(pixels: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """Pixels (H, W, 3) as a PIL image."""
+    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)

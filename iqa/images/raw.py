@@ -12,26 +12,24 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, BinaryIO
 
-import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from iqa.errors import ImageError
 from iqa.files import RAW_SUFFIXES, printable
 
-#: A path, or a whole file in memory.
-Source = str | os.PathLike[str] | io.BytesIO
+#: How a TIFF begins.
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 #: How raw files begin that are no TIFF: of Fujifilm, Panasonic and Leica, Olympus, Sigma, Minolta, and Canon before CR2.
 _BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 _CR3 = b"ftypcrx "
-_TIFF, _BIG_TIFF = (b"II*\0", b"MM\0*"), (b"II+\0", b"MM\0+")
 _JPEG = b"\xff\xd8"
 
 #: What a TIFF has in its place 8 if it is a CR2, or of Phase One.
 _TIFF_OF_MAKERS = (b"CR\2\0", b"IIII", b"MMMM")
 
 #: Values of the tag PhotometricInterpretation: a colour filter array, and raw data of all colours.
-_RAW_DATA = (32803, 34892)
+RAW_DATA = (32803, 34892)
 
 #: Tags that say where the strips and tiles of a page begin, and how many bytes they have.
 _PARTS = ((273, 279), (324, 325))
@@ -49,52 +47,26 @@ ENOUGH = 1344
 #: How LibRaw says that a picture was taken with the camera turned -> EXIF's tag.
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}
 
-_MISSING = "a raw file needs rawpy: pip install 'image-quality-assessment[raw]'"
 
-
-def is_raw(source: Source) -> bool:
-    """Whether a file is a raw file, by its content; a TIFF, or what nobody knows, by its suffix as well.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    named = not isinstance(source, io.BytesIO) and os.path.splitext(source)[1].lower() in RAW_SUFFIXES
-    with _opened(source) as file:
-        head = file.read(32)
-        if head[:4] in _TIFF or head[:4] in _BIG_TIFF:
-            return named or head[8:12] in _TIFF_OF_MAKERS or _has_raw_data(file)
+def is_raw(file: BinaryIO) -> bool:
+    """Whether a file is a raw file, by its content; a TIFF, or what nobody knows, by its suffix as well."""
+    named = os.path.splitext(_name_of(file))[1].lower() in RAW_SUFFIXES
+    file.seek(0)
+    head = file.read(32)
+    if head[:4] in TIFF:
+        return named or _is_raw_tiff(file, head[8:12])
     return head.startswith(_BEGINNINGS) or head[4:12] == _CR3 or (named and not head.startswith(_JPEG))
 
 
-def is_preview(image: Image.Image) -> bool:
-    """Whether an opened TIFF, not yet decoded, is the preview in a raw file."""
-    stream = getattr(image, "fp", None)
-    if image.format != "TIFF" or stream is None:
-        return False
-    with contextlib.suppress(OSError, ValueError):  # closed, or a stream that cannot go back
-        before = stream.tell()
-        try:
-            stream.seek(8)
-            return stream.read(4) in _TIFF_OF_MAKERS or _has_raw_data(stream)
-        finally:
-            stream.seek(before)
-    return False
+def _name_of(file: BinaryIO) -> str:
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) else ""
 
 
-@contextlib.contextmanager
-def _opened(source: Source) -> Iterator[BinaryIO]:
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-        yield source
-    else:
-        with open(source, "rb") as file:
-            yield file
-
-
-def _has_raw_data(file: BinaryIO) -> bool:
-    """Whether a page of a TIFF, or one below it, holds raw data."""
+def _is_raw_tiff(file: BinaryIO, maker: bytes) -> bool:
+    """Whether it is of a maker's own kind, or a page of it, or one below that, holds raw data."""
     with contextlib.suppress(Exception):  # of a broken file, of which its reader will say so
-        return any(page.get(262) in _RAW_DATA for page in _list_pages(file))
+        return maker in _TIFF_OF_MAKERS or any(page.get(262) in RAW_DATA for page in _list_pages(file))
     return False
 
 
@@ -102,8 +74,8 @@ def _list_pages(file: BinaryIO) -> Iterator[TiffImagePlugin.ImageFileDirectory_v
     """The directories of a TIFF, or of a raw file that is built like one; each is valid until the next is asked for."""
     file.seek(0)
     head = file.read(16)
-    mark = head[:4] if head[:4] in _BIG_TIFF else _TIFF[head[:2] == b"MM"]
-    page = TiffImagePlugin.ImageFileDirectory_v2(mark + head[4 : 16 if mark in _BIG_TIFF else 8])
+    mark = head[:4] if head[:4] in TIFF else TIFF[head[:2] == b"MM"]
+    page = TiffImagePlugin.ImageFileDirectory_v2(mark + head[4 : 16 if mark[2:].strip(b"\0") == b"+" else 8])
     places = [page.next]
     for number in range(_PAGES):
         if number == len(places):
@@ -122,7 +94,7 @@ def _numbers(page: TiffImagePlugin.ImageFileDirectory_v2, tag: int) -> list[int]
     return [value] if isinstance(value, int) else list(value)
 
 
-def _check_whole(source: Source, pixels: int) -> None:
+def _check_whole(file: BinaryIO, pixels: int) -> None:
     """Refuse a truncated file, of which LibRaw takes what is missing for black.
 
     A file that is built like a TIFF says where its data end. Of others LibRaw itself notices most; those that have next to
@@ -131,24 +103,21 @@ def _check_whole(source: Source, pixels: int) -> None:
     Raises:
         ImageError: if it is truncated.
     """
-    with _opened(source) as file:
-        size = file.seek(0, os.SEEK_END)
-        whole = size * _PIXELS_PER_BYTE >= pixels
-        with contextlib.suppress(Exception):  # of a file that is not built like a TIFF
-            for page in _list_pages(file) if whole else ():
-                if page.get(262) in _RAW_DATA:
-                    parts = ((_numbers(page, places), _numbers(page, counts)) for places, counts in _PARTS)
-                    ends = [place + count for part in parts for place, count in zip(*part, strict=True)]
-                    whole = whole and max(ends, default=0) <= size
-        if not whole:
-            raise ImageError("it is truncated")
+    size = file.seek(0, os.SEEK_END)
+    ends = [0]
+    with contextlib.suppress(Exception):  # of a file that is not built like a TIFF
+        for page in _list_pages(file):
+            if page.get(262) in RAW_DATA:
+                for places, counts in _PARTS:
+                    ends += map(sum, zip(_numbers(page, places), _numbers(page, counts), strict=True))
+    if size * _PIXELS_PER_BYTE < pixels or max(ends) > size:
+        raise ImageError("it is truncated")
 
 
-def open_raw(source: Source, most: int, smallest: int | None, notes: list[str]) -> Image.Image:
+def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) -> Image.Image:
     """The preview in a raw file if it is large enough, or the developed picture.
 
     Args:
-        source: the file.
         most: the most pixels that it may have; a third of them if its data have all colours in each pixel.
         smallest: a preview of so many pixels a side is large enough too.
         notes: is told if the picture was developed.
@@ -160,45 +129,47 @@ def open_raw(source: Source, most: int, smallest: int | None, notes: list[str]) 
         ImageError: if rawpy is not installed, or LibRaw cannot read the file.
         MemoryError: if there is not enough.
     """
-    with _libraw(source) as raw:
+    with _libraw(file) as raw:
         width, height = raw.sizes.width, raw.sizes.height
         if raw.sizes.raw_width * raw.sizes.raw_height > most:
             raise ImageError(f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels are more than {most}")
         preview = _preview(raw, most, smallest)
         if preview and (2 * max(preview.size) >= max(width, height) or (smallest and min(preview.size) >= smallest)):
             return preview
-        _check_whole(source, raw.sizes.raw_width * raw.sizes.raw_height)
+        _check_whole(file, raw.sizes.raw_width * raw.sizes.raw_height)
         developed = _develop(raw, most)
         found = f"its preview has {preview.width}x{preview.height}" if preview else "it has no preview that can be read"
         notes.append(f"a raw file, developed at {developed.width}x{developed.height} pixels: {found}")
         return developed
 
 
-def read_time(path: str | os.PathLike[str]) -> datetime | None:
+def read_time(file: BinaryIO) -> datetime | None:
     """The local time of the capture, in whole seconds; None if the file does not say it.
 
     Raises:
         ImageError: as `open_raw`.
     """
-    with _libraw(path) as raw:
+    with _libraw(file) as raw:
         time: datetime = raw.other.timestamp
         return time if time.year > 1970 else None
 
 
 @contextlib.contextmanager
-def _libraw(source: Source) -> Iterator[Any]:
+def _libraw(file: BinaryIO) -> Iterator[Any]:
     """A file, opened by LibRaw, which has read no pixels yet."""
     try:
         import rawpy
     except ImportError:
-        raise ImageError(_MISSING) from None
+        raise ImageError("a raw file needs rawpy: pip install 'image-quality-assessment[raw]'") from None
     try:
         with rawpy.RawPy() as raw:
-            if not isinstance(source, io.BytesIO) and _is_plain(os.fspath(source)):
-                raw.open_file(os.fspath(source))  # of which it reads no more than it needs
+            name = _name_of(file)
+            # LibRaw, which takes names in UTF-8 and prints them, reads no more of a named file than it needs.
+            if name and printable(name) == name and os.fsencode(name) == name.encode():
+                raw.open_file(name)
             else:
-                with _opened(source) as file:
-                    raw.open_buffer(file)
+                file.seek(0)
+                raw.open_buffer(file)
             yield raw
     except rawpy.LibRawUnsufficientMemoryError:
         raise MemoryError from None
@@ -206,11 +177,6 @@ def _libraw(source: Source) -> Iterator[Any]:
         reason = error.args[0] if error.args else ""
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ImageError(f"LibRaw cannot read it: {text[:1].lower()}{text[1:]}") from None
-
-
-def _is_plain(name: str) -> bool:
-    """Whether LibRaw, which takes names in UTF-8 and prints them as they are, may have the name of a file."""
-    return printable(name) == name and os.fsencode(name) == name.encode()
 
 
 def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
@@ -222,10 +188,8 @@ def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
         found = raw.extract_thumb()
         if found.format == rawpy.ThumbFormat.JPEG:
             preview = Image.open(io.BytesIO(found.data), formats=("JPEG",))
-        elif found.data.dtype == np.uint8:
-            preview = Image.fromarray(found.data[..., 0] if found.data.shape[-1] == 1 else found.data)
-        else:
-            return None
+        else:  # a bitmap; of more than 8 bits there is no preview
+            preview = Image.fromarray(found.data.squeeze(-1) if found.data.shape[-1] == 1 else found.data)
         if preview.width * preview.height > most:
             return None
         if smallest:

@@ -6,7 +6,6 @@ All images are read here, for training and for scoring alike.
 """
 
 import contextlib
-import functools
 import io
 import os
 import stat
@@ -22,14 +21,15 @@ from PIL import ExifTags, GifImagePlugin, Image, UnidentifiedImageError
 
 from iqa.errors import ImageError
 from iqa.files import printable
-from iqa.images import avif, heic, png, raw, repair, tiff
+from iqa.images import containers, raw, tiff
 from iqa.images.colour import profile_of_codes, profile_of_info, to_eight_bits, to_srgb, with_alpha
 
 #: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
 
 #: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that are little maintained.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
+#: HEIF is pillow-heif's.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
 
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning). With
 #: transparency or more than 8 bits, and as a GIF, it may have half as many.
@@ -42,27 +42,32 @@ MAX_SIDE = 1_000_000
 MAX_BYTES = 2**30
 
 #: A larger file that cannot be decoded is not mended: that takes its size in memory several times.
-MAX_RESCUED = 2**28
+MAX_MENDED = 2**28
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,  # what Keras 2 did in `load_img(target_size=...)`
     "bilinear": Image.Resampling.BILINEAR,  # Pillow's averages over all pixels when it makes a picture smaller
 }
 
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()  # a Pillow that was built without one of them has no entry for it
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+#: The orientation in EXIF -> what turns the picture upright.
+_TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.uint8]:
     """Read an image as it looks on a white page.
 
-    Colours are converted from the profile of the file to sRGB, 16-bit grey is scaled to 8 bits, transparency is laid on
-    white, EXIF rotation is turned upright, CMYK and palettes become RGB. Of an animated file the first frame is read, of a
-    TIFF the first page that is no preview, of a raw file the preview or the developed data (see `iqa.images.raw`), of a PIL
-    image the frame at which it stands; the PIL image itself is not changed. Broken metadata is ignored.
+    Colours are converted to sRGB, 16 bits are scaled to 8, transparency is laid on white, EXIF rotation is turned upright,
+    CMYK and palettes become RGB. Of an animated file the first frame is read, of a TIFF the first page that is no preview,
+    of a raw file the preview or the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands.
+    The PIL image itself is not changed. Broken metadata is ignored.
 
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file (which is read from its beginning if it can seek),
@@ -94,7 +99,7 @@ def read_rgb(
     """
     _check_type(image)
     with _refusals():
-        return _check(image) if isinstance(image, np.ndarray) else _read(image, smallest, notes)
+        return _check(image) if isinstance(image, np.ndarray) else _read(image, smallest, [] if notes is None else notes)
 
 
 def can_be_reduced(image: ImageLike, smallest: int) -> bool:
@@ -103,9 +108,7 @@ def can_be_reduced(image: ImageLike, smallest: int) -> bool:
         return False
     with contextlib.suppress(Exception), warnings.catch_warnings():  # whoever reads it will say what is wrong
         warnings.simplefilter("ignore")
-        if not isinstance(image, bytes) and not Path(image).is_file():
-            return False
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=("JPEG",)) as opened:
+        with _open_file(image) as file, Image.open(file, formats=("JPEG",)) as opened:
             size = opened.size
             opened.draft(None, (smallest, smallest))
             return opened.size != size
@@ -149,7 +152,7 @@ def _check(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Whatever goes wrong in reading as an `ImageError` of one line."""
+    """Turn whatever goes wrong in reading into an `ImageError` of one line."""
     try:
         yield
     except ImageError:
@@ -166,65 +169,9 @@ def _refusals() -> Iterator[None]:
         raise ImageError("it is not an image, or of an unknown format") from None
     except MemoryError:
         raise ImageError("it needs more memory than there is") from None
-    except Exception as error:  # decoders of some twenty formats raise whatever their parsing runs into
+    except Exception as error:  # decoders raise whatever their parsing runs into
         reason = printable(" ".join(str(error).split())) or type(error).__name__
         raise ImageError(f"it cannot be decoded: {reason}") from None
-
-
-#: Pillow decodes an image that was opened lazily when it is first used, which two threads must not do at once.
-_locks = [threading.Lock() for _ in range(64)]
-
-
-def _renew_locks() -> None:
-    """In a process that was just forked: threads that held a lock do not exist here."""
-    _locks[:] = [threading.Lock() for _ in _locks]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
-
-
-def _read(image: ImageLike, smallest: int | None, notes: list[str] | None) -> Image.Image:
-    """An image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side.
-
-    A PIL image that is RGB already is returned itself: do not change it.
-    """
-    notes = [] if notes is None else notes
-    if isinstance(image, Image.Image):
-        with _locks[id(image) // 64 % len(_locks)]:
-            if what := tiff.beyond_pillow(image):
-                raise ImageError(f"{what}, which Pillow reads wrongly: give its path instead of a PIL image")
-            if raw.is_preview(image):
-                raise ImageError("a raw file, of which Pillow reads a preview: give its path instead of a PIL image")
-            file = png.source_of(image) if image.format == "PNG" else None
-            return _to_rgb(image, notes, *(_beyond_pillow(image, file, notes) if file else ()))
-    source: str | os.PathLike[str] | io.BytesIO
-    if isinstance(image, str | os.PathLike):
-        found = Path(image).stat()
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            raise ImageError("it is a pipe or a device, not an image")  # opening one could block for ever
-        size, source = found.st_size, image
-    else:
-        content = _bytes_of(image)
-        size, source = len(content), io.BytesIO(content)
-    if size == 0:
-        raise ImageError("the file is empty")
-    if size > MAX_BYTES:
-        raise ImageError(f"{size} bytes are more than {MAX_BYTES}")
-    with warnings.catch_warnings():
-        # Pillow warns of broken metadata, which costs no pixels, and of many pixels; our own check below is the error.
-        warnings.simplefilter("ignore")
-        try:
-            return _decode(source, smallest, notes)
-        except (ImageError, Image.DecompressionBombError, MemoryError, IsADirectoryError, PermissionError):
-            raise
-        except Exception as error:
-            if size > MAX_RESCUED:
-                raise
-            rescued = _rescue(_content(source), error, smallest, notes)
-            if rescued is None:
-                raise
-            return rescued
 
 
 def _bytes_of(image: Any) -> bytes:
@@ -238,58 +185,90 @@ def _bytes_of(image: Any) -> bytes:
     return content
 
 
-def _content(source: str | os.PathLike[str] | io.BytesIO) -> bytes:
-    return source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
+def _open_file(image: Any) -> BinaryIO:
+    """A path, or what has the bytes of a file, as an open file that can seek."""
+    if not isinstance(image, str | os.PathLike):
+        return io.BytesIO(_bytes_of(image))
+    mode = Path(image).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ImageError("it is a pipe or a device, not an image")  # opening one could block for ever
+    return open(image, "rb")
 
 
-def _decode(source: str | os.PathLike[str] | io.BytesIO, smallest: int | None, notes: list[str]) -> Image.Image:
+def _read(image: Any, smallest: int | None, notes: list[str]) -> Image.Image:
+    """An image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side."""
+    if isinstance(image, Image.Image):
+        # Pillow decodes an opened image when it is first used, which two threads must not do at once.
+        with image.__dict__.setdefault("_decoded_by_one", threading.Lock()):
+            if what := tiff.beyond_pillow(image):
+                raise ImageError(f"{what}, which Pillow reads wrongly: give its path instead of a PIL image")
+            return _to_rgb(image, notes)
+    with _open_file(image) as file, warnings.catch_warnings():
+        # Pillow warns of broken metadata, which costs no pixels, and of many pixels; our own check is the error.
+        warnings.simplefilter("ignore")
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            raise ImageError("the file is empty")
+        if size > MAX_BYTES:
+            raise ImageError(f"{size} bytes are more than {MAX_BYTES}")
+        try:
+            return _decode(file, smallest, notes)
+        except (ImageError, Image.DecompressionBombError, MemoryError):
+            raise
+        except Exception as error:
+            file.seek(0)
+            mended = None if size > MAX_MENDED else _mend(file.read(), error, smallest, notes)
+            if mended is None:
+                raise
+            return mended
+
+
+def decoders() -> list[str]:
+    """Those of `FORMATS` for which there is a decoder."""
+    Image.init()
+    try:
+        import pillow_heif
+
+        if "HEIF" not in Image.OPEN:
+            pillow_heif.register_heif_opener()
+    except ImportError:
+        return [name for name in FORMATS[:-1] if name in Image.OPEN]
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Image:
     """A file in a format that Pillow knows, or a raw file of a camera, in RGB."""
-    if raw.is_raw(source):  # before Pillow sees it: many are TIFFs, of which it would read a thumbnail
-        return _to_rgb(raw.open_raw(source, MAX_PIXELS, smallest, notes), notes)
-    with Image.open(source, formats=_formats()) as opened:
-        part = profile = opaque = None
+    if raw.is_raw(file):  # before Pillow sees it: many are TIFFs, of which it would read a thumbnail
+        return _to_rgb(raw.open_raw(file, MAX_PIXELS, smallest, notes), notes)
+    file.seek(0)
+    with Image.open(file, formats=decoders()) as opened:
         if opened.format == "TIFF":
             tiff.to_first_picture(opened)
             if what := tiff.beyond_pillow(opened):
-                with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
-                    return _to_rgb(tiff.read_tiff(file, what, MAX_PIXELS), notes)
+                return _to_rgb(tiff.read_tiff(file, what, MAX_PIXELS), notes)
         elif opened.format == "AVIF":
-            content = _content(source)
-            part = avif.clean_aperture(content, *opened.size)
-            if (codes := avif.colour_codes(content)) and not opened.info.get("icc_profile"):
-                profile = profile_of_codes(*codes, notes.append)
-        _check_size(opened)
-        if opened.format == "PNG":
-            profile, opaque = _beyond_pillow(opened, source, notes)
+            containers.note_avif(opened, file)
         if smallest:
+            _check_size(opened)
             opened.draft(None, (smallest, smallest))  # None keeps the mode
-        return _to_rgb(opened, notes, profile, opaque, part)
+        return _to_rgb(opened, notes)
 
 
-def _beyond_pillow(opened: Image.Image, source: png.Source, notes: list[str]) -> tuple[bytes | None, Image.Image | None]:
-    """What Pillow does not tell of an opened PNG: the profile of its `cICP`, and where it is opaque."""
-    _check_size(opened)
-    codes = png.colour_codes(source)
-    return codes and profile_of_codes(*codes, notes.append), png.opaque_pixels(opened, source)
-
-
-def _rescue(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
+def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
     """A file that could not be decoded, by other means; None if there are none."""
-    for copy in repair.without_metadata(content):
+    for copy in containers.without_metadata(content):
         with contextlib.suppress(Exception):
             return _decode(io.BytesIO(copy), smallest, notes)
-    if "truncated" in str(error) and (endings := repair.ended(content)):
+    if "truncated" in str(error) and (endings := containers.ended(content)):
         first, second = (_decode(io.BytesIO(ending), smallest, []) for ending in endings)
         if first.size == second.size and first.tobytes() == second.tobytes():
             notes.append("the file lacks its end, but no pixels")
             return first
     if isinstance(error, UnidentifiedImageError):
-        if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
-        if heic.is_heic(content):
-            with heic.open_heic(content) as opened:
-                codes = heic.colour_codes(opened)
-                return _to_rgb(opened, notes, codes and profile_of_codes(*codes, notes.append))
+        if containers.is_heic(content) and "HEIF" not in decoders():
+            raise ImageError("HEIC needs pillow-heif: pip install 'image-quality-assessment[heic]'")
     return None
 
 
@@ -304,54 +283,36 @@ def _check_size(image: Image.Image) -> None:
         raise ImageError(f"{image.width}x{image.height} pixels are more than {MAX_SIDE} a side")
 
 
-def _to_rgb(
-    image: Image.Image,
-    notes: list[str],
-    profile: bytes | None = None,
-    opaque: Image.Image | None = None,
-    part: avif.Box | None = None,
-) -> Image.Image:
-    """An opened image in RGB, upright, on white, in sRGB.
-
-    Args:
-        profile: of its colours, if it is another than its `info` says; b"" for sRGB.
-        opaque: where it is not transparent, if that is another than its `info` says.
-        part: what is to be seen of it, None for all.
-    """
+def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """An opened image in RGB, upright, on white, in sRGB."""
     _check_size(image)
+    codes = containers.colour_codes(image)
+    profile = profile_of_codes(*codes, notes.append) if codes else None
     if profile is None:
         profile = image.info.get("icc_profile") or profile_of_info(image.info)
-    key = png.transparent_colour(image)
+    key = containers.transparent_colour(image)
     image.load()
-    orientation = _orientation(image)
-    image = _on_canvas(image)
+    image = _on_canvas(_upright(image))
     if image.info.get("transparency") != key:
         image = image.copy()
         image.info["transparency"] = key
-    if opaque:
-        image = image.copy()
-        del image.info["transparency"]
-        image.putalpha(opaque)
-    if part:
-        image = image.crop(part)
-    image = tiff.upright(image, orientation)
     if image.mode == "F":
         raise ImageError("floating point pixels, whose range is unknown")
     if image.mode.startswith("I"):
         image = to_eight_bits(image)
     image = to_srgb(image, profile, notes.append)
     if image.has_transparency_data:
-        image = with_alpha(image)
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha(image))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> object:
+def _upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF says; as it is where that says nothing, or nothing that has a meaning."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # broken EXIF, which says nothing
-        return 1
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # broken EXIF
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _on_canvas(image: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ from PIL import Image
 from iqa.errors import ImageError
 from iqa.files import printable, written_whole
 from iqa.images.geometry import shrink
+from iqa.images.picture import as_image
 from iqa.images.reading import read_rgb
 
 
@@ -36,14 +37,14 @@ def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray
 
 
 def most_bytes(side: int) -> int:
-    """What a thumbnail takes at most."""
+    """The most bytes that a thumbnail takes."""
     return 10_000 + 4 * side**2
 
 
 def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    small, file = shrink(picture, side), io.BytesIO()
+    file = io.BytesIO()
     try:
-        (small if isinstance(small, Image.Image) else Image.fromarray(small)).save(file, "WEBP", quality=60, method=2)
+        as_image(shrink(picture, side)).save(file, "WEBP", quality=60, method=2)
     except Exception as error:  # Pillow can be built without WebP
         raise ImageError(f"no thumbnail can be made: {printable(str(error))}") from None
     return np.frombuffer(file.getvalue(), np.uint8)
@@ -84,10 +85,8 @@ class Thumbnails:
 
     def find(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
         """The thumbnail of a picture as `thumbnail` returns it, or None if there is none."""
-        with contextlib.suppress(OSError), open(self._place_of(path), "rb") as file:
-            content = file.read(most_bytes(self._side) + 1)
-            if 0 < len(content) <= most_bytes(self._side):
-                return np.frombuffer(content, np.uint8)
+        with contextlib.suppress(OSError):
+            return np.frombuffer(self._place_of(path).read_bytes(), np.uint8)
         return None
 
     def _place_of(self, path: str | os.PathLike[str]) -> Path:

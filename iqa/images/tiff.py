@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from iqa.errors import ImageError
+from iqa.images.raw import RAW_DATA
 
 # What tifffile would say of a broken file on stderr; what is broken has its reason here.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -25,37 +26,19 @@ _PAGES = 100
 #: Bytes that the pixels may take on average where there are as many as may be; of 16 bits there may be fewer.
 _HELD = 4
 
-_MISSING = "{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'"
-
-_METHODS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def upright(image: Image.Image, orientation: object) -> Image.Image:
-    """An image turned as the EXIF tag of this value says; as it is for any value that has no meaning."""
-    method = _METHODS.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+#: PhotometricInterpretation -> channels of colour: grey from white, grey, RGB, CMYK, YCbCr.
+_CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3}
 
 
 def to_first_picture(image: Image.Image) -> None:
     """Move an opened TIFF to its first page that is neither a preview nor a mask; to the largest if all of them are."""
-    if not _is_aside(_tags(image).get(254, 0), _tags(image).get(255)):
-        return
-    largest, pixels = 0, image.width * image.height
-    for page in range(1, min(getattr(image, "n_frames", 1), _PAGES)):
+    sizes = []
+    for page in range(min(getattr(image, "n_frames", 1), _PAGES)):
         image.seek(page)
-        if not _is_aside(_tags(image).get(254, 0), _tags(image).get(255)):
+        if not _is_aside(_tags(image).get(254), _tags(image).get(255)):
             return
-        if image.width * image.height > pixels:
-            largest, pixels = page, image.width * image.height
-    image.seek(largest)
+        sizes.append(image.width * image.height)
+    image.seek(sizes.index(max(sizes)))
 
 
 def _is_aside(kind: object, old_kind: object) -> bool:
@@ -72,10 +55,12 @@ def beyond_pillow(image: Image.Image) -> str | None:
     bits, photometric = tags.get(258, (1,)), tags.get(262)
     if 2 in tags.get(339, ()):
         raise ImageError("signed pixels, whose range is unknown")
-    if photometric in (32803, 34892):
+    if photometric in RAW_DATA:
         raise ImageError("raw data of a camera: develop it first")
-    if _is_aside(tags.get(254, 0), tags.get(255)) and 330 in tags:
-        return "a TIFF whose picture lies behind its preview"
+    if 50706 in tags:
+        raise ImageError("a raw file (DNG), of which Pillow reads a preview: give its path instead of a PIL image")
+    if 330 in tags and _is_aside(tags.get(254), tags.get(255)):
+        raise ImageError("a TIFF whose picture lies behind its preview cannot be read rightly")
     if len(set(bits)) > 1 or bits[0] not in (1, 2, 4, 8, 16, 32):
         return f"a TIFF of {'/'.join(map(str, dict.fromkeys(bits)))} bits"
     planes = tags.get(284, 1) == 2 and len(bits) > 1
@@ -93,7 +78,7 @@ def _tags(image: Image.Image) -> Any:
 
 
 def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
-    """The first page of a TIFF that is no preview, upright, in mode L, RGB, RGBA or CMYK with its colour profile.
+    """The first page of a TIFF that is no preview, in mode L, RGB, RGBA or CMYK, with its orientation and colour profile.
 
     Args:
         file: the whole file.
@@ -107,7 +92,7 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         import imagecodecs  # noqa: F401, tifffile needs it for all but the plainest files
         import tifffile
     except ImportError:
-        raise ImageError(_MISSING.format(what=what)) from None
+        raise ImageError(f"{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'") from None
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
         page = _first_picture(opened)
@@ -115,7 +100,7 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         pixels = page.asarray(maxworkers=1)
         planes = np.moveaxis(pixels, 0, -1) if page.planarconfig == 2 and pixels.ndim == 3 else pixels
         image = _to_image(planes.reshape(page.imagelength, page.imagewidth, -1), page)
-        image = upright(image, _value(page, 274))
+        image.getexif()[ExifTags.Base.Orientation] = _value(page, 274)
         if profile := _value(page, 34675):
             image.info["icc_profile"] = bytes(profile)
         return image
@@ -127,15 +112,10 @@ def _value(page: Any, tag: int) -> Any:
 
 
 def _first_picture(opened: Any) -> Any:
-    """As `to_first_picture`, and below each page too, where some files have what the page is a preview of."""
-    every = []
-    for number in range(min(len(opened.pages), _PAGES)):
-        page = opened.pages.get(number, aspage=True)
-        for candidate in (page, *(page.pages or ())):
-            if not _is_aside(_value(candidate, 254) or 0, _value(candidate, 255)):
-                return candidate
-            every.append(candidate)
-    return max(every, key=lambda page: page.imagewidth * page.imagelength)
+    """As `to_first_picture`."""
+    pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]
+    whole = (page for page in pages if not _is_aside(_value(page, 254), _value(page, 255)))
+    return next(whole, None) or max(pages, key=lambda page: page.imagewidth * page.imagelength)
 
 
 def _check(page: Any, most: int, size: int) -> None:
@@ -145,16 +125,14 @@ def _check(page: Any, most: int, size: int) -> None:
     held = page.samplesperpixel * (1 if page.bitspersample <= 8 else 2)
     if page.imagewidth * page.imagelength * held > _HELD * most:
         raise ImageError(f"{page.imagewidth}x{page.imagelength} pixels of {held} bytes are more than {_HELD * most} bytes")
-    if page.imagedepth != 1 or page.samplesperpixel > 8:
-        raise ImageError(f"a TIFF of {page.imagedepth} layers and {page.samplesperpixel} channels is no picture")
-    if page.sampleformat == 2:
-        raise ImageError("signed pixels, whose range is unknown")
-    if page.sampleformat not in (1, 4):
-        raise ImageError("floating point pixels, whose range is unknown")
-    if page.bitspersample > 16:
-        raise ImageError("pixels of more than 16 bits, whose range is unknown")
-    if page.photometric not in (0, 1, 2, 3, 5, 6) or (page.photometric == 6 and page.compression not in (6, 7)):
-        raise ImageError(f"a TIFF of {getattr(page.photometric, 'name', page.photometric)} cannot be read rightly")
+    if page.sampleformat not in (1, 4) or page.bitspersample > 16:
+        raise ImageError("pixels of floating point, with a sign or of more than 16 bits, whose range is unknown")
+    channels = _CHANNELS.get(page.photometric, 9)  # of palettes those of 8 bits are left, which Pillow reads
+    if page.imagedepth != 1 or not channels <= page.samplesperpixel <= 8:
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise ImageError(f"a TIFF of {kind}, {page.samplesperpixel} channels and {page.imagedepth} layers is no picture")
+    if page.photometric == 6 and page.compression not in (6, 7):
+        raise ImageError("a TIFF of YCBCR that is no JPEG cannot be read rightly")
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if not segments or any(not count or offset + count > size for offset, count in segments):
         raise ImageError("it cannot be decoded: the file is truncated")
@@ -162,32 +140,19 @@ def _check(page: Any, most: int, size: int) -> None:
 
 def _to_image(planes: NDArray[Any], page: Any) -> Image.Image:
     """(H, W, channels) of any number of bits as an image of 8 bits."""
-    if page.photometric == 3:
-        colours = np.asarray(page.colormap)  # (3, n), 16 bits
-        scale = 257 if colours.max() > 255 else 1
-        palette = np.rint(colours.T / scale).astype(np.uint8)
-        return Image.fromarray(palette[np.minimum(planes[..., 0], len(palette) - 1)])
     highest = 2**page.bitspersample - 1 if planes.dtype != bool else 1
     levels = np.rint(np.arange(highest + 1) * (255 / highest)).astype(np.uint8)
     eight = levels[np.minimum(planes, highest)]
+    channels = _CHANNELS[page.photometric]
     if page.photometric == 0:
         eight[..., 0] = 255 - eight[..., 0]
-    channels = {0: 1, 1: 1, 5: 4}.get(page.photometric, 3)
-    if page.photometric == 5:
-        return Image.fromarray(np.ascontiguousarray(eight[..., :4]), "CMYK") if eight.shape[2] >= 4 else _refuse(eight)
-    if eight.shape[2] < channels:
-        _refuse(eight)
-    image = Image.fromarray(np.ascontiguousarray(eight[..., 0] if channels == 1 else eight[..., :3]))
+    colours = eight[..., 0] if channels == 1 else eight[..., :channels]
+    image = Image.fromarray(np.ascontiguousarray(colours), "CMYK" if channels == 4 else None)
     kinds = tuple(page.extrasamples or ())
-    if kinds and kinds[0] in (1, 2) and eight.shape[2] > channels:
+    if channels != 4 and kinds and kinds[0] in (1, 2) and eight.shape[2] > channels:
         alpha = Image.fromarray(np.ascontiguousarray(eight[..., channels]))
         image = image.convert("RGB")
         if kinds[0] == 1:  # colours that are multiplied by alpha already
-            image = Image.merge("RGBa", (*image.split(), alpha)).convert("RGBA")
-        else:
-            image.putalpha(alpha)
+            return Image.merge("RGBa", (*image.split(), alpha)).convert("RGBA")
+        image.putalpha(alpha)
     return image
-
-
-def _refuse(planes: NDArray[Any]) -> Any:
-    raise ImageError(f"a TIFF of {planes.shape[2]} channels is no picture")
