@@ -26,8 +26,9 @@ from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser, looks_of
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
+from iqa.labels.rating_files import RatedImage
 from iqa.labels.ratings import locate_ratings
-from iqa.labels.scores import TID2013, ScoredImage, read_scores
+from iqa.labels.scores import TID2013, read_scores
 from iqa.labels.tid2013 import LabelledImage, locate, read_mos
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
@@ -118,7 +119,7 @@ def main() -> int:
     if arguments.scale and not of_scores:
         parser.error("--scale is that of scores in a .csv, and --labels names none")
 
-    def read_labelled() -> list[LabelledImage] | list[ScoredImage]:
+    def read_labelled() -> list[LabelledImage] | list[RatedImage]:
         if of_scores:
             lowest, highest = arguments.scale or TID2013
             return locate_ratings(read_scores(arguments.labels, (lowest, highest)), arguments.folder)
