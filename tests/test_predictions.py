@@ -62,7 +62,7 @@ def test_histograms_are_written_with_the_image_id_or_row_in_the_first_column(tmp
         ({"labels": np.ones((1, 2))}, 1, "it has no variable 'predictions'"),
         ({"labels": np.ones((1, 2)), "predictions": np.ones((2, 1, 1))}, 10, "are no histograms"),
         ({"labels": np.ones((3, 11)), "predictions": np.ones((3, 1, 10))}, 1, "are no scores"),
-        ({"labels": np.ones((1, 2)), "predictions": np.ones((2, 1, 1)), "filenames": ["a"]}, 1, "1 file names for 2 images"),
+        ({"labels": np.ones((1, 2)), "predictions": np.ones((2, 1, 1)), "filenames": ["a"]}, 1, "1 file names"),
         ({"labels": np.array([[1 + 2j, 3]]), "predictions": np.ones((2, 1, 1))}, 1, "'labels' are not numbers"),
         ({"labels": np.full((1, 2), np.nan), "predictions": np.ones((2, 1, 1))}, 1, "images without labels"),
     ],
