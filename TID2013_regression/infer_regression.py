@@ -26,8 +26,7 @@ from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.infer import infer_images, infer_parser, looks_of
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
-from iqa.labels.rating_files import RatedImage
-from iqa.labels.ratings import locate_ratings
+from iqa.labels.ratings import RatedImage, locate_ratings
 from iqa.labels.scores import TID2013, read_scores
 from iqa.labels.tid2013 import LabelledImage, locate, read_mos
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of

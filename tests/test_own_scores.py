@@ -12,7 +12,7 @@ from AVA import ava_vanilla
 from iqa.cards import card_of, read_card
 from iqa.commands.folds import Fold, cross_validate, format_folds, summarise
 from iqa.errors import RunError
-from iqa.labels.rating_files import RatedImage
+from iqa.labels.ratings import RatedImage
 from iqa.training.rate_range import spread_rates, try_rates
 from iqa.training.run_state import PhaseRecord
 from iqa.training.schedule import Phase, parse_schedule

@@ -16,7 +16,7 @@ from iqa.commands.terminal import quiet_start
 from iqa.errors import RunError
 from iqa.evaluation.tables import align_columns
 from iqa.files import write_json
-from iqa.labels.rating_files import RatedImage
+from iqa.labels.ratings import RatedImage
 from iqa.labels.splits import split_into_folds
 from iqa.training.run_folder import read_state
 from iqa.training.run_state import RunState

@@ -10,7 +10,8 @@ from iqa.cards import BACKBONES, Backbone, Preprocessing, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
 from iqa.errors import RunError
 from iqa.files import printable
-from iqa.labels.rating_files import GROUP_COLUMN, RatedImage
+from iqa.labels.rating_files import GROUP_COLUMN
+from iqa.labels.ratings import RatedImage
 from iqa.labels.splits import TEST_SPLIT, split_by_group, split_by_name
 from iqa.training.run_folder import read_record, read_state
 from iqa.training.usable import Labelled, fingerprint

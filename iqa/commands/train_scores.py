@@ -13,8 +13,7 @@ from iqa.commands.terminal import quiet_start
 from iqa.commands.training_run import begin, start_network
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch
-from iqa.labels.rating_files import RatedImage
-from iqa.labels.ratings import locate_ratings
+from iqa.labels.ratings import RatedImage, locate_ratings
 from iqa.labels.scores import TID2013, describe_range, read_scores
 from iqa.labels.splits import check_apart
 from iqa.training.schedule import Phase

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from os import PathLike
 from pathlib import Path
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, printable
-from iqa.labels.histograms import mean
 
 #: The votes that a histogram counts: 1-10, as in AVA.
 BINS = 10
@@ -36,28 +34,6 @@ _VOTE = re.compile("c?(-?[0-9]{1,3})")
 
 #: A whole number whose thousands are set apart.
 _GROUPED = re.compile(r"[1-9]\d{0,2}([.,])\d{3}(?:\1\d{3})*")
-
-
-@dataclass(frozen=True)
-class RatedImage:
-    """An image with what people said of it.
-
-    Attributes:
-        name: AVA's image id, or the path as it stands in a table.
-        label: what a network is to predict: ten shares of the votes 1-10 that add to 1, or a mean opinion score.
-        path: the file, once it is located.
-        group: what a split must not tear apart, such as a scene or a photographer; None if the image stands alone.
-    """
-
-    name: str
-    label: Any
-    path: Path | None = None
-    group: str | None = None
-
-    @property
-    def mean(self) -> float:
-        """The mean of the votes, or the score."""
-        return self.label if isinstance(self.label, float) else float(mean(np.array(self.label)))
 
 
 class Entry(NamedTuple):

@@ -7,22 +7,22 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, printable, text_to_name
-from iqa.labels.histograms import centres, normal_histogram, normalise, rebin
+from iqa.labels.histograms import centres, mean, normal_histogram, normalise, rebin
 from iqa.labels.rating_files import (
     BINS,
     GROUP_COLUMN,
     SCALE,
     Entry,
-    RatedImage,
     compute,
     read_entries,
     shares_on,
@@ -32,6 +32,28 @@ from iqa.labels.rating_files import (
 
 #: The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
 TYPICAL_STD = 1.4
+
+
+@dataclass(frozen=True)
+class RatedImage:
+    """An image with what people said of it.
+
+    Attributes:
+        name: AVA's image id, or the path as it stands in a table.
+        label: what a network is to predict: ten shares of the votes 1-10 that add to 1, or a mean opinion score.
+        path: the file, once it is located.
+        group: what a split must not tear apart, such as a scene or a photographer; None if the image stands alone.
+    """
+
+    name: str
+    label: Any
+    path: Path | None = None
+    group: str | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean of the votes, or the score."""
+        return self.label if isinstance(self.label, float) else float(mean(np.array(self.label)))
 
 
 def read_ratings(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from iqa.errors import LabelError
 from iqa.labels.histograms import normalise
-from iqa.labels.rating_files import GROUP_COLUMN, Entry, RatedImage, compute, read_entries, shares_on, votes_of
+from iqa.labels.rating_files import GROUP_COLUMN, Entry, compute, read_entries, shares_on, votes_of
+from iqa.labels.ratings import RatedImage
 
 #: The scores that the TID2013 model predicts.
 TID2013 = (0.0, 9.0)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from iqa.errors import LabelError
-from iqa.labels.rating_files import RatedImage
+from iqa.labels.ratings import RatedImage
 
 #: What the rows to test on are called, where a label file has a split of its own.
 TEST_SPLIT = "test"

@@ -13,7 +13,7 @@ from iqa.environment import processors
 from iqa.errors import ImageError
 from iqa.files import name_to_text, printable, read_json, write_json
 from iqa.images.reading import read_image
-from iqa.labels.rating_files import RatedImage
+from iqa.labels.ratings import RatedImage
 from iqa.labels.tid2013 import LabelledImage
 
 Labelled: TypeAlias = LabelledImage | RatedImage
