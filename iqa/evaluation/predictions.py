@@ -6,6 +6,7 @@ MATLAB version 5, compressed, with the variables that readers of the original's 
 The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
 
+import io
 import struct
 import warnings
 import zlib
@@ -181,12 +182,15 @@ def name_scenes(ids: Iterable[str]) -> list[str]:
 def _load(path: str | PathLike[str], names: Sequence[str]) -> dict[str, Any]:
     """The named variables of a file, as SciPy reads them."""
     try:
-        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
-            big_endian = file.read(128)[126:] == b"MI"
-            file.seek(0)
-            codec = "utf-16-be" if big_endian else "utf-16-le"  # of texts that are stored as plain 16-bit numbers
-            content: dict[str, Any] = scipy.io.loadmat(file, variable_names=names, uint16_codec=codec)
-            return content
+        content = Path(path).read_bytes()
+        order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+        if not order or 0 in content[:4]:
+            raise ValueError("its first 128 bytes are of another format")
+        # Of texts that are stored as plain numbers of 16 bits.
+        codec = "utf-16-le" if order == "<" else "utf-16-be"
+        with warnings.catch_warnings(action="ignore"):
+            unpacked = io.BytesIO(_unpack(content, order))
+            return dict(scipy.io.loadmat(unpacked, variable_names=names, uint16_codec=codec))
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None
     except NotImplementedError:
@@ -194,6 +198,18 @@ def _load(path: str | PathLike[str], names: Sequence[str]) -> dict[str, Any]:
     except Exception as error:  # whatever NumPy, zlib or SciPy make of it
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
         raise PredictionsError(f"{path}: not a file of MATLAB 5 that can be read ({reason})") from None
+
+
+def _unpack(content: bytes, order: str) -> bytes:
+    """A file with its variables unpacked: damage to a packed one, which zlib notices, crashes SciPy."""
+    parts, at = [content[:128]], 128
+    while at < len(content) and content[124:128] in (b"\0\1IM", b"\1\0MI"):
+        kind, size, *flags = struct.unpack_from(f"{order}4I", content, at)
+        if at + 8 + size > len(content) or (kind != 15 and (kind, *flags) != (14, 6, 8)):
+            raise ValueError(f"it is broken at byte {at}")
+        parts.append(zlib.decompress(content[at + 8 : at + 8 + size]) if kind == 15 else content[at : at + 8 + size])
+        at += 8 + size
+    return b"".join(parts)
 
 
 def _read_struct(content: dict[str, Any]) -> dict[str, str]:
