@@ -120,7 +120,7 @@ def print_ladders(models: Mapping[str, Scorer], pictures: Sequence[Pixels], unto
 
 
 def draw_best_and_worst(pictures: Sequence[Pixels], scores: Floats, teacher: Floats, path: Path) -> None:
-    from iqa.evaluation.plots import draw_ranked_pictures
+    from iqa.evaluation.plots import draw_pictures
 
     order = np.argsort(-scores)
     chosen = {"best": order[:12], "worst": order[::-1][:12]}
@@ -128,7 +128,7 @@ def draw_best_and_worst(pictures: Sequence[Pixels], scores: Floats, teacher: Flo
         name: [(pictures[i], f"{scores[i]:.2f} (teacher {teacher[i]:.2f})") for i in group]
         for name, group in chosen.items()
     }
-    draw_ranked_pictures(groups, path)
+    draw_pictures(groups, path)
     print(f"wrote {printable(path)}", file=sys.stderr)
 
 

@@ -60,7 +60,7 @@ def read_lessons(arguments, smallest: int):
     wanted = [i for i in opinions if not {Path(i.name).stem, Path(i.name).name} & held_out]
     memory = arguments.out.with_suffix(".usable.json")
     usable, unusable = usable_images(locate_ratings(wanted, arguments.images), smallest, memory)
-    votes = {Path(image.name).stem: image.histogram for image in read_ratings(arguments.votes)} if arguments.votes else {}
+    votes = {Path(image.name).stem: image.label for image in read_ratings(arguments.votes)} if arguments.votes else {}
     blank = normal_histogram(BLANK_SCORE, BLANK_STD, np.arange(1.0, 11))
     some = features[:: max(1, len(features) // 10_000)].astype(np.float32)
     centre, spread = some.mean(axis=0), some.std(axis=0) + 0.02
@@ -68,7 +68,7 @@ def read_lessons(arguments, smallest: int):
     for image in usable:
         stem = Path(image.name).stem
         voted += stem in votes
-        histogram = blank if stem.startswith("blank-") else votes.get(stem, image.histogram)
+        histogram = blank if stem.startswith("blank-") else votes.get(stem, image.label)
         label = np.concatenate([histogram, (features[rows[image.name]] - centre) / spread])
         folder, times = arguments.often or ("", 1)
         seen = times if folder in image.path.parts else 1

@@ -129,13 +129,15 @@ def write_labels(labels: Iterable[LabelledImage], numbers: Iterable[int], out: P
 
 def draw_sheet(number: int, out: Path, suffix: str, figure: Path) -> None:
     """Draw all types and levels of one reference."""
-    from iqa.evaluation.plots import draw_contact_sheet
+    from iqa.evaluation.plots import draw_pictures
 
     rows = {
-        f"{d.number} {d.name}": [read_image(out / f"{name_of(number, d.number, level)}.{suffix}") for level in LEVELS]
+        f"{d.number} {d.name}": [
+            (read_image(out / f"{name_of(number, d.number, level)}.{suffix}"), f"level {level}") for level in LEVELS
+        ]
         for d in DISTORTIONS.values()
     }
-    draw_contact_sheet(rows, [f"level {level}" for level in LEVELS], figure)
+    draw_pictures(rows, figure, columns=len(LEVELS))
 
 
 def parse_arguments():

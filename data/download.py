@@ -20,15 +20,28 @@ images come from its authors, https://www.ponomarenko.info/tid2013.htm, AVA's (3
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """
 
+import csv
+import hashlib
 import http.client
+import re
+import shutil
 import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iqa.cards import sha256
-from iqa.commands.fetch import UNKNOWN, DownloadError, Source, fetch, fetch_photographs, read_sources
 from iqa.commands.terminal import parser_of, run
+from iqa.errors import IqaError
 
 MANIFEST = Path(__file__).with_name("files.sha256")
+UNKNOWN = "-"  # in the manifest: the hash of the file is not known, so it is printed instead of checked
 
 IDEALO = "https://raw.githubusercontent.com/idealo/image-quality-assessment/master/"
 SOURCES = {
@@ -40,12 +53,138 @@ SOURCES = {
     "idealo": IDEALO + "models/MobileNet/",
 }
 
-#: Photographs in public repositories, one per line; see `iqa.commands.fetch.Source`.
+#: Photographs in public repositories, one `Source` a line, and where archives come from: HOST/OWNER/NAME/tar.gz/COMMIT.
 PHOTOGRAPHS = Path(__file__).with_name("photographs.csv")
 ARCHIVES = "https://codeload.github.com"
 
 #: Beginnings of git's ids of pictures that are nearly one that we evaluate on.
 NEAR_EVALUATION = ("eea68e4196", "5431c3138b", "0209f8e10a", "b9ad48c4ea", "2dd10b90d6", "e4277ff84a")
+
+TIMEOUT = 60  # seconds without a byte
+
+
+class DownloadError(IqaError):
+    """A complete download that is not the expected file."""
+
+
+def fetch(url: str, path: Path, digest: str | None) -> None:
+    """Download one file, or the rest of it if part of it is there.
+
+    Args:
+        url: http or https.
+        path: of the whole file; what has come so far is kept beside it as NAME.part.
+        digest: the SHA-256 that it must have; `UNKNOWN` prints what it has; None if the caller checks it.
+
+    Raises:
+        OSError: if the transfer fails or the disk is full; the part is kept.
+        DownloadError: if the complete download is not the expected file; nothing is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            resumed = answer.status == 206  # a server that knows no ranges sends all of it again
+            expected = (have if resumed else 0) + int(answer.headers.get("Content-Length", 0))
+            with open(part, "ab" if resumed else "wb") as file:
+                shutil.copyfileobj(answer, file)
+        if part.stat().st_size < expected:
+            raise OSError(f"the transfer broke after {part.stat().st_size} of {expected} bytes")
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing left to send: the part is the whole
+            raise
+    if digest == UNKNOWN:
+        print(f"{path.name}: not checked, its sha256 is {sha256(part)}", file=sys.stderr)
+    elif digest and sha256(part) != digest:
+        part.unlink()
+        raise DownloadError("this is not the expected file (its sha256 differs)")
+    part.rename(path)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Photographs in a public repository at one commit.
+
+    Attributes:
+        name: of the folder that they are written to.
+        repository, commit: "owner/name", and 40 hexadecimal digits.
+        pattern: a regular expression that the paths of the photographs match.
+        files: how many there are.
+        digest: SHA-256 over the sorted ids (git's, of blobs) of all of them.
+        terms: under which they may be used, in a few words.
+    """
+
+    name: str
+    repository: str
+    commit: str
+    pattern: str
+    files: int
+    digest: str
+    terms: str
+
+
+def read_sources() -> list[Source]:
+    with open(PHOTOGRAPHS, newline="", encoding="utf-8") as table:
+        rows: list[dict[str, Any]] = list(csv.DictReader(table))
+    return [Source(**row | {"files": int(row["files"])}) for row in rows]
+
+
+def fetch_photographs(source: Source, folder: Path) -> int:
+    """Download a repository as an archive and write its photographs to `folder`/NAME, all of them or none.
+
+    Files are named by git's id of their content, so that the same picture comes once; those of AVA keep its ids. An
+    existing folder NAME is taken to be complete. Returns how many photographs it holds.
+
+    Raises:
+        OSError: if the transfer fails or the disk is full.
+        DownloadError: if the archive holds other photographs than expected.
+    """
+    whole = folder / source.name
+    if not whole.is_dir():
+        archive = folder / f"{source.name}.tar.gz"
+        fetch(f"{ARCHIVES}/{source.repository}/tar.gz/{source.commit}", archive, None)
+        with tempfile.TemporaryDirectory(prefix=f".{source.name}.", dir=folder) as temporary:
+            new = Path(temporary) / source.name
+            new.mkdir()
+            try:
+                ids = extract(archive, source, new)
+            except (tarfile.TarError, EOFError, zlib.error) as error:
+                raise DownloadError(f"{archive.name} is not a complete archive ({error})") from None
+            finally:
+                archive.unlink()
+            if hashlib.sha256("".join(sorted(ids)).encode()).hexdigest() != source.digest:
+                raise DownloadError(f"the archive holds {len(ids)} photographs, but not the {source.files} expected ones")
+            new.rename(whole)
+    return len(list(whole.iterdir()))
+
+
+def extract(archive: Path, source: Source, folder: Path) -> list[str]:
+    """Write the photographs of an archive but for those of `NEAR_EVALUATION`; returns git's ids of all that it holds."""
+    ids = []
+    with tarfile.open(archive, "r:gz") as members:
+        for member in members:
+            path = Path(member.name.partition("/")[2])  # below the folder that the host puts around it
+            photograph = re.search(r"\.(jpe?g|png|webp|bmp|tiff?)$", path.name, re.IGNORECASE)
+            if (
+                not photograph
+                or not re.search(source.pattern, path.as_posix())
+                or not (file := members.extractfile(member))
+            ):
+                continue
+            content = file.read()
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            ids.append(blob)
+            if not blob.startswith(NEAR_EVALUATION):
+                stem = path.stem if source.name.startswith("ava") else blob[:16]
+                (folder / f"{stem}{path.suffix.lower()}").write_bytes(content)
+    return ids
+
+
+def read_manifest() -> dict[str, str]:
+    """{path below the data folder: sha256}, from lines as `sha256sum` writes them."""
+    rows = (line.split(maxsplit=1) for line in MANIFEST.read_text(encoding="utf-8").splitlines())
+    return {path.strip(): digest for digest, path in rows}
 
 
 def set_of(path: str) -> str:
@@ -59,30 +198,50 @@ def url_of(path: str) -> str:
     return SOURCES[folder] + (name.replace(".jpg", ".JPEG") if folder == "photos" else name)
 
 
-def read_manifest(file: Path = MANIFEST) -> dict[str, str]:
-    """{path below the data folder: sha256}, from lines as `sha256sum` writes them."""
-    rows = (line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines())
-    return {path.strip(): digest for digest, path in rows}
+def count_failures(work: Iterable[tuple[str, Callable[[], None]]]) -> int:
+    """Do pieces of work, each with its name, and print why those failed that did; returns how many."""
+    failed = 0
+    for name, function in work:
+        try:
+            function()
+        except (OSError, DownloadError, http.client.HTTPException) as error:
+            failed += 1
+            print(f"{name}: {error}", file=sys.stderr)
+    return failed
 
 
-def fetch_all_photographs(sources: list[Source], folder: Path) -> int:
+def fetch_sources(sources: list[Source], folder: Path) -> int:
     """Fetch photographs from their sources, after printing the terms of all; returns how many failed."""
     for source in sources:
         print(f"{source.name}: {source.files} photographs of {source.repository}. Terms: {source.terms}")
-    failed = 0
-    for source in sources:
-        try:
-            count = fetch_photographs(source, folder, ARCHIVES, NEAR_EVALUATION)
-            print(f"{source.name}: {count} photographs in {folder / source.name}", flush=True)
-        except (OSError, DownloadError, http.client.HTTPException) as error:
-            failed += 1
-            print(f"{source.name}: {error}", file=sys.stderr)
+
+    def fetch_one(source: Source) -> None:
+        count = fetch_photographs(source, folder)
+        print(f"{source.name}: {count} photographs in {folder / source.name}", flush=True)
+
+    return count_failures((source.name, lambda source=source: fetch_one(source)) for source in sources)
+
+
+def fetch_files(wanted: set[str], folder: Path) -> int:
+    """Fetch the files of the manifest that belong to the sets wanted; returns how many failed."""
+    files = {path: digest for path, digest in read_manifest().items() if set_of(path) in wanted}
+    missing = [
+        path
+        for path, digest in files.items()
+        if not (folder / path).exists() or digest not in (UNKNOWN, sha256(folder / path))
+    ]
+    failed = count_failures(
+        (f"{path} ({url_of(path)})", lambda path=path: fetch(url_of(path), folder / path, files[path])) for path in missing
+    )
+    if files:
+        counts = len(files) - len(missing), len(missing) - failed, failed
+        print("{} files: {} were there, {} fetched, {} failed".format(len(files), *counts))
     return failed
 
 
 def main() -> int:
     parser = parser_of(__doc__)
-    sources = {source.name: source for source in read_sources(PHOTOGRAPHS)}
+    sources = {source.name: source for source in read_sources()}
     names = [*SOURCES, "photographs", *sources]
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(SOURCES)})")
     parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
@@ -90,31 +249,10 @@ def main() -> int:
     unknown = set(arguments.sets) - set(names)
     if unknown:
         parser.error(f"unknown set {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
-    failed = fetch_all_photographs(
-        [source for name, source in sources.items() if {name, "photographs"} & set(arguments.sets)],
-        arguments.to / "photographs",
-    )
-    wanted = set(arguments.sets or SOURCES) & set(SOURCES)
-    return 1 if failed + fetch_files(wanted, arguments.to) else 0
-
-
-def fetch_files(wanted: set[str], folder: Path) -> int:
-    """Fetch the files of the manifest that belong to the sets wanted; returns how many failed."""
-    files = {path: digest for path, digest in read_manifest().items() if set_of(path) in wanted}
-    failed = fetched = 0
-    for path, digest in files.items():
-        target = folder / path
-        if target.exists() and digest in (UNKNOWN, sha256(target)):
-            continue
-        try:
-            fetch(url_of(path), target, digest)
-            fetched += 1
-        except (OSError, DownloadError, http.client.HTTPException) as error:
-            failed += 1
-            print(f"{path}: {error} ({url_of(path)})", file=sys.stderr)
-    if files:
-        print(f"{len(files)} files: {len(files) - fetched - failed} were there, {fetched} fetched, {failed} failed")
-    return failed
+    chosen = [source for name, source in sources.items() if {name, "photographs"} & set(arguments.sets)]
+    failed = fetch_sources(chosen, arguments.to / "photographs")
+    failed += fetch_files(set(arguments.sets or SOURCES) & set(SOURCES), arguments.to)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

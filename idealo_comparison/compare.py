@@ -21,7 +21,7 @@ import numpy as np
 
 from iqa.commands.terminal import add_overwrite, parser_of, positive, run
 from iqa.environment import processors
-from iqa.evaluation.comparison import DIFFERS, Comparison, Difference, MatchedPredictions, compare_models, match_predictions
+from iqa.evaluation.comparison import DIFFERS, Comparison, MatchedPredictions, compare_models, match_predictions
 from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
 from iqa.files import check_target, holds, printable, write_json
 from iqa.labels.histograms import Score, mean_scores
@@ -35,33 +35,29 @@ DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
 #: Pictures on the page.
 MOST_SHOWN = 200
 
+#: The metrics as tables and figure name them, with the direction that is better.
+NAMES = {name: f"{of}, {'lower' if name in LESS_IS_BETTER else 'higher'} is better" for name, of in TITLES.items()}
+
 
 def make_tables(found: Comparison) -> list[dict[str, Any]]:
     """A comparison as tables {title, head, rows}: the models side by side, then the differences of each pair."""
     rows = [
-        [name_metric(name), *("{:.4f} ({:.4f} to {:.4f})".format(*of[name]) for of in found.models.values())]
+        [NAMES[name], *("{:.4f} ({:.4f} to {:.4f})".format(*of[name]) for of in found.models.values())]
         for name in next(iter(found.models.values()))
     ]
     title = f"{found.n} images in all files; 95 % intervals from {found.resamples} resamples of {found.resampled}"
     tables: list[dict[str, Any]] = [{"title": title, "head": ["", *found.models], "rows": rows}]
-    count = len(found.differences)
-    head = ["", "difference (95 %)", f"p (Holm, {count} differences)", "", "Williams-Steiger (uncorrected)"]
-    for first, second in combinations(found.models, 2):
-        rows = [format_difference(row) for row in found.differences if (row.first, row.second) == (first, second)]
-        tables.append({"title": f"{first} less {second}", "head": head, "rows": rows})
+    corrected = f"p (Holm, {len(found.differences)} differences)"
+    head = ["", "difference (95 %)", corrected, "", "Williams-Steiger (uncorrected)"]
+    for pair in combinations(found.models, 2):
+        rows = []
+        for row in (row for row in found.differences if (row.first, row.second) == pair):
+            shown = f"{row.difference:+.4f} ({row.lower:+.4f} to {row.upper:+.4f})"
+            verdict = f"{row.verdict}: {row.better} is better" if row.better else row.verdict
+            williams = "t {:.2f}, p {:.2g}".format(*row.williams) if row.williams else ""
+            rows.append([NAMES[row.metric], shown, f"{row.p_holm:.2g}", verdict, williams])
+        tables.append({"title": " less ".join(pair), "head": head, "rows": rows})
     return tables
-
-
-def name_metric(name: str) -> str:
-    """A metric as the tables and the figure show it, with the direction that is better."""
-    return f"{TITLES[name]}, {'lower' if name in LESS_IS_BETTER else 'higher'} is better"
-
-
-def format_difference(row: Difference) -> list[str]:
-    williams = f"t {row.williams_t:.2f}, p {row.williams_p:.2g}" if row.williams_t is not None else ""
-    shown = f"{row.difference:+.4f} ({row.lower:+.4f} to {row.upper:+.4f})"
-    verdict = f"{row.verdict}: {row.better} is better" if row.better else row.verdict
-    return [name_metric(row.metric), shown, f"{row.p_holm:.2g}", verdict, williams]
 
 
 def print_table(table: dict[str, Any]) -> None:
@@ -69,21 +65,20 @@ def print_table(table: dict[str, Any]) -> None:
     rows = [[printable(cell) for cell in row] for row in (table["head"], *table["rows"])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def draw_differences(found: Comparison, path: Path) -> None:
     from iqa.evaluation.plots import draw_intervals
 
     shown = [row for row in found.differences if row.metric in DRAWN]
-    labels = [f"{Path(row.first).stem} - {Path(row.second).stem}: {name_metric(row.metric)}" for row in shown]
+    labels = [f"{Path(row.first).stem} - {Path(row.second).stem}: {NAMES[row.metric]}" for row in shown]
     values = [(row.difference, row.lower, row.upper) for row in shown]
     draw_intervals(labels, values, [row.verdict == DIFFERS for row in shown], path)
     print(
         f"{printable(path)}: differences of the metrics on {found.n} images with paired 95 % intervals; right of 0 the "
         "first is higher, which is better or not as each row says. A filled dot: the models differ (p below 0.05, "
-        "corrected for "
-        f"{len(found.differences)} differences)"
+        f"corrected for {len(found.differences)} differences)"
     )
 
 

@@ -76,7 +76,7 @@ def test_label_files_say_what_they_mean(cases):
     (koniq,) = read_ratings(labels / "koniq.csv", scale=(1, 5), group="set")
     assert (koniq.name, koniq.group) == ("953619.jpg", "training")
     (scored,) = read_scores(labels / "koniq.csv", (1, 5), "set", onto=(1, 5))
-    assert (scored.mos, scored.group) == (3.91, "training")
+    assert (scored.label, scored.group) == (3.91, "training")
     with pytest.raises(LabelError, match="line 1"):
         read_ratings(labels / "typing_error.csv")
     (located,) = locate_ratings(read_ratings(labels / "AVA.txt"), labels)

@@ -91,7 +91,7 @@ def test_idealos_labels_are_read_as_histograms(shared):
     images = ratings.read_ratings(shared / "ava/ava_labels_test.json")
     assert len(images) == 25551
     assert images[0].name == "231893"
-    assert images[0].histogram[4] == pytest.approx(76 / 223)
+    assert images[0].label[4] == pytest.approx(76 / 223)
 
 
 def test_ava_txt_is_read_by_its_columns(tmp_path):
@@ -99,7 +99,7 @@ def test_ava_txt_is_read_by_its_columns(tmp_path):
     path.write_text("1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396\n2 953958 10 7 15 26 26 21 10 8 1 2 15 21 1396\n")
     images = ratings.read_ratings(path)
     assert [image.name for image in images] == ["953619", "953958"]
-    assert images[1].histogram[0] == pytest.approx(10 / 126)
+    assert images[1].label[0] == pytest.approx(10 / 126)
 
 
 @pytest.mark.parametrize("heading", ["", "path,score\n"])
@@ -114,7 +114,7 @@ def test_a_csv_of_scores_gives_histograms_with_their_mean(tmp_path, heading):
 def test_a_csv_of_votes_gives_their_shares(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("path,1,2,3,4,5,6,7,8,9,10\na.jpg,0,0,0,0,1,3,0,0,0,0\n")
-    assert ratings.read_ratings(path)[0].histogram[4:6] == (0.25, 0.75)
+    assert ratings.read_ratings(path)[0].label[4:6] == (0.25, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -187,19 +187,19 @@ def test_the_heading_of_a_csv_says_where_name_and_score_stand(csv_file, name, sc
 def test_votes_count_where_a_csv_has_them_and_the_mean_where_they_are_empty(csv_file):
     file = csv_file(f"image_id,{VOTES},mean\n17,0,0,0,0,1,3,0,0,0,0,9\n18{',' * 11}5.5\n")
     voted, scored = ratings.read_ratings(file)
-    assert voted.histogram[4:6] == (0.25, 0.75)
+    assert voted.label[4:6] == (0.25, 0.75)
     assert scored.mean == pytest.approx(5.5, abs=0.01)
-    assert scored.histogram == ratings.read_ratings(csv_file("path,score\n18,5.5\n"))[0].histogram
+    assert scored.label == ratings.read_ratings(csv_file("path,score\n18,5.5\n"))[0].label
 
 
 def test_columns_of_votes_may_stand_in_any_order(csv_file):
     file = csv_file(f"path,{','.join(map(str, range(10, 0, -1)))}\na.jpg,1,0,0,0,0,0,0,0,0,3\n")
-    assert ratings.read_ratings(file)[0].histogram == (0.75, *[0] * 8, 0.25)
+    assert ratings.read_ratings(file)[0].label == (0.75, *[0] * 8, 0.25)
 
 
 def test_votes_of_another_scale_are_mapped_to_1_to_10(csv_file):
     file = csv_file("path,1,2,3,4,5,6,7\nlow,5,0,0,0,0,0,0\nmiddle,0,0,0,2,0,0,0\nhigh,0,0,0,0,0,0,1\n")
-    low, middle, high = (image.histogram for image in ratings.read_ratings(file, scale=(1, 7)))
+    low, middle, high = (image.label for image in ratings.read_ratings(file, scale=(1, 7)))
     assert (low[0], high[9]) == (1, 1)
     assert middle[4:6] == (0.5, 0.5)  # 4 lies in the middle of 1-7, as 5.5 does of 1-10
 
@@ -217,7 +217,7 @@ def test_the_mean_of_votes_is_mapped_exactly(votes):
         file = Path(folder, "own.csv")
         file.write_text(f"path,{','.join(map(str, range(highest + 1)))}\na.jpg,{','.join(map(str, votes))}\n")
         (image,) = ratings.read_ratings(file, scale=(0, highest))
-    assert len(image.histogram) == 10 and sum(image.histogram) == pytest.approx(1)
+    assert len(image.label) == 10 and sum(image.label) == pytest.approx(1)
     assert image.mean == pytest.approx(1 + 9 * np.average(np.arange(highest + 1), weights=votes) / highest)
 
 
@@ -227,7 +227,7 @@ def test_the_mean_of_votes_is_mapped_exactly(votes):
         ("path,1,2,3,4,5,6,7\na.jpg,1,1,1,1,1,1,1\n", "line 1: the votes are 1-7, but the scale is 1-10"),
         ("path,1,2,3,4,5,6,7,9,10\n", "line 1: 9 columns of votes, not all of 1-10"),
         ("path,camera,year\na.jpg,Nikon,2012\n", "line 1: the heading names neither votes"),
-        (f"{VOTES},mean\n{'1,' * 10}5\n", "line 1: the heading names none of path"),
+        (f"{VOTES},mean\n{'1,' * 10}5\n", "line 1: none of the columns may hold"),
         ("path,score\na.jpg,\n", "line 2: the score is empty"),
         ("path,score\na.jpg,good\n", "line 2: the score is not a number: 'good'"),
         ("path,score\na.jpg,nan\n", "line 2: a score of nan is not within 1-10"),
@@ -340,18 +340,14 @@ def test_a_byte_order_mark_is_passed_over_in_every_label_file(tmp_path):
         ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,NaN]}]', "entry 1"),
         ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,[1]]}]', "entry 1"),
         ("x.json", '[{"image_id": {}, "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: the image_id is not text"),
-        ("x.json", '[{"image_id": "\\ud800", "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: no file can have the name"),
-        ("x.json", '[{"image_id": "a\\u0000", "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: no file can have the name"),
         ("x.csv", f"a.jpg,{'9' * 400}\n", "line 1: a score of"),
         ("x.csv", f"path,{'9' * 5000},a\na.jpg,1,2\n", "line 1: the heading names neither"),
         ("x.csv", f"path,score,note\na.jpg,5,{'x' * 200_000}\n", "line 2: field larger"),
-        ("x.csv", f"{'x' * 100_000},5\n", "line 1: no file can have the name x{3,90}[.]{3}$"),
         ("x.csv", f"path,1,2,3,4,5,6,7,8,9,10\na.jpg,{'9' * 400}{',1' * 9}\n", "line 2: a histogram needs"),
-        ("x.csv", 'path,score\n"a\0\nb",5\n', r"line 3: no file can have the name .a.x00.nb.$"),
         ("x.txt", f"1 a {'9' * 400} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: a histogram needs"),
         ("x.txt", f"1 a {'x' * 70_000} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: could not convert"),
     ],
-    ids=range(16),
+    ids=range(12),
 )
 def test_absurd_ratings_are_refused_by_place(tmp_path, name, text, place):
     (tmp_path / name).write_text(text)
@@ -489,13 +485,13 @@ def test_folds_of_images_without_groups_are_of_one_size_and_another_seed_gives_o
 def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_networks_scale(csv_file):
     file = csv_file("scene,MOS,image_name,1,2,3\nsea,50,a.jpg,20,50,80\n,100,b.jpg,1,2,3\n")
     images = scores.read_scores(file, (0, 100), "scene")
-    assert images == [scores.ScoredImage("a.jpg", 4.5, group="sea"), scores.ScoredImage("b.jpg", 9.0)]
+    assert images == [ratings.RatedImage("a.jpg", 4.5, group="sea"), ratings.RatedImage("b.jpg", 9.0)]
     assert [image.label for image in images] == [4.5, 9]
 
 
 def test_without_a_score_the_mean_of_the_votes_counts(csv_file):
     file = csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n")
-    assert scores.read_scores(file, (1, 5))[0].mos == pytest.approx(9 * 3.5 / 4)
+    assert scores.read_scores(file, (1, 5))[0].label == pytest.approx(9 * 3.5 / 4)
 
 
 @pytest.mark.parametrize(
@@ -504,8 +500,8 @@ def test_without_a_score_the_mean_of_the_votes_counts(csv_file):
         ("path,mos\na.jpg,50\nb.jpg,101\n", "line 3: a score of 101 is not within 0-100"),
         ("path,mos\na.jpg,nan\n", "line 2: a score of nan is not within 0-100"),
         ("path,mos\na.jpg,5\na.jpg,6\n", "line 3: a.jpg appears twice"),
-        ("path,mos\n", "it holds no scores"),
-        ("a.jpg,1,2,3\n", "line 1: 3 votes instead of 101"),
+        ("path,mos\n", "it holds no ratings"),
+        ("a.jpg,1,2,3\n", "line 1: 4 columns instead of 102"),
     ],
 )
 def test_scores_that_are_none_are_named(csv_file, text, reason):

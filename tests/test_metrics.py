@@ -27,52 +27,6 @@ def test_the_originals_predictions_give_its_published_figures(shared):
     np.testing.assert_array_equal(result.confusion_matrix[:6, :6], published)
 
 
-def test_perfect_predictions_are_perfect():
-    true = np.array([1.5, 2.5, 7.25])
-    result = metrics.measure_agreement(true, true)
-    assert (result.accuracy, result.rmse, result.score_difference_std) == (1, 0, 0)
-    assert result.lcc[0] == pytest.approx(1)
-    assert result.srcc[0] == result.krcc[0] == pytest.approx(1)
-    assert np.array_equal(result.confusion_matrix.nonzero(), [[1, 2, 7], [1, 2, 7]])
-
-
-def test_rows_of_the_confusion_matrix_are_predictions():
-    assert metrics.count_confusions([2.5], [7.5])[7, 2] == 1
-
-
-def test_a_score_within_rounding_of_an_integer_counts_as_that_integer():
-    assert metrics.count_confusions([5 - 1e-10], [5.0])[5, 5] == 1
-
-
-def test_scores_outside_the_scale_go_to_the_edge_bins():
-    matrix = metrics.count_confusions([0, 9.5], [-0.4, 12])
-    assert matrix[0, 0] == matrix[9, 9] == 1
-
-
-def test_a_constant_side_has_no_correlation_and_warns_of_nothing():
-    result = metrics.measure_agreement([1, 2, 3], [4, 4, 4])
-    assert np.isnan([result.lcc[0], result.srcc[0], result.krcc[0]]).all()
-
-
-@pytest.mark.parametrize("true, predicted", [([1, 2], [1]), ([1], [1]), ([1, np.nan], [1, 2])])
-def test_unusable_scores_are_refused(true, predicted):
-    with pytest.raises(ValueError):
-        metrics.measure_agreement(true, predicted)
-
-
-@given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)), min_size=3, max_size=30, unique_by=lambda p: p[0]))
-def test_rank_correlation_equals_pearson_of_the_ranks(pairs):
-    true, predicted = np.array(pairs).T
-    if np.ptp(true) < 1e-6 or np.ptp(predicted) < 1e-6:
-        return  # rounding is no order
-    ranks = np.corrcoef(stats.rankdata(true), stats.rankdata(predicted))[0, 1]
-    assert metrics.measure_agreement(true, predicted).srcc[0] == pytest.approx(ranks, abs=1e-9)
-
-
-def test_the_share_in_order_counts_falling_pairs():
-    assert metrics.share_in_order([[3, 2, 1], [1, 2, 0]]) == 0.75
-
-
 def test_the_originals_histograms_give_its_published_figures(shared):
     predictions = read_predictions(shared / "golden/wtf_patches.mat", bins=10)
     result = metrics.measure_distribution_agreement(predictions.labels, predictions.predictions)
@@ -95,16 +49,49 @@ def test_the_originals_histograms_give_its_published_figures(shared):
     assert result.emd_l1 == pytest.approx(0.05074453307, abs=1e-6)
 
 
-def test_perfect_histograms_are_perfect():
-    histograms = np.random.default_rng(0).dirichlet(np.ones(10), 5)
-    result = metrics.measure_distribution_agreement(histograms, histograms)
+def test_perfect_predictions_are_perfect():
+    true = np.array([1.5, 2.5, 7.25])
+    result = metrics.measure_agreement(true, true)
+    assert (result.accuracy, result.rmse, result.score_difference_std) == (1, 0, 0)
+    assert [result.lcc[0], result.srcc[0], result.krcc[0]] == pytest.approx([1, 1, 1])
+    votes = np.random.default_rng(0).dirichlet(np.ones(10), 5)
+    result = metrics.measure_distribution_agreement(votes, votes)
     assert (result.emd_l1, result.binary_accuracy, result.rmse) == (0, 1, 0)
     assert result.as_json()["lcc_std"] == pytest.approx(1)
 
 
-def test_histograms_of_other_shapes_are_refused():
+@pytest.mark.parametrize(
+    "true, predicted, cell",
+    [(2.5, 7.5, (7, 2)), (5 - 1e-10, 5.0, (5, 5)), (0, -0.4, (0, 0)), (9.5, 12, (9, 9))],
+    ids=["rows are predictions", "within rounding of an integer", "below the scale", "above it"],
+)
+def test_a_score_counts_in_its_cell_of_the_confusion_matrix(true, predicted, cell):
+    matrix = metrics.count_confusions([true], [predicted])
+    assert matrix[cell] == matrix.sum() == 1
+
+
+@pytest.mark.parametrize("predicted", [np.full(20, 4.0), 5 + 1e-15 * np.arange(20)], ids=["constant", "by rounding"])
+def test_a_side_that_does_not_vary_has_no_correlation_and_warns_of_nothing(predicted):
+    result = metrics.measure_agreement(np.arange(1.0, 21), predicted)
+    assert np.isnan([result.lcc[0], result.srcc[0], result.krcc[0]]).all()
+
+
+@pytest.mark.parametrize(
+    "true, predicted, error", [([1, 2], [1], ValueError), ([1], [1], IqaError), ([1, 2], [1, np.inf], IqaError)]
+)
+def test_unusable_scores_are_refused(true, predicted, error):
+    with pytest.raises(error):
+        metrics.measure_agreement(true, predicted)
     with pytest.raises(ValueError, match="instead of"):
         metrics.measure_distribution_agreement(np.ones((3, 9)), np.ones((3, 9)))
+
+
+@given(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=3, max_size=30))
+def test_rank_correlation_equals_pearson_of_the_ranks(pairs):
+    true, predicted = np.array(pairs, float).T
+    if np.ptp(true) and np.ptp(predicted):
+        ranks = np.corrcoef(stats.rankdata(true), stats.rankdata(predicted))[0, 1]
+        assert metrics.correlate(true, predicted)[1] == pytest.approx(ranks, abs=1e-9)
 
 
 def test_an_image_with_a_score_of_0_is_left_out_of_the_accuracy_alone():
@@ -119,14 +106,3 @@ def test_what_is_not_defined_is_null_in_json():
     values = metrics.measure_agreement([0, 0, 0], [1, 2, 3]).as_json()
     assert {name for name, value in values.items() if value is None} == {"accuracy", "lcc", "srcc", "krcc"}
     json.dumps(values, allow_nan=False)
-
-
-def test_scores_that_differ_by_rounding_alone_have_no_correlation_and_warn_of_nothing():
-    almost = 5 + 1e-15 * np.arange(20)
-    assert np.isnan(metrics.correlate(np.arange(20.0), almost)).all()
-
-
-def test_a_set_too_small_or_not_finite_is_an_error_for_its_user():
-    for true, predicted in (([1], [1]), ([1, np.inf], [1, 2])):
-        with pytest.raises(IqaError):
-            metrics.measure_agreement(true, predicted)

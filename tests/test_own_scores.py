@@ -12,7 +12,7 @@ from AVA import ava_vanilla
 from iqa.cards import card_of, read_card
 from iqa.commands.folds import Fold, cross_validate, format_folds, summarise
 from iqa.errors import RunError
-from iqa.labels.scores import ScoredImage
+from iqa.labels.ratings import RatedImage
 from iqa.training.rate_range import spread_rates, try_rates
 from iqa.training.run_state import PhaseRecord
 from iqa.training.schedule import Phase, parse_schedule
@@ -139,7 +139,7 @@ def folds(ladders, tmp_path):
     from iqa.training.usable import fingerprint
 
     pictures = [image for ladder in ladders for image in ladder]
-    images = [ScoredImage(image.name, image.mos, image.path) for image in pictures]
+    images = [RatedImage(image.name, image.mos, image.path) for image in pictures]
     built = []
 
     def prepare(arguments, training, testing):

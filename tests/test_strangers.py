@@ -9,7 +9,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import tracemalloc
 import zipfile
 import zlib
 
@@ -19,8 +18,7 @@ import pytest
 
 from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, read_card
 from iqa.commands.run_options import parse_options, train_parser
-from iqa.errors import CardError, PredictionsError, RunError, WeightsError
-from iqa.evaluation.predictions import read_predictions
+from iqa.errors import CardError, RunError, WeightsError
 from iqa.files import write_json
 from iqa.models.hdf5 import list_keras2_layers, open_hdf5
 from iqa.models.torch_files import read_torch_tensors
@@ -287,138 +285,6 @@ def test_a_file_larger_than_any_network_here_is_refused_unread(tmp_path):
         file.truncate(1 << 32)
     with pytest.raises(WeightsError, match="larger than 64 MB"):
         read_torch_tensors(tmp_path / "bad.pth")
-
-
-# --- .mat -----------------------------------------------------------------------------------------------------------
-
-
-def element(kind, content):
-    return struct.pack("<2I", kind, len(content)) + content + bytes(-len(content) % 8)
-
-
-def matrix(kind, shape, *parts, name="", size=None):
-    head = element(6, struct.pack("<2I", kind, 0)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
-    content = head + element(1, name.encode()) + b"".join(parts)
-    return struct.pack("<2I", 14, len(content) if size is None else size) + content
-
-
-def numbers(name, shape, count):
-    return matrix(6, shape, element(9, bytes(8 * count)), name=name)
-
-
-def text(content="a.png", shape=None):
-    return matrix(4, shape or (1, len(content)), element(16, content.encode()))
-
-
-def packed(*parts):
-    packer = zlib.compressobj(9)
-    content = b"".join(packer.compress(part) for part in parts) + packer.flush()
-    return struct.pack("<2I", 15, len(content)) + content
-
-
-def mat(*variables, version=0x0100, fill=True):
-    filled = (numbers("labels", (1, 2), 2), numbers("predictions", (2, 1, 1), 2)) if fill else ()
-    return b"MATLAB 5.0".ljust(124) + struct.pack("<H", version) + b"IM" + b"".join([*filled, *variables])
-
-
-def nested(levels):
-    inner = text()
-    for _ in range(levels):
-        inner = matrix(1, (1, 1), inner)
-    return inner[:8] + inner[8:].replace(element(1, b""), element(1, b"skipped"), 1)
-
-
-def fields(length, names, *values):
-    inner = (struct.pack("<HHi", 5, 4, length), element(1, names), *values)
-    return matrix(2, (1, 1), *inner, name="provenance")
-
-
-def test_the_mat_that_the_bad_ones_are_made_from_is_read(tmp_path):
-    names = matrix(1, (2, 1), text("a.png"), text("bär.png", (1, 7)), name="filenames")
-    fact = fields(8, b"model\0\0\0", text("m"))
-    unread = [numbers("other", (9, 9), 1), packed(matrix(3, (1, 1), name="object"))]
-    for content in (mat(names, fact, *unread), mat(packed(names), packed(fact), *unread)):
-        (tmp_path / "a.mat").write_bytes(content)
-        found = read_predictions(tmp_path / "a.mat")
-        assert (found.filenames, found.provenance) == (["a.png", "bär.png"], {"model": "m"})
-        assert found.predictions.tolist() == [0, 0]
-
-
-def bomb():
-    """1 GB of labels in a megabyte."""
-    whole = numbers("labels", (1, 1 << 27), 0)[:-8] + struct.pack("<2I", 9, 1 << 30)
-    return packed(struct.pack("<2I", 14, len(whole) - 8 + (1 << 30)) + whole[8:], *[bytes(1 << 20)] * 1024)
-
-
-BAD_MAT = {
-    "a bomb": mat(bomb(), fill=False),
-    "a shape of terabytes": mat(matrix(1, (1 << 30, 1 << 10), name="filenames")),
-    "a cell of two billion": mat(matrix(1, (1, (1 << 31) - 1), text(), name="filenames")),
-    "a negative shape": mat(matrix(1, (-1, -1), text(), name="filenames")),
-    "a text of nothing in a large shape": mat(
-        matrix(1, (1, 1), matrix(4, (1, 1 << 30), element(16, b"")), name="filenames")
-    ),
-    "an empty text of a large shape": mat(matrix(4, (1 << 15, 1 << 15), element(16, b""), name="filenames")),
-    "a thousand shapes": mat(matrix(6, (1,) * 1000, element(9, bytes(8)), name="labels"), fill=False),
-    "numbers of another count": mat(numbers("skipped", (3, 3), 8)),
-    "an unknown type of number": mat(matrix(6, (1, 1), element(8, bytes(8)), name="skipped")),
-    "cells in cells": mat(nested(2)),
-    "ten thousand cells in cells": mat(nested(5000)),
-    "a function": mat(matrix(16, (1, 1), text(), name="skipped")),
-    "an object": mat(matrix(3, (1, 1), text(), name="provenance")),
-    "a sparse matrix": mat(matrix(5, (1, 1), element(5, bytes(4)), name="labels"), fill=False),
-    "an opaque thing": mat(matrix(17, (1, 1), text(), name="skipped")),
-    "structs without end": mat(matrix(2, (1 << 20, 1 << 20), name="provenance")),
-    "fields of no length": mat(fields(0, b"model", text())),
-    "a million fields": mat(fields(1, b"x" * 1_000_000)),
-    "more inside than outside": mat(matrix(1, (2, 1), text(), text(), name="filenames", size=100)),
-    "less inside than outside": mat(matrix(1, (1, 1), text(), text(), name="filenames")),
-    "the same twice": mat(numbers("labels", (1, 2), 2)),
-    "no stream": mat(struct.pack("<2I", 15, 8) + b"no zlib!"),
-    "half a stream": mat(packed(numbers("labels", (1, 2), 2))[:-9], fill=False),
-    "a file of version 4": struct.pack("<5i", 0, 1, 1 << 30, 0, 7) + b"labels\0" + bytes(200),
-    "a file of version 7.3": mat(version=0x0200),
-    "a million variables": mat(matrix(6, (0, 0), element(9, b""), name="x") * 20_000),
-}
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", BAD_MAT)
-def test_a_mat_that_is_not_what_it_declares_is_refused(tmp_path, kind):
-    (tmp_path / "bad.mat").write_bytes(BAD_MAT[kind])
-    tracemalloc.start()
-    try:
-        with pytest.raises(PredictionsError, match=r"bad\.mat: ") as caught:
-            read_predictions(tmp_path / "bad.mat")
-        assert tracemalloc.get_traced_memory()[1] < 600e6
-    finally:
-        tracemalloc.stop()
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-
-
-def test_what_matlab_and_octave_write_is_read(tmp_path):
-    # Complex numbers, an empty cell of eight bytes, numbers in an empty cell, the other byte order.
-    empty = struct.pack("<2I", 14, 0)
-    nothing = matrix(6, (0, 0), element(9, b""))
-    (tmp_path / "a.mat").write_bytes(mat(matrix(1, (2, 1), empty, nothing, name="filenames")))
-    assert read_predictions(tmp_path / "a.mat").filenames == ["", ""]
-    (tmp_path / "big.mat").write_bytes(
-        b"MATLAB 5.0".ljust(124)
-        + b"\1\0MI"
-        + b"".join(big_endian(name, shape) for name, shape in (("labels", (1, 2)), ("predictions", (2, 1))))
-    )
-    assert read_predictions(tmp_path / "big.mat").predictions.tolist() == [1, 2]
-
-
-def big_endian(name, shape):
-    parts = [
-        (6, struct.pack(">2I", 6, 0)),
-        (5, struct.pack(">2i", *shape)),
-        (1, name.encode()),
-        (9, struct.pack(">2d", 1, 2)),
-    ]
-    content = b"".join(struct.pack(">2I", kind, len(part)) + part + bytes(-len(part) % 8) for kind, part in parts)
-    return struct.pack(">2I", 14, len(content)) + content
 
 
 # --- cards ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from iqa.commands.terminal import quiet_start
 from iqa.errors import RunError
 from iqa.evaluation.tables import align_columns
 from iqa.files import write_json
-from iqa.labels.splits import Grouped, split_into_folds
+from iqa.labels.ratings import RatedImage
+from iqa.labels.splits import split_into_folds
 from iqa.training.run_folder import read_state
 from iqa.training.run_state import RunState
 from iqa.training.schedule import Phase
@@ -50,7 +51,7 @@ class Fold:
 
 
 def cross_validate(
-    arguments: argparse.Namespace, phases: Sequence[Phase], images: Sequence[Grouped], prepare: Prepare
+    arguments: argparse.Namespace, phases: Sequence[Phase], images: Sequence[RatedImage], prepare: Prepare
 ) -> int:
     """Train on all folds but one, for each fold and seed in turn, and print what that reaches; returns the exit code.
 

@@ -1,6 +1,7 @@
 """What the plot scripts do: a `.mat` of predictions becomes the printed table, a JSON file and a figure."""
 
 import sys
+import webbrowser
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from iqa.commands.terminal import Parser, add_overwrite, natural, parser_of
 from iqa.evaluation.metrics import Agreement, measure_distribution_agreement
 from iqa.evaluation.predictions import Predictions, read_predictions
-from iqa.evaluation.tables import IntervalOptions, format_distribution_agreement, format_intervals
+from iqa.evaluation.tables import format_agreement, format_intervals
 from iqa.files import check_target, holds, printable, write_json
 
 
@@ -34,11 +35,6 @@ def plot_parser(description: str | None, predictions: Path) -> Parser:
     return parser
 
 
-def interval_options(arguments: Namespace) -> IntervalOptions:
-    """What the arguments of `plot_parser` say about intervals."""
-    return IntervalOptions(arguments.bootstrap, arguments.logistic)
-
-
 def check_targets(arguments: Namespace) -> None:
     """Refuse, before the work, to write over anything but older figures and metrics; see `iqa.files.check_target`.
 
@@ -49,10 +45,11 @@ def check_targets(arguments: Namespace) -> None:
         check_target(arguments.json, arguments.overwrite, holds("n", "confusion_matrix", "srcc"), [arguments.file])
     if arguments.show and not arguments.figure:
         arguments.figure = arguments.file.with_suffix(".png")
-    if arguments.figure:
-        from iqa.evaluation.plots import check_figure
+    for figure in (arguments.figure, getattr(arguments, "heat_map", None)):
+        if figure:
+            from iqa.evaluation.plots import check_figure
 
-        check_figure(arguments.figure, arguments.overwrite, [arguments.file])
+            check_figure(figure, arguments.overwrite, [arguments.file])
 
 
 def plot_histograms(description: str | None, predictions: Path) -> int:
@@ -65,52 +62,42 @@ def plot_histograms(description: str | None, predictions: Path) -> int:
     check_targets(arguments)
     read = read_predictions(arguments.file, bins=10)
     result = measure_distribution_agreement(read.labels, read.predictions)
-    print_results(format_distribution_agreement(result), result, read, arguments.file, interval_options(arguments))
-    if arguments.json:
-        write_json(arguments.json, result.as_json())
-    if arguments.figure:
-        draw_results(read, "AVA, 1-10", arguments.file, arguments.figure, arguments.show)
+    print_results(arguments, read, result)
+    write_results(arguments, read, result, "AVA, 1-10")
     return 0
 
 
-def print_results(
-    table: Sequence[str],
-    result: Agreement,
-    read: Predictions,
-    file: Path,
-    options: IntervalOptions,
-    scenes: Sequence[str] | None = None,
-) -> None:
-    """Print a table, the intervals below it, and on stderr what was left out.
+def print_results(arguments: Namespace, read: Predictions, result: Agreement, scenes: Sequence[str] | None = None) -> None:
+    """Print the table, the intervals below it, and on stderr what was left out.
 
     Args:
-        table: lines of `iqa.evaluation.tables`.
-        result: what the table shows.
-        read: the predictions that it was computed from.
-        file: where they came from.
-        options, scenes: see `format_intervals`.
+        arguments: of `plot_parser`.
+        read: the predictions.
+        result: how well they agree with the labels.
+        scenes: see `format_intervals`.
     """
-    print(*table, *format_intervals(read.labels, read.predictions, options, scenes), sep="\n")
+    intervals = format_intervals(read.labels, read.predictions, arguments.bootstrap, arguments.logistic, scenes)
+    print(*format_agreement(result), *intervals, sep="\n")
     if result.accuracy_n < result.n:
         left = f"{result.n - result.accuracy_n} of {result.n} images"
         print(f"{left} have a label of 0: the accuracy, which divides by the label, leaves them out", file=sys.stderr)
     if read.skipped:
-        print(f"{len(read.skipped)} images were skipped, see `skipped` in {printable(file)}", file=sys.stderr)
+        print(f"{len(read.skipped)} images were skipped, see `skipped` in {printable(arguments.file)}", file=sys.stderr)
 
 
-def draw_results(read: Predictions, scale: str, file: Path, figure: Path, show: bool) -> None:
-    """Draw the predictions against the labels and print the caption.
+def write_results(arguments: Namespace, read: Predictions, result: Agreement, scale: str) -> None:
+    """Write the metrics, draw the figure and print its caption, as the arguments ask.
 
     Args:
-        read: the predictions.
+        arguments, read, result: see `print_results`.
         scale: of the scores, such as "TID2013, 0-9", if the predictions do not tell theirs.
-        file: where the predictions came from.
-        figure: file to write.
-        show: open it.
     """
-    from iqa.evaluation.plots import draw_predictions, open_figure
+    if arguments.json:
+        write_json(arguments.json, result.as_json())
+    if arguments.figure:
+        from iqa.evaluation.plots import draw_predictions
 
-    caption = draw_predictions(read.labels, read.predictions, figure, read.provenance.get("scale", scale))
-    print(printable(f"{figure}: {file.name}, {caption}"))
-    if show:
-        open_figure(figure)
+        caption = draw_predictions(read.labels, read.predictions, arguments.figure, read.provenance.get("scale", scale))
+        print(printable(f"{arguments.figure}: {arguments.file.name}, {caption}"))
+        if arguments.show:
+            webbrowser.open(arguments.figure.resolve().as_uri())

@@ -11,7 +11,8 @@ from iqa.commands.terminal import natural, parser_of, positive
 from iqa.errors import RunError
 from iqa.files import printable
 from iqa.labels.rating_files import GROUP_COLUMN
-from iqa.labels.splits import TEST_SPLIT, AnyImage, split_by_group, split_by_name
+from iqa.labels.ratings import RatedImage
+from iqa.labels.splits import TEST_SPLIT, split_by_group, split_by_name
 from iqa.training.run_folder import read_record, read_state
 from iqa.training.usable import Labelled, fingerprint
 
@@ -105,7 +106,7 @@ def group_column(arguments: argparse.Namespace) -> str:
     return str(arguments.split_by or arguments.group_by or GROUP_COLUMN)
 
 
-def split(arguments: argparse.Namespace, images: Sequence[AnyImage]) -> tuple[list[AnyImage], list[AnyImage]]:
+def split(arguments: argparse.Namespace, images: Sequence[RatedImage]) -> tuple[list[RatedImage], list[RatedImage]]:
     """Split images that were read with `group_column` as --test-share or --split-by say: (train, test).
 
     Raises:

@@ -13,8 +13,8 @@ from iqa.commands.terminal import quiet_start
 from iqa.commands.training_run import begin, start_network
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch
-from iqa.labels.ratings import locate_ratings
-from iqa.labels.scores import TID2013, ScoredImage, describe_range, read_scores
+from iqa.labels.ratings import RatedImage, locate_ratings
+from iqa.labels.scores import TID2013, describe_range, read_scores
 from iqa.labels.splits import check_apart
 from iqa.training.schedule import Phase
 from iqa.training.usable import usable_images
@@ -47,7 +47,7 @@ def train_on_scores(arguments: argparse.Namespace, phases: Sequence[Phase], regr
     lowest, highest = arguments.scale or TID2013
     scale = (lowest, highest)
     images = _read(arguments, arguments.train_labels, scale)
-    testing: list[ScoredImage] = []
+    testing: list[RatedImage] = []
     if arguments.test_labels:
         testing = _read(arguments, arguments.test_labels, scale)
         check_apart(images, testing)
@@ -72,13 +72,13 @@ def train_on_scores(arguments: argparse.Namespace, phases: Sequence[Phase], regr
     )
 
 
-def _read(arguments: argparse.Namespace, file: Path, scale: tuple[float, float]) -> list[ScoredImage]:
+def _read(arguments: argparse.Namespace, file: Path, scale: tuple[float, float]) -> list[RatedImage]:
     images = read_scores(file, scale, group_column(arguments))
     print(f"{file}: {len(images)} images, {describe_range(images, scale)}")
     return images
 
 
-def _locate(images: Sequence[ScoredImage], folder: Path, smallest: int, memory: Path) -> list[ScoredImage]:
+def _locate(images: Sequence[RatedImage], folder: Path, smallest: int, memory: Path) -> list[RatedImage]:
     if not folder.is_dir():
         raise LabelError(f"{folder}: there is no such folder")
     return usable_images(locate_ratings(images, folder), smallest, memory)[0] if images else []
@@ -88,8 +88,8 @@ def _prepare(
     regression: Regression,
     scale: tuple[float, float],
     arguments: argparse.Namespace,
-    training: Sequence[ScoredImage],
-    testing: Sequence[ScoredImage],
+    training: Sequence[RatedImage],
+    testing: Sequence[RatedImage],
 ) -> "Prompt":
     """The network, its data and its run folder, ready to begin."""
     preprocessing, patches, rows = regression.preprocessing, arguments.patches, arguments.batch_size

@@ -4,8 +4,8 @@ The differences of a table are tested together: p values are corrected for their
 equally good models shows a difference in at most 5 of 100 cases.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from os import PathLike
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iqa.errors import PredictionsError
 from iqa.evaluation.metrics import correlate, measure_agreement, measure_distribution_agreement
-from iqa.evaluation.predictions import Predictions, name_scenes, read_predictions
+from iqa.evaluation.predictions import name_scenes, read_predictions
 from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
 from iqa.evaluation.uncertainty import (
     LEVEL,
@@ -60,12 +60,15 @@ def match_predictions(files: Sequence[str | PathLike[str]]) -> MatchedPrediction
             an image, or two images of one id.
     """
     read = {str(file): read_predictions(file, bins=None) for file in files}
-    rows = {file: _index_ids(file, found) for file, found in read.items()}
     first_file, first = next(iter(read.items()))
-    common = [image_id for image_id in first.ids if all(image_id in known for known in rows.values())]
+    rows = {file: {image_id: row for row, image_id in enumerate(found.ids)} for file, found in read.items()}
     for file, found in read.items():
+        if len(rows[file]) < len(found.ids):
+            twice = next(image_id for row, image_id in enumerate(found.ids) if rows[file][image_id] != row)
+            raise PredictionsError(f"{file}: two images have the id {twice}")
         if found.labels.ndim != first.labels.ndim:
             raise PredictionsError(f"{file}: of another kind than {first_file}; one holds histograms, the other scores")
+    common = [image_id for image_id in first.ids if all(image_id in known for known in rows.values())]
     if len(common) < 3:
         raise PredictionsError(f"{', '.join(read)}: only {len(common)} images in common, at least 3 are needed")
     sides = {}
@@ -76,16 +79,6 @@ def match_predictions(files: Sequence[str | PathLike[str]]) -> MatchedPrediction
             raise PredictionsError(f"{file}: its labels are not those of {first_file}")
     left_out = {file: (len(of.ids) - len(common), len(of.ids), len(of.skipped)) for file, of in read.items()}
     return MatchedPredictions(common, sides, left_out)
-
-
-def _index_ids(file: str, found: Predictions) -> dict[str, int]:
-    """{id: row} of a file's images."""
-    rows: dict[str, int] = {}
-    for row, image_id in enumerate(found.ids):
-        if image_id in rows:
-            raise PredictionsError(f"{file}: two images have the id {image_id}")
-        rows[image_id] = row
-    return rows
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ class Difference:
         p_holm: p corrected for the number of differences in the comparison.
         verdict: `DIFFERS` if p_holm is below 0.05, else `ALIKE`; `IDENTICAL` for equal predictions; `UNDEFINED`.
         better: "first" or "second", the model that is better in this metric, if they differ; else None.
-        williams_t, williams_p: of LCC and SRCC the Williams-Steiger test, not corrected; None for other metrics.
+        williams: of LCC and SRCC (t, p) of the Williams-Steiger test, not corrected; None for other metrics.
     """
 
     first: str
@@ -111,11 +104,10 @@ class Difference:
     lower: float
     upper: float
     p: float
-    p_holm: float = float("nan")
-    verdict: str = UNDEFINED
-    better: str | None = None
-    williams_t: float | None = None
-    williams_p: float | None = None
+    p_holm: float
+    verdict: str
+    better: str | None
+    williams: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -140,8 +132,8 @@ class Comparison:
         """The comparison as JSON holds it; None where a figure is not defined."""
         value = asdict(self)
         for row in value["differences"]:
-            if row["williams_t"] is None:
-                del row["williams_t"], row["williams_p"]
+            if williams := row.pop("williams"):
+                row["williams_t"], row["williams_p"] = williams
         found: dict[str, Any] = finite(value)
         return found
 
@@ -156,52 +148,48 @@ def compare_models(matched: MatchedPredictions, resamples: int) -> Comparison:
     of_histograms = next(iter(matched.sides.values()))[0].ndim == 2
     groups, what = group_scenes(None if of_histograms else name_scenes(matched.ids))
     units = len(matched.ids) if groups is None else len(np.unique(groups))
-    values = {file: _metrics_of(*sides) for file, sides in matched.sides.items()}
+    measure = measure_distribution_agreement if of_histograms else measure_agreement
     resampled = {file: resample_metrics(*sides, resamples, groups) for file, sides in matched.sides.items()}
-    models = {}
-    for file, (labels, predictions) in matched.sides.items():
+    models: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for file, sides in matched.sides.items():
+        values = measure(*sides).as_json()
         intervals = {name: estimate_interval(drawn) for name, drawn in resampled[file].items()}
-        intervals["krcc"] = estimate_kendall(mean_scores(labels), mean_scores(predictions))[1:]
-        models[file] = {name: (value, *intervals[name]) for name, value in values[file].items()}
-    differences = []
+        intervals["krcc"] = estimate_kendall(mean_scores(sides[0]), mean_scores(sides[1]))[1:]
+        models[file] = {
+            name: (float("nan") if values[name] is None else values[name], *intervals[name])
+            for name in TITLES
+            if name in values
+        }
+    found = []
     for first, second in combinations(matched.sides, 2):
         for name in (name for name in TITLES if name in resampled[first]):
             drawn = resampled[first][name] - resampled[second][name]
-            difference = values[first][name] - values[second][name]
-            p = estimate_p_value(difference, drawn, units)
-            row = Difference(first, second, name, difference, *estimate_interval(drawn), p)
-            differences.append(_add_williams(row, matched))
-    return Comparison(len(matched.ids), what, resamples, models, _judge(differences, matched))
-
-
-def _metrics_of(labels: Floats, predictions: Floats) -> dict[str, float]:
-    """{name: value} of the metrics in `TITLES`; NaN where one is not defined."""
-    measure = measure_agreement if labels.ndim == 1 else measure_distribution_agreement
-    found = measure(labels, predictions).as_json()
-    return {name: float("nan") if found[name] is None else found[name] for name in TITLES if name in found}
-
-
-def _add_williams(row: Difference, matched: MatchedPredictions) -> Difference:
-    if row.metric not in ("lcc", "srcc"):
-        return row
-    labels, first = map(mean_scores, matched.sides[row.first])
-    second = mean_scores(matched.sides[row.second][1])
-    t, p = williams_test(labels, first, second, lambda a, b: correlate(a, b)[row.metric == "srcc"])
-    return replace(row, williams_t=t, williams_p=p)
-
-
-def _judge(differences: Iterable[Difference], matched: MatchedPredictions) -> list[Difference]:
-    """The differences with their p values corrected together, and what they say."""
-    differences = list(differences)
-    judged = []
-    for row, p_holm in zip(differences, correct_p_values([row.p for row in differences]).tolist(), strict=True):
-        if np.array_equal(matched.sides[row.first][1], matched.sides[row.second][1]):
-            verdict = IDENTICAL
-        elif np.isnan(p_holm):
-            verdict = UNDEFINED
-        else:
-            verdict = DIFFERS if p_holm < 1 - LEVEL else ALIKE
-        ahead = (row.difference > 0) != (row.metric in LESS_IS_BETTER)
+            difference = models[first][name][0] - models[second][name][0]
+            found.append((first, second, name, difference, drawn, estimate_p_value(difference, drawn, units)))
+    differences = []
+    for (*names, difference, drawn, p), p_holm in zip(found, correct_p_values([row[-1] for row in found]), strict=True):
+        first, second, name = names
+        verdict = _judge(matched, first, second, float(p_holm))
+        ahead = (difference > 0) != (name in LESS_IS_BETTER)
         better = ("first" if ahead else "second") if verdict == DIFFERS else None
-        judged.append(replace(row, p_holm=p_holm, verdict=verdict, better=better))
-    return judged
+        interval, williams = estimate_interval(drawn), _test_correlations(matched, first, second, name)
+        differences.append(
+            Difference(first, second, name, difference, *interval, p, float(p_holm), verdict, better, williams)
+        )
+    return Comparison(len(matched.ids), what, resamples, models, differences)
+
+
+def _judge(matched: MatchedPredictions, first: str, second: str, p_holm: float) -> str:
+    if np.array_equal(matched.sides[first][1], matched.sides[second][1]):
+        return IDENTICAL
+    if np.isnan(p_holm):
+        return UNDEFINED
+    return DIFFERS if p_holm < 1 - LEVEL else ALIKE
+
+
+def _test_correlations(matched: MatchedPredictions, first: str, second: str, metric: str) -> tuple[float, float] | None:
+    if metric not in ("lcc", "srcc"):
+        return None
+    true, one, other = (mean_scores(side) for side in (*matched.sides[first], matched.sides[second][1]))
+    r12, r13, r23 = (correlate(*pair)[metric == "srcc"] for pair in ((true, one), (true, other), (one, other)))
+    return williams_test(r12, r13, r23, len(true))

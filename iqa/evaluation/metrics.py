@@ -1,7 +1,7 @@
 """Agreement of predicted scores with people's: one function, one dataclass of results."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ BORDER = 5
 # Numbers that differ by less than this share of the largest are one number, and have no correlation with anything.
 FLAT = 1e-11
 
-Correlation = Callable[[NDArray[np.float64], NDArray[np.float64]], Any]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Agreement:
         lcc, srcc: (coefficient, p value) of Pearson's and Spearman's correlation; NaN if a side does not vary.
         krcc: Kendall's tau-b and its p value; the same.
         rmse: root mean squared difference, in units of the score.
+        binary_accuracy: of histograms alone, as what follows: mean of floor(predicted / 5) = floor(true / 5).
+        lcc_std, srcc_std: as lcc and srcc, of the standard deviations.
+        emd_l1: mean over images and bins of |CDF difference|.
     """
 
     n: int
@@ -50,19 +53,22 @@ class Agreement:
     srcc: tuple[float, float]
     krcc: tuple[float, float]
     rmse: float
+    binary_accuracy: float | None = None
+    lcc_std: tuple[float, float] | None = None
+    srcc_std: tuple[float, float] | None = None
+    emd_l1: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The metrics as JSON holds them: correlations without their p values, None where a metric is not defined.
 
         `accuracy_n` is there only if it is below `n`.
         """
-        values = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {name: value[0] for name, value in values.items() if isinstance(value, tuple)}
         values["confusion_matrix"] = self.confusion_matrix.tolist()
         if self.accuracy_n == self.n:
             del values["accuracy_n"]
-        found: dict[str, Any] = finite(
-            {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
-        )
+        found: dict[str, Any] = finite({name: value for name, value in values.items() if value is not None})
         return found
 
 
@@ -103,23 +109,7 @@ def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) ->
     )
 
 
-@dataclass(frozen=True)
-class DistributionAgreement(Agreement):
-    """Results of `measure_distribution_agreement`: those of the mean scores, and
-
-    Attributes:
-        binary_accuracy: mean of floor(predicted / 5) = floor(true / 5).
-        lcc_std, srcc_std: as lcc and srcc, of the standard deviations.
-        emd_l1: mean over images and bins of |CDF difference|.
-    """
-
-    binary_accuracy: float
-    lcc_std: tuple[float, float]
-    srcc_std: tuple[float, float]
-    emd_l1: float
-
-
-def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> DistributionAgreement:
+def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Agreement:
     """Compare predicted histograms of votes 1-10 with true ones.
 
     Args:
@@ -135,8 +125,8 @@ def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Dis
     of_means = measure_agreement(histograms.mean(true), histograms.mean(predicted), lowest=1)
     stds = histograms.std(true), histograms.std(predicted)
     each = measure_images(true, predicted)
-    return DistributionAgreement(
-        **{field.name: getattr(of_means, field.name) for field in fields(of_means)},
+    return replace(
+        of_means,
         binary_accuracy=float(np.mean(each["binary_accuracy"])),
         lcc_std=_correlate(stats.pearsonr, *stds),
         srcc_std=_correlate(stats.spearmanr, *stds),
@@ -144,7 +134,7 @@ def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Dis
     )
 
 
-def measure_images(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def measure_images(true: Floats, predicted: Floats) -> dict[str, Floats]:
     """What the metrics are means of, for each image.
 
     Args:
@@ -167,17 +157,17 @@ def measure_images(true: NDArray[np.float64], predicted: NDArray[np.float64]) ->
     return each
 
 
-def correlate(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[float, float]:
+def correlate(true: Floats, predicted: Floats) -> tuple[float, float]:
     """(LCC, SRCC) alone, of float (N,) arrays; NaN where a side does not vary."""
     return _correlate(stats.pearsonr, true, predicted)[0], _correlate(stats.spearmanr, true, predicted)[0]
 
 
-def varies(values: NDArray[np.float64]) -> bool:
+def varies(values: Floats) -> bool:
     """Whether there are numbers that differ by more than rounding does."""
     return len(values) > 1 and bool(np.ptp(values) > FLAT * np.max(np.abs(values)))
 
 
-def _correlate(function: Correlation, true: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[float, float]:
+def _correlate(function: Callable[[Floats, Floats], Any], true: Floats, predicted: Floats) -> tuple[float, float]:
     if not varies(true) or not varies(predicted):
         return float("nan"), float("nan")
     result = function(true, predicted)
@@ -192,7 +182,7 @@ def count_confusions(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> 
     return matrix
 
 
-def share_in_order(ladders: Sequence[Sequence[float]] | NDArray[np.float64]) -> float:
+def share_in_order(ladders: Sequence[Sequence[float]] | Floats) -> float:
     """The share of neighbouring pairs whose score falls.
 
     Args:

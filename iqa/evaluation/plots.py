@@ -1,12 +1,13 @@
 """Figures from metrics, scores and training logs, drawn without a display; every function writes one file.
 
+The suffix of the file tells its format (.pdf and .svg are vectors); one that matplotlib cannot write is an `OutputError`.
 Series differ in line style and marker as well as in colour, so that a print in grey can be read.
 """
 
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,20 @@ from iqa.files import check_target, printable, read_beginning, temporary_beside
 from iqa.labels.histograms import mean_scores, std
 
 Floats = NDArray[np.float64]
+File = str | PathLike[str]
 
 #: Above so many pictures a scatter of points is one blot, and their density is drawn instead.
 MOST_POINTS = 2000
 
 STYLES = (("tab:blue", "-", "o"), ("tab:orange", "--", "s"), ("tab:green", ":", "^"), ("tab:red", "-.", "D"))
+
+#: What a figure says of itself, by suffix: who made it, and not when, so that the same numbers make the same file.
+_MAKER = "image-quality-assessment"
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": _MAKER},
+    ".svg": {"Creator": _MAKER, "Date": None},
+    ".pdf": {"Creator": _MAKER, "CreationDate": None},
+}
 
 
 def _start_figure(width: float, height: float) -> Figure:
@@ -47,23 +57,14 @@ def _plain(name: str) -> str:
     return printable(name).replace("$", r"\$")
 
 
-#: What a figure says of itself, by suffix: who made it, and not when, so that the same numbers make the same file.
-_MAKER = "image-quality-assessment"
-_METADATA: dict[str, dict[str, str | None]] = {
-    ".png": {"Software": _MAKER},
-    ".svg": {"Creator": _MAKER, "Date": None},
-    ".pdf": {"Creator": _MAKER, "CreationDate": None},
-}
-
-
-def _check_suffix(path: str | PathLike[str]) -> str:
+def _check_suffix(path: File) -> str:
     suffix = Path(path).suffix.lower()
     if suffix.removeprefix(".") not in FigureCanvasAgg.get_supported_filetypes():
         raise OutputError(f"{path}: figures are .png, .svg, .pdf or another suffix of matplotlib's, not {suffix!r}")
     return suffix
 
 
-def check_figure(path: str | PathLike[str], overwrite: bool = False, inputs: Iterable[str | PathLike[str]] = ()) -> None:
+def check_figure(path: File, overwrite: bool = False, inputs: Iterable[File] = ()) -> None:
     """Make sure, before the work, that a figure of this name may be written; see `iqa.files.check_target`.
 
     Raises:
@@ -73,27 +74,23 @@ def check_figure(path: str | PathLike[str], overwrite: bool = False, inputs: Ite
     check_target(path, overwrite, lambda path: _MAKER.encode() in read_beginning(path), inputs)
 
 
-def _save(figure: Figure, path: str | PathLike[str]) -> None:
+def _save(figure: Figure, path: File) -> None:
     suffix = _check_suffix(path)
     settings: Any = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}  # text stays text in a PDF, to be searched
     with temporary_beside(path) as file, matplotlib.rc_context(settings):
         figure.savefig(file, dpi=150, metadata=_METADATA.get(suffix))
 
 
-def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: str | PathLike[str], scale: str) -> str:
+def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: str) -> str:
     """Panels for a paper: the histograms of the scores, prediction over truth, and calibration.
 
     Args:
         true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms of
             the standard deviations comes second.
-        path: file to write; its suffix tells the format (.pdf and .svg are vectors).
         scale: of the scores, such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
 
     Returns:
         The caption.
-
-    Raises:
-        OutputError: if the suffix is none that can be drawn; so do the other functions of this module.
     """
     people, model = mean_scores(true), mean_scores(predicted)
     lowest = float(np.floor(min(people.min(), model.min())))
@@ -170,12 +167,11 @@ def _calibrate(axis: Axes, true: Floats, predicted: Floats, scale: str) -> str:
     )
 
 
-def draw_distributions(quantiles: Mapping[str, Floats], path: str | PathLike[str], scale: str) -> str:
+def draw_distributions(quantiles: Mapping[str, Floats], path: File, scale: str) -> str:
     """The share of a set that scores lower, over the score.
 
     Args:
         quantiles: {name: float (101,)}, the quantiles 0, 1 ... 100 %.
-        path: file to write.
         scale: of the scores.
 
     Returns:
@@ -192,61 +188,32 @@ def draw_distributions(quantiles: Mapping[str, Floats], path: str | PathLike[str
     return f"The percentage of pictures whose mean score is lower, for {' and '.join(quantiles)}."
 
 
-def draw_contact_sheet(
-    rows: Mapping[str, Sequence[NDArray[np.uint8]]], columns: Sequence[str], path: str | PathLike[str]
-) -> None:
-    """A sheet of pictures.
-
-    Args:
-        rows: {label: list of uint8 RGB arrays}, one picture a column.
-        columns: headings.
-        path: file to write.
-    """
-    shape = next(iter(rows.values()))[0].shape
-    figure = _start_figure(2.2 * len(columns) + 2, 2.2 * shape[0] / shape[1] * len(rows) + 0.4)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for cells, (label, pictures) in zip(axes, rows.items(), strict=True):
-        for cell, picture in zip(cells, pictures, strict=True):
-            cell.imshow(picture)
-            cell.set(xticks=[], yticks=[])
-        cells[0].set_ylabel(label.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=9)
-    for cell, heading in zip(axes[0], columns, strict=True):
-        cell.set_title(heading, fontsize=10)
-    _save(figure, path)
-
-
-def draw_ranked_pictures(
-    groups: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], path: str | PathLike[str], columns: int = 6
-) -> None:
+def draw_pictures(groups: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], path: File, columns: int = 6) -> None:
     """Pictures with a caption each, group by group.
 
     Args:
         groups: {heading: [(uint8 RGB array, caption), ...]}.
-        path: file to write.
         columns: pictures side by side.
     """
     rows = {name: -(-len(pictures) // columns) for name, pictures in groups.items()}
     figure = _start_figure(2.2 * columns, 2.3 * sum(rows.values()) + 0.4 * len(groups))
     parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
     for part, (name, pictures) in zip(parts, groups.items(), strict=True):
-        part.suptitle(name)
+        part.suptitle(_plain(name))
         cells = part.subplots(rows[name], columns, squeeze=False).ravel()
         for cell in cells:
             cell.axis("off")
         for cell, (picture, caption) in zip(cells, pictures, strict=False):  # the last row may have cells to spare
             cell.imshow(picture)
-            cell.set_title(caption, fontsize=8)
+            cell.set_title(_plain(caption), fontsize=8)
     _save(figure, path)
 
 
-def draw_ladders(
-    series: Mapping[str, tuple[Sequence[str], Sequence[float]]], path: str | PathLike[str], ylabel: str
-) -> None:
+def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], path: File, ylabel: str) -> None:
     """Scores over the steps of each ladder.
 
     Args:
         series: {name: (step labels, values)}; the first step is the untouched image.
-        path: file to write.
         ylabel: what the values are.
     """
     figure = _start_figure(max(6, 3.2 * len(series)), 3.8)
@@ -262,7 +229,7 @@ def draw_ladders(
 
 def draw_training(
     log: Sequence[Mapping[str, Any]],
-    path: str | PathLike[str],
+    path: File,
     rates: Mapping[int, str] | None = None,
     undone: Collection[int] = (),
 ) -> None:
@@ -270,7 +237,6 @@ def draw_training(
 
     Args:
         log: a row an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data.
-        path: file to write.
         rates: {number of a phase: its learning rate, as the figure shows it}; by default that of its first row.
         undone: numbers of the phases that were taken back; their epochs are grey.
     """
@@ -285,54 +251,37 @@ def draw_training(
             points = [(row["epoch"], row[key]) for row in log if key in row]
             if points:
                 panel.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=4, label=title)
-        _mark_undone(panel, log, undone)
+        spans = [(phase, list(rows)) for phase, rows in groupby(log, key=lambda row: row["phase"])]
+        label = "undone"
+        for phase, rows in spans:
+            if phase in undone:
+                edges = rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5
+                panel.axvspan(*edges, color="0.85", linewidth=0, zorder=0, label=label)
+                label = "_"  # which no legend shows
         panel.set_ylabel(names[name])
         panel.grid(axis="y", color="0.9")
         if panel.lines:
             panel.legend()
-        _mark_phases(panel, log, rates or {}, with_rates=panel is panels[0])
+        for phase, rows in spans:
+            panel.axvline(rows[0]["epoch"] - 0.5, color="0.6", linewidth=0.8)
+            if panel is panels[0]:
+                rate = (rates or {}).get(phase, f"{rows[0]['learning_rate']:g}")
+                panel.text(rows[0]["epoch"] - 0.45, 1.01, rate, transform=panel.get_xaxis_transform())
     panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 
 
-def _mark_undone(panel: Axes, log: Sequence[Mapping[str, Any]], undone: Collection[int]) -> None:
-    """Lay a grey band, named in the legend, over the epochs of each of these phases."""
-    label = "undone"
-    for phase in sorted(undone):
-        epochs = [row["epoch"] for row in log if row["phase"] == phase]
-        if epochs:
-            panel.axvspan(min(epochs) - 0.5, max(epochs) + 0.5, color="0.85", linewidth=0, zorder=0, label=label)
-            label = "_"  # which no legend shows
-
-
-def _mark_phases(panel: Axes, log: Sequence[Mapping[str, Any]], rates: Mapping[int, str], with_rates: bool) -> None:
-    phase = None
-    for row in log:
-        if row["phase"] != phase:
-            panel.axvline(row["epoch"] - 0.5, color="0.6", linewidth=0.8)
-            if with_rates:
-                rate = rates.get(row["phase"], f"{row['learning_rate']:g}")
-                panel.text(row["epoch"] - 0.45, 1.01, rate, transform=panel.get_xaxis_transform())
-        phase = row["phase"]
-
-
 def draw_intervals(
-    labels: Sequence[str],
-    values: Sequence[tuple[float, float, float]],
-    filled: Sequence[bool],
-    path: str | PathLike[str],
-    scale: str = "difference of the metric (first less second)",
+    labels: Sequence[str], values: Sequence[tuple[float, float, float]], filled: Sequence[bool], path: File
 ) -> None:
-    """Values with their intervals, a row each.
+    """Differences of metrics with their intervals, a row each.
 
     Args:
         labels: one a row.
         values: (value, lower, upper) of each.
         filled: whether its dot is.
-        path: file to write.
-        scale: what the values are.
     """
     figure = _start_figure(8, 0.35 * len(labels) + 1.2)
     axis = figure.subplots()
@@ -341,20 +290,17 @@ def draw_intervals(
         axis.plot(value, row, "o", markerfacecolor="black" if full else "white", markeredgecolor="black")
     axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
     axis.set_yticks(range(len(labels)), map(_plain, labels))
-    axis.set(xlabel=scale, ylim=(len(labels) - 0.5, -0.5))
+    axis.set(xlabel="difference of the metric (first less second)", ylim=(len(labels) - 0.5, -0.5))
     _save(figure, path)
 
 
-def draw_heat_map(
-    values: Floats, rows: Sequence[str], columns: Sequence[str], scale: str, path: str | PathLike[str]
-) -> None:
+def draw_heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], scale: str, path: File) -> None:
     """A table of numbers, dark for small and light for large ones in colour as in grey, each written in its cell.
 
     Args:
         values: float (rows, columns).
         rows, columns: their names.
         scale: what the numbers are.
-        path: file to write.
     """
     figure = _start_figure(0.9 * len(columns) + 4, 0.28 * len(rows) + 1.2)
     axis = figure.subplots()
@@ -377,7 +323,7 @@ def draw_patches(
     Args:
         image: uint8 RGB (H, W, 3).
         patches: (top, left, score, word); `size` pixels in a side.
-        scale, path: what the scores are, and the file to write.
+        scale: what the scores are.
     """
     figure = _start_figure(9, 8 * image.shape[0] / image.shape[1] + 1)
     axis = figure.subplots()
@@ -391,10 +337,3 @@ def draw_patches(
         axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=7, weight="bold")
     figure.colorbar(squares, label=scale)
     _save(figure, path)
-
-
-def open_figure(path: Path) -> None:
-    """Open a figure in the viewer that the system has for its kind."""
-    import webbrowser
-
-    webbrowser.open(path.resolve().as_uri())

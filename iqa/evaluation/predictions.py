@@ -2,8 +2,14 @@
 
 MATLAB version 5, compressed, with the variables that readers of the original's files know, `labels` and
 `predictions`, and beside them `filenames`, `skipped` and `provenance`.
+
+The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
 
+import io
+import struct
+import warnings
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -15,12 +21,8 @@ import scipy
 from numpy.typing import NDArray
 
 from iqa.errors import PredictionsError
-from iqa.evaluation.matlab import read_variables
 from iqa.files import name_to_text, printable, written_whole
 from iqa.labels.histograms import normalise
-
-#: The variables of a file.
-VARIABLES = ("labels", "predictions", "filenames", "skipped", "provenance")
 
 
 @dataclass
@@ -33,8 +35,8 @@ class Predictions:
         filenames: N names; an undecodable byte stands as `\\xNN`. Empty in files of the original.
         skipped: (name, reason) of the images left out.
         provenance: model, weights, geometry, versions, time; empty in files of the original.
-        ids: N texts that tell the images from one another, made by `read_predictions`: the stems of the names; without
-            names the first column of the labels of histograms, or of scores what TID2013 has at that place.
+        ids: N texts that tell the images apart, made by `read_predictions`: the stems of the names; without names the
+            first column of the labels of histograms, or of scores what TID2013 has at that place.
     """
 
     labels: NDArray[np.float64]
@@ -59,38 +61,50 @@ def write_predictions(path: str | PathLike[str], predictions: Predictions) -> No
     if len(outputs) != len(labels) or (len(names) != len(labels) and (names or labels.ndim == 2)):
         raise ValueError(f"{len(labels)} labels, {len(outputs)} predictions, {len(names)} file names")
     if labels.ndim == 2:
-        labels = np.column_stack([np.arange(len(names), dtype=np.float64), labels])
-        for row, name in enumerate(names):
-            if (stem := Path(name).stem).isdecimal():
-                labels[row, 0] = float(stem)
+        stems = [Path(name).stem for name in names]
+        ids = [float(stem) if stem.isdecimal() else row for row, stem in enumerate(stems)]
+        labels = np.column_stack([np.array(ids, np.float64), labels])
     else:
         labels, outputs = labels[None, :], outputs[:, None]
+    # Column by column, as MATLAB stores it: first the names, then the reasons.
+    skipped = [*(name_to_text(name) for name, _ in predictions.skipped), *(why for _, why in predictions.skipped)]
+    texts = [
+        _cell("filenames", (1, len(names)), map(name_to_text, names)),
+        _cell("skipped", (len(predictions.skipped), 2 if skipped else 1), skipped),
+        _struct("provenance", predictions.provenance or {"model": ""}),
+    ]
     with written_whole(path, durable=True) as file:
-        scipy.io.savemat(
-            file,
-            {
-                "labels": labels,
-                "predictions": outputs[:, None, :],
-                "filenames": _make_column(names),
-                "skipped": _make_cell(predictions.skipped),
-                "provenance": predictions.provenance or {"model": ""},
-            },
-            do_compression=True,
-        )
+        scipy.io.savemat(file, {"labels": labels, "predictions": outputs[:, None, :]}, do_compression=True)
+        for variable in map(zlib.compress, texts):
+            file.write(struct.pack("<2I", 15, len(variable)) + variable)
 
 
-def _make_column(names: Sequence[str]) -> NDArray[np.object_]:
-    cell = np.empty(len(names), object)
-    for number, name in enumerate(names):
-        cell[number] = name_to_text(name)
-    return cell
+# SciPy writes text beyond ASCII in UTF-8, which Octave cuts off and old MATLABs refuse: texts are written here, in UTF-16.
 
 
-def _make_cell(rows: Sequence[tuple[str, str]]) -> NDArray[np.object_]:
-    cell = np.empty((len(rows), max((len(row) for row in rows), default=1)), object)
-    for number, row in enumerate(rows):
-        cell[number] = [name_to_text(row[0]), *map(printable, row[1:])]
-    return cell
+def _element(kind: int, data: bytes) -> bytes:
+    return struct.pack("<2I", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def _matrix(kind: int, name: str, shape: tuple[int, int], content: bytes) -> bytes:
+    head = _element(6, struct.pack("<2I", kind, 0)) + _element(5, struct.pack("<2i", *shape)) + _element(1, name.encode())
+    return _element(14, head + content)
+
+
+def _text(text: str) -> bytes:
+    # A character that needs two units in UTF-16 is escaped: SciPy cannot read it.
+    units = "".join(c if c <= "\uffff" else f"\\U{ord(c):08x}" for c in printable(text)).encode("utf-16-le")
+    return _matrix(4, "", (1 if units else 0, len(units) // 2), _element(17, units))
+
+
+def _cell(name: str, shape: tuple[int, int], texts: Iterable[str]) -> bytes:
+    return _matrix(1, name, shape, b"".join(map(_text, texts)))
+
+
+def _struct(name: str, fields: dict[str, str]) -> bytes:
+    names = b"".join(key.encode().ljust(32, b"\0") for key in fields)
+    head = struct.pack("<2Hi", 5, 4, 32) + _element(1, names)
+    return _matrix(2, name, (1, 1), head + b"".join(map(_text, fields.values())))
 
 
 def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predictions:
@@ -106,8 +120,13 @@ def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predict
     Raises:
         PredictionsError: if there is no such file, it lacks a variable, or a variable has another shape or type.
     """
-    content = _load(path)
-    labels, outputs = (_take_numbers(path, content, name) for name in ("labels", "predictions"))
+    content = _load(path, ("labels", "predictions", "filenames", "skipped", "provenance"))
+    for name in ("labels", "predictions"):
+        if name not in content:
+            raise PredictionsError(f"{path}: it has no variable {name!r}")
+        if getattr(content[name], "dtype", np.dtype(object)).kind not in "iuf":
+            raise PredictionsError(f"{path}: its {name!r} are not numbers")
+    labels, outputs = content["labels"].astype(np.float64), content["predictions"]
     count = len(outputs)
     bins = bins or (10 if outputs.shape[1:] in ((1, 10), (10,)) else 1)
     expected = [(1, count), (count, 1)] if bins == 1 else [(count, bins + 1)]
@@ -115,8 +134,7 @@ def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predict
     if labels.shape not in expected or outputs.shape not in ((count, 1, bins), (count, bins)):
         kind = "scores" if bins == 1 else "histograms"
         raise PredictionsError(f"{path}: labels {labels.shape} and predictions {outputs.shape} are no {kind}")
-    labels = labels.astype(np.float64)
-    names = [_text(name) for name in np.ravel(content.get("filenames", ()))]
+    names = [_read_text(name) for name in np.ravel(content.get("filenames", ()))]
     if names and len(names) != count:
         raise PredictionsError(f"{path}: {len(names)} file names for {count} images")
     ids = [Path(name).stem.lower() for name in names]
@@ -132,14 +150,9 @@ def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predict
     skipped = np.asarray(content.get("skipped", ()), object)
     if skipped.size % 2:
         raise PredictionsError(f"{path}: its 'skipped' are not pairs of a file name and a reason")
-    return Predictions(
-        labels,
-        outputs.reshape(labels.shape).astype(np.float32),
-        names,
-        [(_text(name), _text(reason)) for name, reason in skipped.reshape(-1, 2)],
-        _read_struct(content.get("provenance")),
-        ids,
-    )
+    pairs = [(_read_text(name), _read_text(reason)) for name, reason in skipped.reshape(-1, 2)]
+    outputs = outputs.reshape(labels.shape).astype(np.float32)
+    return Predictions(labels, outputs, names, pairs, _read_struct(content), ids)
 
 
 def read_provenance(path: str | PathLike[str]) -> dict[str, str]:
@@ -148,16 +161,7 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, str]:
     Raises:
         PredictionsError: if it is no such file.
     """
-    return _read_struct(_load(path, ["provenance"]).get("provenance"))
-
-
-def _take_numbers(path: str | PathLike[str], content: dict[str, Any], name: str) -> NDArray[Any]:
-    if name not in content:
-        raise PredictionsError(f"{path}: it has no variable {name!r}")
-    value = content[name]
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
-        raise PredictionsError(f"{path}: its {name!r} are not numbers")
-    return value
+    return _read_struct(_load(path, ["provenance"]))
 
 
 def _ids_in_order(count: int) -> list[str]:
@@ -175,23 +179,49 @@ def name_scenes(ids: Iterable[str]) -> list[str]:
     return [image_id.partition("_")[0] for image_id in ids]
 
 
-def _load(path: str | PathLike[str], names: Sequence[str] = VARIABLES) -> dict[str, Any]:
+def _load(path: str | PathLike[str], names: Sequence[str]) -> dict[str, Any]:
+    """The named variables of a file, as SciPy reads them."""
     try:
-        return read_variables(path, names)
+        content = Path(path).read_bytes()
+        order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+        if not order or 0 in content[:4]:
+            raise ValueError("its first 128 bytes are of another format")
+        # Of texts that are stored as plain numbers of 16 bits.
+        codec = "utf-16-le" if order == "<" else "utf-16-be"
+        with warnings.catch_warnings(action="ignore"):
+            unpacked = io.BytesIO(_unpack(content, order))
+            return dict(scipy.io.loadmat(unpacked, variable_names=names, uint16_codec=codec))
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise PredictionsError(f"{path}: {error.strerror}") from None
-    except PredictionsError as error:
-        raise PredictionsError(f"{path}: {error}") from None
+    except NotImplementedError:
+        raise PredictionsError(f"{path}: a file of MATLAB 7.3; save it with -v7") from None
+    except Exception as error:  # whatever NumPy, zlib or SciPy make of it
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
+        raise PredictionsError(f"{path}: not a file of MATLAB 5 that can be read ({reason})") from None
 
 
-def _read_struct(value: Any) -> dict[str, str]:
-    """The texts of a MATLAB struct; empty if it is none."""
+def _unpack(content: bytes, order: str) -> bytes:
+    """A file with its variables unpacked: damage to a packed one, which zlib notices, crashes SciPy."""
+    parts, at = [content[:128]], 128
+    while at < len(content) and content[124:128] in (b"\0\1IM", b"\1\0MI"):
+        kind, size, *flags = struct.unpack_from(f"{order}4I", content, at)
+        if at + 8 + size > len(content) or (kind != 15 and (kind, *flags) != (14, 6, 8)):
+            raise ValueError(f"it is broken at byte {at}")
+        parts.append(zlib.decompress(content[at + 8 : at + 8 + size]) if kind == 15 else content[at : at + 8 + size])
+        at += 8 + size
+    return b"".join(parts)
+
+
+def _read_struct(content: dict[str, Any]) -> dict[str, str]:
+    """The texts of the struct `provenance`; empty if it is none."""
+    value = content.get("provenance")
     names = getattr(getattr(value, "dtype", None), "names", None)
-    return {name: _text(value[name].ravel()[0]) for name in names} if names and value.size else {}
+    return (
+        {name: _read_text(value[name].ravel()[0]) for name in names} if value is not None and names and value.size else {}
+    )
 
 
-def _text(cell: Any) -> str:
-    """A MATLAB string, which comes as an array of none or one text."""
-    return "".join(np.ravel(cell).astype(str))
+def _read_text(cell: Any) -> str:
+    """A MATLAB string, which comes as an array of none or one text, or of the codes of its characters."""
+    cell = np.ravel(cell)
+    return "".join(map(chr, cell.tolist())) if cell.dtype.kind == "u" else "".join(cell.astype(str))

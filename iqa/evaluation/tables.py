@@ -2,12 +2,11 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from iqa.evaluation.metrics import Agreement, DistributionAgreement, measure_agreement
+from iqa.evaluation.metrics import Agreement, measure_agreement
 from iqa.evaluation.uncertainty import estimate_interval, estimate_kendall, group_scenes, map_logistically, resample_metrics
 from iqa.labels.histograms import mean_scores
 
@@ -24,7 +23,6 @@ TITLES = {
     "srcc_std": "SRCC (std dev)",
     "emd_l1": "EMD L1",
 }
-
 
 #: Of these metrics less is better; of all others in `TITLES` more is.
 LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
@@ -55,60 +53,39 @@ def align_columns(rows: Sequence[Sequence[str]], width: int | None = None) -> st
 
 
 def format_agreement(result: Agreement) -> list[str]:
-    """The original's lines for TID2013's scores."""
-    return [
-        f"Got labels: {result.n}",
-        "Confusion matrix:",
-        str(result.confusion_matrix),
-        f"accuracy:{result.accuracy}",
-        f"standard deviation of score differences:{result.score_difference_std}",
-        f"LCC: {result.lcc}",
-        _format_srcc("SRCC", result.srcc),
-    ]
+    """The original's lines: those for AVA's histograms if the result is of histograms, else those for TID2013's scores."""
+    of_histograms = result.emd_l1 is not None
+    lines = [f"Got labels: {result.n}"]
+    lines += [str(result.confusion_matrix)] if of_histograms else ["Confusion matrix:", str(result.confusion_matrix)]
+    lines.append(f"accuracy:{result.accuracy}")
+    if of_histograms:
+        lines.append(f"Binary accuracy:{result.binary_accuracy}")
+    lines.append(f"standard deviation of score differences:{result.score_difference_std}")
+    lines += _format_correlations("", result.lcc, result.srcc)
+    if result.lcc_std and result.srcc_std:
+        lines += _format_correlations(" (std dev)", result.lcc_std, result.srcc_std)
+        lines.append(f"EMD L1: {result.emd_l1}")
+    return lines
 
 
-def format_distribution_agreement(result: DistributionAgreement) -> list[str]:
-    """The original's lines for AVA's histograms."""
-    return [
-        f"Got labels: {result.n}",
-        str(result.confusion_matrix),
-        f"accuracy:{result.accuracy}",
-        f"Binary accuracy:{result.binary_accuracy}",
-        f"standard deviation of score differences:{result.score_difference_std}",
-        f"LCC: {result.lcc}",
-        _format_srcc("SRCC", result.srcc),
-        f"LCC (std dev): {result.lcc_std}",
-        _format_srcc("SRCC (std dev)", result.srcc_std),
-        f"EMD L1: {result.emd_l1}",
-    ]
-
-
-def _format_srcc(title: str, srcc: tuple[float, float]) -> str:
-    """As SciPy printed it when the original was written, whatever the installed SciPy prints."""
-    return f"{title}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"
-
-
-@dataclass(frozen=True)
-class IntervalOptions:
-    """What `format_intervals` shows.
-
-    Attributes:
-        resamples: for the intervals; 0 for none.
-        logistic: show the LCC after VQEG's logistic as well.
-    """
-
-    resamples: int = 1000
-    logistic: bool = False
+def _format_correlations(of: str, lcc: tuple[float, float], srcc: tuple[float, float]) -> list[str]:
+    """As SciPy printed them when the original was written, whatever the installed SciPy prints."""
+    return [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
 
 
 def format_intervals(
-    true: ArrayLike, predicted: ArrayLike, options: IntervalOptions, scenes: Sequence[str] | None = None
+    true: NDArray[np.floating],
+    predicted: NDArray[np.floating],
+    resamples: int = 1000,
+    logistic: bool = False,
+    scenes: Sequence[str] | None = None,
 ) -> list[str]:
     """The lines below a table: a 95 % interval for every metric. Fewer than three images have none.
 
     Args:
         true, predicted: float (N,) scores or (N, 10) histograms.
-        options: what to show.
+        resamples: for the intervals; 0 for none.
+        logistic: show the LCC after VQEG's logistic as well.
         scenes: N names of what the images show, see `group_scenes`; where the scenes are too few to be resampled, the
             figures of each are shown.
 
@@ -117,31 +94,25 @@ def format_intervals(
     """
     true_means, predicted_means = mean_scores(true), mean_scores(predicted)
     lines = []
-    if options.logistic:
+    if logistic:
         mapped = map_logistically(true_means, predicted_means)
         lines.append(f"LCC after VQEG's four-parameter logistic: {measure_agreement(true_means, mapped).lcc[0]}")
-    if not options.resamples or len(true_means) < 3:
+    if not resamples or len(true_means) < 3:
         return lines
     groups, what = group_scenes(scenes)
     if scenes is not None and groups is None and what != "images":
-        lines += _format_scenes(true_means, predicted_means, scenes)
-    resampled = resample_metrics(true, predicted, options.resamples, groups)
+        for name in sorted(set(scenes)):
+            chosen = np.equal(scenes, name)
+            if chosen.sum() > 1:
+                of = measure_agreement(true_means[chosen], predicted_means[chosen])
+                lines.append(f"{name}: n {of.n}, LCC {of.lcc[0]:.4f}, SRCC {of.srcc[0]:.4f}, RMSE {of.rmse:.4f}")
+    resampled = resample_metrics(true, predicted, resamples, groups)
     intervals = {name: estimate_interval(values) for name, values in resampled.items()}
     if groups is None:
         intervals["krcc"] = estimate_kendall(true_means, predicted_means)[1:]
-    lines.append(f"95 % intervals ({options.resamples} resamples of {what}):")
+    lines.append(f"95 % intervals ({resamples} resamples of {what}):")
     for name, title in TITLES.items():
         if name in intervals:
             low, high = intervals[name]
             lines.append(f"  {title}: {low:.4f} to {high:.4f}{' (analytic)' if name == 'krcc' else ''}")
-    return lines
-
-
-def _format_scenes(true: np.ndarray, predicted: np.ndarray, scenes: Sequence[str]) -> list[str]:
-    lines = []
-    for name in sorted(set(scenes)):
-        chosen = np.equal(scenes, name)
-        if chosen.sum() > 1:
-            found = measure_agreement(true[chosen], predicted[chosen])
-            lines.append(f"{name}: n {found.n}, LCC {found.lcc[0]:.4f}, SRCC {found.srcc[0]:.4f}, RMSE {found.rmse:.4f}")
     return lines

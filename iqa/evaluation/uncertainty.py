@@ -6,26 +6,22 @@ Bootstrap", 1993).
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import PredictionsError
-from iqa.evaluation.metrics import FLAT, NEAR, correlate, measure_images, varies
+from iqa.evaluation.metrics import FLAT, NEAR, measure_images, varies
 from iqa.labels import histograms
 
 Floats = NDArray[np.float64]
 
-#: Confidence of all intervals.
-LEVEL = 0.95
-
-#: Below so many scenes an interval from resampling them covers far less than it says.
-FEWEST_SCENES = 20
+LEVEL = 0.95  # confidence of all intervals
+FEWEST_SCENES = 20  # an interval from resampling fewer covers far less than it says
 
 _CHUNK = 25  # resamples at a time: of 25,000 images they take some 50 MB
-
 _SUMS = ("t", "p", "tt", "pp", "tp")
 
 
@@ -50,14 +46,24 @@ def resample_metrics(
     pairs = {"": (histograms.mean_scores(true), histograms.mean_scores(predicted))}
     if true.ndim == 2:
         pairs["_std"] = (histograms.std(true), histograms.std(predicted))
-    columns = _summands(true, predicted, pairs)
+    # Every metric but SRCC is computed from means over the images of a resample, of these columns (N,).
+    columns = measure_images(true, predicted)
+    rated = np.isfinite(columns["accuracy"])
+    columns["accuracy"] = np.where(rated, columns["accuracy"], 0)
+    columns |= {"rated": rated.astype(np.float64), "square": columns["difference"] ** 2}
+    for suffix, pair in pairs.items():
+        t, p = (side - side.mean() for side in pair)
+        columns |= {f"{name}{suffix}": value for name, value in zip(_SUMS, (t, p, t * t, p * p, t * p), strict=True)}
     table = np.column_stack(list(columns.values()))
     ranked = {suffix: [_Ranks(side) for side in pair] for suffix, pair in pairs.items() if all(map(varies, pair))}
     found: dict[str, list[Floats]] = {}
     for counts in _draw_counts(len(true), resamples, groups, seed):
         total = counts.sum(axis=1, keepdims=True)
         means = dict(zip(columns, (counts @ table / total).T, strict=True))
-        results = _combine_means(means)
+        with np.errstate(invalid="ignore"):  # a resample in which no image has an accuracy
+            results = {"accuracy": means["accuracy"] / means["rated"], "rmse": np.sqrt(means["square"])}
+        results["score_difference_std"] = np.sqrt(np.maximum(means["square"] - means["difference"] ** 2, 0))
+        results |= {name: means[name] for name in ("binary_accuracy", "emd_l1") if name in means}
         for suffix in pairs:
             results[f"lcc{suffix}"] = results[f"srcc{suffix}"] = np.full(len(counts), np.nan)
             if suffix in ranked:
@@ -68,30 +74,6 @@ def resample_metrics(
         for name, values in results.items():
             found.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def _summands(true: Floats, predicted: Floats, pairs: dict[str, tuple[Floats, Floats]]) -> dict[str, Floats]:
-    """What the metrics of a resample are computed from, as means over its images: {name: (N,)}."""
-    columns = measure_images(true, predicted)
-    rated = np.isfinite(columns["accuracy"])
-    columns["accuracy"] = np.where(rated, columns["accuracy"], 0)
-    columns |= {"rated": rated.astype(np.float64), "square": columns["difference"] ** 2}
-    for suffix, pair in pairs.items():
-        t, p = (side - side.mean() for side in pair)
-        columns |= {f"{name}{suffix}": value for name, value in zip(_SUMS, (t, p, t * t, p * p, t * p), strict=True)}
-    return columns
-
-
-def _combine_means(means: dict[str, Floats]) -> dict[str, Floats]:
-    """The metrics of resamples but for the correlations, from the means of `_summands` over their images."""
-    with np.errstate(invalid="ignore"):  # a resample in which no image has an accuracy
-        accuracy = means["accuracy"] / means["rated"]
-    found = {
-        "rmse": np.sqrt(means["square"]),
-        "accuracy": accuracy,
-        "score_difference_std": np.sqrt(np.maximum(means["square"] - means["difference"] ** 2, 0)),
-    }
-    return found | {name: means[name] for name in ("binary_accuracy", "emd_l1") if name in means}
 
 
 def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:
@@ -232,32 +214,27 @@ def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]
     return found
 
 
-def williams_test(
-    true: Floats, first: Floats, second: Floats, correlation: Callable[[Floats, Floats], float] | None = None
-) -> tuple[float, float]:
+def williams_test(first: float, second: float, between: float, number: int) -> tuple[float, float]:
     """Do two models correlate differently with the same labels? Williams' t as Steiger recommends it.
 
     Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87(2), 1980, eq. 7.
 
     Args:
-        true, first, second: float (N,).
-        correlation: function (a, b) -> r; default Pearson's.
+        first, second, between: the correlation of each model with the labels, and of the models with each other.
+        number: of images.
 
     Returns:
-        (t, p): t is positive where `first` correlates more strongly, p is two-sided. (0, 1) for equal predictions; NaN for
-        fewer than four images, or if a correlation is not defined.
+        (t, p): t is positive where `first` is higher, p is two-sided. NaN for fewer than four images, or if a correlation
+        is not defined.
     """
-    correlation = correlation or (lambda a, b: correlate(a, b)[0])
-    number = len(true)
-    r12, r13, r23 = correlation(true, first), correlation(true, second), correlation(first, second)
-    if number < 4 or np.isnan([r12, r13, r23]).any():
+    if number < 4 or np.isnan([first, second, between]).any():
         return float("nan"), float("nan")
-    determinant = max(0.0, 1 - r12**2 - r13**2 - r23**2 + 2 * r12 * r13 * r23)
-    mean = (r12 + r13) / 2
-    divisor = 2 * (number - 1) / (number - 3) * determinant + mean**2 * max(0.0, 1 - r23) ** 3
-    if divisor == 0 or np.array_equal(first, second):
+    determinant = max(0.0, 1 - first**2 - second**2 - between**2 + 2 * first * second * between)
+    mean = (first + second) / 2
+    divisor = 2 * (number - 1) / (number - 3) * determinant + mean**2 * max(0.0, 1 - between) ** 3
+    if divisor == 0:
         return 0.0, 1.0
-    t = (r12 - r13) * np.sqrt((number - 1) * (1 + r23) / divisor)
+    t = (first - second) * np.sqrt((number - 1) * (1 + between) / divisor)
     return float(t), float(2 * scipy.stats.t.sf(abs(t), number - 3))
 
 

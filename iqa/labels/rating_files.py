@@ -1,34 +1,39 @@
-"""The forms of label files: idealo's JSON, the raw `AVA.txt`, and CSVs with or without a heading.
-
-Each reader yields what a file says of each image, on the file's own scale.
-"""
+"""Label files in any form: idealo's JSON, the raw `AVA.txt`, and tables (.csv) as pandas, R and spreadsheets write them."""
 
 import csv
+import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iqa.errors import LabelError
-from iqa.files import printable
+from iqa.files import IMAGE_SUFFIXES, printable
 
 #: The votes that a histogram counts: 1-10, as in AVA.
 BINS = 10
 SCALE = (1.0, 10.0)
 
-#: Columns of a CSV by the names that its heading may give them; of several the first counts.
-NAME_COLUMNS = ("path", "image_id", "image_name", "name", "filename", "file_name", "file", "image", "id")
-SCORE_COLUMNS = ("score", "mean", "mos")
+#: Columns of a table by the names that its heading may give them.
+NAME_COLUMNS = (
+    *("path", "image_id", "image_name", "image_path", "name", "filename", "file_name", "file", "image", "img", "id"),
+    *("picture", "photo"),
+)
+SCORE_COLUMNS = ("score", "mean", "mos", "rating")
 GROUP_COLUMN = "group"
 
 #: A column of votes: the vote, or as in KonIQ-10k the vote behind a "c".
 _VOTE = re.compile("c?(-?[0-9]{1,3})")
 
-#: What separates the columns of a CSV; where it is no comma, a number may have a decimal comma.
-_SEPARATORS = (";", "\t", ",")
+#: A whole number whose thousands are set apart.
+_GROUPED = re.compile(r"[1-9]\d{0,2}([.,])\d{3}(?:\1\d{3})*")
 
 
 class Entry(NamedTuple):
@@ -37,82 +42,127 @@ class Entry(NamedTuple):
     place: str
     name: str
     votes: list[Any] | None
-    score: float | None = None
+    score: float = math.nan
     group: str | None = None
 
 
-def is_text(name: str) -> bool:
-    """Whether a name can be written at all: JSON may hold half of a character."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def read_entries(
+    file: str | PathLike[str], scale: tuple[float, float], group: str, scores_first: bool = False
+) -> list[Entry]:
+    """The entries of a label file; `iqa.labels.ratings.read_ratings` describes its forms.
 
-
-def shown(text: str, longest: int = 80) -> str:
-    """A name, or other text of a file, as an error shows it: short, on one line, and text whatever it is."""
-    short = text if len(text) <= longest else f"{text[: longest - 3]}..."
-    return printable(short) if is_text(short) and short.isprintable() else repr(short)
-
-
-def check_scale(scale: tuple[float, float]) -> None:
-    """Refuse a scale that is none.
+    Args:
+        scale: the lowest and the highest vote or score in the file.
+        group: the name of the column that keeps images together.
+        scores_first: in a table with a column of scores, other columns are no votes, whatever their names.
 
     Raises:
-        LabelError: naming both its ends.
+        LabelError: naming the file, the entry and what is wrong with it.
     """
     lowest, highest = scale
     if not (math.isfinite(lowest) and math.isfinite(highest) and lowest < highest):
         raise LabelError(f"a scale needs a lowest score below its highest, got {lowest:g}-{highest:g}")
+    suffix = Path(file).suffix.lower()
+    if suffix not in (".json", ".txt", ".csv"):
+        raise LabelError(f"{file}: ratings are .json, .txt (AVA's) or .csv")
+    if suffix == ".txt" and scale != SCALE:
+        raise LabelError(f"{file}: the votes of AVA.txt are 1-10, not {lowest:g}-{highest:g}")
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise LabelError(f"{file}: not a text file in UTF-8") from None
+    names, entries = set(), []
+    try:
+        reader = {".json": _read_json, ".txt": _read_ava_txt}.get(suffix)
+        for entry in reader(text) if reader else _read_table(text, scale, group, scores_first):
+            if entry.name in names:
+                raise LabelError(f", {entry.place}: {shown(entry.name)} appears twice")
+            names.add(entry.name)
+            entries.append(entry)
+    except LabelError as error:
+        raise LabelError(f"{file}{error}") from None
+    if not entries:
+        raise LabelError(f"{file}: it holds no ratings")
+    return entries
 
 
-def check_name(file: str | PathLike[str], entry: Entry, names: set[str]) -> None:
-    """Refuse a name that was there before, and one that no file can have; adds it to `names`.
+def compute(
+    file: str | PathLike[str], entries: Sequence[Entry], function: Callable[[Sequence[Entry]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """`function` of all entries at once; of one that it cannot be computed of, the error names the place.
 
     Raises:
-        LabelError: naming the file, the entry and the name.
+        LabelError: naming the file, the entry and the reason.
     """
-    name = entry.name
-    if name in names:
-        raise LabelError(f"{file}, {entry.place}: {shown(name)} appears twice")
-    names.add(name)
-    if "\0" in name or len(name) > 4096 or not is_text(name):
-        raise LabelError(f"{file}, {entry.place}: no file can have the name {shown(name)}")
-
-
-def read_json(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[Entry]:
-    """The entries of idealo's JSON; see `iqa.labels.ratings.read_ratings`."""
     try:
-        rows = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise
+        return function(entries)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = shown(str(error), 200)
+    if len(entries) == 1:
+        raise LabelError(f"{file}, {entries[0].place}: {reason}")
+    half = len(entries) // 2
+    return np.concatenate([compute(file, part, function) for part in (entries[:half], entries[half:])])
+
+
+def shares_on(scale: tuple[float, float], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where scores lie between the ends of a scale, 0-1.
+
+    Raises:
+        LabelError: if one lies outside.
+    """
+    lowest, highest = scale
+    outside = scores[~((lowest <= scores) & (scores <= highest))]
+    if outside.size:
+        raise LabelError(f"a score of {outside.flat[0]:g} is not within {lowest:g}-{highest:g}")
+    return (scores - lowest) / (highest - lowest)
+
+
+def votes_of(entries: Sequence[Entry], scale: tuple[float, float]) -> NDArray[np.float64]:
+    """The votes of entries that have them, float64 (entries, votes).
+
+    Raises:
+        ValueError: if there are not as many as the scale has votes, or one is no number.
+    """
+    votes = np.array([entry.votes for entry in entries], np.float64)
+    if votes.shape[1:] != (scale[1] - scale[0] + 1,):
+        raise LabelError(f"{votes.shape[1]} votes instead of {scale[1] - scale[0] + 1:g}")
+    return votes
+
+
+def shown(text: str, longest: int = 80) -> str:
+    """A name, or other text of a file, as an error shows it: short, and on one line."""
+    return printable(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
+
+# The readers of the three forms; their errors begin behind the name of the file.
+
+
+def _read_json(text: str) -> Iterator[Entry]:
+    try:
+        rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise LabelError(f"{file}: not JSON ({error})") from None
+        raise LabelError(f": not JSON ({error})") from None
     if not isinstance(rows, list):
-        raise LabelError(f"{file}: not a list of images")
+        raise LabelError(": not a list of images")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not {"image_id", "label"} <= set(row) or not isinstance(row["label"], list):
-            raise LabelError(f"{file}, entry {number}: not {{image_id, label}}")
+            raise LabelError(f", entry {number}: not {{image_id, label}}")
         if not isinstance(row["image_id"], str | int):
-            raise LabelError(f"{file}, entry {number}: the image_id is not text")
+            raise LabelError(f", entry {number}: the image_id is not text")
         yield Entry(f"entry {number}", str(row["image_id"]), row["label"])
 
 
-def read_ava_txt(file: str | PathLike[str], scale: tuple[float, float], group: str) -> Iterator[Entry]:
-    """The entries of `AVA.txt`."""
-    if scale != SCALE:
-        raise LabelError(f"{file}: the votes of AVA.txt are 1-10, not {scale[0]:g}-{scale[1]:g}")
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            columns = line.split()
-            if len(columns) < 2 + BINS:
-                raise LabelError(f"{file}, line {number}: {len(columns)} columns, AVA.txt has 15")
+def _read_ava_txt(text: str) -> Iterator[Entry]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        columns = line.split()
+        if columns and len(columns) < 2 + BINS:
+            raise LabelError(f", line {number}: {len(columns)} columns, AVA.txt has 15")
+        if columns:
             yield Entry(f"line {number}", columns[1], columns[2 : 2 + BINS])
 
 
 class _Columns(NamedTuple):
-    """Where a CSV has the name, the score, the votes in rising order and the group; and how many columns there are."""
+    """Where a table has the name, the score, the votes in rising order and the group; and how many columns there are."""
 
     name: int
     score: int | None
@@ -121,95 +171,107 @@ class _Columns(NamedTuple):
     width: int
 
 
-def read_csv(
-    file: str | PathLike[str], scale: tuple[float, float], group: str, scores_first: bool = False
-) -> Iterator[Entry]:
-    """The entries of a CSV.
+def _read_table(text: str, scale: tuple[float, float], group: str, scores_first: bool) -> Iterator[Entry]:
+    group = group.strip().lower()
+    declared = re.match(r'"?sep=(.)"?\n', text)  # Excel's first line
+    separator = declared[1] if declared else _find_separator(text, scale, group)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))][1 if declared else 0 :]
+    except csv.Error as error:
+        raise LabelError(f", line {reader.line_num}: {error}") from None
+    titles = len(list(takewhile(lambda row: sum(map(bool, map(str.strip, row[1]))) == 1, rows[:5])))
+    start = next((n for n, (_, row) in enumerate(rows[: titles + 1]) if _is_heading(row, scale, group)), None)
+    if start is not None:
+        (line, heading), *rows = rows[start:]
+        if rows and all(len(row) == len(heading) + 1 and row[0].isdecimal() for _, row in rows):
+            heading = ["", *heading]  # R leaves out the heading of its row numbers
+    elif rows:
+        line, heading = rows[0][0], ["path", *(["score"] if len(rows[0][1]) == 2 else _votes_on(scale))]
+    else:
+        return
+    try:
+        columns = _find_columns([cell.strip().lower() for cell in heading], rows, scale, group, scores_first)
+        for line, row in rows:
+            yield _read_row(f"line {line}", row, columns, scale, separator != ",")
+    except LabelError as error:
+        raise LabelError(f", line {line}: {error}") from None
 
-    Args:
-        group: the name of the column that keeps images together.
-        scores_first: in a file with a column of scores, other columns are no votes, whatever their names.
-    """
-    columns = None
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        separator = _separator(lines.readline(1 << 16), scale, group)
-        lines.seek(0)
-        rows = csv.reader(lines, delimiter=separator)
-        try:
-            for number, row in enumerate(rows, start=1):
-                if number == 1 and _is_heading(row, scale, group):
-                    columns = _find_columns(row, scale, group, file, scores_first)
-                elif row:  # and not an empty line
-                    place = f"line {rows.line_num}"
-                    try:
-                        yield _read_row(place, row, columns or _columns_by_position(row), separator != ",")
-                    except LabelError as error:
-                        raise LabelError(f"{file}, {place}: {error}") from None
-        except csv.Error as error:
-            raise LabelError(f"{file}, line {rows.line_num}: {error}") from None
 
-
-def _separator(line: str, scale: tuple[float, float], group: str) -> str:
-    """What separates the columns, by the first line: what makes a heading of it, or ends it in a number."""
-    for separator in _SEPARATORS:
-        try:
-            row = next(csv.reader([line], delimiter=separator), [])
-        except csv.Error:
-            continue
-        if len(row) > 1 and (_is_heading(row, scale, group) or _number(row[-1], separator != ",") is not None):
-            return separator
+def _find_separator(text: str, scale: tuple[float, float], group: str) -> str:
+    """What separates the columns: what makes a heading of one of the first lines, or ends it in a number."""
+    for line in text[: 1 << 16].splitlines()[:3]:
+        for separator in (";", "\t", "|", ",", *(" " if line.startswith('"') else "")):
+            try:
+                row = next(csv.reader([line], delimiter=separator), [])
+            except csv.Error:
+                continue
+            if len(row) > 1 and (_is_heading(row, scale, group) or _number(row[-1], separator != ",") is not None):
+                return separator
     return ","
 
 
 def _is_heading(row: list[str], scale: tuple[float, float], group: str) -> bool:
-    """Whether a first row names columns; one with a mistyped score does not, nor a picture whose votes are 1, 2, 3 ..."""
+    """Whether a row names columns; one with a mistyped score does not, nor a picture whose votes are 1, 2, 3 ..."""
     cells = [cell.strip().lower() for cell in row]
-    if {*NAME_COLUMNS, *SCORE_COLUMNS, group.strip().lower()} & set(cells):
+    if {*NAME_COLUMNS, *SCORE_COLUMNS, group} & set(cells):
         return True
-    rising = [f"{vote}" for vote in range(int(scale[0]), int(scale[1]) + 1)]
-    return cells[1:] == rising and cells[0].isalpha()
+    return cells[1:] == _votes_on(scale) and cells[0].isalpha()
 
 
-def _columns_by_position(row: list[str]) -> _Columns:
-    """The path first, then a score or the votes."""
-    values = list(range(1, len(row)))
-    return _Columns(0, 1, [], None, 2) if len(values) == 1 else _Columns(0, None, values, None, len(row))
+def _votes_on(scale: tuple[float, float]) -> list[str]:
+    return [f"{vote}" for vote in range(int(scale[0]), int(scale[1]) + 1)]
 
 
 def _find_columns(
-    heading: list[str], scale: tuple[float, float], grouping: str, file: str | PathLike[str], scores_first: bool
+    names: list[str], rows: list[tuple[int, list[str]]], scale: tuple[float, float], group: str, scores_first: bool
 ) -> _Columns:
     """The columns that a heading names."""
-    names = [cell.strip().lower() for cell in heading]
-    score = next((names.index(name) for name in SCORE_COLUMNS if name in names), None)
-    matches = {index: match for index, name in enumerate(names) if (match := _VOTE.fullmatch(name))}
-    votes = {int(match[1]): index for index, match in matches.items()}
-    if scores_first and score is not None:
+    score = next((name for name in SCORE_COLUMNS if name in names), None)
+    votes = {int(match[1]): index for index, name in enumerate(names) if (match := _VOTE.fullmatch(name))}
+    if scores_first and score:
         votes = {}
-    grouping = grouping.strip().lower()
-    group = names.index(grouping) if grouping in names else None
-    if group is None and grouping != GROUP_COLUMN:
-        raise LabelError(f"{file}, line 1: there is no column {grouping!r}")
-    name = next((names.index(name) for name in NAME_COLUMNS if name in names), 0)
-    if not votes and score is None:
-        if len(names) == 2:  # a heading in words of its own
-            return _columns_by_position(heading)
-        raise LabelError(f"{file}, line 1: the heading names neither votes such as 1 nor any of {', '.join(SCORE_COLUMNS)}")
+    if group not in names and group != GROUP_COLUMN:
+        raise LabelError(f"there is no column {group!r}")
     if votes:
         lowest, highest = min(votes), max(votes)
         if (lowest, highest) != scale:
-            remedy = "" if score is None else "; rename the columns if they are no votes"
-            raise LabelError(
-                f"{file}, line 1: the votes are {lowest}-{highest}, but the scale is {scale[0]:g}-{scale[1]:g}{remedy}"
-            )
+            remedy = "; rename the columns if they are no votes" if score else ""
+            raise LabelError(f"the votes are {lowest}-{highest}, but the scale is {scale[0]:g}-{scale[1]:g}{remedy}")
         if len(votes) != highest - lowest + 1:
-            raise LabelError(f"{file}, line 1: {len(votes)} columns of votes, not all of {lowest}-{highest}")
-    if name in (score, group, *votes.values()):
-        raise LabelError(f"{file}, line 1: the heading names none of {', '.join(NAME_COLUMNS)}")
-    return _Columns(name, score, [votes[vote] for vote in sorted(votes)], group, len(names))
+            raise LabelError(f"{len(votes)} columns of votes, not all of {lowest}-{highest}")
+    elif score is None and len(names) != 2:
+        raise LabelError(f"the heading names neither votes such as 1 nor any of {', '.join(SCORE_COLUMNS)}")
+    elif score and names.count(score) > 1:
+        raise LabelError(f"two columns are called {score!r}: rename one")
+    scored, grouped = (names.index(name) if name in names else None for name in (score, group))
+    name = _find_names(names, [row for _, row in rows], {scored, grouped, *votes.values()})
+    if not votes and scored is None:  # two columns, of which one has the names
+        scored = 1 - name
+    return _Columns(name, scored, [votes[vote] for vote in sorted(votes)], grouped, len(names))
 
 
-def _read_row(place: str, row: list[str], columns: _Columns, decimal_comma: bool) -> Entry:
+def _find_names(names: list[str], rows: list[list[str]], taken: set[int | None]) -> int:
+    """The column that holds the names of pictures. Numbers of rows and names of raters are none."""
+    free = [index for index in range(len(names)) if index not in taken]
+    named = [index for index in free if names[index] in NAME_COLUMNS]
+    pictures = [
+        index
+        for index in free
+        if 2 * sum(row[index].strip().lower().endswith(IMAGE_SUFFIXES) for row in rows if index < len(row)) > len(rows)
+    ]
+    both = [index for index in named if index in pictures]
+    if "path" in names:
+        return names.index("path")
+    for found in (both, pictures or named):
+        if len(found) == 1:
+            return found[0]
+    several = "several columns" if pictures or named else "none of the columns"
+    listed = ", ".join(shown(name or "(no name)") for name in names)
+    raise LabelError(f"{several} may hold the names of the pictures ({listed}): call the right one `path`")
+
+
+def _read_row(place: str, row: list[str], columns: _Columns, scale: tuple[float, float], decimal_comma: bool) -> Entry:
     if len(row) != columns.width:
         raise LabelError(f"{len(row)} columns instead of {columns.width}")
     name, group = row[columns.name], None
@@ -221,19 +283,38 @@ def _read_row(place: str, row: list[str], columns: _Columns, decimal_comma: bool
     if any(votes):
         if not all(votes):
             raise LabelError("some of the votes are empty: write 0 for none, or leave all of them empty")
-        return Entry(place, name, [vote.replace(",", ".") for vote in votes] if decimal_comma else votes, group=group)
+        return Entry(place, name, _read_votes(votes, decimal_comma), group=group)
     score = "" if columns.score is None else row[columns.score].strip()
     if not score:
         raise LabelError("neither votes nor a score" if columns.votes else "the score is empty")
-    number = _number(score, decimal_comma)
+    return Entry(place, name, None, _read_score(score, scale, decimal_comma), group)
+
+
+def _read_votes(votes: list[str], decimal_comma: bool) -> list[str]:
+    """Votes as plain numbers: "1,024" is a count if all of the row are whole numbers then, else a share."""
+    marks = ",." if decimal_comma else ","
+    joined = [vote.translate(dict.fromkeys(map(ord, marks))) if _GROUPED.fullmatch(vote) else vote for vote in votes]
+    if all(map(str.isdecimal, joined)):
+        return joined
+    return [vote.replace(",", ".") for vote in votes] if decimal_comma else votes
+
+
+def _read_score(score: str, scale: tuple[float, float], decimal_comma: bool) -> float:
+    number, match = _number(score, decimal_comma), _GROUPED.fullmatch(score)
+    if match and (decimal_comma or match[1] == ","):
+        whole = float(score.replace(match[1], ""))
+        if scale[0] <= whole <= scale[1]:
+            if number is not None and scale[0] <= number <= scale[1]:
+                raise LabelError(f"the score {score} may be {whole:g} or {number:g}: write it without marks of thousands")
+            return whole
     if number is None:
         raise LabelError(f"the score is not a number: {shown(score)!r}")
-    return Entry(place, name, None, number, group)
+    return number
 
 
 def _number(text: str, decimal_comma: bool) -> float | None:
     """The number that a cell holds; None if it holds none."""
     try:
-        return float(text.replace(",", ".") if decimal_comma else text)
+        return None if "_" in text else float(text.replace(",", ".") if decimal_comma else text)
     except ValueError:
         return None

@@ -28,11 +28,7 @@ VALIDATION_REFERENCES = ("i04", "i05", "i06")
 #: Distortions of which stronger is not always worse: fewer but stronger blocks, shifts up or down, contrast up or down.
 UNORDERED = (15, 16, 17)
 
-_NAME = re.compile(r"(?P<reference>.+)_(?P<distortion>\d{1,9})_(?P<level>\d{1,9})", re.IGNORECASE)
-
-
-def _join(reference: str, distortion: str | int, level: str | int) -> str:
-    return f"{reference.lower()}_{int(distortion):02d}_{int(level)}"
+_NAME = re.compile(r"(.+)_(\d{1,9})_(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class LabelledImage:
     @property
     def name(self) -> str:
         """`iRR_DD_L` in lower case, without suffix."""
-        return _join(self.reference, self.distortion, self.level)
+        return f"{self.reference}_{self.distortion:02d}_{self.level}"
 
     @property
     def label(self) -> float:
@@ -57,6 +53,11 @@ class LabelledImage:
 
 
 Ladder = list[LabelledImage]
+
+
+def _parse(stem: str, mos: float = math.nan, path: Path | None = None) -> LabelledImage | None:
+    match = _NAME.fullmatch(stem.lower())
+    return LabelledImage(match[1], int(match[2]), int(match[3]), mos, path) if match else None
 
 
 def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
@@ -69,28 +70,24 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
         LabelError: if a line is not `score name`, a score is not within 0-9, a name appears twice, or it is not text.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise LabelError(f"{file}: not a text file in UTF-8") from None
-    images = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
+    images: dict[str, LabelledImage] = {}
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line:
             continue
-        score, _, name = line.strip().partition(" ")
-        match = _NAME.fullmatch(Path(name.strip()).stem)
+        score, _, name = line.partition(" ")
         try:
-            mos = float(score)
+            image = _parse(Path(name.strip()).stem, float(score))
         except ValueError:
-            mos = float("nan")
-        if not match or not 0 <= mos <= 9:
-            raise LabelError(f"{file}, line {number}: not a score of 0-9 and a name like i01_02_3: {line.strip()[:80]!r}")
-        images.append(LabelledImage(match["reference"].lower(), int(match["distortion"]), int(match["level"]), mos))
-    names = set()
-    for image in images:
-        if image.name in names:
-            raise LabelError(f"{file}: {image.name} appears twice")
-        names.add(image.name)
-    return images
+            image = None
+        if not image or not 0 <= image.mos <= 9:
+            raise LabelError(f"{file}, line {number}: not a score of 0-9 and a name like i01_02_3: {line[:80]!r}")
+        if image.name in images:
+            raise LabelError(f"{file}, line {number}: {image.name} appears twice")
+        images[image.name] = image
+    return list(images.values())
 
 
 def locate(images: Iterable[LabelledImage], folder: str | PathLike[str]) -> list[LabelledImage]:
@@ -102,9 +99,8 @@ def locate(images: Iterable[LabelledImage], folder: str | PathLike[str]) -> list
     order = {suffix: number for number, suffix in enumerate(IMAGE_SUFFIXES)}
     files: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("*"), key=lambda path: (order.get(path.suffix.lower(), 0), path)):
-        match = _NAME.fullmatch(path.stem)
-        if match and path.suffix.lower() in order and path.is_file():
-            files.setdefault(_join(match["reference"], match["distortion"], match["level"]), path)
+        if path.suffix.lower() in order and path.is_file() and (image := _parse(path.stem)):
+            files.setdefault(image.name, path)
     return [replace(image, path=files.get(image.name)) for image in images]
 
 
@@ -112,9 +108,7 @@ def split_by_reference(
     images: Sequence[LabelledImage], test: Collection[str] = TEST_REFERENCES
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """(train, test): the original's split, by scene, so that no scene stands in both."""
-    held_out = set(test)
-    train = [image for image in images if image.reference not in held_out]
-    return train, [image for image in images if image.reference in held_out]
+    return [i for i in images if i.reference not in test], [i for i in images if i.reference in test]
 
 
 def ladders(images: Iterable[LabelledImage], levels: int = 5) -> tuple[list[Ladder], list[Ladder]]:
@@ -137,12 +131,11 @@ def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> lis
         labels: the label file; by default `mos_with_names.txt` in the folder.
     """
     images = locate(read_mos(labels or folder / LABELS_NAME), folder)
-    for image in images:
-        if not image.path:
-            print(printable(f"{folder}: {image.name} is missing"), file=sys.stderr)
     complete, incomplete = ladders([image for image in images if image.path])
-    for ladder in incomplete:
-        print(printable(f"{folder}: left out, not 5 levels: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
+    notes = [f"{image.name} is missing" for image in images if not image.path]
+    notes += [f"left out, not 5 levels: {', '.join(image.name for image in ladder)}" for ladder in incomplete]
+    for note in notes:
+        print(printable(f"{folder}: {note}"), file=sys.stderr)
     return complete
 
 
@@ -165,8 +158,8 @@ def read_order(*folders: Path) -> list[Ladder]:
 def across_scenes(found: Iterable[Ladder], seed: int) -> list[Ladder]:
     """Ladders of the same images whose steps come from different scenes: how bad, whatever the picture shows.
 
-    Within a scene a network need only see what changed. To put pictures of different scenes in order it must not mind the
-    scene. The steps of one distortion are exchanged among its ladders, so each image still appears once.
+    Within a scene a network need only see what changed; to rank pictures of different scenes it must ignore the scene. The
+    steps of one distortion are exchanged among its ladders, so each image still appears once.
 
     Args:
         found: of `read_order`.
@@ -192,13 +185,11 @@ def typical_mos(images: Sequence[LabelledImage]) -> dict[int, NDArray[np.float64
     Raises:
         LabelError: if no image has one of the levels of a distortion.
     """
-    scores: dict[tuple[int, int], list[float]] = {}
-    for image in images:
-        scores.setdefault((image.distortion, image.level), []).append(image.mos)
-    typical = {}
-    for distortion in sorted({image.distortion for image in images}):
-        missing = [level for level in range(1, 6) if (distortion, level) not in scores]
-        if missing:
-            raise LabelError(f"no image of distortion {distortion} at level {missing[0]}, so its typical score is unknown")
-        typical[distortion] = np.array([np.mean(scores[distortion, level]) for level in range(1, 6)])
-    return typical
+    scores: dict[int, list[list[float]]] = {}
+    for image in (image for image in images if 1 <= image.level <= 5):
+        scores.setdefault(image.distortion, [[] for _ in range(5)])[image.level - 1].append(image.mos)
+    for distortion, levels in scores.items():
+        if not all(levels):
+            missing = levels.index([]) + 1
+            raise LabelError(f"no image of distortion {distortion} at level {missing}, so its typical score is unknown")
+    return {distortion: np.array(list(map(np.mean, levels))) for distortion, levels in sorted(scores.items())}

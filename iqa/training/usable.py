@@ -14,11 +14,10 @@ from iqa.errors import ImageError
 from iqa.files import name_to_text, printable, read_json, write_json
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
-from iqa.labels.scores import ScoredImage
 from iqa.labels.tid2013 import LabelledImage
 
-Labelled: TypeAlias = LabelledImage | RatedImage | ScoredImage
-Image = TypeVar("Image", LabelledImage, RatedImage, ScoredImage)
+Labelled: TypeAlias = LabelledImage | RatedImage
+Image = TypeVar("Image", LabelledImage, RatedImage)
 Refused = list[tuple[str, str]]
 
 
