@@ -3,24 +3,23 @@
     python data/download.py idealo
     python idealo_comparison/infer.py photo.jpg holiday/
     python idealo_comparison/infer.py --labels data/ava_labels_test.json --images data/ava --out idealo.mat
-    python idealo_comparison/infer.py --labels-out labels.json holiday/
+    python idealo_comparison/infer.py --six-crops data/photographs --out teacher.jsonl      # to distil, see AVA/distill.py
 
 Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
-before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.
---labels-out writes the histograms as labels in AVA's form, to train on. Sampling by nearest neighbour makes the scores of
-nearly equal pictures differ; --six-crops takes the mean over the mirror image and small shifts.
+before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did. That
+makes the scores of nearly equal pictures differ; --six-crops takes the mean over the mirror image and small shifts.
 """
 
-import argparse
 import os
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.commands.teach import infer_or_label
+from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
 from iqa.labels.histograms import Score
+from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
@@ -71,10 +70,17 @@ def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | No
 
 
 def main() -> int:
-    def load_chosen(arguments: argparse.Namespace) -> Scorer:
+    parser = infer_parser(__doc__, WEIGHTS)
+    parser.add_argument("--six-crops", action="store_true", help="mean over the mirror image and small shifts")
+    arguments = parser.parse_args()
+
+    def load_chosen() -> Scorer:
         return load(arguments.weights, six_crops=arguments.six_crops, runtime=arguments.runtime)
 
-    return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
+    def read_labelled() -> list[RatedImage]:
+        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
+
+    return infer_images(parser, arguments, load_chosen, read_labelled, HINT)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@
 It sees and scores images as the aesthetic model does, see infer.py. Its scores say nothing about AVA's photographs.
 """
 
-import argparse
 import os
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.commands.teach import infer_or_label
+from iqa.commands.infer import infer_images, infer_parser
 from iqa.commands.terminal import run
 from iqa.images.reading import ImageLike
 from iqa.labels.histograms import Score
+from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
 from iqa.scoring.idealo import HINT, TECHNICAL, TECHNICAL_WEIGHTS
 from iqa.scoring.scorer import Scorer, load_scorer, scorer_of
 
@@ -66,10 +66,17 @@ def features(image: ImageLike, model: Scorer | None = None, *, runtime: str | No
 
 
 def main() -> int:
-    def load_chosen(arguments: argparse.Namespace) -> Scorer:
+    parser = infer_parser(__doc__, WEIGHTS)
+    parser.add_argument("--six-crops", action="store_true", help="mean over the mirror image and small shifts")
+    arguments = parser.parse_args()
+
+    def load_chosen() -> Scorer:
         return load(arguments.weights, six_crops=arguments.six_crops, runtime=arguments.runtime)
 
-    return infer_or_label(__doc__, WEIGHTS, load_chosen, HINT)
+    def read_labelled() -> list[RatedImage]:
+        return locate_ratings(read_ratings(arguments.labels), arguments.folder)
+
+    return infer_images(parser, arguments, load_chosen, read_labelled, HINT)
 
 
 if __name__ == "__main__":
