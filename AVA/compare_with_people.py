@@ -3,10 +3,13 @@
     python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json
     python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json --weights runs/1/best.weights.h5
     python AVA/compare_with_people.py --images pictures --votes beauty.csv --scale 1 7 --teacher
+    python AVA/compare_with_people.py --images data/distilled/test --teacher --steadiness --figure best_and_worst.png
 
 Votes are in any form that the train scripts read. Pictures that the folder lacks are counted and left out. Each model has a
-row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model has a row
-too, the one that taught the shipped weights; the other rows end with their SRCC with it.
+row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model (mean over
+six crops), which taught the shipped weights, has a row too, and the other rows end with their SRCC with it. Without
+--votes, its scores take the place of people's. --steadiness prints how far a score moves if the picture is mirrored or
+loses a row and a column.
 """
 
 import json
@@ -20,28 +23,25 @@ from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, positi
 from iqa.environment import processors
 from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
 from iqa.files import check_target, printable, read_beginning, write_json
+from iqa.images.finding import list_images
 from iqa.images.geometry import CROP, CROPS
+from iqa.images.reading import read_image
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring import idealo
 from iqa.scoring.scorer import Scorer, load_scorer
 
 SHIPPED = ("ava_vanilla", "ava_patches")
-TEACHER = "the teacher's mean opinion"
-
-
-def load_teacher(weights):
-    """idealo's model, with its mean opinion over six views."""
-    return load_scorer(weights, head="histogram", cardless=idealo.AESTHETIC, six_crops=True)
+TEACHER = "the teacher's mean score"
 
 
 def score_means(scorer, paths):
     """The mean scores of pictures, float64 (N,); NaN for one that cannot be scored, which is named on stderr."""
     means = np.full(len(paths), np.nan)
-    for place, (path, prediction) in enumerate(scorer.score_all(paths, workers=processors())):
-        if prediction.reason:
-            print(printable(f"{path}: {prediction.reason}"), file=sys.stderr)
+    for place, (path, result) in enumerate(scorer.score_all(paths, workers=processors())):
+        if result.reason:
+            print(printable(f"{path}: {result.reason}"), file=sys.stderr)
         else:
-            means[place] = prediction.score
+            means[place] = result.score
     return means
 
 
@@ -60,14 +60,25 @@ def compare(votes, scores, resamples):
     return rows
 
 
+def measure_steadiness(scorer, paths, means):
+    """{change: rms difference of the scores of changed pictures to `means`}."""
+    moved = {"mirror_image": [], "row_and_column_less": []}
+    for path, score in zip(paths, means, strict=True):
+        if np.isfinite(score):
+            pixels = read_image(path)
+            moved["mirror_image"].append(scorer.score(pixels[:, ::-1]).score - score)
+            moved["row_and_column_less"].append(scorer.score(pixels[1:, 1:]).score - score)
+    return {change: float(np.sqrt(np.mean(np.square(by)))) for change, by in moved.items()}
+
+
 def is_comparison(path):
     """Whether a file has figures of this script."""
     return all("srcc_95" in row for row in json.loads(read_beginning(path)).values())
 
 
-def print_rows(rows):
+def print_rows(rows, people):
     count = next(iter(rows.values()))["n"]
-    print(f"agreement with people on {count} pictures (95 % intervals)")
+    print(f"agreement with {people} on {count} pictures (95 % intervals)")
     for name, row in rows.items():
         cells = []
         for figure in ("srcc", "lcc"):
@@ -75,44 +86,78 @@ def print_rows(rows):
             cells.append(f"{figure.upper()} {row[figure]:.3f} ({low:.3f} to {high:.3f})")
         if "srcc_teacher" in row and name != TEACHER:
             cells.append(f"SRCC with the teacher {row['srcc_teacher']:.3f}")
+        if "mirror_image" in row:
+            cells.append(f"rms: mirrored {row['mirror_image']:.3f}, row and column less {row['row_and_column_less']:.3f}")
         print(f"  {name:28s} {'  '.join(cells)}")
+
+
+def draw_best_and_worst(paths, scores, figure):
+    """Draw the 12 pictures that the first model likes best and the 12 that it likes least."""
+    from iqa.evaluation.plots import draw_ranked_pictures
+
+    first = next(iter(scores.values()))
+    order = [place for place in np.argsort(-first) if np.isfinite(first[place])]
+    groups = {
+        group: [(read_image(paths[i]), ", ".join(f"{of[i]:.2f}" for of in scores.values())) for i in chosen]
+        for group, chosen in (("best", order[:12]), ("worst", order[::-1][:12]))
+    }
+    draw_ranked_pictures(groups, figure)
+    print(f"{printable(figure)}: scores by {', '.join(scores)}")
 
 
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of the pictures")
-    parser.add_argument("--votes", required=True, type=Path, help="people's votes: .json, AVA.txt or .csv")
+    parser.add_argument("--votes", type=Path, help="people's votes: .json, AVA.txt or .csv (default: --teacher's scores)")
     parser.add_argument(
         "--scale", type=float, nargs=2, default=(1, 10), metavar=("LOWEST", "HIGHEST"), help="default: 1 10"
     )
     parser.add_argument("--weights", nargs="+", default=SHIPPED, help=f"models (default: {' '.join(SHIPPED)})")
     parser.add_argument("--crop", choices=CROPS, help=f"of models that see patches (default: {CROP})")
     parser.add_argument("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="idealo's weights")
+    parser.add_argument("--steadiness", action="store_true", help="how far scores move with changes that do not matter")
     parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--figure", type=Path, help="draw the 12 best and the 12 worst pictures by the first model here")
     add_overwrite(parser)
     arguments = parser.parse_args()
+    if not arguments.votes and not arguments.teacher:
+        parser.error("give --votes or --teacher to compare with")
     if arguments.json:
-        check_target(arguments.json, arguments.overwrite, is_comparison, [arguments.votes])
-    rated = read_ratings(arguments.votes, tuple(arguments.scale))
+        check_target(arguments.json, arguments.overwrite, is_comparison, filter(None, [arguments.votes]))
+    if arguments.figure:
+        from iqa.evaluation.plots import check_figure
+
+        check_figure(arguments.figure, arguments.overwrite)
+    rated = read_ratings(arguments.votes, tuple(arguments.scale)) if arguments.votes else []
     found = [image for image in locate_ratings(rated, arguments.images) if image.path]
-    if len(found) < 3:
-        parser.error(f"{arguments.images} holds {len(found)} of the {len(rated)} pictures of {arguments.votes}")
-    print(printable(f"{arguments.images}: {len(found)} of the {len(rated)} pictures of {arguments.votes}"), file=sys.stderr)
-    paths, votes = [image.path for image in found], np.array([image.mean for image in found])
-    scores = {}
+    paths = [image.path for image in found] if rated else list_images(arguments.images)
+    if len(paths) < 3:
+        parser.error(f"{arguments.images} holds {len(paths)} pictures to compare; at least 3 are needed")
+    if rated:
+        known = f"{len(found)} of the {len(rated)} pictures of {arguments.votes}"
+        print(printable(f"{arguments.images}: {known}"), file=sys.stderr)
+    models, scores = {}, {}
     for weights in arguments.weights:
         scorer = load_quietly(lambda weights=weights: Scorer(weights, head="histogram"))
         if scorer.geometry.crop and arguments.crop:
             scorer = Scorer(weights, arguments.crop, head="histogram")
-        scores[str(weights)] = score_means(scorer, paths)
+        models[str(weights)] = scorer
     if arguments.teacher:
-        teacher = load_quietly(lambda: load_teacher(arguments.teacher), idealo.HINT)
-        scores[TEACHER] = score_means(teacher, paths)
-    rows = compare(votes, scores, arguments.bootstrap)
-    print_rows(rows)
+        load_teacher = {"head": "histogram", "cardless": idealo.AESTHETIC, "six_crops": True}
+        models[TEACHER] = load_quietly(lambda: load_scorer(arguments.teacher, **load_teacher), idealo.HINT)
+    scores = {name: score_means(scorer, paths) for name, scorer in models.items()}
+    votes = np.array([image.mean for image in found]) if rated else scores[TEACHER]
+    shown = scores if rated else {name: means for name, means in scores.items() if name != TEACHER}
+    rows = compare(votes, shown, arguments.bootstrap)
+    if arguments.steadiness:
+        for name, row in rows.items():
+            row |= measure_steadiness(models[name], paths, scores[name])
+    print_rows(rows, "people" if rated else TEACHER)
     if arguments.json:
         write_json(arguments.json, rows)
+    if arguments.figure:
+        draw_best_and_worst(paths, scores, arguments.figure)
     return 0
 
 

@@ -2,13 +2,13 @@
 
     python AVA/make_training_set.py --photos data/photos --out data/distilled
     for split in train choose test; do
-        python idealo_comparison/infer.py --six-crops --batch-size 8 data/distilled/$split \\
-            --labels-out data/distilled/$split.json
+        python idealo_comparison/infer.py --six-crops data/distilled/$split --out data/distilled/$split.jsonl
     done
+    python AVA/distill.py --images data/distilled/train --labels data/distilled/train.jsonl --out runs/student.weights.h5
 
-The teacher labels what the student will see, so it labels every variant. The script writes `SCENE-N.jpg`, of
-which N = 0 is the photograph itself, to three folders by scene: `test` (held_out_scenes.txt: for the figures on the card),
-`choose` (choosing_scenes.txt: to choose epochs by) and `train`, all others. Only scenes to train on get variants.
+The teacher labels what the student will see, so it labels every variant. The script writes `SCENE-N.jpg`, of which N = 0 is
+the photograph itself, to three folders by scene: `test` (held_out_scenes.txt: for the figures on the card), `choose`
+(choosing_scenes.txt: to choose epochs by) and `train`, all others. Only scenes to train on get variants.
 """
 
 import shutil
@@ -22,7 +22,6 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
-from iqa.distortions.appearance import change_exposure
 from iqa.distortions.codecs import decode, encode_jpeg
 from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.signal import to_uint8
@@ -41,78 +40,73 @@ QUALITY = 95
 SMALLEST = 230  # pixels in a side of what is cropped, so that a patch of 224 still fits
 
 
-def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def crop(image, rng):
     """A part of the picture, 60-95 % of each side: another composition."""
     sides = [max(min(SMALLEST, side), round(side * rng.uniform(0.6, 0.95))) for side in image.size]
     left, top = (int(rng.integers(side - part + 1)) for side, part in zip(image.size, sides, strict=True))
     return image.crop((left, top, left + sides[0], top + sides[1]))
 
 
-def stretch(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def stretch(image, rng):
     """Another aspect ratio, up to 1.35 times wider or narrower."""
     width = round(image.width * np.exp(rng.uniform(-0.3, 0.3)))
-    return image.resize(
-        (max(SMALLEST, width) if image.width >= SMALLEST else width, image.height), Image.Resampling.BICUBIC
-    )
+    width = max(SMALLEST, width) if image.width >= SMALLEST else width
+    return image.resize((width, image.height), Image.Resampling.BICUBIC)
 
 
-def expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Brighter or darker by up to 1.2 stops."""
-    return Image.fromarray(change_exposure(np.asarray(image), rng.uniform(-1.2, 1.2)))
+def expose(image, rng):
+    """Brighter or darker by up to 1.2 stops, each of which doubles or halves the linear light."""
+    linear = (np.asarray(image) / 255.0) ** 2.2 * 2 ** rng.uniform(-1.2, 1.2)
+    return Image.fromarray(to_uint8(255 * np.clip(linear, 0, 1) ** (1 / 2.2)))
 
 
-def contrast(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def contrast(image, rng):
     """Less or more contrast."""
     return ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 1.6))
 
 
-def saturate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def saturate(image, rng):
     """Paler or stronger colours."""
     return ImageEnhance.Color(image).enhance(rng.uniform(0.3, 1.9))
 
 
-def white_balance(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def white_balance(image, rng):
     """Warmer or colder, greener or more magenta."""
     gains = np.exp(rng.uniform(-0.2, 0.2, 3))
     return Image.fromarray(to_uint8(np.asarray(image) * (gains / gains.mean())))
 
 
-def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def blur(image, rng):
     """Out of focus."""
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3.0) * max(image.size) / 500))
 
 
-def noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def noise(image, rng):
     """The noise of a high sensitivity."""
     return Image.fromarray(additive_gaussian_noise(np.asarray(image), rng.uniform(4, 30), rng))
 
 
-def compress(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def compress(image, rng):
     """Saved as a JPEG of low quality."""
     return Image.fromarray(decode(encode_jpeg(np.asarray(image), quality=int(rng.integers(10, 60)))))
-
-
-def black_and_white(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Without colours."""
-    return image.convert("L").convert("RGB")
 
 
 LIGHT = (expose, contrast, saturate, white_balance)
 DAMAGE = (blur, noise, compress)
 
 
-def vary(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def vary(image, rng):
     """One variant: most are cropped or stretched, most have other light and colour, one in three is damaged."""
     steps = [step for step, chance in ((crop, 0.7), (stretch, 0.3)) if rng.random() < chance]
     steps += list(rng.choice(np.array(LIGHT), size=rng.integers(0, 3), replace=False))
-    steps += [black_and_white] if rng.random() < 0.1 else []
+    steps += [lambda colour, _: colour.convert("L").convert("RGB")] if rng.random() < 0.1 else []
     steps += [rng.choice(np.array(DAMAGE))] if rng.random() < 0.35 else []
     for step in steps:
         image = step(image, rng)
     return image
 
 
-def make_variants(task: tuple[Path, Path, int], longest: int, seed: int) -> int | str:
+def make_variants(task, longest, seed):
     """Write a photograph and its variants; returns how many, or the reason why the photograph cannot be used."""
     path, folder, variants = task
     try:
@@ -128,24 +122,17 @@ def make_variants(task: tuple[Path, Path, int], longest: int, seed: int) -> int 
     return 1 + variants
 
 
-def blank_frame(seed: int) -> np.ndarray:
+def blank_frame(seed):
     """A frame of one colour, uint8 (256, 256, 3): greys, black and white among them, every fourth with a little noise."""
     rng = np.random.default_rng(seed)
     greys = (0, 128, 255, int(rng.integers(256)))
     colour = np.repeat(rng.choice(greys), 3) if seed % 4 < 2 else rng.integers(0, 256, 3)
-    noise = rng.normal(0, rng.uniform(0.3, 2), (256, 256, 3)) if seed % 4 == 3 else 0
-    return to_uint8(np.broadcast_to(colour, (256, 256, 3)) + noise)
+    speckle = rng.normal(0, rng.uniform(0.3, 2), (256, 256, 3)) if seed % 4 == 3 else 0
+    return to_uint8(np.broadcast_to(colour, (256, 256, 3)) + speckle)
 
 
-def write_blanks(folder: Path, count: int) -> None:
-    """Write `count` blank frames as `blank-NNN.png`: no photographs, so that a network learns not to praise them."""
-    for seed in range(count):
-        with written_whole(folder / f"blank-{seed:03d}.png") as file:
-            Image.fromarray(blank_frame(seed)).save(file, "png")
-
-
-def assign_splits(folder: Path) -> dict[Path, str]:
-    """The split of each photograph of a folder: that of the list which names it, or "train".
+def assign_splits(folder):
+    """{photograph: its split}, that of the list which names it, or "train".
 
     Raises:
         LabelError: if a list names one that is missing: a held-out scene that is misspelt would be trained on.
@@ -158,7 +145,7 @@ def assign_splits(folder: Path) -> dict[Path, str]:
     return {path: next((split for split, names in lists.items() if path.name in names), "train") for path in photos}
 
 
-def main() -> int:
+def main():
     parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs, one of each scene")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
@@ -171,10 +158,12 @@ def main() -> int:
     arguments = parser.parse_args()
     splits = assign_splits(arguments.photos)
     claim_folder(arguments.out, "make_training_set.py", arguments.overwrite)
-    for split in set(splits.values()):
+    for split in {*splits.values(), "train"}:
         (arguments.out / split).mkdir(parents=True, exist_ok=True)
         remove_leftovers(arguments.out / split)  # half-written images of a run that was killed, under their final names
-    write_blanks(arguments.out / "train", arguments.blanks)
+    for seed in range(arguments.blanks):  # no photographs, so that a network learns not to praise them
+        with written_whole(arguments.out / "train" / f"blank-{seed:03d}.png") as file:
+            Image.fromarray(blank_frame(seed)).save(file, "png")
     tasks = [(path, arguments.out / split, arguments.variants if split == "train" else 0) for path, split in splits.items()]
     make = partial(make_variants, longest=arguments.longest, seed=arguments.seed)
     with ProcessPoolExecutor(arguments.workers) as pool:

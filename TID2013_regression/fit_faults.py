@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from PIL import Image
 from tqdm import tqdm
 
 from iqa.cards import TID2013_SCALE, card_for, card_of, keras2_card, sha256, weights_file
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, quiet_start, run
-from iqa.distortions.references import read_crops, read_reference
+from iqa.distortions.everyday import shrink
+from iqa.distortions.references import read_reference
 from iqa.distortions.table import distort
 from iqa.errors import CardError, ImageError, LabelError
 from iqa.files import check_target, printable, write_json, written_whole
@@ -42,43 +42,25 @@ OF_A_PHOTOGRAPH, LEVELS_OF_A_REFERENCE = 4, 2
 DECAY = 1e-3  # weight of the squared kernel
 
 
-def parse_arguments():
-    parser = parser_of(__doc__)
-    parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
-    parser.add_argument("--photos", required=True, type=Path, nargs="+", help="folders of photographs")
-    parser.add_argument("--limit", type=positive, default=400, help="photographs, drawn at random (default: %(default)s)")
-    parser.add_argument("--weights", default="tid2013_regression", help="a file or a shipped name (default: %(default)s)")
-    parser.add_argument("--seed", type=natural, default=0)
-    add_overwrite(parser)
-    return parser.parse_args()
-
-
-def examples(arguments, rng):
-    """Yield (picture, number of the distortion or 0, level, tested): first of the references, then of photographs."""
-    crops, held_out = read_crops(), {*TEST_REFERENCES, *VALIDATION_REFERENCES}
+def scenes(arguments, rng):
+    """Yield (picture, [(distortion, level), ...], tested): first of the references, then of photographs."""
+    held_out = {*TEST_REFERENCES, *VALIDATION_REFERENCES}
     for number in tqdm(range(1, 25), unit="reference", file=sys.stderr):
-        reference = read_reference(arguments.references, number, crops)
+        reference = read_reference(arguments.references, number)
         if reference is None:
             raise LabelError(f"{arguments.references}: no kodim{number:02d}.png")
-        tested = f"i{number:02d}" in held_out
-        yield reference, 0, 0.0, tested
-        for distortion in KIND_OF:
-            for level in rng.choice(np.arange(1.0, 6.0), LEVELS_OF_A_REFERENCE, replace=False):
-                yield distort(reference, distortion, float(level), seed=int(rng.integers(2**31))), distortion, level, tested
+        levels = {kind: rng.choice(np.arange(1.0, 6.0), LEVELS_OF_A_REFERENCE, replace=False) for kind in KIND_OF}
+        yield reference, [(kind, level) for kind in KIND_OF for level in levels[kind]], f"i{number:02d}" in held_out
     photographs = [path for folder in arguments.photos for path in list_photographs(folder, None)]
     chosen = rng.permutation(len(photographs))[: arguments.limit]
     for place, number in enumerate(tqdm(chosen, unit="photograph", file=sys.stderr)):
         try:
-            picture = Image.fromarray(read_image(photographs[number]))
+            picture = shrink(read_image(photographs[number]), SHRUNK, SMALLEST)
         except ImageError as error:
             print(printable(f"left out: {photographs[number]}: {error}"), file=sys.stderr)
             continue
-        size = [max(SMALLEST, round(side * SHRUNK)) for side in picture.size]
-        untouched, tested = np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), place % 4 == 0
-        yield untouched, 0, 0.0, tested
-        for distortion in rng.choice(list(KIND_OF), OF_A_PHOTOGRAPH, replace=False):
-            level = rng.uniform(1, 5)
-            yield distort(untouched, int(distortion), level, seed=int(rng.integers(2**31))), distortion, level, tested
+        distortions = rng.choice(list(KIND_OF), OF_A_PHOTOGRAPH, replace=False)
+        yield picture, [(int(kind), rng.uniform(1, 5)) for kind in distortions], place % 4 == 0
 
 
 def fit(seen, kinds):
@@ -110,8 +92,15 @@ def measure(layer, seen, kinds, levels):
     return {name: round(float(value), 3) for name, value in figures.items()}
 
 
-def main() -> int:
-    arguments = parse_arguments()
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
+    parser.add_argument("--photos", required=True, type=Path, nargs="+", help="folders of photographs")
+    parser.add_argument("--limit", type=positive, default=400, help="photographs, drawn at random (default: %(default)s)")
+    parser.add_argument("--weights", default="tid2013_regression", help="a file or a shipped name (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0)
+    add_overwrite(parser)
+    arguments = parser.parse_args()
     path = weights_file(arguments.weights)
     card = card_for(path, keras2_card("regression", "patch", TID2013_SCALE))
     if not card.head.levels:
@@ -128,11 +117,13 @@ def main() -> int:
         settle()
         model, _ = network_to_train("regression", "none", 0.0, 0.0, path)
         head = keras.Model(model.input, model.get_layer(STANDARDISED).output)
-    geometry, rows = Geometry.of(card), []
-    for picture, distortion, level, tested in examples(arguments, np.random.default_rng(arguments.seed)):
-        patches = geometry.patches(picture, [])
-        features = geometry.weights(patches) @ np.asarray(head.predict_on_batch(patches), np.float64)
-        rows.append((features, KIND_OF.get(int(distortion), 0), level, tested))
+    geometry, rng, rows = Geometry.of(card), np.random.default_rng(arguments.seed), []
+    for picture, chosen, tested in scenes(arguments, rng):
+        made = ((distort(picture, kind, float(level), int(rng.integers(2**31))), kind, level) for kind, level in chosen)
+        for image, kind, level in ((picture, 0, 0.0), *made):
+            patches = geometry.patches(image, [])
+            features = geometry.weights(patches) @ np.asarray(head.predict_on_batch(patches), np.float64)
+            rows.append((features, KIND_OF.get(kind, 0), level, tested))
     seen, kinds, levels, tested = (np.array(column) for column in zip(*rows, strict=True))
     layer = fit(seen[~tested], kinds[~tested])
     figures = measure(layer, seen[tested], kinds[tested], levels[tested])

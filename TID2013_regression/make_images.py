@@ -3,20 +3,18 @@
     python TID2013_regression/make_images.py --references data/kodak --mos data/tid2013/mos_with_names.txt \\
         --out data/tid2013_remade
 
-The references I01-I24 of TID2013 are 512x384 crops of kodim01-24, and their places are known to the pixel
-(iqa/distortions/reference_crops.json). With --metrics, a table of `name,mse` of the real images (Data/data.csv of
-github.com/lucia15/Image-Quality-Assessment), each image is made as strong as its real twin: JPEG, quantization, mean shift
-and contrast change to the pixel, the others to 2 % of the mean squared error or as near as they come. I25 is synthetic, so
-only 2,880 of the 3,000 images can be re-made. They are re-made images with published scores, not TID2013. The script
-writes `iRR_DD_L.png` and the `mos_with_names.txt` of the references that it found.
+The references I01-I24 of TID2013 are 512x384 crops of kodim01-24, and their places are known to the pixel. With --metrics,
+a table of `name,mse` of the real images (Data/data.csv of github.com/lucia15/Image-Quality-Assessment), each image is made
+as strong as its real twin: JPEG, quantization, mean shift, contrast and saturation to the pixel, the others to 2 % of the
+mean squared error or as near as they come. I25 is synthetic, so only 2,880 of the 3,000 images can be re-made. They are
+re-made images with published scores, not TID2013. The script writes `iRR_DD_L.png` and the `mos_with_names.txt` of the
+references that it found.
 """
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,171 +22,140 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
-from iqa.distortions.matching import Metrics, match, read_metrics
-from iqa.distortions.references import REFERENCES, Crop, read_crops, read_reference
-from iqa.distortions.signal import psnr_luma
-from iqa.distortions.table import DISTORTIONS, ladder
+from iqa.distortions.appearance import BLOCK_SHIFTS, flat_blocks
+from iqa.distortions.references import REFERENCES, read_reference
+from iqa.distortions.signal import distort_to_psnr, mean_squared_error, psnr_rgb
+from iqa.distortions.table import DISTORTIONS, distort, strength
 from iqa.environment import processors
 from iqa.errors import LabelError
 from iqa.files import claim_folder, printable, remove_leftovers, written_whole
-from iqa.images.reading import read_image
-from iqa.labels.tid2013 import LABELS_NAME, LabelledImage, read_mos
+from iqa.labels.tid2013 import LABELS_NAME, read_mos
 
 LEVELS = (1, 2, 3, 4, 5)
 MOS = Path(__file__).resolve().parent.parent / "data/tid2013" / LABELS_NAME  # where data/download.py puts it
 
-#: Of each image published or made: {(distortion, level): {number of the reference: PSNR in dB}}.
-Table = dict[tuple[int, int], dict[int, float]]
+# Types of one strength a level, whatever the picture (quantization, JPEG, mean shift, contrast), and types that search a
+# PSNR over RGB themselves.
+FIXED, BY_PSNR = (7, 10, 16, 17), (11, 12, 13, 23, 24)
+
+NEAR = 0.06  # dB from the PSNR of the real image within which a search ends: 1.5 % of the error
 
 
-def make_ladder(
-    task: tuple[int, int],
-    folder: Path,
-    crops: Mapping[str, Crop],
-    out: Path,
-    suffix: str,
-    seed: int,
-    metrics: Metrics | None = None,
-) -> list[float]:
-    """Write the five levels of one distortion of one reference; returns their luma PSNR."""
-    number, distortion = task
-    reference = read_reference(folder, number, crops)
-    assert reference is not None, number
-    if metrics is None:
-        images = ladder(reference, distortion, LEVELS, seed=(seed, number, distortion))
-    else:
-        errors = [metrics[name_of(number, distortion, level)]["mse"] for level in LEVELS]
-        images = [
-            match(reference, distortion, level, error, seed=(seed, number, distortion))
-            for level, error in zip(LEVELS, errors, strict=True)
-        ]
-    for level, image in zip(LEVELS, images, strict=True):
-        with written_whole(out / f"{name_of(number, distortion, level)}.{suffix}") as file:
-            Image.fromarray(image).save(file, suffix, **({"compress_level": 1} if suffix == "png" else {}))
-    return [psnr_luma(reference, image) for image in images]
+def match(image, number, level, error, seed):
+    """One distortion, as strong as a mean squared error over RGB asks, or as near as it comes; uint8 (H, W, 3).
 
-
-def name_of(number: int, distortion: int, level: int) -> str:
-    """The name of an image as TID2013 has it, without suffix."""
-    return f"i{number:02d}_{distortion:02d}_{level}"
-
-
-def make_all(tasks: Sequence[tuple[int, int]], workers: int, **options) -> Table:
-    """`make_ladder` of (reference, distortion) in processes of their own; returns the PSNR of every image."""
-    table: Table = {}
-    with ProcessPoolExecutor(workers) as pool:
-        results = tqdm(pool.map(partial(make_ladder, **options), tasks), total=len(tasks), unit="ladder", file=sys.stderr)
-        for (number, distortion), found in zip(tasks, results, strict=True):
-            for level, psnr in zip(LEVELS, found, strict=True):
-                table.setdefault((distortion, level), {})[number] = psnr
-    return table
-
-
-def read_published(file: Path, numbers: Iterable[int]) -> Table:
-    """The published PSNR of some references, from columns `reference,distortion,level,psnr_db`.
-
-    Raises:
-        LabelError: naming the file and the line that lacks one of them.
+    The level says where the search begins; for `seed` see `iqa.distortions.table.distort`.
     """
-    published: Table = {}
-    with open(file, newline="", encoding="utf-8") as lines:
+    usual, psnr = strength(number, level), 10 * np.log10(255**2 / error)
+
+    def apply(chosen, draw=0):
+        return DISTORTIONS[number].apply(image, chosen, np.random.default_rng((*seed, draw) if draw else seed))
+
+    if number in FIXED:
+        return apply(usual)
+    if number == 15:
+        return match_blocks(image, level, error, seed)
+    if number == 18:  # saturation falls from 1 through 0 to -1.5
+        return distort_to_psnr(image, lambda lost: apply(1 - lost), psnr, 0.05, 2.5, steps=18, near=4e-4)
+    if number not in BY_PSNR:
+        return distort_to_psnr(image, apply, psnr, usual / 8, usual * 8, steps=16, near=NEAR)
+    asked, best, off = psnr, image, np.inf
+    for draw in range(4):  # ask for more or less as long as what comes is off
+        candidate = apply(float(asked), draw)
+        more = psnr - psnr_rgb(image, candidate)
+        if abs(more) < off:
+            best, off = candidate, abs(more)
+        if off < NEAR:
+            break
+        asked += float(np.clip(more, -1, 1))
+    return best
+
+
+def match_blocks(image, level, error, seed):
+    """Flat blocks in other places until their colours, changed by about what is usual at the level, give the error."""
+    count, usual = 12 - 2 * level, BLOCK_SHIFTS[1][5 - level]
+    share = count * 32 * 32 / (image.shape[0] * image.shape[1])
+    best, off = image, np.inf
+    for draw in range(200):
+        hidden = mean_squared_error(image, flat_blocks(image, count, 0.0, np.random.default_rng((*seed, draw))))
+        shift = np.sqrt(max((error - hidden) / share, 0.0))
+        shift = float(np.clip(shift, max(0.9 * usual - 10, 0), 1.1 * usual + 10))
+        candidate = flat_blocks(image, count, shift, np.random.default_rng((*seed, draw)))
+        found = abs(mean_squared_error(image, candidate) / error - 1)
+        if found < off:
+            best, off = candidate, found
+        if off < 0.015:
+            break
+    return best
+
+
+def make_ladder(task, folder, out, seed, errors):
+    """Write the five levels of one distortion of one reference."""
+    reference, distortion = task
+    pixels = read_reference(folder, reference)
+    for level in LEVELS:
+        name, chance = name_of(reference, distortion, level), (seed, reference, distortion)
+        if errors:
+            image = match(pixels, distortion, level, errors[name], chance)
+        else:
+            image = distort(pixels, distortion, level, chance)
+        with written_whole(out / f"{name}.png") as file:
+            Image.fromarray(image).save(file, "png", compress_level=1)
+
+
+def name_of(reference, distortion, level):
+    """The name of an image as TID2013 has it, without suffix."""
+    return f"i{reference:02d}_{distortion:02d}_{level}"
+
+
+def read_errors(file):
+    """{name of an image: its mean squared error} from a table with columns `name` and `mse` and perhaps others."""
+    errors = {}
+    with open(file, newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines)
         for row in rows:
             try:
-                number = int(row["reference"][1:])
-                key, psnr = (int(row["distortion"]), int(row["level"])), float(row["psnr_db"])
+                name, error = Path(row["name"]).stem.lower(), float(row["mse"])
             except (KeyError, TypeError, ValueError):
-                raise LabelError(f"{file}, line {rows.line_num}: not reference,distortion,level,psnr_db") from None
-            if number in numbers:
-                published.setdefault(key, {})[number] = psnr
-    return published
+                raise LabelError(f"{file}, line {rows.line_num}: not a name and an mse") from None
+            if not 0 < error < 255**2:
+                raise LabelError(f"{file}, line {rows.line_num}: an mse of {error:g} is not above 0")
+            errors[name] = error
+    return errors
 
 
-def print_psnr(made: Table, published: Table | None) -> None:
-    """Print the mean luma PSNR of each type and level, beside the published mean over the references in that table."""
-    print("luma PSNR in dB (studio range)" + (": ours, published" if published else ""))
-    for distortion in DISTORTIONS.values():
-        cells = []
-        for level in LEVELS:
-            ours, theirs = made[distortion.number, level], {}
-            if published:
-                theirs = published.get((distortion.number, level), {})
-            numbers = theirs or ours
-            mean = np.mean([ours[number] for number in numbers])
-            cells.append(f"{mean:6.2f}" + (f" {np.mean(list(theirs.values())):6.2f}" if theirs else ""))
-        print(f"{distortion.number:2d} {distortion.name:34s}", "  ".join(cells))
-
-
-def write_labels(labels: Iterable[LabelledImage], numbers: Iterable[int], out: Path, suffix: str) -> None:
-    """Write the scores of the references that were made, in TID2013's form."""
-    made = {f"i{number:02d}" for number in numbers}
-    with written_whole(out / LABELS_NAME) as file:
-        rows = [f"{image.mos:.5f} {image.name}.{suffix}\n" for image in labels if image.reference in made]
-        file.write("".join(rows).encode())
-
-
-def draw_sheet(number: int, out: Path, suffix: str, figure: Path) -> None:
-    """Draw all types and levels of one reference."""
-    from iqa.evaluation.plots import draw_pictures
-
-    rows = {
-        f"{d.number} {d.name}": [
-            (read_image(out / f"{name_of(number, d.number, level)}.{suffix}"), f"level {level}") for level in LEVELS
-        ]
-        for d in DISTORTIONS.values()
-    }
-    draw_pictures(rows, figure, columns=len(LEVELS))
-
-
-def parse_arguments():
+def main():
     parser = parser_of(__doc__)
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--mos", type=Path, default=MOS, help="published scores (default: data/tid2013)")
-    parser.add_argument("--crops", type=Path, help="JSON that says where the references lie in the Kodak images")
     parser.add_argument("--metrics", type=Path, help="name,mse,... of the real images: make each as strong")
-    parser.add_argument("--psnr", type=Path, help="published PSNR (reference,distortion,level,psnr_db) to compare with")
-    parser.add_argument("--figure", type=Path, help="contact sheet of all types and levels of one reference")
-    parser.add_argument("--format", choices=("png", "bmp"), default="png")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
     add_overwrite(parser)
-    return parser, parser.parse_args()
-
-
-def main() -> int:
-    parser, arguments = parse_arguments()
-    folder, out, suffix = arguments.references, arguments.out, arguments.format
-    crops = read_crops(arguments.crops)
-    labels = read_mos(arguments.mos)
-    numbers = [number for number in REFERENCES if read_reference(folder, number, crops) is not None]
-    if not numbers:
-        parser.error(f"{folder} holds none of kodim01.png ... kodim24.png")
-    missing = [f"kodim{number:02d}.png" for number in REFERENCES if number not in numbers]
+    arguments = parser.parse_args()
+    out, labels = arguments.out, read_mos(arguments.mos)
+    there = [number for number in REFERENCES if read_reference(arguments.references, number) is not None]
+    if not there:
+        parser.error(f"{arguments.references} holds none of kodim01.png ... kodim24.png")
+    missing = [f"kodim{number:02d}.png" for number in REFERENCES if number not in there]
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
-    published = read_published(arguments.psnr, numbers) if arguments.psnr else None
-    metrics = read_metrics(arguments.metrics) if arguments.metrics else None
-    wanted = {name_of(*key) for key in product(numbers, DISTORTIONS, LEVELS)} if metrics else set()
-    unknown = sorted(wanted - set(metrics or ()))
-    if unknown:
+    tasks = [(number, distortion) for number in there for distortion in DISTORTIONS]
+    errors = read_errors(arguments.metrics) if arguments.metrics else {}
+    unknown = sorted({name_of(*task, level) for task in tasks for level in LEVELS} - set(errors))
+    if arguments.metrics and unknown:
         raise LabelError(f"{arguments.metrics} lacks {len(unknown)} images, first {unknown[0]}")
-
-    if arguments.figure:
-        from iqa.evaluation.plots import check_figure
-
-        check_figure(arguments.figure, arguments.overwrite)
     claim_folder(out, "make_images.py", arguments.overwrite)
     remove_leftovers(out)  # half-written images of a run that was killed, under their final names
-    tasks = [(number, distortion) for number in numbers for distortion in DISTORTIONS]
-    made = make_all(
-        tasks, arguments.workers, folder=folder, crops=crops, out=out, suffix=suffix, seed=arguments.seed, metrics=metrics
-    )
-    write_labels(labels, numbers, out, suffix)
-    print_psnr(made, published)
-    if arguments.figure:
-        draw_sheet(numbers[-1], out, suffix, arguments.figure)
-    print(f"{len(LEVELS) * len(tasks)} images of {len(numbers)} references in {printable(out)}")
+    make = partial(make_ladder, folder=arguments.references, out=out, seed=arguments.seed, errors=errors)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        list(tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr))
+    made = {f"i{number:02d}" for number in there}
+    rows = [f"{image.mos:.5f} {image.name}.png\n" for image in labels if image.reference in made]
+    with written_whole(out / LABELS_NAME) as file:
+        file.write("".join(rows).encode())
+    print(f"{len(LEVELS) * len(tasks)} images of {len(there)} references in {printable(out)}")
     return 0
 
 

@@ -1,44 +1,48 @@
-"""Widen TID2013's few scenes: distort patches of any photographs, labelled with the typical score of the distortion.
+"""Widen TID2013's few scenes: distort patches of any photographs, from weak to strong.
 
     python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
-        --out data/ladders --exclude TID2013_regression/ladder_photographs.txt
+        --exclude TID2013_regression/ladder_photographs.txt --out data/ladders
+    python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
+        --tid data/tid2013_remade --references data/kodak --out data/judged
+    python TID2013_regression/make_ladders.py --photos data/photos --clean --out data/clean
 
-A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random between level
-0.5 and level 5 (or --levels). Its labels are what TID2013 gave that distortion on average (over its training scenes,
-references 7 to 25), interpolated between the levels. With --tid and --references they are corrected by how far the
-picture differs from the untouched one, compared with TID2013's images of that distortion and level. The script writes
-`PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step 1-5) and a `mos_with_names.txt` in TID2013's form, so that
-training reads them like TID2013 itself.
+A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random. Its labels are what
+TID2013 gave that distortion on average (over its training scenes, references 7 to 25), interpolated between the levels.
+With --tid and --references they are corrected by how far the picture differs from the untouched one, compared with
+TID2013's images of that distortion and level. Half of the photographs are made smaller first: more ladders start clean.
+
+With --clean only the order is known. All photographs are made smaller, so that the first step is surely clean, and get the
+faults of every day: noise, JPEG, blur, JPEG2000, grain under JPEG, and what a camera does wrong.
+
+The script writes `PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step 1-5) and a `mos_with_names.txt` in
+TID2013's form, so that training reads them like TID2013 itself (--ladders, or --order for clean ones).
 """
 
 import sys
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from iqa.commands.ladders import make_ladders, write_ladder
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
-from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features, read_examples
-from iqa.distortions.references import Crop, read_crops, read_reference
-from iqa.distortions.signal import Pixels
-from iqa.distortions.table import DISTORTIONS, STRONGEST, WEAKEST, check_levels, distort, random_levels
+from iqa.distortions.everyday import KINDS, clean_ladder, shrink
+from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features
+from iqa.distortions.references import read_reference
+from iqa.distortions.table import DISTORTIONS, STRONGEST, UNEVEN, WEAKEST, distort
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
 from iqa.evaluation.metrics import correlate
-from iqa.files import claim_folder
+from iqa.files import claim_folder, printable, remove_leftovers, written_whole
 from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import (
+    LABELS_NAME,
     TEST_REFERENCES,
     VALIDATION_REFERENCES,
-    LabelledImage,
     locate,
     read_mos,
     split_by_reference,
@@ -51,138 +55,164 @@ SIZE = 256  # a little more than the network sees, so that training can still cr
 # changes it less, and in other ways, than coding across them.
 BLOCK = 16
 
+# Photographs are made smaller to this with --clean, and otherwise by up to this.
+CLEAN_SCALE, SMALLEST_SCALE = 0.55, 0.5
+
 # The everyday distortions come in every second ladder: noise, blur, JPEG, JPEG2000.
 COMMON = (1, 8, 10, 11)
-OTHERS = tuple(number for number in range(1, 25) if number not in COMMON)
 
 # A judge of fewer scenes would fit their peculiarities.
 SCENES = 12
 
 
-def read_scene(images: Sequence[LabelledImage], references: Path, crops: Mapping[str, Crop]) -> list[Example]:
-    """`read_examples` of one scene; none if one of its images, or the reference, is missing."""
-    if not all(image.path for image in images):
+def read_scene(images, references):
+    """The `Example` of each of TID2013's images of one scene; none if one of them, or the reference, is missing."""
+    reference = read_reference(references, int(images[0].reference[1:]))
+    if reference is None or not all(image.path for image in images):
         return []
-    reference = read_reference(references, int(images[0].reference[1:]), crops)
-    return [] if reference is None else read_examples(reference, images)
+    examples = []
+    for image in images:
+        try:
+            pixels = read_image(image.path)
+        except ImageError as error:
+            raise ImageError(f"{image.path}: {error}") from None
+        if pixels.shape != reference.shape:
+            sizes = ("{1}x{0}".format(*shape) for shape in (pixels.shape, reference.shape))
+            raise ImageError("{}: {} pixels, but its reference has {}".format(image.path, *sizes))
+        found = features(reference, pixels)
+        examples.append(Example(image.reference, image.distortion, image.level, found, image.mos))
+    return examples
 
 
-def make_judge(folder: Path, references: Path, labels: Sequence[LabelledImage], workers: int) -> Judge:
+def make_judge(folder, references, labels, workers):
     """The `Judge` of TID2013's images in a folder, after a line on how good it is."""
-    scenes: dict[str, list[LabelledImage]] = {}
+    scenes = {}
     for image in locate(labels, folder):
         scenes.setdefault(image.reference, []).append(image)
-    read = partial(read_scene, references=references, crops=read_crops())
     with ProcessPoolExecutor(workers) as pool:
-        found = list(tqdm(pool.map(read, scenes.values()), total=len(scenes), unit="scene", file=sys.stderr))
-    short = [scene for scene, examples in zip(scenes, found, strict=True) if not examples]
+        read = pool.map(partial(read_scene, references=references), scenes.values())
+        found = dict(zip(scenes, tqdm(read, total=len(scenes), unit="scene", file=sys.stderr), strict=True))
+    short = [scene for scene, examples in found.items() if not examples]
     if short:
         print(f"scenes left out of judging, images or references are missing: {', '.join(short)}", file=sys.stderr)
     if len(scenes) - len(short) < SCENES:
         raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
-    examples = [example for scene in found for example in scene]
-    mos, judged, typical = cross_validate(examples)
-    with_differences, alone = (correlate(mos, scores)[0] for scores in (judged, typical))
-    print(f"scenes left out: LCC {with_differences:.3f} with the differences, {alone:.3f} typical scores alone")
+    examples = [example for scene in found.values() for example in scene]
+    print(f"scenes left out: LCC {correlate(*cross_validate(examples))[0]:.3f}")
     return Judge(examples)
 
 
-def cut_patch(path: Path, smallest_scale: float, rng: np.random.Generator) -> Pixels:
-    """A patch of a photograph, which half of the time is made smaller first.
-
-    Made smaller, a photograph loses the traces of the camera's own JPEG: more of the ladders start clean.
-    """
-    image = read_image(path)
-    smallest = SIZE / min(image.shape[:2])
-    scale = max(smallest, rng.choice([1.0, rng.uniform(smallest_scale, 1.0)]))
-    if scale < 1:
-        width, height = (max(SIZE, round(length * scale)) for length in (image.shape[1], image.shape[0]))
-        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-    return random_patch(image, SIZE, rng, BLOCK)
+def random_levels(distortion, rng):
+    """Four rising levels, float64 (4,): one from each quarter of the range; whole ones where no others make sense."""
+    if distortion in UNEVEN:
+        return np.sort(rng.choice(np.arange(1, 6), 4, replace=False)).astype(float)
+    edges = np.linspace(WEAKEST, STRONGEST, 5)
+    return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
 
 
-def make_ladder(
-    task: tuple[Path, int, int],
-    out: Path,
-    typical: Mapping[int, NDArray[np.float64]],
-    judge: Judge | None,
-    seed: int,
-    levels: tuple[float, float],
-    smallest_scale: float,
-) -> list[str] | str:
+def scored_steps(picture, distortion, rng, scale, typical, judge):
+    """[(uint8 (256, 256, 3), score), ...] of one ladder, the untouched patch first."""
+    shrunk = shrink(picture, rng.choice([1.0, rng.uniform(scale, 1.0)]), SIZE)
+    untouched = random_patch(shrunk, SIZE, rng, BLOCK)
+    levels, noise = random_levels(distortion, rng), int(rng.integers(2**32))
+    distorted = [distort(untouched, distortion, level, seed=noise) for level in levels]
+    if judge:
+        scores = judge.scores(distortion, levels, [features(untouched, step) for step in distorted])
+    else:
+        scores = np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])
+    return list(zip([untouched, *distorted], [UNTOUCHED_MOS, *scores], strict=True))
+
+
+def clean_steps(picture, kind, rng, scale):
+    """The same of a ladder whose first step is clean; the scores say only the order."""
+    if min(picture.shape[:2]) * scale < SIZE:
+        raise ImageError(f"{picture.shape[1]}x{picture.shape[0]} pixels are too few for {SIZE} at scale {scale:g}")
+    patch = random_patch(shrink(picture, scale, SIZE), SIZE, rng, BLOCK)
+    return list(zip(clean_ladder(patch, kind, rng), (5, 4, 3, 2, 1), strict=True))
+
+
+def make_ladder(task, out, seed, steps_of):
     """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
-    path, serial, distortion = task
+    path, serial, kind = task
     rng = np.random.default_rng((seed, *path.name.encode(), serial))
     try:
-        untouched = cut_patch(path, smallest_scale, rng)
+        steps = steps_of(read_image(path), kind, rng)
     except ImageError as error:
         return f"{path}: {error}"
-    strengths = random_levels(distortion, rng, *levels)
-    noise = int(rng.integers(2**32))
-    distorted = [distort(untouched, distortion, level, seed=noise) for level in strengths]
-    if judge:
-        scores = judge.scores(distortion, strengths, [features(untouched, step) for step in distorted])
-    else:
-        scores = np.interp(strengths, range(6), [UNTOUCHED_MOS, *typical[distortion]])
-    texts = [f"{score:.5f}" for score in (UNTOUCHED_MOS, *scores)]
-    return write_ladder(out / f"{path.stem}-{serial}", distortion, zip([untouched, *distorted], texts, strict=True))
+    number, lines = KINDS[kind].distortion if kind in KINDS else kind, []
+    for step, (image, score) in enumerate(steps, start=1):
+        file = out / f"{path.stem}-{serial}_{number:02d}_{step}.png"
+        with written_whole(file) as stream:
+            Image.fromarray(np.ascontiguousarray(image)).save(stream, "png", compress_level=1)
+        lines.append(f"{score:.5f} {file.name}\n")
+    return lines
 
 
 def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
-    parser.add_argument("--mos", required=True, type=Path, help="TID2013's mos_with_names.txt")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one per line")
+    parser.add_argument("--mos", type=Path, help="TID2013's mos_with_names.txt")
     parser.add_argument("--tid", type=Path, help="TID2013's images, or make_images.py's, to judge the photographs by")
     parser.add_argument("--references", type=Path, help="folder of kodim01.png ... kodim24.png; with --tid")
-    parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one per line")
+    parser.add_argument("--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="default: all 24")
+    parser.add_argument("--clean", nargs="*", choices=KINDS, help="ladders for their order, of these kinds (default: all)")
+    parser.add_argument("--scale", type=share, help=f"of photographs (default: {SMALLEST_SCALE}; clean: {CLEAN_SCALE})")
     parser.add_argument("--per-photo", type=positive, default=2, help="ladders of each photograph (default: 2)")
-    parser.add_argument(
-        "--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="only these (default: all 24)"
-    )
-    parser.add_argument(
-        "--levels", type=float, nargs=2, default=(WEAKEST, STRONGEST), metavar=("WEAKEST", "STRONGEST"),
-        help=f"default: {WEAKEST:g} {STRONGEST:g}",
-    )  # fmt: skip
-    parser.add_argument(
-        "--smallest-scale", type=share, default=0.5, help="photographs are made smaller by up to this (default: 0.5)"
-    )
+    parser.add_argument("--limit", type=positive, help="take so many photographs, drawn at random")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
     add_overwrite(parser)
     arguments = parser.parse_args()
+    if bool(arguments.mos) == (arguments.clean is not None):
+        parser.error("give either --mos or --clean")
     if bool(arguments.tid) != bool(arguments.references):
         parser.error("--tid and --references go together")
+    if arguments.clean is not None and (arguments.tid or arguments.distortions):
+        parser.error("--clean does not go with --tid or --distortions")
     return arguments
 
 
-def main() -> int:
+def main():
     arguments = parse_arguments()
-    check_levels(*arguments.levels)
-    train, _ = split_by_reference(read_mos(arguments.mos), TEST_REFERENCES + VALIDATION_REFERENCES)
+    labels = read_mos(arguments.mos) if arguments.mos else []
+    train, _ = split_by_reference(labels, TEST_REFERENCES + VALIDATION_REFERENCES)
     typical = typical_mos(train)
-    unknown = sorted(set(arguments.distortions or DISTORTIONS) - set(typical))
+    unknown = sorted(set(arguments.distortions or DISTORTIONS) - set(typical)) if arguments.mos else []
     if unknown:
         raise LabelError(f"{arguments.mos} has no scores of distortion {', '.join(map(str, unknown))} to learn from")
     photos = list_photographs(arguments.photos, arguments.exclude)
     claim_folder(arguments.out, "make_ladders.py", arguments.overwrite)
-    judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
+    remove_leftovers(arguments.out)  # half-written images of a run that was killed, under their final names
     rng = np.random.default_rng(arguments.seed)
-    tasks = [
-        (path, serial, int(rng.choice(arguments.distortions or (OTHERS if serial % 2 else COMMON))))
-        for path in photos
-        for serial in range(arguments.per_photo)
-    ]
-    make = partial(
-        make_ladder,
-        out=arguments.out,
-        typical=typical,
-        judge=judge,
-        seed=arguments.seed,
-        levels=arguments.levels,
-        smallest_scale=arguments.smallest_scale,
-    )
-    return make_ladders(make, tasks, len(photos), arguments.out, arguments.workers)
+    if arguments.limit:
+        photos = [photos[place] for place in sorted(rng.permutation(len(photos))[: arguments.limit])]
+    places = [(path, serial) for path in photos for serial in range(arguments.per_photo)]
+    if arguments.clean is not None:
+        kinds = arguments.clean or list(KINDS)
+        tasks = [(*place, kinds[number % len(kinds)]) for number, place in enumerate(places)]
+        steps_of = partial(clean_steps, scale=arguments.scale or CLEAN_SCALE)
+    else:
+        others = [number for number in DISTORTIONS if number not in COMMON]
+        tasks = [
+            (path, serial, int(rng.choice(arguments.distortions or (others if serial % 2 else COMMON))))
+            for path, serial in places
+        ]
+        judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
+        steps_of = partial(scored_steps, scale=arguments.scale or SMALLEST_SCALE, typical=typical, judge=judge)
+    make = partial(make_ladder, out=arguments.out, seed=arguments.seed, steps_of=steps_of)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr))
+    lines = [line for result in results if not isinstance(result, str) for line in result]
+    refused = sorted({result for result in results if isinstance(result, str)})
+    with written_whole(arguments.out / LABELS_NAME) as file:
+        file.write("".join(lines).encode())
+    for reason in refused:
+        print(printable(f"left out: {reason}"), file=sys.stderr)
+    made = f"{len(lines)} images of {len(photos)} photographs"
+    print(f"{made} in {printable(arguments.out)}, {len(refused)} photographs left out")
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

@@ -18,24 +18,24 @@ from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
 from iqa.commands.infer import looks_of
 from iqa.commands.terminal import load_quietly, run
-from iqa.distortions.table import everyday_ladders
+from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import ImageError
 from iqa.evaluation.metrics import share_in_order
 from iqa.files import printable
 from iqa.images.geometry import patch, places_that_cover
 from iqa.images.reading import read_image
 from iqa.labels.faults import main_fault
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "tid2013_regression"
 CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 
-def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
+def print_shares(scorer, folder, names):
     """Print, for each everyday distortion, the share of neighbouring steps whose score falls."""
     from tqdm import tqdm
 
-    scores: dict[str, list[list[float]]] = {}
+    scores = {}
     for name in tqdm(names, unit="photograph"):
         for title, steps in everyday_ladders(read_image(folder / name)).items():
             scores.setdefault(title, []).append([scorer.score(image).score for _, image in steps])
@@ -46,16 +46,15 @@ def print_shares(scorer: Scorer, folder: Path, names: list[str]) -> None:
     print(f"{'mean':12s} {np.mean(list(shares.values())):.4f}")
 
 
-def draw_places(scorer: Scorer, image: Path, figure: Path) -> None:
+def draw_places(scorer, image, figure):
     """Draw what the model says of each patch of a picture: its score, and its main fault if it knows any."""
     from iqa.evaluation.plots import draw_patches
 
     pixels, size = read_image(image), scorer.geometry.size
     if min(pixels.shape[:2]) < size:
         raise ImageError(f"{image}: {pixels.shape[1]}x{pixels.shape[0]} pixels are fewer than the {size}x{size} of a patch")
-    places = places_that_cover(*pixels.shape[:2], size, scorer.card.preprocessing.multiple)
     rows = []
-    for top, left in places:
+    for top, left in places_that_cover(*pixels.shape[:2], size, scorer.card.preprocessing.multiple):
         (score, *_), _, *logits = (output[0] for output in scorer.network(patch(pixels, top, left, size)[None]))
         fault = main_fault(logits[0]) if logits else None
         rows.append((top, left, float(score), fault.kind if fault else ""))
@@ -63,7 +62,7 @@ def draw_places(scorer: Scorer, image: Path, figure: Path) -> None:
     print(f"{printable(figure)}: the score and the main fault of {len(rows)} patches")
 
 
-def main() -> int:
+def main():
     parser = scene_parser(__doc__, WEIGHTS, patches=True)
     parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
     parser.add_argument("--list", type=Path, help="file of their names, one per line")
@@ -71,21 +70,18 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")
-    if arguments.heat_map:
-        if not arguments.scene or Path(arguments.scene).is_dir():
-            parser.error("--heat-map is of an image: name one")
-        if arguments.figure:
-            parser.error("--heat-map and --figure are two figures: choose one")
-        arguments.figure = arguments.heat_map
+    if arguments.heat_map and (arguments.figure or not arguments.scene or Path(arguments.scene).is_dir()):
+        parser.error("--heat-map takes the place of --figure and is of one image: name it")
+    arguments.figure = arguments.figure or arguments.heat_map
     check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
     if arguments.heat_map:
         draw_places(scorer, Path(arguments.scene), arguments.heat_map)
-        return 0
-    if arguments.photos:
+    elif arguments.photos:
         print_shares(scorer, arguments.photos, arguments.list.read_text().splitlines())
-        return 0
-    return print_curves(list_series(arguments.scene), scorer, arguments.figure, f"score ({scorer.card.scale.name})")
+    else:
+        return print_curves(list_series(arguments.scene), scorer, arguments.figure, f"score ({scorer.card.scale.name})")
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,23 +14,19 @@ from iqa.cards import TID2013_SCALE, keras2_card
 from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
 from iqa.commands.infer import looks_of
 from iqa.commands.terminal import load_quietly, run
-from iqa.labels.opinions import Prediction
 from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "tid2013_regression"
 CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 
-def measure_distance(undistorted: Prediction, distorted: Prediction) -> float:
-    return float(cosine(undistorted.features, distorted.features))
-
-
-def main() -> int:
+def main():
     arguments = scene_parser(__doc__, WEIGHTS, patches=True).parse_args()
     check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
-    scale = "cosine distance of the features (0-2)"
-    return print_curves(list_series(arguments.scene), scorer, arguments.figure, scale, measure_distance)
+    return print_curves(
+        list_series(arguments.scene), scorer, arguments.figure, "cosine distance of the features (0-2)", cosine
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from iqa.scoring.idealo import AESTHETIC, AESTHETIC_WEIGHTS, HINT
 from iqa.scoring.scorer import load_scorer
 
 
-def main() -> int:
+def main():
     arguments = scene_parser(__doc__, AESTHETIC_WEIGHTS).parse_args()
     check_figure_of(arguments)
     scorer = load_quietly(lambda: load_scorer(arguments.weights, head="histogram", cardless=AESTHETIC), HINT)

@@ -399,7 +399,7 @@ def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):
 
 
 def test_shipped_weights_fit_their_card_and_see_a_photograph_get_worse():
-    from iqa.distortions.table import everyday_ladders
+    from iqa.distortions.everyday import everyday_ladders
     from iqa.images.finding import sample_photograph
     from iqa.images.reading import read_image
 

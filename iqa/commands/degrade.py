@@ -1,29 +1,30 @@
 """The experiments that degrade one picture step by step: which pictures, a row each, a curve."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.commands.infer import add_looks, print_error
+from iqa.commands.infer import add_looks
 from iqa.commands.terminal import Parser, add_overwrite, parser_of
-from iqa.distortions.table import everyday_ladders
+from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import ImageError
 from iqa.files import printable
-from iqa.images.finding import list_images, named_images
+from iqa.images.finding import list_images, sample_photograph
 from iqa.images.reading import read_image
-from iqa.labels.opinions import Prediction
 from iqa.scoring.scorer import Scorer
 
-#: A series of pictures of one scene: (label, path or uint8 RGB array), the undistorted picture first.
+#: Pictures of one scene: (label, path or uint8 RGB array), the undistorted picture first.
 Steps = Sequence[tuple[str, Path | NDArray[np.uint8]]]
 
 
 def scene_parser(description: str | None, weights: str | PathLike[str], patches: bool = False) -> Parser:
-    """The parser of the experiments that degrade a picture step by step.
+    """The parser of these experiments.
 
     Args:
         description: the script's docstring.
@@ -48,20 +49,17 @@ def check_figure_of(arguments: Namespace) -> None:
         check_figure(arguments.figure, arguments.overwrite, [arguments.scene] if arguments.scene else ())
 
 
-def list_series(named: str | PathLike[str] | None) -> Mapping[str, Steps]:
-    """The pictures of one scene that an experiment on distortions compares.
+def list_series(named: str | None) -> Mapping[str, Steps]:
+    """The pictures of one scene that an experiment compares, {title: steps}.
 
     Args:
         named: a folder of files of one scene, of which the one with the shortest name is the undistorted one; or an
             image, which is degraded by `everyday_ladders`; or None, which takes the sample photograph.
 
-    Returns:
-        {title: steps}.
-
     Raises:
         ImageError: if an image cannot be read, or the folder holds none; the message names it.
     """
-    path = Path(named) if named else Path(next(iter(named_images([])))[0])
+    path = Path(named) if named else sample_photograph()
     if path.is_dir():
         files = sorted(list_images(path), key=lambda file: (len(file.stem), file.name))
         if not files:
@@ -78,17 +76,17 @@ def print_curves(
     scorer: Scorer,
     figure: Path | None,
     scale: str,
-    distance: Callable[[Prediction, Prediction], float] | None = None,
+    distance: Callable[[Any, Any], float] | None = None,
 ) -> int:
-    """Print a row for every picture of `list_series`, and draw the curves if a figure is wanted.
+    """Print a row for every picture, and draw the curves if a figure is wanted.
 
     Args:
         series: see `list_series`.
         scorer: scores the pictures.
         figure: file to write, or None.
         scale: name of the figure's vertical axis.
-        distance: function (undistorted, distorted) -> a number that each row shows beside the score. The curve then shows
-            it instead of the scores.
+        distance: function (features of the undistorted picture, features) -> a number that each row shows beside the
+            score. The curve then shows it instead of the scores.
 
     Returns:
         The exit code: 1 if a picture could not be scored.
@@ -99,35 +97,24 @@ def print_curves(
     curves, refused = {}, 0
     for title, steps in series.items():
         print(f"{printable(title)}:")
-        scored, bad = score_steps(scorer, steps)
-        refused += bad
-        values = [result.score for _, result in scored]
-        if distance:
-            undistorted = printable(steps[0][0])
-            if not scored or scored[0][0] != undistorted:
-                raise ImageError(f"{undistorted}: it could not be scored, and the others are compared with it")
-            values = [distance(scored[0][1], result) for _, result in scored]
-        for (label, result), value in zip(scored, values, strict=True):
-            print(f"file:{label}, score:{result.score:.6f}" + (f", cos: {value:.6f}" if distance else ""))
-        curves[title] = ([label for label, _ in scored], values)
+        labels, values, undistorted = [], [], None
+        for place, (name, image) in enumerate(steps):
+            label = printable(name)
+            try:
+                result = scorer.score(image)
+            except ImageError as error:
+                if distance and place == 0:
+                    raise ImageError(f"{label}: {error}, and the others are compared with it") from None
+                print(f"{label}: {printable(str(error))}", file=sys.stderr)
+                refused += 1
+                continue
+            undistorted = result.features if place == 0 else undistorted
+            values.append(distance(undistorted, result.features) if distance else result.score)
+            print(f"file:{label}, score:{result.score:.6f}" + (f", cos: {values[-1]:.6f}" if distance else ""))
+            labels.append(label)
+        curves[title] = (labels, values)
     if figure:
         from iqa.evaluation.plots import draw_ladders
 
         draw_ladders(curves, figure, scale)
     return 1 if refused else 0
-
-
-def score_steps(scorer: Scorer, steps: Steps) -> tuple[list[tuple[str, Prediction]], int]:
-    """Score the pictures of a series; one that cannot be scored is named on stderr and left out.
-
-    Returns:
-        (scored, refused): a list of (printable label, prediction), and how many were left out.
-    """
-    scored, refused = [], 0
-    for (label, _), (_, result) in zip(steps, scorer.score_all([image for _, image in steps]), strict=True):
-        if result.reason:
-            refused += 1
-            print_error(label, result.reason)
-        else:
-            scored.append((printable(label), result))
-    return scored, refused

@@ -5,21 +5,20 @@
 
 Noise hides in foliage and shows in a sky, which the typical score of a distortion and level ignores. The judge corrects it
 by how far a picture differs from its original, measured in eight ways and compared with what is usual for its distortion
-and level: a ridge regression for each distortion. Its scores are good enough as labels to learn from, not as figures to
-publish.
+and level. Its scores are good enough as labels to learn from, not as figures to publish.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from iqa.distortions.signal import LUMA, Pixels
-from iqa.errors import ImageError, LabelError
-from iqa.images.reading import read_image
-from iqa.labels.tid2013 import LabelledImage
+from iqa.distortions.signal import LUMA, Pixels, Planes
+from iqa.errors import LabelError
+
+Floats = NDArray[np.float64]
 
 LEVELS = np.arange(1, 6)
 
@@ -39,11 +38,11 @@ class Example(NamedTuple):
     scene: str
     distortion: int
     level: int
-    features: NDArray[np.float64]
+    features: Floats
     mos: float
 
 
-def features(reference: Pixels, image: Pixels) -> NDArray[np.float64]:
+def features(reference: Pixels, image: Pixels) -> Floats:
     """How an image differs from its original, and how busy and colourful that is.
 
     Args:
@@ -80,44 +79,19 @@ def features(reference: Pixels, image: Pixels) -> NDArray[np.float64]:
     return np.array([np.log(max(number, 0) + floor) for number, floor in numbers])
 
 
-def read_examples(reference: Pixels, images: Sequence[LabelledImage]) -> list[Example]:
-    """The `Example` of each of the images of one scene.
-
-    Args:
-        reference: uint8 RGB (H, W, 3).
-        images: with paths.
-
-    Raises:
-        ImageError: if an image cannot be read or is not of the reference's size; the message names it.
-    """
-    examples = []
-    for image in images:
-        assert image.path, image.name
-        try:
-            pixels = read_image(image.path)
-        except ImageError as error:
-            raise ImageError(f"{image.path}: {error}") from None
-        if pixels.shape != reference.shape:
-            sizes = ("{1}x{0}".format(*shape) for shape in (pixels.shape, reference.shape))
-            raise ImageError("{}: {} pixels, but its reference has {}".format(image.path, *sizes))
-        found = features(reference, pixels)
-        examples.append(Example(image.reference, image.distortion, image.level, found, image.mos))
-    return examples
-
-
-def _smooth(plane: NDArray[np.float64], sigma: float = WINDOW) -> NDArray[np.float64]:
-    smooth: NDArray[np.float64] = ndimage.gaussian_filter(plane, sigma)
+def _smooth(plane: Planes, sigma: float = WINDOW) -> Planes:
+    smooth: Planes = ndimage.gaussian_filter(plane, sigma)
     return smooth
 
 
-def _gradient(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gradient(plane: Planes) -> Planes:
     blurred = _smooth(plane, 0.7)
-    gradient: NDArray[np.float64] = np.hypot(ndimage.prewitt(blurred, 0), ndimage.prewitt(blurred, 1)) / 3
+    gradient: Planes = np.hypot(ndimage.prewitt(blurred, 0), ndimage.prewitt(blurred, 1)) / 3
     return gradient
 
 
 class Judge:
-    """Scores distorted pictures by examples.
+    """Scores distorted pictures by examples, by a ridge regression for each distortion.
 
     Args:
         examples: of every distortion that will be asked for, at all levels 1-5.
@@ -127,19 +101,13 @@ class Judge:
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:
+        numbers = sorted({example.distortion for example in examples})
         self._models = {
-            distortion: _Distortion([example for example in examples if example.distortion == distortion])
-            for distortion in sorted({example.distortion for example in examples})
+            number: _Ridge([example for example in examples if example.distortion == number]) for number in numbers
         }
 
-    def score(self, distortion: int, level: float, found: NDArray[np.float64]) -> tuple[float, float]:
-        """(score, typical score) of one picture at a level of 1-5 by its `features`."""
-        model = self._model(distortion)
-        (typical,) = model.typical([level])
-        return float(typical + model.corrections([level], found[None])[0]), float(typical)
-
-    def scores(self, distortion: int, levels: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
-        """The scores of one picture at rising levels of a distortion.
+    def scores(self, distortion: int, levels: ArrayLike, found: ArrayLike) -> Floats:
+        """The scores of one picture at rising levels of a distortion that the examples have.
 
         Args:
             distortion: 1-24.
@@ -148,80 +116,55 @@ class Judge:
 
         Returns:
             float64 (n,), 0-9. Where the typical score falls from one level to the next, these do not rise.
-
-        Raises:
-            LabelError: if there are no examples of the distortion.
         """
-        model, levels = self._model(distortion), np.asarray(levels, np.float64)
-        typical = model.typical(levels)
+        model, levels = self._models[distortion], np.asarray(levels, np.float64)
+        typical = np.interp(levels, [0, *LEVELS], [UNTOUCHED_MOS, *model.mos])
         # Below level 1 there are no examples: a correction that grows from nothing up to that of the next level.
         corrections = model.corrections(np.maximum(levels, 1), np.asarray(found))
         for step in range(len(levels) - 1, -1, -1):
             if levels[step] < 1:
-                following = corrections[step + 1] if step + 1 < len(levels) else 0.0
-                corrections[step] = following * levels[step]
+                corrections[step] = levels[step] * (corrections[step + 1] if step + 1 < len(levels) else 0.0)
         scores = typical + corrections
         for step in range(1, len(scores)):
             if typical[step] <= typical[step - 1]:
                 scores[step] = min(scores[step], scores[step - 1])
         return np.clip(scores, 0, 9)
 
-    def _model(self, distortion: int) -> "_Distortion":
-        if distortion not in self._models:
-            raise LabelError(f"no example of distortion {distortion} to judge by")
-        return self._models[distortion]
 
-
-class _Distortion:
-    """A ridge regression of what is left of the score, from what is left of the features, of their means at the level."""
+class _Ridge:
+    """Learns what is left of the scores, from what is left of the features, of their means at each level."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         levels = np.array([example.level for example in examples])
         found, mos = np.array([example.features for example in examples]), np.array([example.mos for example in examples])
-        missing = set(range(1, 6)) - set(levels.tolist())
+        missing = set(LEVELS.tolist()) - set(levels.tolist())
         if missing:
             raise LabelError(f"no example of distortion {examples[0].distortion} at level {min(missing)} to judge by")
-        self._features = np.array([found[levels == level].mean(axis=0) for level in LEVELS])
-        self._mos = np.array([mos[levels == level].mean() for level in LEVELS])
-        rest = found - self._features[levels - 1]
-        self._lowest, self._highest = rest.min(axis=0), rest.max(axis=0)
-        self._scale = rest.std(axis=0) + 0.05
+        self.features = np.array([found[levels == level].mean(axis=0) for level in LEVELS])
+        self.mos = np.array([mos[levels == level].mean() for level in LEVELS])
+        rest = found - self.features[levels - 1]
+        self.lowest, self.highest, self.scale = rest.min(axis=0), rest.max(axis=0), rest.std(axis=0) + 0.05
         inputs = self._inputs(rest, levels)
         matrix = inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1])
-        self._weights = np.linalg.solve(matrix, inputs.T @ (mos - self._mos[levels - 1]))
+        self.weights = np.linalg.solve(matrix, inputs.T @ (mos - self.mos[levels - 1]))
 
-    def _inputs(self, rest: NDArray[np.float64], levels: ArrayLike) -> NDArray[np.float64]:
-        rest = rest / self._scale
-        return np.hstack([rest, rest * (np.asarray(levels)[:, None] - 3) / 2])
+    def _inputs(self, rest: Floats, levels: NDArray[Any]) -> Floats:
+        return np.hstack([rest / self.scale, rest / self.scale * (levels[:, None] - 3) / 2])
 
-    def typical(self, levels: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """The typical scores at levels from 0, an untouched picture, to 5, (n,)."""
-        return np.interp(levels, [0, *LEVELS], [UNTOUCHED_MOS, *self._mos])
-
-    def corrections(self, levels: Sequence[float] | NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    def corrections(self, levels: Floats, found: Floats) -> Floats:
         """What to add to the typical scores of pictures at levels of 1-5 by their `features`, (n, 8) -> (n,)."""
-        usual = np.stack([np.interp(levels, LEVELS, column) for column in self._features.T], axis=1)
-        # What lies outside the examples counts as the outermost of them.
-        corrections: NDArray[np.float64] = (
-            self._inputs(np.clip(found - usual, self._lowest, self._highest), levels) @ self._weights
-        )
+        usual = np.stack([np.interp(levels, LEVELS, column) for column in self.features.T], axis=1)
+        rest = np.clip(found - usual, self.lowest, self.highest)  # what lies outside the examples counts as the outermost
+        corrections: Floats = self._inputs(rest, levels) @ self.weights
         return corrections
 
 
-def cross_validate(
-    examples: Sequence[Example], parts: int = 6
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """How good a judge is: its scores of scenes that it has not seen.
-
-    The scenes are left out in `parts` groups, one after the other.
-
-    Returns:
-        (mos, judged, typical): float64 (N,) each, in the order of the scenes.
-    """
-    scenes = sorted({example.scene for example in examples})
+def cross_validate(examples: Sequence[Example], parts: int = 6) -> tuple[Floats, Floats]:
+    """How good a judge is: (mos, judged), float64 (N,) each, of scenes left out in `parts` groups one after the other."""
     rows = []
-    for part in np.array_split(scenes, parts):
+    for part in np.array_split(sorted({example.scene for example in examples}), parts):
         judge = Judge([example for example in examples if example.scene not in part])
-        rows += [(e.mos, *judge.score(e.distortion, e.level, e.features)) for e in examples if e.scene in part]
-    mos, judged, typical = np.array(rows).T
-    return mos, judged, typical
+        unseen = [example for example in examples if example.scene in part]
+        rows += [(e.mos, judge.scores(e.distortion, [e.level], [e.features])[0]) for e in unseen]
+    mos, judged = np.array(rows).T
+    return mos, judged

@@ -38,22 +38,20 @@ def to_rgb(ycc: Planes) -> Pixels:
 
 
 def psnr_luma(reference: Pixels, image: Pixels) -> float:
-    """Peak signal-to-noise ratio of the studio-range luma (16-235), the figure that TID2013 publishes.
+    """Peak signal-to-noise ratio in dB of the studio-range luma (16-235), the figure that TID2013 publishes.
 
-    Args:
-        reference, image: uint8 RGB arrays of one shape.
-
-    Returns:
-        Decibels relative to a peak of 255; `inf` for equal luma. Full-range luma gives 1.32 dB less.
+    The peak is 255, and equal luma gives `inf`. Full-range luma would give 1.32 dB less.
     """
     difference = (reference.astype(np.float64) - image) @ LUMA * (219 / 255)
-    error = np.mean(difference**2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    return _decibels(float(np.mean(difference**2)))
 
 
 def psnr_rgb(reference: Pixels, image: Pixels) -> float:
     """Peak signal-to-noise ratio over all samples of uint8 RGB arrays, in decibels; `inf` for equal ones."""
-    error = mean_squared_error(reference, image)
+    return _decibels(mean_squared_error(reference, image))
+
+
+def _decibels(error: float) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
@@ -94,7 +92,13 @@ def scale_to_rms(noise: Planes, rms: float) -> Planes:
 
 
 def distort_to_psnr(
-    image: Pixels, distort: Callable[[float], Pixels], psnr: float, weak: float, strong: float, steps: int = 10
+    image: Pixels,
+    distort: Callable[[float], Pixels],
+    psnr: float,
+    weak: float,
+    strong: float,
+    steps: int = 10,
+    near: float = 0.05,
 ) -> Pixels:
     """What `distort` makes of an image at the strength that comes nearest to a PSNR over RGB.
 
@@ -102,8 +106,9 @@ def distort_to_psnr(
         distort: function of a strength; a greater strength must not raise the PSNR.
         weak, strong: the strengths to search between, by halving and interpolating their logarithm.
         steps: how many strengths are tried at most.
+        near: dB within which the search ends.
     """
-    best: tuple[float, Pixels] | None = None
+    best, off = image, np.inf
     low, high = float(np.log(weak)), float(np.log(strong))
     psnr_low, psnr_high = np.inf, -np.inf  # of what has been tried at the ends of the range
     for step in range(steps):
@@ -112,13 +117,12 @@ def distort_to_psnr(
             middle = float(np.interp(psnr, [psnr_high, psnr_low], [high, low]))
         candidate = distort(float(np.exp(middle)))
         found = psnr_rgb(image, candidate)
-        if best is None or abs(found - psnr) < best[0]:
-            best = abs(found - psnr), candidate
-        if best[0] < 0.05:
+        if abs(found - psnr) < off:
+            best, off = candidate, abs(found - psnr)
+        if off < near:
             break
         if found > psnr:
             low, psnr_low = middle, found
         else:
             high, psnr_high = middle, found
-    assert best
-    return best[1]
+    return best
