@@ -21,13 +21,6 @@ from iqa.images.reading import read_image
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """Compiled networks go to a folder that is empty when the tests start, and that all of them share."""
-    os.environ["IQA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    return Path(os.environ["IQA_CACHE"])
-
-
 @pytest.fixture(scope="session")
 def photograph():
     """A 256x256 patch of matplotlib's sample photograph, uint8 RGB, with flat and textured parts."""
@@ -121,6 +114,7 @@ def tiny_networks(tmp_path_factory):
     import keras
 
     from iqa.models import networks
+    from iqa.models.compiled import compile_weights
 
     network_of = networks.network_of
 
@@ -148,6 +142,7 @@ def tiny_networks(tmp_path_factory):
         with open(path, "wb") as file:
             np.savez(file, *build(card).get_weights())
         write_json(card_of(path), card.to_json() | {"sha256": sha256(path)})
+        compile_weights(path)
         return path
 
     with pytest.MonkeyPatch.context() as patch:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.commands.infer import add_looks
+from iqa.commands.infer import add_patch_options
 from iqa.commands.terminal import Parser, add_overwrite, parser_of
 from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import ImageError
 from iqa.files import printable
 from iqa.images.finding import list_images, sample_photograph
 from iqa.images.reading import read_image
+from iqa.labels.histograms import Score
 from iqa.scoring.scorer import Scorer
 
 #: Pictures of one scene: (label, path or uint8 RGB array), the undistorted picture first.
@@ -29,13 +30,13 @@ def scene_parser(description: str | None, weights: str | PathLike[str], patches:
     Args:
         description: the script's docstring.
         weights: the default of --weights.
-        patches: whether the model sees patches, see `iqa.commands.infer.add_looks`.
+        patches: whether the model sees patches, see `iqa.commands.infer.add_patch_options`.
     """
     parser = parser_of(description)
     parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
     parser.add_argument("--weights", default=str(weights), help="default: those of the infer script")
     if patches:
-        add_looks(parser)
+        add_patch_options(parser)
     parser.add_argument("--figure", type=Path, help="write the curves here")
     add_overwrite(parser)
     return parser
@@ -101,16 +102,18 @@ def print_curves(
         for place, (name, image) in enumerate(steps):
             label = printable(name)
             try:
-                result = scorer.score(image)
+                score = scorer.score(image)
+                features = scorer.features(image) if distance else None
             except ImageError as error:
                 if distance and place == 0:
                     raise ImageError(f"{label}: {error}, and the others are compared with it") from None
                 print(f"{label}: {printable(str(error))}", file=sys.stderr)
                 refused += 1
                 continue
-            undistorted = result.features if place == 0 else undistorted
-            values.append(distance(undistorted, result.features) if distance else result.score)
-            print(f"file:{label}, score:{result.score:.6f}" + (f", cos: {values[-1]:.6f}" if distance else ""))
+            undistorted = features if place == 0 else undistorted
+            mean = score.mean if isinstance(score, Score) else score
+            values.append(distance(undistorted, features) if distance else mean)
+            print(f"file:{label}, score:{mean:.6f}" + (f", cos: {values[-1]:.6f}" if distance else ""))
             labels.append(label)
         curves[title] = (labels, values)
     if figure:

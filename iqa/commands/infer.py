@@ -37,12 +37,20 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
     add("--labels", type=Path, help="label file of a labelled set")
     add("--images", dest="folder", type=Path, help="folder of the labelled set")
     if patches:
-        add(
-            "--crop", choices=CROPS, help=f"where patches are cut (default: {CROP}; centre: one patch, as the original did)"
-        )
-        add("--pooling", choices=POOLINGS, help="how the scores of patches are averaged (default: as the model card says)")
-        add("--longer-side", type=positive, metavar="PIXELS", help="downscale the longer side to PIXELS before scoring")
+        add_patch_options(parser)
     return parser
+
+
+#: The options of `add_patch_options`, as `load` takes them.
+PATCH_OPTIONS = ("crop", "pooling", "longer_side")
+
+
+def add_patch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which patches a model sees, and how their scores are averaged."""
+    add = parser.add_argument
+    add("--crop", choices=CROPS, help=f"where patches are cut (default: {CROP}; centre: one patch, as the original did)")
+    add("--pooling", choices=POOLINGS, help="how the scores of patches are averaged (default: as the model card says)")
+    add("--longer-side", type=positive, metavar="PIXELS", help="downscale the longer side to PIXELS before scoring")
 
 
 def infer_images(
@@ -69,10 +77,10 @@ def infer_images(
     labelled = read_labelled() if arguments.labels else None
     if labelled is not None and not any(image.path for image in labelled):
         parser.error(f"{arguments.folder} holds none of the {len(labelled)} images of {arguments.labels}")
-    names = ("runtime", "crop", "pooling", "longer_side", "six_crops")
+    names = ("runtime", "six_crops", *PATCH_OPTIONS)
     options = {name: value for name in names if (value := getattr(arguments, name, None))}
 
-    def write(journal: Journal, table: Table, thumbnails: Thumbnails | None) -> None:
+    def write(journal: Journal, table: Table, thumbnails: Thumbnails | None) -> int:
         def pictures():  # type: ignore[no-untyped-def]
             return labels_of(labelled, journal, arguments.folder)
 
@@ -98,5 +106,6 @@ def infer_images(
             printer = Printer(table, arguments.json)
             for result in journal.results():
                 printer.show(result, tell=False)
+        return 0
 
     return score(arguments, lambda: {ALONE: load(arguments.weights, **options)}, is_set, write, labelled, hint)

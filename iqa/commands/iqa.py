@@ -17,7 +17,6 @@ between them, the lower 20 % get two stars and the others three.
 """
 
 import argparse
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.many import SHIPPED, load_shipped
 from iqa.scoring.page import write_page
-from iqa.scoring.ranking import BOTH, Place, RankedSet, shelf_of, stars_of
+from iqa.scoring.ranking import BOTH, Place, RankedSet
 from iqa.scoring.runs import complain
 from iqa.scoring.shelves import check_folder, sort_into
 from iqa.scoring.sidecars import NAMES, write_stars
@@ -49,10 +48,9 @@ def main() -> int:
     if arguments.sort_into:
         check_folder(arguments.sort_into, arguments.images)
 
-    def write(journal: Journal, table: Table, thumbnails: Thumbnails | None) -> None:
-        _write_all(
-            arguments, RankedSet(journal.results, list(table.cards), arguments.by, arguments.bursts), table, thumbnails
-        )
+    def write(journal: Journal, table: Table, thumbnails: Thumbnails | None) -> int:
+        ranked = RankedSet(journal.results, list(table.cards), arguments.by, arguments.bursts)
+        return _write_all(arguments, ranked, table, thumbnails)
 
     return score(arguments, lambda: load_shipped(arguments.runtime), is_set, write)
 
@@ -78,14 +76,17 @@ def _parser() -> Parser:
     return parser
 
 
-def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, thumbnails: Thumbnails | None) -> None:
-    """What comes after the last score, in an order in which the files are safe before the terminal is written to."""
+def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, thumbnails: Thumbnails | None) -> int:
+    """What comes after the last score, in an order in which the files are safe before the terminal is written to.
+
+    Returns:
+        How many pictures could not get their stars or their place in a folder.
+    """
 
     def burst_of(number: int, place: Place | None = None) -> dict[str, Any]:
         place = place or ranked.place_of(number)
         return {"burst": place.burst, "best_of_burst": place.best} if place and place.burst else {}
 
-    later: list[Callable[[], Iterable[str]]] = []
     if arguments.out:
         results = ranked.list_results
         write_table(arguments.out, table, lambda: (table.row(result, **burst_of(n)) for n, result in enumerate(results())))
@@ -94,15 +95,12 @@ def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, t
         write_page(
             arguments.report, ranked, scales, dict(table.provenance), thumbnails=thumbnails, workers=arguments.workers
         )
-        later.append(lambda: [f"{printable(arguments.report)}: open this page in a browser"])
+        complain(f"{printable(arguments.report)}: open this page in a browser")
+    failed = 0
     if arguments.xmp:
-        stars = ((path, stars_of(place)) for path, place in ranked.placed())
-        later.append(lambda: write_stars(stars, arguments.xmp_names, arguments.replace_stars))
+        failed += _tell(write_stars(ranked.placed(), arguments.xmp_names, arguments.replace_stars))
     if arguments.sort_into:
-        later.append(lambda: _sort_into(ranked, arguments.sort_into, arguments.copy))
-    for lines in later:
-        for line in lines():
-            complain(line)
+        failed += _tell(sort_into(arguments.sort_into, ranked.placed(), arguments.copy))
     printer = Printer(table, arguments.json)
     if arguments.top:
         for result, place in ranked.top(arguments.top):
@@ -113,8 +111,11 @@ def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, t
     if not arguments.json:
         for line in ranked.describe_bursts():
             print(line)
+    return failed
 
 
-def _sort_into(ranked: RankedSet, folder: Path, copy: bool) -> Iterable[str]:
-    count, failed = sort_into(folder, ((path, shelf_of(place)) for path, place in ranked.placed()), copy)
-    return [*failed, f"{folder}: {count} pictures sorted"]
+def _tell(done: tuple[int, list[str]]) -> int:
+    failed, lines = done
+    for line in lines:
+        complain(line)
+    return failed

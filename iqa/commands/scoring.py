@@ -18,6 +18,7 @@ from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.many import score_all
 from iqa.scoring.page import MOST, SIDE, check_page, is_page
+from iqa.scoring.ranking import STRUCTURE
 from iqa.scoring.results import Result
 from iqa.scoring.runs import Outcome, RunOptions, complain, named_results, provenance, score_collection
 from iqa.scoring.runtimes import RUNTIMES
@@ -39,8 +40,8 @@ class Labelled(Protocol):
     def path(self) -> Path | None: ...
 
 
-#: Of a run that is over: (the journal, its table, the thumbnails that were kept).
-Write = Callable[[Journal, Table, Thumbnails | None], None]
+#: Of a run that is over: (the journal, its table, the thumbnails that were kept) -> how many things could not be done.
+Write = Callable[[Journal, Table, Thumbnails | None], int]
 
 
 def add_scoring_options(parser: argparse.ArgumentParser, suffixes: str) -> None:
@@ -144,8 +145,8 @@ def score(
     check_targets(arguments, table)
     left_out = LeftOut()
     if is_set:
-        outcome = _score_set(models, table, arguments, write, labelled, left_out)
-        code = 2 if not outcome.written else 1 if outcome.skipped else 0
+        outcome, failed = _score_set(models, table, arguments, write, labelled, left_out)
+        code = 2 if not outcome.written else 1 if outcome.skipped or failed else 0
     else:
         code = _score_as_listed(models, table, arguments, left_out)
     if left_out:
@@ -199,8 +200,8 @@ def _score_set(
     write: Write,
     labelled: Sequence[Labelled] | None,
     left_out: LeftOut,
-) -> Outcome:
-    """Score all that was named or labelled, then `write`."""
+) -> tuple[Outcome, int]:
+    """Score all that was named or labelled, then `write`; returns what became of both."""
     ray = arguments.engine == "ray"
     if ray:
         from iqa.scoring.ray_engine import connect
@@ -216,11 +217,14 @@ def _score_set(
             Result(image.path or arguments.folder / image.name, error=None if image.path else missing) for image in labelled
         ]
 
+    failed = 0
+
     def write_all(journal: Journal) -> None:
+        nonlocal failed
         for file in filter(None, (arguments.out, arguments.report)):
             remove_leftovers(file.parent, file.name)
         runtimes = {"runtime": ", then ".join(journal.runtimes)}
-        write(journal, Table(table.cards, {**table.provenance, **runtimes}, table.bursts), thumbnails)
+        failed = write(journal, Table(table.cards, {**table.provenance, **runtimes}, table.bursts), thumbnails)
 
     beside = journal_beside(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -232,14 +236,14 @@ def _score_set(
             arguments.timeout,
             _option(arguments, "batch_size") or 1,
             thumbnails,
-            "beauty" if table.bursts else None,
+            STRUCTURE if table.bursts else None,
             ray,
             arguments.keep,
             again="-" not in arguments.list and labelled is None,  # stdin cannot be read twice
             resumable=beside is not None,
         )
         place = beside.with_name(f"{beside.name}.journal") if beside else Path(folder, "journal")
-        return score_collection(models, list_pictures, place, write_all, options)
+        return score_collection(models, list_pictures, place, write_all, options), failed
 
 
 class Printer:

@@ -70,7 +70,7 @@ class Geometry:
         preprocessing: what the card says.
         crop: where a model of patches looks, a key of `CROPS`; None for a model of whole pictures.
         six_crops: see a whole picture in the six views of `views`.
-        longer_side: pixels of the longer side to which a larger picture is shrunk before it is cut; None to cut it as it is.
+        longer_side: pixels to which the longer side of a larger picture is shrunk before it is cut; None for none.
     """
 
     preprocessing: Preprocessing

@@ -26,6 +26,8 @@ from iqa.images.stored import StoredFile
 from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import main_fault
 from iqa.labels.histograms import Score
+from iqa.scoring.bursts import structure_of
+from iqa.scoring.ranking import STRUCTURE
 from iqa.scoring.results import Result
 from iqa.scoring.scorer import Judgement, Scorer, check_seconds, load_scorer
 from iqa.scoring.workers import TIMEOUT, Workers
@@ -55,7 +57,7 @@ def score_all(
             this process: it is not worth a worker.
         batch_size: pictures that go through Keras at once.
         thumbnails: where to keep one of each picture.
-        features: name of the model whose features the results have; None for none.
+        features: what `Result.features` holds: those of the model of this name, or `STRUCTURE`; None for none.
 
     Yields:
         The `Result`s in the order of the paths.
@@ -137,6 +139,9 @@ def _combine(
         whole = None
     if thumbnails and whole is not None:
         thumbnails.keep(path, whole)
+    kept = {features: good[features].features} if features in good else {}
+    if features == STRUCTURE and whole is not None:
+        kept = {STRUCTURE: structure_of(whole)}
     faults = next((answer.faults for answer in good.values() if answer.faults is not None), None)
     return Result(
         path,
@@ -146,7 +151,7 @@ def _combine(
         None if faults is None else main_fault(faults),
         None if errors else "; ".join(notes) or None,
         "; ".join(dict.fromkeys(errors + notes)) if errors else None,
-        {features: good[features].features} if features in good else {},
+        kept,
     )
 
 

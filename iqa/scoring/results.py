@@ -27,7 +27,7 @@ class Result:
         fault: the main technical fault, if a model tells faults apart and finds one.
         warning: one line, why the scores say little; None if nothing is amiss.
         error: one line, why a model or all of them cannot judge the picture; None if all can.
-        features: {name of the model: float32 (n,)}, where they were asked for.
+        features: {name: float32 (n,)}, of a model or for finding bursts, where they were asked for.
     """
 
     path: Path | StoredFile
