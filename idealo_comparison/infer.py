@@ -44,7 +44,7 @@ def load(weights: str | os.PathLike[str] = WEIGHTS, *, six_crops: bool = False, 
 def infer(
     image: ImageLike, model: Scorer | None = None, *, runtime: str | None = None, timeout: float | None = None
 ) -> Score:
-    """idealo's opinion of an image.
+    """The votes that idealo's model predicts for an image.
 
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W).
@@ -53,7 +53,7 @@ def infer(
         timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
-        `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of 1-10.
+        `iqa.labels.histograms.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of 1-10.
         Its `percentile` says how many of AVA's photographs score lower.
 
     Raises:

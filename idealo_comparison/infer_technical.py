@@ -48,7 +48,7 @@ def infer(
         timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
 
     Returns:
-        `iqa.labels.opinions.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of 1-10. It has
+        `iqa.labels.histograms.Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of 1-10. It has
         no percentile.
 
     Raises:
