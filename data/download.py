@@ -31,7 +31,6 @@ import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,45 +197,9 @@ def url_of(path: str) -> str:
     return SOURCES[folder] + (name.replace(".jpg", ".JPEG") if folder == "photos" else name)
 
 
-def count_failures(work: Iterable[tuple[str, Callable[[], None]]]) -> int:
-    """Do pieces of work, each with its name, and print why those failed that did; returns how many."""
-    failed = 0
-    for name, function in work:
-        try:
-            function()
-        except (OSError, DownloadError, http.client.HTTPException) as error:
-            failed += 1
-            print(f"{name}: {error}", file=sys.stderr)
-    return failed
-
-
-def fetch_sources(sources: list[Source], folder: Path) -> int:
-    """Fetch photographs from their sources, after printing the terms of all; returns how many failed."""
-    for source in sources:
-        print(f"{source.name}: {source.files} photographs of {source.repository}. Terms: {source.terms}")
-
-    def fetch_one(source: Source) -> None:
-        count = fetch_photographs(source, folder)
-        print(f"{source.name}: {count} photographs in {folder / source.name}", flush=True)
-
-    return count_failures((source.name, lambda source=source: fetch_one(source)) for source in sources)
-
-
-def fetch_files(wanted: set[str], folder: Path) -> int:
-    """Fetch the files of the manifest that belong to the sets wanted; returns how many failed."""
-    files = {path: digest for path, digest in read_manifest().items() if set_of(path) in wanted}
-    missing = [
-        path
-        for path, digest in files.items()
-        if not (folder / path).exists() or digest not in (UNKNOWN, sha256(folder / path))
-    ]
-    failed = count_failures(
-        (f"{path} ({url_of(path)})", lambda path=path: fetch(url_of(path), folder / path, files[path])) for path in missing
-    )
-    if files:
-        counts = len(files) - len(missing), len(missing) - failed, failed
-        print("{} files: {} were there, {} fetched, {} failed".format(len(files), *counts))
-    return failed
+def fetch_source(source: Source, folder: Path) -> None:
+    count = fetch_photographs(source, folder)
+    print(f"{source.name}: {count} photographs in {folder / source.name}", flush=True)
 
 
 def main() -> int:
@@ -246,12 +209,28 @@ def main() -> int:
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(SOURCES)})")
     parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
     arguments = parser.parse_args()
-    unknown = set(arguments.sets) - set(names)
-    if unknown:
+    wanted = set(arguments.sets or SOURCES)
+    if unknown := wanted - set(names):
         parser.error(f"unknown set {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
-    chosen = [source for name, source in sources.items() if {name, "photographs"} & set(arguments.sets)]
-    failed = fetch_sources(chosen, arguments.to / "photographs")
-    failed += fetch_files(set(arguments.sets or SOURCES) & set(SOURCES), arguments.to)
+    chosen = [source for name, source in sources.items() if {name, "photographs"} & wanted]
+    files = {
+        arguments.to / path: (url_of(path), digest) for path, digest in read_manifest().items() if set_of(path) in wanted
+    }
+    missing = {path: of for path, of in files.items() if not path.exists() or of[1] not in (UNKNOWN, sha256(path))}
+    for source in chosen:
+        print(f"{source.name}: {source.files} photographs of {source.repository}. Terms: {source.terms}")
+    work: list[tuple[Any, ...]] = [(source.name, fetch_source, source, arguments.to / "photographs") for source in chosen]
+    work += [(url, fetch, url, path, digest) for path, (url, digest) in missing.items()]
+    failed = []
+    for name, function, *values in work:
+        try:
+            function(*values)
+        except (OSError, DownloadError, http.client.HTTPException) as error:
+            failed.append(function)
+            print(f"{name}: {error}", file=sys.stderr)
+    if files:
+        lost = failed.count(fetch)
+        print(f"{len(files)} files: {len(files) - len(missing)} were there, {len(missing) - lost} fetched, {lost} failed")
     return 1 if failed else 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from iqa.evaluation.plots import draw_distributions, draw_predictions
+from iqa.evaluation.plots import draw_predictions, save_figure, start_figure
 from iqa.labels.percentiles import quantiles
 
 HERE = Path(__file__).parent
@@ -54,9 +54,15 @@ def main() -> None:
         f"of the model's best tenth, in people's best tenth: {best[0][best[1]].mean():.2f}; "
         f"in their better half: {(people > np.median(people))[best[1]].mean():.2f}"
     )
-    curves = {"people": quantiles("rated"), "idealo's model": quantiles("predicted")}
-    caption = draw_distributions(curves, HERE / "ordinary.svg", "mean score (AVA, 1-10)")
-    print(f"ordinary.svg: {caption}")
+    figure = start_figure(6, 3.3)
+    axis = figure.subplots()
+    for of, name, line in (("rated", "people", "-"), ("predicted", "idealo's model", "--")):
+        axis.plot(quantiles(of), np.arange(101), line, color="black", label=name)
+    axis.set(xlabel="mean score (AVA, 1-10)", ylabel="% that score lower", ylim=(0, 100))
+    axis.grid(color="0.9")
+    axis.legend()
+    save_figure(figure, HERE / "ordinary.svg")
+    print("ordinary.svg: The percentage of pictures whose mean score is lower, for people and idealo's model.")
     for score in (4.5, 5.0, 5.2, 5.5, 6.0):
         shares = [np.interp(score, quantiles(of), np.arange(101)) for of in ("rated", "predicted")]
         print(f"a mean of {score}: {shares[0]:.0f} % of AVA rated lower by people, {shares[1]:.0f} % by the model")

@@ -3,6 +3,7 @@
     python data/download.py idealo
     python idealo_comparison/infer.py photo.jpg holiday/
     python idealo_comparison/infer.py --labels data/ava_labels_test.json --images data/ava --out idealo.mat
+    python idealo_comparison/infer.py --six-crops data/photographs --out teacher.jsonl      # to distil, see AVA/distill.py
 
 Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
 before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.

@@ -92,7 +92,7 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_others_are_fetched(ser
     code, out, err = command(download, "tid2013", "--to", tmp_path)
     assert code == 1
     assert "1 fetched, 1 failed" in out
-    assert err.startswith("tid2013/missing") and "HTTP Error 404" in err
+    assert err.startswith(f"{server.url}/missing: HTTP Error 404")
     assert command(download, "--to", tmp_path)[1].startswith("2 files: 1 were there")
 
 

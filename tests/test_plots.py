@@ -4,7 +4,6 @@ import pytest
 from iqa.errors import OutputError
 from iqa.evaluation.plots import (
     choose_bins,
-    draw_distributions,
     draw_intervals,
     draw_ladders,
     draw_predictions,
@@ -42,12 +41,6 @@ def test_a_file_that_matplotlib_cannot_write_is_refused_by_its_suffix(tmp_path):
         with pytest.raises(OutputError, match=name):
             draw_predictions(np.array([1.0, 2]), np.array([1.0, 2]), tmp_path / name, "s")
     assert not list(tmp_path.iterdir())
-
-
-def test_no_series_is_left_out_however_many_there_are(tmp_path):
-    curves = {f"model {number}": np.linspace(1, 9, 101) for number in range(6)}
-    draw_distributions(curves, tmp_path / "f.svg", "s")
-    assert (tmp_path / "f.svg").read_text().count("<!-- model ") == 6
 
 
 def test_epochs_that_were_undone_are_marked_once_in_each_panel_and_srcc_has_its_own(tmp_path):

@@ -46,7 +46,8 @@ _METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
-def _start_figure(width: float, height: float) -> Figure:
+def start_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that no display is needed for."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -74,7 +75,8 @@ def check_figure(path: File, overwrite: bool = False, inputs: Iterable[File] = (
     check_target(path, overwrite, lambda path: _MAKER.encode() in read_beginning(path), inputs)
 
 
-def _save(figure: Figure, path: File) -> None:
+def save_figure(figure: Figure, path: File) -> None:
+    """Write a figure, whole or not at all."""
     suffix = _check_suffix(path)
     settings: Any = {"pdf.fonttype": 42, "svg.hashsalt": "iqa"}  # text stays text in a PDF, to be searched
     with temporary_beside(path) as file, matplotlib.rc_context(settings):
@@ -97,7 +99,7 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: s
     highest = max(lowest + 1, float(np.ceil(max(people.max(), model.max()))))
     captions = [f"The scores ({scale}) that people gave (grey) and that the model predicts (line)."]
     if np.ndim(true) == 2:
-        figure = _start_figure(7.5, 6.2)
+        figure = start_figure(7.5, 6.2)
         panels = list(figure.subplots(2, 2).ravel())
         edges = np.linspace(lowest, highest, choose_bins(len(people)) + 1)
         _overlay_histograms(panels[0], people, model, edges, f"mean score ({scale})")
@@ -107,7 +109,7 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: s
         _overlay_histograms(panels[1], *deviations, bins, "standard deviation of the votes")
         captions.append("The standard deviations of the votes on a picture, the same.")
     else:
-        figure = _start_figure(10.5, 3.3)
+        figure = start_figure(10.5, 3.3)
         panels = list(figure.subplots(1, 3))
         edges = np.linspace(lowest, highest, min(40, choose_bins(len(people))) + 1)
         _overlay_histograms(panels[0], people, model, edges, f"score ({scale})")
@@ -116,7 +118,7 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: s
     letters = "abcd"[: len(panels)]
     for panel, letter in zip(panels, letters, strict=True):
         panel.set_title(f"({letter})", loc="left")
-    _save(figure, path)
+    save_figure(figure, path)
     lettered = " ".join(f"({letter}) {caption}" for letter, caption in zip(letters, captions, strict=True))
     return f"{len(people)} pictures. {lettered}"
 
@@ -167,27 +169,6 @@ def _calibrate(axis: Axes, true: Floats, predicted: Floats, scale: str) -> str:
     )
 
 
-def draw_distributions(quantiles: Mapping[str, Floats], path: File, scale: str) -> str:
-    """The share of a set that scores lower, over the score.
-
-    Args:
-        quantiles: {name: float (101,)}, the quantiles 0, 1 ... 100 %.
-        scale: of the scores.
-
-    Returns:
-        The caption.
-    """
-    figure = _start_figure(6, 3.3)
-    axis = figure.subplots()
-    for (name, values), (_, line, _) in zip(quantiles.items(), cycle(STYLES), strict=False):
-        axis.plot(values, np.arange(len(values)), line, color="black", label=_plain(name))
-    axis.set(xlabel=scale, ylabel="% that score lower", ylim=(0, 100))
-    axis.grid(color="0.9")
-    axis.legend()
-    _save(figure, path)
-    return f"The percentage of pictures whose mean score is lower, for {' and '.join(quantiles)}."
-
-
 def draw_pictures(groups: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], path: File, columns: int = 6) -> None:
     """Pictures with a caption each, group by group.
 
@@ -196,7 +177,7 @@ def draw_pictures(groups: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]],
         columns: pictures side by side.
     """
     rows = {name: -(-len(pictures) // columns) for name, pictures in groups.items()}
-    figure = _start_figure(2.2 * columns, 2.3 * sum(rows.values()) + 0.4 * len(groups))
+    figure = start_figure(2.2 * columns, 2.3 * sum(rows.values()) + 0.4 * len(groups))
     parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
     for part, (name, pictures) in zip(parts, groups.items(), strict=True):
         part.suptitle(_plain(name))
@@ -206,7 +187,7 @@ def draw_pictures(groups: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]],
         for cell, (picture, caption) in zip(cells, pictures, strict=False):  # the last row may have cells to spare
             cell.imshow(picture)
             cell.set_title(_plain(caption), fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], path: File, ylabel: str) -> None:
@@ -216,7 +197,7 @@ def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], pa
         series: {name: (step labels, values)}; the first step is the untouched image.
         ylabel: what the values are.
     """
-    figure = _start_figure(max(6, 3.2 * len(series)), 3.8)
+    figure = start_figure(max(6, 3.2 * len(series)), 3.8)
     axes = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
     for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), cycle(STYLES), strict=False):
         axis.plot(range(len(values)), values, line, color=colour, marker=marker)
@@ -224,7 +205,7 @@ def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], pa
         axis.set_title(_plain(name), fontsize=10)
         axis.grid(axis="y", color="0.9")
     axes[0].set_ylabel(ylabel)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_training(
@@ -242,7 +223,7 @@ def draw_training(
     """
     names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
     kept = [name for name in names if name != "srcc" or any("val_srcc" in row or "srcc" in row for row in log)]
-    figure = _start_figure(9, 1 + 2.6 * len(kept))
+    figure = start_figure(9, 1 + 2.6 * len(kept))
     panels = figure.subplots(len(kept), 1, sharex=True)
     for panel, name in zip(panels, kept, strict=True):
         for (key, title), (colour, line, marker) in zip(
@@ -270,7 +251,7 @@ def draw_training(
     panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_intervals(
@@ -283,7 +264,7 @@ def draw_intervals(
         values: (value, lower, upper) of each.
         filled: whether its dot is.
     """
-    figure = _start_figure(8, 0.35 * len(labels) + 1.2)
+    figure = start_figure(8, 0.35 * len(labels) + 1.2)
     axis = figure.subplots()
     for row, ((value, low, high), full) in enumerate(zip(values, filled, strict=True)):
         axis.plot([low, high], [row, row], color="black", linewidth=1.5)
@@ -291,7 +272,7 @@ def draw_intervals(
     axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
     axis.set_yticks(range(len(labels)), map(_plain, labels))
     axis.set(xlabel="difference of the metric (first less second)", ylim=(len(labels) - 0.5, -0.5))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], scale: str, path: File) -> None:
@@ -302,7 +283,7 @@ def draw_heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], s
         rows, columns: their names.
         scale: what the numbers are.
     """
-    figure = _start_figure(0.9 * len(columns) + 4, 0.28 * len(rows) + 1.2)
+    figure = start_figure(0.9 * len(columns) + 4, 0.28 * len(rows) + 1.2)
     axis = figure.subplots()
     image = axis.imshow(values, cmap="cividis", aspect="auto")
     middle = (np.nanmin(values) + np.nanmax(values)) / 2
@@ -312,7 +293,7 @@ def draw_heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], s
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     figure.colorbar(image, label=scale)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_patches(
@@ -325,7 +306,7 @@ def draw_patches(
         patches: (top, left, score, word); `size` pixels in a side.
         scale: what the scores are.
     """
-    figure = _start_figure(9, 8 * image.shape[0] / image.shape[1] + 1)
+    figure = start_figure(9, 8 * image.shape[0] / image.shape[1] + 1)
     axis = figure.subplots()
     axis.imshow(image, cmap="gray")
     axis.set_axis_off()
@@ -336,4 +317,4 @@ def draw_patches(
         colour, text = "black" if 2 * score > scores.min() + scores.max() else "white", f"{score:.1f}\n{word}".strip()
         axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=7, weight="bold")
     figure.colorbar(squares, label=scale)
-    _save(figure, path)
+    save_figure(figure, path)

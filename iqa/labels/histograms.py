@@ -1,4 +1,4 @@
-"""Opinion-score distributions: normalise, moments, labels from six crops score.
+"""Opinion-score distributions: normalise, moments, histograms around mean scores.
 
 A histogram is an array (..., bins) of shares; its bins have centres, by default 1, 2, ... bins.
 """
@@ -82,7 +82,7 @@ def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> NDArray[np.f
 
 
 def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The normal distribution of six crops score, cut into bins around `values` and normalised.
+    """The normal distribution around mean scores, cut into bins around `values` and normalised.
 
     Args:
         mos: mean opinion scores, (...,).

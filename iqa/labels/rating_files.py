@@ -5,17 +5,15 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, printable
+from iqa.labels.histograms import normalise
 
 #: The votes that a histogram counts: 1-10, as in AVA.
 BINS = 10
@@ -71,62 +69,36 @@ def read_entries(
         text = Path(file).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise LabelError(f"{file}: not a text file in UTF-8") from None
-    names, entries = set(), []
+    entries: dict[str, Entry] = {}
     try:
         reader = {".json": _read_json, ".txt": _read_ava_txt}.get(suffix)
         for entry in reader(text) if reader else _read_table(text, scale, group, scores_first):
-            if entry.name in names:
+            try:
+                checked = _check(entry, scale)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise LabelError(f", {entry.place}: {shown(str(error), 200)}") from None
+            if entries.setdefault(entry.name, checked) is not checked:
                 raise LabelError(f", {entry.place}: {shown(entry.name)} appears twice")
-            names.add(entry.name)
-            entries.append(entry)
     except LabelError as error:
         raise LabelError(f"{file}{error}") from None
     if not entries:
         raise LabelError(f"{file}: it holds no ratings")
-    return entries
+    return list(entries.values())
 
 
-def compute(
-    file: str | PathLike[str], entries: Sequence[Entry], function: Callable[[Sequence[Entry]], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """`function` of all entries at once; of one that it cannot be computed of, the error names the place.
-
-    Raises:
-        LabelError: naming the file, the entry and the reason.
-    """
-    try:
-        return function(entries)
-    except (TypeError, ValueError, OverflowError) as error:
-        reason = shown(str(error), 200)
-    if len(entries) == 1:
-        raise LabelError(f"{file}, {entries[0].place}: {reason}")
-    half = len(entries) // 2
-    return np.concatenate([compute(file, part, function) for part in (entries[:half], entries[half:])])
-
-
-def shares_on(scale: tuple[float, float], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where scores lie between the ends of a scale, 0-1.
-
-    Raises:
-        LabelError: if one lies outside.
-    """
+def _check(entry: Entry, scale: tuple[float, float]) -> Entry:
+    """An entry whose votes are numbers, as many as the scale has, or whose score is within the scale."""
     lowest, highest = scale
-    outside = scores[~((lowest <= scores) & (scores <= highest))]
-    if outside.size:
-        raise LabelError(f"a score of {outside.flat[0]:g} is not within {lowest:g}-{highest:g}")
-    return (scores - lowest) / (highest - lowest)
-
-
-def votes_of(entries: Sequence[Entry], scale: tuple[float, float]) -> NDArray[np.float64]:
-    """The votes of entries that have them, float64 (entries, votes).
-
-    Raises:
-        ValueError: if there are not as many as the scale has votes, or one is no number.
-    """
-    votes = np.array([entry.votes for entry in entries], np.float64)
-    if votes.shape[1:] != (scale[1] - scale[0] + 1,):
-        raise LabelError(f"{votes.shape[1]} votes instead of {scale[1] - scale[0] + 1:g}")
-    return votes
+    if entry.votes is None:
+        if not lowest <= entry.score <= highest:
+            raise LabelError(f"a score of {entry.score:g} is not within {lowest:g}-{highest:g}")
+        return entry
+    votes = [float(vote) for vote in entry.votes]
+    if len(votes) != highest - lowest + 1:
+        raise LabelError(f"{len(votes)} votes instead of {highest - lowest + 1:g}")
+    if not (min(votes) >= 0 and 0 < sum(votes) < math.inf):
+        normalise(votes)  # which says what is wrong
+    return entry._replace(votes=votes)
 
 
 def shown(text: str, longest: int = 80) -> str:
@@ -182,14 +154,13 @@ def _read_table(text: str, scale: tuple[float, float], group: str, scores_first:
         raise LabelError(f", line {reader.line_num}: {error}") from None
     titles = len(list(takewhile(lambda row: sum(map(bool, map(str.strip, row[1]))) == 1, rows[:5])))
     start = next((n for n, (_, row) in enumerate(rows[: titles + 1]) if _is_heading(row, scale, group)), None)
-    if start is not None:
-        (line, heading), *rows = rows[start:]
+    line, heading = rows[start or 0] if rows else (1, [])
+    if start is None:
+        heading = ["path", "score"] if len(heading) == 2 else ["path", *_votes_on(scale)]
+    else:
+        rows = rows[start + 1 :]
         if rows and all(len(row) == len(heading) + 1 and row[0].isdecimal() for _, row in rows):
             heading = ["", *heading]  # R leaves out the heading of its row numbers
-    elif rows:
-        line, heading = rows[0][0], ["path", *(["score"] if len(rows[0][1]) == 2 else _votes_on(scale))]
-    else:
-        return
     try:
         columns = _find_columns([cell.strip().lower() for cell in heading], rows, scale, group, scores_first)
         for line, row in rows:
@@ -253,17 +224,17 @@ def _find_columns(
 
 def _find_names(names: list[str], rows: list[list[str]], taken: set[int | None]) -> int:
     """The column that holds the names of pictures. Numbers of rows and names of raters are none."""
-    free = [index for index in range(len(names)) if index not in taken]
-    named = [index for index in free if names[index] in NAME_COLUMNS]
-    pictures = [
-        index
-        for index in free
-        if 2 * sum(row[index].strip().lower().endswith(IMAGE_SUFFIXES) for row in rows if index < len(row)) > len(rows)
-    ]
-    both = [index for index in named if index in pictures]
     if "path" in names:
         return names.index("path")
-    for found in (both, pictures or named):
+
+    def holds_pictures(index: int) -> bool:
+        cells = [row[index].strip().lower() for row in rows if index < len(row)]
+        return 2 * sum(cell.endswith(IMAGE_SUFFIXES) for cell in cells) > len(rows)
+
+    free = [index for index in range(len(names)) if index not in taken]
+    named = [index for index in free if names[index] in NAME_COLUMNS]
+    pictures = list(filter(holds_pictures, free))
+    for found in ([index for index in named if index in pictures], pictures or named):
         if len(found) == 1:
             return found[0]
     several = "several columns" if pictures or named else "none of the columns"

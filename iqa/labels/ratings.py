@@ -13,22 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, printable, text_to_name
 from iqa.labels.histograms import centres, mean, normal_histogram, normalise, rebin
-from iqa.labels.rating_files import (
-    BINS,
-    GROUP_COLUMN,
-    SCALE,
-    Entry,
-    compute,
-    read_entries,
-    shares_on,
-    shown,
-    votes_of,
-)
+from iqa.labels.rating_files import BINS, GROUP_COLUMN, SCALE, read_entries, shown
 
 #: The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
 TYPICAL_STD = 1.4
@@ -84,23 +73,18 @@ def read_ratings(
         LabelError: naming the file, the entry and what is wrong with it.
     """
     entries = read_entries(file, scale, group)
-    histograms = compute(file, entries, lambda entries: _histograms(entries, scale))
-    rows = zip(entries, map(tuple, histograms.tolist()), strict=True)
-    return [RatedImage(entry.name, histogram, group=entry.group) for entry, histogram in rows]
-
-
-def _histograms(entries: Sequence[Entry], scale: tuple[float, float]) -> NDArray[np.float64]:
-    """Shares of the votes 1-10, float64 (entries, 10)."""
     shares = np.empty((len(entries), BINS))
     voted = np.array([entry.votes is not None for entry in entries])
     if voted.any():
-        votes = normalise(votes_of([entry for entry in entries if entry.votes is not None], scale))
+        votes = normalise([entry.votes for entry in entries if entry.votes is not None])
         onto = 1 + (BINS - 1) * np.linspace(0, 1, votes.shape[1])
         shares[voted] = votes if scale == SCALE else rebin(votes, onto, centres(BINS))
     if not voted.all():
-        scores = shares_on(scale, np.array([entry.score for entry in entries if entry.votes is None]))
-        shares[~voted] = normal_histogram(1 + (BINS - 1) * scores, TYPICAL_STD, centres(BINS))
-    return shares
+        scores = np.array([entry.score for entry in entries if entry.votes is None])
+        scores = 1 + (BINS - 1) * (scores - scale[0]) / (scale[1] - scale[0])
+        shares[~voted] = normal_histogram(scores, TYPICAL_STD, centres(BINS))
+    rows = zip(entries, map(tuple, shares.tolist()), strict=True)
+    return [RatedImage(entry.name, histogram, group=entry.group) for entry, histogram in rows]
 
 
 def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:

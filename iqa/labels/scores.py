@@ -3,16 +3,15 @@
 images = locate_ratings(read_scores("scores.csv", (0, 100)), "photos")
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iqa.errors import LabelError
 from iqa.labels.histograms import normalise
-from iqa.labels.rating_files import GROUP_COLUMN, Entry, compute, read_entries, shares_on, votes_of
+from iqa.labels.rating_files import GROUP_COLUMN, read_entries
 from iqa.labels.ratings import RatedImage
 
 #: The scores that the TID2013 model predicts.
@@ -44,16 +43,13 @@ def read_scores(
     if Path(file).suffix.lower() != ".csv":
         raise LabelError(f"{file}: scores are read from a .csv")
     entries = read_entries(file, scale, group, scores_first=True)
-    labels = onto[0] + (onto[1] - onto[0]) * compute(file, entries, lambda entries: _shares(entries, scale))
-    return [RatedImage(of.name, label, group=of.group) for of, label in zip(entries, labels.tolist(), strict=True)]
-
-
-def _shares(entries: Sequence[Entry], scale: tuple[float, float]) -> NDArray[np.float64]:
-    """Where the scores, or the means of the votes, lie between the ends of the scale, 0-1."""
-    if any(entry.votes is None for entry in entries):
-        return shares_on(scale, np.array([entry.score for entry in entries]))
-    votes = normalise(votes_of(entries, scale))
-    return np.clip(votes @ np.linspace(0, 1, votes.shape[1]), 0, 1)
+    if entries[0].votes is None:
+        shares = (np.array([entry.score for entry in entries]) - scale[0]) / (scale[1] - scale[0])
+    else:
+        votes = normalise([entry.votes or () for entry in entries])
+        shares = np.clip(votes @ np.linspace(0, 1, votes.shape[1]), 0, 1)
+    labels = (onto[0] + (onto[1] - onto[0]) * shares).tolist()
+    return [RatedImage(entry.name, label, group=entry.group) for entry, label in zip(entries, labels, strict=True)]
 
 
 def describe_range(images: Iterable[RatedImage], scale: tuple[float, float], onto: tuple[float, float] = TID2013) -> str:
