@@ -251,7 +251,9 @@ def test_a_list_or_folder_that_goes_while_its_images_are_scored_costs_none(infer
     waiting, scandir = Journal.waiting, os.scandir
 
     def refusing(folder):
-        raise PermissionError(13, "Permission denied")
+        if str(folder).startswith(str(pictures)):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
 
     def going(self):
         yield from waiting(self)
@@ -395,7 +397,8 @@ def test_a_run_that_is_killed_twice_ends_with_the_arrays_of_one_that_was_not(tin
     last = start(out)
     noted += last.communicate()[0].splitlines(keepends=True)
     assert last.returncode == 1
-    scored = [line for line in noted if int(line.split("/")[-1][:4]) % 5 != 4 and line.startswith("noted")]
+    told = [Path(line).name for line in noted if line.startswith("noted")]
+    scored = [name for name in told if int(name[:4]) % 5 != 4]
     assert len(scored) - len(set(scored)) <= 2  # what was noted and not yet told when the kill came
     expected, found = matlab.loadmat(tmp_path / "whole.mat"), matlab.loadmat(out)
     assert len(expected["skipped"]) == 12

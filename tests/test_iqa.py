@@ -18,7 +18,7 @@ from iqa.scoring import many
 from iqa.scoring.many import load_shipped, score_all
 from iqa.scoring.page import SIDE
 
-RUNTIME = ("--runtime", "litert")
+RUNTIME = ("--runtime", "litert", "--workers", "0")
 
 
 @pytest.fixture(scope="module")
