@@ -49,11 +49,14 @@ _NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 _MOST = 1 << 24  # bytes of a sidecar
+_UNREADABLE = (ExpatError, ValueError, LookupError, RecursionError)
 
 # In a picture of any format: XMP, and the beginning of EXIF, whose tags hold stars and a percentage.
 _PACKET = re.compile(rb"<(\w+:|)RDF[\s>].*?</\1RDF>", re.DOTALL)
 _EXIF, _EXIF_MOST = re.compile(rb"II\*\0|MM\0\*"), 1 << 20
 _EXIF_TAGS = {_RATING: 0x4746, _PERCENT: 0x4749}
+
+_MARKED = {9: "\ufdd0", 10: "\ufdd1", 13: "\ufdd2"}  # in attributes: minidom before Python 3.13 loses them
 _LOOKS = 10  # packets of a picture that are read
 
 
@@ -142,9 +145,10 @@ def _read(sidecar: Path) -> Document:
         raise OutputError(f"{sidecar}: no ordinary file of a sidecar's size, it stays as it is")
     try:
         document = _parse(sidecar.read_bytes())
-    except (ExpatError, ValueError, LookupError) as error:
+        roots = document.getElementsByTagNameNS(_RDF, "RDF")
+    except _UNREADABLE as error:
         raise OutputError(f"{sidecar}: no sidecar that can be read, it stays as it is ({error})") from None
-    if not document.getElementsByTagNameNS(_RDF, "RDF"):
+    if not roots:
         raise OutputError(f"{sidecar}: a sidecar of an unknown form, it stays as it is")
     return document
 
@@ -204,8 +208,14 @@ def _put(document: Document, stars: int) -> bytes:
         root.appendChild(node)
     for (namespace, name), prefix in ((_RATING, "xmp"), (_MARK, "iqa")):
         node.setAttributeNS(namespace, f"{_declare(node, namespace, prefix)}:{name}", str(stars))
-    content: bytes = document.toxml("utf-8")
-    return content + b"\n"
+    for element in document.getElementsByTagName("*"):
+        for name, value in element.attributes.items():
+            element.setAttribute(name, value.translate(_MARKED))
+    text = document.toxml()
+    for character, mark in _MARKED.items():
+        text = text.replace(mark, f"&#{character};")
+    declaration, rest = text.split("?>", 1)
+    return f'{declaration} encoding="utf-8"?>\n{rest}\n'.encode()
 
 
 def _declare(node: Element, namespace: str, prefix: str) -> str:
@@ -249,7 +259,7 @@ def _stars_in_picture(picture: Path) -> int:
             places = [found.start() for found in islice(_EXIF.finditer(content), _LOOKS)]
             heads = [content[place : place + _EXIF_MOST] for place in places]
         for packet in packets:
-            with contextlib.suppress(ExpatError, ValueError):
+            with contextlib.suppress(*_UNREADABLE):
                 if stars := _stars_in(_parse(packet)):
                     return stars
         for head in heads:
