@@ -2,7 +2,6 @@
 
 import io
 import os
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -125,16 +124,6 @@ def test_a_shaken_frame_belongs_to_its_burst_and_other_photographs_of_a_date_do_
     assert bursts_of(seconds, structures) == [[3 * n, 3 * n + 1, 3 * n + 2] for n in range(count)]
     others = [structure_of(read_image(file)) for file in files]
     assert sum(map(len, bursts_of([0] * len(others), others, datetime(1985, 1, 1)))) <= 4
-
-
-def test_a_clock_that_is_set_back_in_this_place_does_not_tear_a_burst_apart(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    # 27 October 2024: at 3:00 in Berlin it was 2:00 again, but the camera's clock went on.
-    found = bursts_of([-1, 1], directions(0, 0), datetime(2024, 10, 27, 3))
-    monkeypatch.undo()
-    time.tzset()
-    assert found == [[0, 1]]
 
 
 def test_the_time_of_capture_is_read_to_the_fraction(tmp_path):
@@ -294,11 +283,12 @@ def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (800, 800, 3), np.uint8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8))
     small = noise.resize((16, 16))
     packet = described(f'xmlns:xap="{XMP}" xap:Rating="3"')
+    noise.save(tmp_path / "large.heic", xmp=packet.encode(), quality=95)
     for suffix in ("jpg", "webp", "avif", "heic"):
-        noise.save(tmp_path / f"xmp.{suffix}", xmp=packet.encode(), quality=95)
+        small.save(tmp_path / f"xmp.{suffix}", xmp=packet.encode())
     for suffix in ("jpg", "png", "webp", "tif", "avif", "heic"):
         small.save(tmp_path / f"exif.{suffix}", exif=exif_of(0x4746, 3))
     text = PngImagePlugin.PngInfo()
@@ -311,7 +301,7 @@ def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
         small.save(buffer, {"jp2": "JPEG2000"}.get(suffix, suffix))
         (tmp_path / f"xmp.{suffix}").write_bytes(buffer.getvalue() + packet.encode())
     pictures = sorted(tmp_path.iterdir())
-    assert (tmp_path / "xmp.heic").stat().st_size > 1 << 20
+    assert (tmp_path / "large.heic").stat().st_size > 1 << 20
     assert {path.name: rate(path, 5) for path in pictures} == {path.name: "has 3 stars already" for path in pictures}
     assert sorted(tmp_path.iterdir()) == pictures
 
