@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from xml.dom import XMLNS_NAMESPACE
 from xml.dom.minidom import Document, Element, Node
 from xml.parsers.expat import ExpatError
@@ -82,7 +83,7 @@ def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: b
         try:
             why = rate(path, stars, names, overwrite)
         except OutputError as error:
-            lines.append(printable(error))
+            lines.append(printable(str(error)))
         except OSError as error:
             lines.append(f"{shown}: no stars, the sidecar cannot be written ({error.strerror or error})")
         else:
@@ -159,7 +160,7 @@ def _descriptions(document: Document) -> list[Element]:
     return [node for root in roots for node in root.childNodes if node.nodeType == Node.ELEMENT_NODE]
 
 
-def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Element, Node]]:
+def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Element, Any]]:
     """(name, value, node, its attribute or element) of each rating, by any program, and of our mark."""
     for node in _descriptions(document):
         for name in _ALL:
