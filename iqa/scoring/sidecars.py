@@ -54,10 +54,11 @@ _UNREADABLE = (ExpatError, ValueError, LookupError, RecursionError)
 
 # In a picture of any format: XMP, and the beginning of EXIF, whose tags hold stars and a percentage.
 _PACKET = re.compile(rb"<(\w+:|)RDF[\s>].*?</\1RDF>", re.DOTALL)
-_EXIF, _EXIF_MOST = re.compile(rb"II\*\0|MM\0\*"), 1 << 20
+_EXIF = re.compile(rb"II\*\0|MM\0\*")
 _EXIF_TAGS = {_RATING: 0x4746, _PERCENT: 0x4749}
 
 _MARKED = {9: "\ufdd0", 10: "\ufdd1", 13: "\ufdd2"}  # in attributes: minidom before Python 3.13 loses them
+_HEAD = 1 << 20
 _LOOKS = 10  # packets of a picture that are read
 
 
@@ -256,9 +257,10 @@ def _stars_in_picture(picture: Path) -> int:
     """The rating in a picture itself: in its XMP or its EXIF, which lie in the files of most formats as they are."""
     with contextlib.suppress(OSError, ValueError), open(picture, "rb") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            packets = [packet[0] for packet in islice(_PACKET.finditer(content), _LOOKS)]
-            places = [found.start() for found in islice(_EXIF.finditer(content), _LOOKS)]
-            heads = [content[place : place + _EXIF_MOST] for place in places]
+            searched = content[:_HEAD] if content[:2] == b"\xff\xd8" else content  # a JPEG begins with all of it
+            packets = [packet[0] for packet in islice(_PACKET.finditer(searched), _LOOKS)]
+            places = [found.start() for found in islice(_EXIF.finditer(searched), _LOOKS)]
+            heads = [content[place : place + _HEAD] for place in places]
         for packet in packets:
             with contextlib.suppress(*_UNREADABLE):
                 if stars := _stars_in(_parse(packet)):
