@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tracemalloc
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -167,16 +166,6 @@ def test_of_more_pictures_than_a_page_holds_the_best_the_worst_and_some_between_
     assert shown[:2] + shown[-2:] == expected[:2] + expected[-2:]
 
 
-def test_a_page_takes_no_more_memory_than_some_of_its_thumbnails(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_module, "thumbnail", lambda image, side: np.zeros(50_000, np.uint8))
-    many = [Result(Path(f"{number}.jpg"), {"technical": 1.0}) for number in range(600)]
-    tracemalloc.start()
-    path = write(tmp_path / "page.html", many, ["technical"])
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert path.stat().st_size > 40_000_000 > 3 * most
-
-
 def test_what_has_no_thumbnail_or_no_finite_number_says_so(tmp_path):
     results = [Result(Path("gone.png"), {"technical": 1.0}), Result(Path("other.png"), {"technical": 2.0})]
     path = write(tmp_path / "page.html", results, ["technical"], more={"error": np.array([np.nan, np.inf])})
@@ -208,8 +197,9 @@ def test_the_title_says_what_it_is_and_the_lead_what_the_scores_mean(page, opene
     shown = opened(page)
     assert shown.title() == shown.inner_text("h1") == "holiday: 45 pictures scored by a and t"
     header = shown.inner_text("header")
-    assert "Beauty, 1-10: mean of the votes" in header and "Technical quality, 0-9: TID2013" in header
-    assert f"Folder: {page.parent.parent / 'holiday'}" in header and "1 file could not be scored" in header
+    for said in ("Beauty, 1-10: mean of the votes", "Technical quality, 0-9: TID2013", "1 file could not be scored"):
+        assert said in header
+    assert f"Folder: {page.parent.parent / 'holiday'}" in header
     assert shown.locator(".distributions h2").all_inner_texts() == ["Distribution: beauty", "Distribution: technical"]
     assert "broken.png\tit is not an image" in shown.inner_text("#skipped tbody")
     assert shown.eval_on_selector_all("#pictures img", "all => all.every(i => i.complete && i.naturalWidth > 50)")
@@ -256,21 +246,19 @@ def test_the_20_best_and_the_20_worst_are_those_of_the_score_that_it_is_sorted_b
 
 def test_filters_of_both_scores_of_remarks_and_of_names_work_together(page, opened):
     shown = opened(page)
-    shown.get_by_label("Bursts").select_option("one by one")
     beauty, technical = (shown.get_by_role("group", name=name) for name in ("beauty", "technical"))
     beauty.get_by_label("from").fill("3.8")  # 3 + 5 * share
     technical.get_by_label("to").fill("5")
     inside = {f"p{n}.png" for n in range(COUNT) if BEAUTY[n] >= 16 and TECHNICAL[n] <= 5 and n != SMALL}
-    assert 0 < len(inside) < 25
-    assert set(names(shown)) == inside
+    assert 0 < len(inside) < 25 and set(names(shown)) == inside
     shown.get_by_label("Name contains").fill("one")
     assert set(names(shown)) == {name for name in inside if int(name[1:-4]) % 2}
     shown.click("#unfilter")
     assert len(names(shown)) == COUNT
-    shown.get_by_label("Warnings, errors").select_option("with")
-    assert set(names(shown)) == {f"p{SMALL}.png", f"p{FLAT}.png"}
-    shown.get_by_label("Warnings, errors").select_option("without")
-    assert len(names(shown)) == COUNT - 2
+    for choice, expected in (("with", 2), ("without", COUNT - 2)):
+        shown.get_by_label("Warnings, errors").select_option(choice)
+        assert len(names(shown)) == expected
+        assert (f"p{SMALL}.png" in names(shown)) == (f"p{FLAT}.png" in names(shown)) == (choice == "with")
     shown.click("#unfilter")
     shown.locator(".picture > input").nth(3).check()
     shown.get_by_label("show only these").check()
@@ -398,30 +386,28 @@ def test_what_people_said_stands_beside_what_the_model_says(tmp_path, opened):
     assert shown.locator(".picture").first.locator(".votes").all_inner_texts() == ["predicted votes", "people's votes"]
 
 
-def test_five_thousand_pictures_are_sorted_and_filtered_and_shown_in_pages(opened, tmp_path, monkeypatch):
+def test_many_pictures_are_sorted_and_filtered_and_shown_in_pages(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "thumbnail", lambda image, side: np.zeros(9, np.uint8))
-    many = [Result(Path(f"{number}.jpg"), {"technical": number % 977 / 100}) for number in range(5000)]
+    many = [Result(Path(f"{number}.jpg"), {"technical": number % 977 / 100}) for number in range(1000)]
     shown = opened(write(tmp_path / "page.html", many, ["technical"]))
     shown.click("#direction")
-    expected = sorted(number % 977 / 100 for number in range(5000))
+    expected = sorted(number % 977 / 100 for number in range(1000))
     assert scores(shown) == expected[:200]
     assert shown.locator(".pager span").all_inner_texts() == ["1 to 200", "1 to 200"]
     shown.get_by_label("next page").last.click()
     assert scores(shown) == expected[200:400]
     shown.focus("#pictures > li")
     shown.keyboard.press("ArrowLeft")
-    assert scores(shown) == expected[:200]
-    assert focused(shown) == names(shown)[199]
+    assert scores(shown) == expected[:200] and focused(shown) == names(shown)[199]
     shown.keyboard.press("ArrowDown")
     assert focused(shown) == names(shown)[0]
     shown.keyboard.press("End")
-    assert scores(shown) == expected[4800:]
+    assert scores(shown) == expected[800:]
     assert shown.get_by_label("next page").first.is_disabled()
     shown.click("#pick")
-    assert len(listed(shown)) == 5000
-    shown.get_by_label("Name contains").fill("4999.")
-    assert names(shown) == ["4999.jpg"]
-    assert not shown.locator(".pager").first.is_visible()
+    assert len(listed(shown)) == 1000
+    shown.get_by_label("Name contains").fill("999.")
+    assert names(shown) == ["999.jpg"] and not shown.locator(".pager").first.is_visible()
 
 
 def test_the_models_disagreements_come_first(command, save, photograph, tmp_path, opened):

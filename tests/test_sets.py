@@ -1,13 +1,8 @@
-"""What is made of the scores of a set: places, bursts, stars in sidecars, shelves, tables."""
+"""What is made of the scores of a set: places, bursts, stars in sidecars, shelves."""
 
-import csv
-import json
+import io
 import os
-import re
-import shutil
-import subprocess
-import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,21 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter, PngImagePlugin
+from scipy.ndimage import uniform_filter1d
 from scipy.stats import rankdata
 
-from iqa.cards import AVA_SCALE
 from iqa.errors import OutputError
 from iqa.images.capture import read_time
-from iqa.labels.faults import KINDS
-from iqa.labels.opinions import Prediction
-from iqa.scoring.bursts import find_bursts
-from iqa.scoring.journal import Entry
-from iqa.scoring.pair_results import Results
-from iqa.scoring.pair_tables import picture_of_pair, row_of_pair
-from iqa.scoring.ranking import rank, rank_pairs
+from iqa.images.reading import read_image
+from iqa.scoring.bursts import find_bursts, structure_of
+from iqa.scoring.ranking import STRUCTURE, Place, RankedSet, rank, rank_by
+from iqa.scoring.results import Result
 from iqa.scoring.shelves import check_folder, sort_into
-from iqa.scoring.sidecars import rate
+from iqa.scoring.sidecars import rate, write_stars
 
 # --- places ---------------------------------------------------------------------------------------------------------
 
@@ -39,43 +31,99 @@ def test_places_are_those_of_scipy_between_0_and_1(values):
     np.testing.assert_allclose(rank(values), (rankdata(values) - 0.5) / len(values))
 
 
-def test_a_picture_that_lacks_a_score_is_ranked_by_the_other():
+def test_a_picture_that_lacks_a_score_is_ranked_by_the_others():
     nan = float("nan")
-    places = rank_pairs([5.0, 6.0, 4.0, nan], [3.0, nan, 2.0, nan])
+    scores = {"beauty": np.array([5.0, 6.0, 4.0, nan]), "technical": np.array([3.0, nan, 2.0, nan])}
+    places = rank_by(scores)
     assert np.nanargmax(places) == 1 and np.nanargmin(places) == 2 and np.isnan(places[3])
-    np.testing.assert_array_equal(rank_pairs([5.0, 6.0], [nan, 1.0], "technical"), [nan, 0.5])
+    np.testing.assert_array_equal(rank_by(scores, "technical"), [0.75, nan, 0.25, nan])
+
+
+def test_a_raw_file_and_the_jpeg_of_the_same_shot_are_one_picture():
+    shots = {"a.JPG": 5.0, "a.nef": 1.0, "b.jpg": 6.0, "c.nef": 4.0}
+    like = {STRUCTURE: structure_of(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))}
+    results = [
+        Result(Path(name), {"beauty": score}, taken=datetime(2024, 5, 1, 9, 0, 1), features=like)
+        for name, score in shots.items()
+    ]
+    ranked = RankedSet(lambda: iter(results), ["beauty"], "beauty", bursts=True)
+    np.testing.assert_allclose(ranked.places, [3 / 6, 3 / 6, 5 / 6, 1 / 6])
+    assert [str(result.path) for result, _ in ranked.top(4)] == ["b.jpg", "a.JPG", "c.nef"]
+    assert ranked.bursts == [[0, 2, 3]]
+    pair = RankedSet(lambda: iter(results[:2]), ["beauty"], "beauty", bursts=True)
+    assert [pair.place_of(0), pair.place_of(1)] == [Place(), Place()]
+    assert list(pair.describe_bursts()) == [
+        "no bursts: no two pictures were taken within 3 s of one another and look alike"
+    ]
+
+
+def test_the_best_come_first_and_bursts_name_theirs():
+    start, like = (
+        datetime(2024, 10, 4, 9, 0, 1),
+        {STRUCTURE: structure_of(np.eye(8, dtype=np.uint8)[..., None].repeat(3, 2))},
+    )
+    shots = (("a.jpg", 5.0, 0), ("b.jpg", 6.0, 1.5), ("c.jpg", 2.0, 60))
+    scored = [
+        Result(Path(name), {"beauty": score, "technical": score}, taken=start + timedelta(seconds=second), features=like)
+        for name, score, second in shots
+    ]
+    results = [*scored, Result(Path("d.jpg"), error="broken")]
+    ranked = RankedSet(lambda: iter(results), ["beauty", "technical"], bursts=True)
+    assert [result.path.name for result, _ in ranked.top(2)] == ["b.jpg", "a.jpg"]
+    assert [ranked.place_of(number) for number in range(3)] == [Place(1, False), Place(1, True), Place()]
+    assert list(ranked.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
+    assert [path.name for path, _ in ranked.placed()] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
 # --- bursts ---------------------------------------------------------------------------------------------------------
+
+START = datetime(2024, 5, 1, 10, 20, 30)
+
+
+def bursts_of(seconds, structures, start=START):
+    times = [None if second is None else start + timedelta(seconds=second) for second in seconds]
+    return find_bursts(times, structures)
 
 
 def directions(*degrees):
     return [np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))]) for angle in degrees]
 
 
-def test_pictures_near_in_time_and_alike_are_a_burst():
-    times = [0.0, 1.0, 2.0, 100.0, 101.0]
-    assert find_bursts(times, directions(0, 5, 80, 0, 3)) == [[0, 1], [3, 4]]
+def test_pictures_near_in_time_that_look_like_the_first_are_a_burst():
+    assert bursts_of([0, 1, 2, 100, 101], directions(0, 5, 80, 0, 3)) == [[0, 1], [3, 4]]
+    assert bursts_of([0, 2, 4, 6], directions(0, 5, 10, 15)) == [[0, 1, 2, 3]]  # longer than between two of them
+    assert bursts_of([0, 1, 2], directions(0, 90, 4)) == [[0, 2]]  # something else does not end it
+    assert bursts_of([0, 1, 2], directions(0, 40, 80)) == [[0, 1]]  # no chain leads to what looks unlike
+    assert bursts_of([None, 0, 1], [*directions(0, 0), None]) == []
+    assert len(bursts_of([n / 10 for n in range(3000)], directions(*[0] * 3000))[0]) == 3000
 
 
-def test_a_burst_may_last_longer_than_the_time_between_two_of_its_pictures():
-    assert find_bursts([0.0, 2.0, 4.0, 6.0], directions(0, 5, 10, 15)) == [[0, 1, 2, 3]]
+def test_where_the_times_have_no_seconds_only_what_is_nearly_the_same_is_a_burst():
+    midnight = datetime(1985, 1, 1)
+    assert bursts_of([0, 0, 0], directions(0, 40, 5), midnight) == [[0, 2]]
+    noon = datetime(2024, 5, 1, 12)
+    assert bursts_of([0, 0, 60, 60], directions(0, 40, 5, 7), noon) == [[2, 3]]
+    assert bursts_of([0, 1, 2], directions(0, 40, 5), noon) == [[0, 1, 2]]  # one of three may be at a full minute
 
 
-def test_a_picture_of_something_else_does_not_end_a_burst():
-    assert find_bursts([0.0, 1.0, 2.0], directions(0, 90, 4)) == [[0, 2]]
-
-
-def test_a_picture_between_two_bursts_joins_them():
-    assert find_bursts([0.0, 1.0, 2.0], directions(0, 50, 25)) == [[0, 1, 2]]
-
-
-def test_pictures_without_a_time_or_a_score_are_in_no_burst():
-    assert find_bursts([None, 0.0, 1.0], [*directions(0, 0), None]) == []
-
-
-def test_a_long_series_is_one_burst_in_no_time():
-    assert len(find_bursts([n / 10 for n in range(3000)], directions(*[0] * 3000))[0]) == 3000
+def test_a_shaken_frame_belongs_to_its_burst_and_other_photographs_of_a_date_do_not(shared):
+    files = sorted((shared / "photos").glob("*.jpg"))[::10]
+    structures, seconds, count = [], [], 9
+    for number, file in enumerate(files[:count]):
+        scene = Image.fromarray(read_image(file))
+        width, height = scene.size
+        for frame in range(3):
+            left, top = ((frame * part) // 50 for part in scene.size)
+            view = scene.crop((left, top, left + width * 9 // 10, top + height * 9 // 10))
+            if frame == 1:
+                view = view.filter(ImageFilter.GaussianBlur(2))
+            if frame == 2:
+                view = Image.fromarray(uniform_filter1d(np.asarray(view), 15, axis=1))
+            structures.append(structure_of(view))
+            seconds.append(60 * number + frame)
+    assert bursts_of(seconds, structures) == [[3 * n, 3 * n + 1, 3 * n + 2] for n in range(count)]
+    others = [structure_of(read_image(file)) for file in files]
+    assert sum(map(len, bursts_of([0] * len(others), others, datetime(1985, 1, 1)))) <= 4
 
 
 def test_the_time_of_capture_is_read_to_the_fraction(tmp_path):
@@ -93,23 +141,51 @@ def test_the_time_of_capture_is_read_to_the_fraction(tmp_path):
 
 # --- stars ----------------------------------------------------------------------------------------------------------
 
-DARKTABLE = """<?xml version="1.0" encoding="UTF-8"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about=""
-    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
-    xmlns:darktable="http://darktable.sf.net/"
-   xmp:Rating="{stars}"
-   darktable:xmp_version="5">
-   <darktable:history><rdf:Seq><rdf:li darktable:params="a&quot;b&#10;c"/></rdf:Seq></darktable:history>
-  </rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-"""
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+XMP = "http://ns.adobe.com/xap/1.0/"
+PHOTO = "http://ns.microsoft.com/photo/1.0/"
+OURS = "https://image-quality-assessment.invalid/ns/1.0/"
+RATING, PERCENT, ACDSEE = f"{{{XMP}}}Rating", f"{{{PHOTO}}}Rating", "{http://ns.acdsee.com/iptc/1.0/}rating"
 
-AS_ELEMENT = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"><xmp:Rating>{stars}</xmp:Rating></rdf:Description>
-</rdf:RDF></x:xmpmeta>"""
+
+def wrap(body, root=""):
+    return (
+        f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+        f'<rdf:RDF xmlns:rdf="{RDF}"{root}>{body}</rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>'
+    )
+
+
+def described(attributes, inside=""):
+    return wrap(f'<rdf:Description rdf:about="" {attributes}>{inside}</rdf:Description>')
+
+
+DARKTABLE = described(
+    f'xmlns:xmp="{XMP}" xmlns:darktable="http://darktable.sf.net/" xmp:Rating="{{stars}}" darktable:xmp_version="5"',
+    '<darktable:history><rdf:Seq><rdf:li darktable:params="a&quot;b&#10;c"/></rdf:Seq></darktable:history>',
+)
+
+#: {what a program wrote: the stars in it}
+FORMS = {
+    DARKTABLE.format(stars=0): 0,
+    DARKTABLE.format(stars=2): 2,
+    DARKTABLE.format(stars=-1): -1,
+    DARKTABLE.format(stars="2.5"): 2,
+    **{DARKTABLE.format(stars=none): 0 for none in ("six", "nan", "1551228160", "9" * 6000)},
+    described(f'xmlns:xmp="{XMP}"', "<xmp:Rating>3</xmp:Rating>"): 3,
+    described(f'xmlns:xmp="{XMP}"', "<xmp:Rating/>"): 0,
+    described(f'xmlns:xmp="{XMP}"', '<xmp:Rating xml:lang="x-default"\n> 0 </xmp:Rating>'): 0,
+    described(f'xmlns:xap="{XMP}" xap:Rating="0"'): 0,
+    described(f'xmlns:xap="{XMP}" xap:Rating="3"'): 3,
+    described('xmlns:xmp="http://example.com/other/" xmp:Rating="5"'): 0,
+    described(f'xmlns:m="{PHOTO}" m:Rating="75"'): 4,
+    described(f'xmlns:m="{PHOTO}" xmlns:xmp="{XMP}" m:Rating="25" xmp:Rating="2"'): 2,
+    described('xmlns:acdsee="http://ns.acdsee.com/iptc/1.0/" acdsee:rating="4"'): 4,
+    described('xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="a > b, see xmp:Rating=\'5\' there"'): 0,
+    wrap('<!-- <rdf:Description xmp:Rating="5"/> --><rdf:Description rdf:about=""/>', f' xmlns:xmp="{XMP}"'): 0,
+    wrap(f'<rdf:Description/><rdf:Description xmlns:xmp="{XMP}"><xmp:Rating>0</xmp:Rating></rdf:Description>'): 0,
+    described('xmlns:s="http://example.com/s/"', f'<s:R><rdf:Description xmlns:xmp="{XMP}" xmp:Rating="5"/></s:R>'): 0,
+    wrap(""): 0,
+}
 
 
 @pytest.fixture
@@ -118,76 +194,145 @@ def picture(tmp_path):
     return tmp_path / "a.jpg"
 
 
+def take_out(content):
+    """The ratings in XMP as an XML parser reads them, and a canonical form of all else."""
+    root = ElementTree.fromstring(content)
+    found = []
+    for node in root.find(f"{{{RDF}}}RDF"):
+        for name in (RATING, PERCENT, ACDSEE):
+            found += [(name, child.text) for child in node.findall(name)]
+            found += [(name, node.attrib.pop(name))] if name in node.attrib else []
+            for child in node.findall(name):
+                node.remove(child)
+        node.attrib.pop(f"{{{OURS}}}stars", None)
+    return found, ElementTree.canonicalize(ElementTree.tostring(root))
+
+
 def read_stars(sidecar):
-    """The rating of a sidecar as an XML parser reads it, and exiv2 and exiftool where they are."""
-    description = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"
-    rating = "{http://ns.adobe.com/xap/1.0/}Rating"
-    root = ElementTree.parse(sidecar).getroot()
-    texts = [node.get(rating) for node in root.iter(description) if node.get(rating)] + [n.text for n in root.iter(rating)]
-    (stars,) = map(int, texts)
-    try:
-        import exiv2
-    except ImportError:
-        pass
-    else:
-        image = exiv2.ImageFactory.open(str(sidecar))
-        image.readMetadata()
-        assert image.xmpData()["Xmp.xmp.Rating"].toInt64() == stars
-    if shutil.which("exiftool"):
-        said = subprocess.run(["exiftool", "-s3", "-XMP:Rating", sidecar], capture_output=True, text=True, check=True)
-        assert int(said.stdout) == stars
-    return stars
+    """The rating of a sidecar, the only one, as exiv2 reads it too."""
+    ((name, stars),) = take_out(sidecar.read_bytes())[0]
+    assert name == RATING
+    exiv2 = pytest.importorskip("exiv2")
+    image = exiv2.ImageFactory.open(str(sidecar))
+    image.readMetadata()
+    assert [value.toString() for value in image.xmpData() if value.key() == "Xmp.xmp.Rating"][-1] == stars
+    return int(stars)
+
+
+@pytest.mark.parametrize(("form", "stars"), FORMS.items(), ids=range(len(FORMS)))
+def test_a_sidecar_gets_one_rating_and_all_else_stays_but_what_somebody_gave_is_kept(picture, form, stars):
+    sidecar = picture.with_name("a.jpg.xmp")
+    sidecar.write_text(form)
+    if stars:
+        kept = "is rejected already" if stars < 0 else f"has {stars} stars already"
+        assert rate(picture, 4) == rate(picture, 4, "lightroom") == kept
+        assert sidecar.read_text() == form
+    assert rate(picture, 4, overwrite=bool(stars)) is None
+    assert read_stars(sidecar) == 4
+    before, after = (take_out(content)[1] for content in (form, sidecar.read_bytes()))
+    assert after == before or form == wrap("")  # which gets the node that holds the rating
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_a_sidecar_in_another_encoding_is_read(picture, encoding):
+    text = described(f'xmlns:xmp="{XMP}" xmp:Label="Grün"').replace("\ufeff", "")
+    head = '<?xml version="1.0" encoding="ISO-8859-1"?>' if encoding == "latin-1" else ""
+    picture.with_name("a.jpg.xmp").write_bytes(f"{head}{text}".encode(encoding))
+    assert rate(picture, 4) is None
+    assert read_stars(picture.with_name("a.jpg.xmp")) == 4 and "Grün" in picture.with_name("a.jpg.xmp").read_text()
 
 
 @pytest.mark.parametrize(("names", "sidecar"), [("darktable", "a.jpg.xmp"), ("lightroom", "a.xmp")])
-def test_stars_are_written_beside_a_picture_and_read_back_by_other_programs(picture, names, sidecar):
-    content = picture.read_bytes()
+def test_stars_that_we_gave_are_renewed_unless_somebody_changed_them(picture, names, sidecar):
+    content, place = picture.read_bytes(), picture.with_name(sidecar)
     for stars in (1, 5, 3):
-        assert rate(picture, stars, names, overwrite=True) is None
-        assert read_stars(picture.with_name(sidecar)) == stars
+        assert rate(picture, stars, names) is None
+        assert read_stars(place) == stars
     assert picture.read_bytes() == content
     assert {path.name for path in picture.parent.iterdir()} == {"a.jpg", sidecar}
+    place.write_text(place.read_text().replace('xmp:Rating="3"', 'xmp:Rating="2"'))
+    assert rate(picture, 4, names) == "has 2 stars already"
 
 
-@pytest.mark.parametrize("form", [DARKTABLE, AS_ELEMENT])
-def test_all_that_an_editor_wrote_stays_when_stars_are_added(picture, form):
+def test_a_sidecar_keeps_its_mode_and_a_link_to_it_and_a_read_only_one_stays(picture):
+    store = picture.parent / "store"
+    store.mkdir()
+    (store / "k.xmp").write_text(DARKTABLE.format(stars=0))
+    (store / "k.xmp").chmod(0o664)
     sidecar = picture.with_name("a.jpg.xmp")
-    sidecar.write_text(form.format(stars=0))
+    sidecar.symlink_to("store/k.xmp")
     assert rate(picture, 4) is None
-    assert sidecar.read_text() == form.format(stars=4)
+    assert sidecar.is_symlink() and read_stars(store / "k.xmp") == 4
+    assert (store / "k.xmp").stat().st_mode & 0o777 == 0o664
+    (store / "k.xmp").chmod(0o444)
+    with pytest.raises(OutputError, match="read-only"):
+        rate(picture, 5)
+    (store / "k.xmp").unlink()
+    store.rmdir()
+    with pytest.raises(OutputError, match="a folder that is not there"):
+        rate(picture, 5)
 
 
-@pytest.mark.parametrize("where", ["a.jpg.xmp", "a.xmp"])
-def test_stars_that_somebody_gave_are_kept_unless_it_is_asked_for(picture, where):
-    picture.with_name(where).write_text(DARKTABLE.format(stars=2))
-    assert rate(picture, 4) == "has 2 stars already"
-    assert picture.with_name(where).read_text() == DARKTABLE.format(stars=2)
-    assert rate(picture, 4, overwrite=True) is None
-    assert read_stars(picture.with_name("a.jpg.xmp")) == 4
-
-
-def test_a_rejected_picture_stays_rejected(picture):
-    picture.with_name("a.jpg.xmp").write_text(AS_ELEMENT.format(stars=-1))
-    assert rate(picture, 4) == "is rejected already"
+def exif_of(tag, value):
+    exif = Image.Exif()
+    exif[tag] = value
+    return exif.tobytes()
 
 
 def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
-    exif = Image.Exif()
-    exif[0x4746] = 3
-    Image.new("RGB", (9, 9)).save(tmp_path / "exif.jpg", exif=exif)
-    Image.new("RGB", (9, 9)).save(tmp_path / "xmp.jpg", xmp=DARKTABLE.format(stars=3).encode())
-    for name in ("exif.jpg", "xmp.jpg"):
-        assert rate(tmp_path / name, 5) == "has 3 stars already"
-    assert len(list(tmp_path.iterdir())) == 2
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8))
+    small = noise.resize((16, 16))
+    packet = described(f'xmlns:xap="{XMP}" xap:Rating="3"')
+    noise.save(tmp_path / "large.heic", xmp=packet.encode(), quality=95)
+    for suffix in ("jpg", "webp", "avif", "heic"):
+        small.save(tmp_path / f"xmp.{suffix}", xmp=packet.encode())
+    for suffix in ("jpg", "png", "webp", "tif", "avif", "heic"):
+        small.save(tmp_path / f"exif.{suffix}", exif=exif_of(0x4746, 3))
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", described(f'xmlns:m="{PHOTO}" m:Rating="50"'))
+    small.save(tmp_path / "xmp.png", pnginfo=text)
+    small.save(tmp_path / "xmp.tif", exif=exif_of(700, packet.encode()))
+    small.save(tmp_path / "percent.jpg", exif=exif_of(0x4749, 50))
+    for suffix in ("jp2", "gif"):  # in a box, in a block: as it is
+        buffer = io.BytesIO()
+        small.save(buffer, {"jp2": "JPEG2000"}.get(suffix, suffix))
+        (tmp_path / f"xmp.{suffix}").write_bytes(buffer.getvalue() + packet.encode())
+    pictures = sorted(tmp_path.iterdir())
+    assert (tmp_path / "large.heic").stat().st_size > 1 << 20
+    assert {path.name: rate(path, 5) for path in pictures} == {path.name: "has 3 stars already" for path in pictures}
+    assert sorted(tmp_path.iterdir()) == pictures
 
 
-@pytest.mark.parametrize("content", [b"no xml", b"\xff\xfe<\0", b"<!DOCTYPE x><x/>", b"<x/>", b""])
+@pytest.mark.parametrize(
+    "content", [b"no xml", b"\xff\xfe<\0", b"<!DOCTYPE x><x/>", b"<x/>", b"", b"<x>" * 9999 + b"</x>" * 9999]
+)
 def test_a_sidecar_of_an_unknown_form_stays_as_it_is(picture, content):
     sidecar = picture.with_name("a.jpg.xmp")
     sidecar.write_bytes(content)
     with pytest.raises(OutputError, match=r"a\.jpg\.xmp: .*it stays as it is"):
         rate(picture, 4)
     assert sidecar.read_bytes() == content
+
+
+def test_one_sidecar_that_cannot_be_written_does_not_stop_the_others(tmp_path):
+    for number in range(10):
+        (tmp_path / f"{number}.jpg").write_text("no picture")
+    os.mkfifo(tmp_path / "3.jpg.xmp")
+    pictures = [(tmp_path / f"{number}.jpg", (number + 0.5) / 10) for number in range(10)]
+    failed, (line, said) = write_stars(pictures, "darktable")
+    assert failed == 1 and "3.jpg.xmp: no ordinary file" in line and said == "stars: 9 sidecars written"
+    stars = [read_stars(tmp_path / f"{number}.jpg.xmp") for number in range(10) if number != 3]
+    assert stars == [1, 2, 2, 3, 3, 3, 4, 4, 5]
+
+
+def test_two_pictures_that_share_a_sidecar_do_not_both_write_it(tmp_path):
+    pair = [(tmp_path / "a.jpg", 0.5), (tmp_path / "a.dng", 0.5)]
+    assert write_stars(pair, "lightroom") == (0, ["stars: 1 sidecars written"])
+    failed, (first, _) = write_stars([*pair, (tmp_path / "a.png", 0.9)], "lightroom")
+    assert failed == 1 and "a.png: no stars, since a.xmp is that of another picture" in first
 
 
 # --- shelves --------------------------------------------------------------------------------------------------------
@@ -197,10 +342,11 @@ def test_pictures_are_linked_or_copied_into_shelves_under_names_of_their_own(tmp
     for name in ("a/x.jpg", "b/x.jpg", "b/y.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    pictures = [(tmp_path / "a/x.jpg", "best"), (tmp_path / "b/x.jpg", "best"), (tmp_path / "b/y.jpg", "worst")]
+    pictures = [(tmp_path / "a/x.jpg", 0.95), (tmp_path / "b/x.jpg", 0.99), (tmp_path / "b/y.jpg", 0.05)]
     for copy in (False, True):
         folder = tmp_path / f"sorted {copy}"
-        assert sort_into(folder, [*pictures, (tmp_path / "gone.jpg", "rest")] if copy else pictures, copy)[0] == 3
+        failed, lines = sort_into(folder, [*pictures, (tmp_path / "gone.jpg", 0.5)] if copy else pictures, copy)
+        assert failed == copy and lines[-1] == f"{folder}: 3 pictures sorted"
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
         assert set(found) == {"best/x.jpg", "best/x (2).jpg", "worst/y.jpg"}
         assert found["best/x (2).jpg"].read_text() == "b/x.jpg"
@@ -208,17 +354,12 @@ def test_pictures_are_linked_or_copied_into_shelves_under_names_of_their_own(tmp
         assert {path.name for path in folder.iterdir()} == {"best", "good", "rest", "worst"}
 
 
-def test_nothing_is_sorted_into_a_folder_that_holds_anything(tmp_path):
+def test_pictures_are_sorted_into_an_empty_folder_that_is_not_their_own(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="a new or an empty folder"):
-        check_folder(tmp_path)
-    with pytest.raises(OutputError):
-        sort_into(tmp_path, [])
+    for refused in (check_folder, lambda folder: sort_into(folder, [])):
+        with pytest.raises(OutputError, match="a new or an empty folder"):
+            refused(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    check_folder(tmp_path / "new")
-
-
-def test_pictures_are_not_sorted_into_the_folder_that_they_come_from(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for named in (".", tmp_path):
         with pytest.raises(OutputError, match="find each picture twice"):
@@ -228,106 +369,9 @@ def test_pictures_are_not_sorted_into_the_folder_that_they_come_from(tmp_path, m
 
 def test_a_run_that_fails_while_it_sorts_leaves_no_folder(tmp_path):
     def pictures():
-        yield Path(__file__), "best"
+        yield Path(__file__), 0.95
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         sort_into(tmp_path / "sorted", pictures())
     assert not list(tmp_path.iterdir())
-
-
-# --- a set ----------------------------------------------------------------------------------------------------------
-
-
-def entry_of(name, beauty, technical, time=0.0, feature=0.0, warning=None, day=20_000, fault=None):
-    """An entry as `iqa.scoring.pair.judge` makes it: a histogram with one vote, a score, a second, features in a plane."""
-    votes = np.zeros(10)
-    votes[beauty - 1] = 1
-    known = technical is not None
-    said = [*votes, technical or 0, *(fault or np.zeros(len(KINDS)))]
-    numbers = [1, known, 640, 480, day, time, bool(fault), *said, np.cos(feature), np.sin(feature)]
-    return Entry(name, Path(name), prediction=Prediction(np.array(numbers, np.float32), warning=warning))
-
-
-@pytest.fixture
-def results():
-    entries = [
-        entry_of("a.jpg", 5, 4.0),
-        entry_of("b.jpg", 6, 5.0, 1.5, 0.1),
-        entry_of("c.jpg", 2, None, 60, warning="too small"),
-        Entry("d.jpg", Path("d.jpg"), prediction=Prediction(reason="broken")),
-    ]
-    return Results(lambda: iter(entries), AVA_SCALE, {"model": "m"}, bursts=True)
-
-
-def test_a_clock_that_is_set_back_in_this_place_does_not_tear_a_burst_apart(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    # 27 October 2024: at 3:00 in Berlin it was 2:00 again, but the camera's clock went on.
-    entries = [entry_of(name, 5, 4.0, 3 * 3600 + second, day=20_023) for name, second in (("a.jpg", -1), ("b.jpg", 1))]
-    results = Results(lambda: iter(entries), AVA_SCALE, {"model": "m"}, bursts=True)
-    monkeypatch.undo()
-    time.tzset()
-    assert results.bursts == [[0, 1]]
-
-
-def test_a_table_has_the_columns_that_are_documented(results, tmp_path):
-    results.write_table(tmp_path / "s.csv")
-    with open(tmp_path / "s.csv", newline="") as file:
-        first, second, third, fourth = csv.DictReader(file)
-    assert list(first)[:8] == ["path", "beauty", "beauty_std", "beauty_percentile", "technical", "width", "height", "error"]
-    assert list(first)[8:] == ["warning", "fault", "fault_share", "taken", "burst", "best_of_burst"]
-    assert (first["path"], first["beauty"], first["technical"], first["width"]) == ("a.jpg", "5.0", "4.0", "640")
-    assert (first["burst"], second["burst"], first["best_of_burst"], second["best_of_burst"]) == ("1", "1", "False", "True")
-    assert first["taken"] == "2024-10-04T00:00:00"
-    assert (third["beauty"], third["technical"], third["error"]) == ("2.0", "", "too small")
-    assert (fourth["beauty"], fourth["error"]) == ("", "broken")
-
-
-def test_the_other_formats_hold_the_same(results, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    results.write_table(tmp_path / "s.jsonl")
-    results.write_table(tmp_path / "s.parquet")
-    lines = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
-    rows = parquet.read_table(tmp_path / "s.parquet").to_pylist()
-    assert [{name: value for name, value in row.items() if value is not None} for row in rows] == lines
-    assert lines[1] | {"taken": 0} == {
-        **{"path": "b.jpg", "beauty": 6.0, "beauty_std": 0.0, "beauty_percentile": lines[1]["beauty_percentile"]},
-        **{"technical": 5.0, "width": 640, "height": 480, "taken": 0, "burst": 1, "best_of_burst": True},
-    }
-
-
-def test_the_best_come_first_and_bursts_name_theirs(results):
-    assert [row["path"] for row in results.top(2)] == ["b.jpg", "a.jpg"]
-    assert list(results.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
-
-
-def test_the_page_and_the_row_name_the_main_fault_of_a_picture_that_has_one():
-    fine = entry_of("a.jpg", 5, 5.0)
-    blurred = entry_of("b.jpg", 5, 5.0, fault=np.log([1, 1, 15, 1, 1, 0.5, 0.5]).tolist())
-    assert "main fault" not in picture_of_pair(fine, AVA_SCALE, 0.5).lines
-    assert picture_of_pair(blurred, AVA_SCALE, 0.5).lines["main fault"] == "blur (75 %)"
-    row = row_of_pair(blurred, AVA_SCALE)
-    assert (row["fault"], row["fault_share"]) == ("blur", 0.75)
-    assert "fault" not in row_of_pair(fine, AVA_SCALE)
-
-
-def test_stars_and_shelves_follow_the_places(tmp_path):
-    entries = []
-    for number in range(10):
-        (tmp_path / f"{number}.jpg").write_text("no picture")
-        entries.append(entry_of(str(tmp_path / f"{number}.jpg"), number + 1, float(number)))
-    results = Results(lambda: iter(entries), AVA_SCALE, {"model": "m"})
-    assert list(results.write_stars("darktable", False)) == ["stars: 10 sidecars written"]
-    assert [read_stars(tmp_path / f"{number}.jpg.xmp") for number in range(10)] == [1, 2, 2, 3, 3, 3, 3, 4, 4, 5]
-    assert re.search("10 pictures keep", list(results.write_stars("darktable", False))[-1])
-    list(results.sort_into(tmp_path / "sorted", False))
-    shelves = {path.name: sorted(os.listdir(path)) for path in (tmp_path / "sorted").iterdir()}
-    assert shelves["best"] == ["9.jpg"] and shelves["good"] == ["7.jpg", "8.jpg"] and shelves["worst"] == ["0.jpg"]
-
-
-def test_two_pictures_that_share_a_sidecar_do_not_both_write_it(tmp_path):
-    entries = [entry_of(str(tmp_path / name), 5, 5.0) for name in ("a.jpg", "a.png")]
-    results = Results(lambda: iter(entries), AVA_SCALE, {"model": "m"})
-    first, last = results.write_stars("lightroom", False)
-    assert "a.png: no stars, since a.xmp is that of another picture" in first and "1 sidecars written" in last

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from xml.dom import XMLNS_NAMESPACE
 from xml.dom.minidom import Document, Element, Node
 from xml.parsers.expat import ExpatError
@@ -49,11 +50,15 @@ _NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 _MOST = 1 << 24  # bytes of a sidecar
+_UNREADABLE = (ExpatError, ValueError, LookupError, RecursionError)
 
 # In a picture of any format: XMP, and the beginning of EXIF, whose tags hold stars and a percentage.
 _PACKET = re.compile(rb"<(\w+:|)RDF[\s>].*?</\1RDF>", re.DOTALL)
-_EXIF, _EXIF_MOST = re.compile(rb"II\*\0|MM\0\*"), 1 << 20
+_EXIF = re.compile(rb"II\*\0|MM\0\*")
 _EXIF_TAGS = {_RATING: 0x4746, _PERCENT: 0x4749}
+
+_MARKED = {9: "\ufdd0", 10: "\ufdd1", 13: "\ufdd2"}  # in attributes: minidom before Python 3.13 loses them
+_HEAD = 1 << 20
 _LOOKS = 10  # packets of a picture that are read
 
 
@@ -79,7 +84,7 @@ def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: b
         try:
             why = rate(path, stars, names, overwrite)
         except OutputError as error:
-            lines.append(printable(error))
+            lines.append(printable(str(error)))
         except OSError as error:
             lines.append(f"{shown}: no stars, the sidecar cannot be written ({error.strerror or error})")
         else:
@@ -142,9 +147,10 @@ def _read(sidecar: Path) -> Document:
         raise OutputError(f"{sidecar}: no ordinary file of a sidecar's size, it stays as it is")
     try:
         document = _parse(sidecar.read_bytes())
-    except (ExpatError, ValueError, LookupError) as error:
+        roots = document.getElementsByTagNameNS(_RDF, "RDF")
+    except _UNREADABLE as error:
         raise OutputError(f"{sidecar}: no sidecar that can be read, it stays as it is ({error})") from None
-    if not document.getElementsByTagNameNS(_RDF, "RDF"):
+    if not roots:
         raise OutputError(f"{sidecar}: a sidecar of an unknown form, it stays as it is")
     return document
 
@@ -155,7 +161,7 @@ def _descriptions(document: Document) -> list[Element]:
     return [node for root in roots for node in root.childNodes if node.nodeType == Node.ELEMENT_NODE]
 
 
-def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Element, Node]]:
+def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Element, Any]]:
     """(name, value, node, its attribute or element) of each rating, by any program, and of our mark."""
     for node in _descriptions(document):
         for name in _ALL:
@@ -204,8 +210,14 @@ def _put(document: Document, stars: int) -> bytes:
         root.appendChild(node)
     for (namespace, name), prefix in ((_RATING, "xmp"), (_MARK, "iqa")):
         node.setAttributeNS(namespace, f"{_declare(node, namespace, prefix)}:{name}", str(stars))
-    content: bytes = document.toxml("utf-8")
-    return content + b"\n"
+    for element in document.getElementsByTagName("*"):
+        for name, value in element.attributes.items():
+            element.setAttribute(name, value.translate(_MARKED))
+    text = document.toxml()
+    for character, mark in _MARKED.items():
+        text = text.replace(mark, f"&#{character};")
+    declaration, rest = text.split("?>", 1)
+    return f'{declaration} encoding="utf-8"?>\n{rest}\n'.encode()
 
 
 def _declare(node: Element, namespace: str, prefix: str) -> str:
@@ -245,11 +257,12 @@ def _stars_in_picture(picture: Path) -> int:
     """The rating in a picture itself: in its XMP or its EXIF, which lie in the files of most formats as they are."""
     with contextlib.suppress(OSError, ValueError), open(picture, "rb") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            packets = [packet[0] for packet in islice(_PACKET.finditer(content), _LOOKS)]
-            places = [found.start() for found in islice(_EXIF.finditer(content), _LOOKS)]
-            heads = [content[place : place + _EXIF_MOST] for place in places]
+            searched = content[:_HEAD] if content[:2] == b"\xff\xd8" else content  # a JPEG begins with all of it
+            packets = [packet[0] for packet in islice(_PACKET.finditer(searched), _LOOKS)]
+            places = [found.start() for found in islice(_EXIF.finditer(searched), _LOOKS)]
+            heads = [content[place : place + _HEAD] for place in places]
         for packet in packets:
-            with contextlib.suppress(ExpatError, ValueError):
+            with contextlib.suppress(*_UNREADABLE):
                 if stars := _stars_in(_parse(packet)):
                     return stars
         for head in heads:
