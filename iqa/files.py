@@ -32,7 +32,7 @@ def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterat
     """Write a file under a temporary name beside `path` and rename it when all of it is there.
 
     Args:
-        durable: wait until the disk has it and its name, so that a power cut takes neither.
+        durable: see `keep_on_disk`.
 
     Yields:
         A binary file object. If the block raises, nothing is left behind and an older file at `path` stays.
@@ -207,12 +207,7 @@ def _agrees(known: Callable[[Path], bool] | None, path: Path) -> bool:
 
 def holds(*names: str) -> Callable[[Path], bool]:
     """For `check_target`: whether a file is an object of JSON with these names."""
-
-    def known(path: Path) -> bool:
-        value = json.loads(read_beginning(path))
-        return isinstance(value, dict) and set(names) <= value.keys()
-
-    return known
+    return lambda path: set(names) <= dict(json.loads(read_beginning(path))).keys()
 
 
 def read_beginning(path: str | os.PathLike[str], most: int = 1 << 26) -> bytes:

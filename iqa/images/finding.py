@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
 from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
-from iqa.images.stored import StoredFile, is_url, stored_files
+from iqa.images.stored import StoredFile, path_of, stored_files
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
@@ -98,8 +98,7 @@ def in_words(left_out: LeftOut) -> str:
 def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
     """What one name stands for."""
     found: Iterable[FoundAnywhere]
-    path: Path | StoredFile = StoredFile(name) if is_url(name) else Path(name)
-    reason = "a folder without images"
+    path, reason = path_of(name), "a folder without images"
     if isinstance(path, StoredFile):
         found = _find_stored(name, left_out) if stored else [(path, NOT_STORED)]
     elif os.path.isdir(name):
