@@ -70,13 +70,13 @@ class Geometry:
         preprocessing: what the card says.
         crop: where a model of patches looks, a key of `CROPS`; None for a model of whole pictures.
         six_crops: see a whole picture in the six views of `views`.
-        view: pixels of the longer side to which a larger picture is shrunk before it is cut; None to cut it as it is.
+        longer_side: pixels to which a larger picture is shrunk before it is cut; None to cut it as it is.
     """
 
     preprocessing: Preprocessing
     crop: str | None = None
     six_crops: bool = False
-    view: int | None = None
+    longer_side: int | None = None
 
     @classmethod
     def of(
@@ -85,18 +85,18 @@ class Geometry:
         crop: str | None = None,
         six_crops: bool = False,
         pooling: str | None = None,
-        view: int | None = None,
+        longer_side: int | None = None,
     ) -> "Geometry":
         """The geometry of a card.
 
         Args:
-            crop: None for `CROP`. It is ignored, as `pooling` and `view` are, for a model of whole pictures.
+            crop: None for `CROP`. It is ignored, as `pooling` and `longer_side` are, for a model of whole pictures.
             pooling: a key of `POOLINGS`; None for what the card says.
         """
         preprocessing = card.preprocessing
         if preprocessing.kind != "patch":
             return cls(preprocessing, None, six_crops)
-        return cls(replace(preprocessing, pooling=pooling or preprocessing.pooling), crop or CROP, six_crops, view)
+        return cls(replace(preprocessing, pooling=pooling or preprocessing.pooling), crop or CROP, six_crops, longer_side)
 
     @property
     def size(self) -> int:
@@ -119,8 +119,8 @@ class Geometry:
         words = [f"{several} of {self.size}x{self.size}{blocks}"]
         if self.crop in ("grid", "cover"):
             words.append("pooled by detail" if pooling == "detail" else f"{pooling} of the patches")
-        if self.view:
-            words.append(f"of a view of {self.view} pixels")
+        if self.longer_side:
+            words.append(f"longer side {self.longer_side} pixels")
         return ", ".join(words)
 
     def patches(self, image: ImageLike | Picture, notes: list[str] | None = None) -> NDArray[np.uint8]:
@@ -153,8 +153,8 @@ class Geometry:
     def _cut(self, picture: Picture, notes: list[str]) -> NDArray[np.uint8]:
         assert self.crop
         image = whole = picture.whole(notes)
-        if self.view:
-            image = shrink(image, self.view)
+        if self.longer_side:
+            image = shrink(image, self.longer_side)
         height, width = _extent(image)
         if min(height, width) < self.size:
             image = mirror(np.asarray(image), self.size)
@@ -218,11 +218,6 @@ def centre_patch(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[A
     return patch(image, top, left, size)
 
 
-def left_top_patch(image: NDArray[Any], size: int) -> NDArray[Any]:
-    """The patch in the upper left corner; see `patch`."""
-    return patch(image, 0, 0, size)
-
-
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
     """A patch from anywhere, and mirrored or not, both with equal chance; see `random_patches` and `patch`."""
     return random_patches([image], size, rng, multiple)[0]
@@ -246,11 +241,6 @@ def random_patches(
     top, left = (multiple * int(rng.integers(max(0, length - size) // multiple + 1)) for length in (height, width))
     step = -1 if rng.random() < 0.5 else 1
     return [patch(image, top, left, size)[:, ::step] for image in images]
-
-
-def grid_patches(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[Any]:
-    """The patches at `places_that_cover` an image, however many: (N, size, size, 3); see `patch`."""
-    return np.stack([patch(image, *place, size) for place in places_that_cover(*_extent(image), size, multiple)])
 
 
 def place_in_centre(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
