@@ -1,6 +1,5 @@
 """Files that are either whole or not there and take no other's place, names that any reader can show, JSON without NaN."""
 
-import errno
 import glob
 import json
 import math
@@ -32,7 +31,7 @@ def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterat
     """Write a file under a temporary name beside `path` and rename it when all of it is there.
 
     Args:
-        durable: wait until the disk has it and its name, so that a power cut takes neither.
+        durable: see `keep_on_disk`.
 
     Yields:
         A binary file object. If the block raises, nothing is left behind and an older file at `path` stays.
@@ -73,72 +72,6 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class Lock:
-    """A file that one process can hold at a time, until it ends or lets go; a context manager.
-
-    On a file system that has no locks, everybody gets it.
-
-    Raises:
-        BlockingIOError: if it is held already.
-        OSError: if it cannot be made.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        while True:
-            self._file = open(self.path, "ab")  # noqa: SIM115, held until it is released
-            try:
-                lock_file(self._file.fileno())
-                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
-                    return
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                self._file.close()
-                raise
-            self._file.close()  # whoever held it has just removed it: once more
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Let go, and remove the file."""
-        if self._file.closed:
-            return
-        if os.name == "posix":
-            self.path.unlink(missing_ok=True)
-        self._file.close()
-
-
-def lock_file(descriptor: int) -> bool:
-    """Lock an open file for this process alone, until it is closed; returns False if the file system has no locks.
-
-    Raises:
-        BlockingIOError: if it is locked already.
-    """
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EDEADLK):  # what Windows says
-            raise BlockingIOError(*error.args) from None
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-        return False
-    return True
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
@@ -207,12 +140,7 @@ def _agrees(known: Callable[[Path], bool] | None, path: Path) -> bool:
 
 def holds(*names: str) -> Callable[[Path], bool]:
     """For `check_target`: whether a file is an object of JSON with these names."""
-
-    def known(path: Path) -> bool:
-        value = json.loads(read_beginning(path))
-        return isinstance(value, dict) and set(names) <= value.keys()
-
-    return known
+    return lambda path: set(names) <= dict(json.loads(read_beginning(path))).keys()
 
 
 def read_beginning(path: str | os.PathLike[str], most: int = 1 << 26) -> bytes:

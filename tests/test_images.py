@@ -236,20 +236,25 @@ def test_a_patch_larger_than_the_image_is_refused():
         geometry.centre_patch(np.zeros((223, 300, 3), np.uint8), 224)
 
 
+def patches_that_cover(image, size, multiple=1):
+    places = geometry.places_that_cover(*image.shape[:2], size, multiple)
+    return [geometry.patch(image, *place, size) for place in places]
+
+
 @settings(deadline=None)
 @given(st.integers(8, 60), st.integers(8, 60))
 def test_the_grid_covers_every_pixel_with_the_fewest_patches(height, width):
     image = np.arange(height * width, dtype=np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3]
-    patches = geometry.grid_patches(image, 8)
+    patches = patches_that_cover(image, 8)
     assert len(patches) == -(-height // 8) * -(-width // 8)
-    assert len(np.unique(patches.reshape(-1, 3), axis=0)) == len(np.unique(image.reshape(-1, 3), axis=0))
+    assert len(np.unique(np.stack(patches).reshape(-1, 3), axis=0)) == len(np.unique(image.reshape(-1, 3), axis=0))
 
 
 @given(st.integers(8, 60), st.integers(8, 60))
 def test_a_grid_and_a_centre_keep_to_blocks_when_told(height, width):
     rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     image = np.stack([rows, columns, columns], -1).astype(np.uint8)
-    patches = geometry.grid_patches(image, 8, multiple=4)
+    patches = patches_that_cover(image, 8, 4)
     seen = np.zeros((height, width), bool)
     for patch in [*patches, geometry.centre_patch(image, 8, multiple=4)]:
         top, left = patch[0, 0, :2]

@@ -105,9 +105,9 @@ def test_patches_are_the_same_of_a_path_a_pil_image_an_array_and_bytes(photograp
         np.testing.assert_array_equal(GRID.patches(image), expected)
 
 
-def test_a_view_shows_a_picture_as_it_looks_when_it_is_smaller(photograph, save):
+def test_a_picture_is_seen_as_it_looks_when_its_longer_side_is_smaller(photograph, save):
     large = Image.fromarray(photograph).resize((1024, 512), Image.Resampling.BICUBIC)
-    geometry = dataclasses.replace(GRID, crop="cover", view=256)
+    geometry = dataclasses.replace(GRID, crop="cover", longer_side=256)
     expected = GRID.patches(large.resize((256, 128), Image.Resampling.LANCZOS)).astype(int)
     for image in (large, np.asarray(large), save("large.png", large)):
         seen = geometry.patches(image)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
 from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
-from iqa.images.stored import StoredFile, is_url, stored_files
+from iqa.images.stored import StoredFile, path_of, stored_files
 
 #: What is looked for in a folder; a file that is named itself is read whatever its suffix.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
@@ -98,8 +98,7 @@ def in_words(left_out: LeftOut) -> str:
 def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
     """What one name stands for."""
     found: Iterable[FoundAnywhere]
-    path: Path | StoredFile = StoredFile(name) if is_url(name) else Path(name)
-    reason = "a folder without images"
+    path, reason = path_of(name), "a folder without images"
     if isinstance(path, StoredFile):
         found = _find_stored(name, left_out) if stored else [(path, NOT_STORED)]
     elif os.path.isdir(name):
@@ -118,7 +117,7 @@ def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
     for file, below, reason in stored_files(url):
         suffix = os.path.splitext(file.url)[1].lower()
         if below is None or suffix in SUFFIXES:
-            if not below or not (below[-1].startswith("._") or PASSED_OVER & set(below)):
+            if not below or not any(map(_is_passed_over, below)):
                 yield file, reason
         else:
             left_out[suffix or "without a suffix"] += 1
@@ -219,38 +218,34 @@ def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None)
     Args:
         left_out: counts linked folders.
     """
-    waiting = [f"{os.fspath(folder)}{_FOLDER}"]  # the next one is the last
+    # The next one is the last; each has a character behind it: a file, a folder or a link. Of a million, text takes little.
+    waiting = [f"{os.fspath(folder)}d"]
     while waiting:
         path, kind = waiting[-1][:-1], waiting.pop()[-1]
-        if kind == _FOLDER:
+        if kind == "d":
             try:
-                waiting += [os.path.join(path, name) for name in reversed(_names_in(path))]
+                with os.scandir(path) as entries:
+                    names = [entry.name + _kind_of(entry) for entry in entries if not _is_passed_over(entry.name)]
             except OSError as error:
                 yield path, f"the folder cannot be read ({error.strerror})"
-        elif kind == _LINK and os.path.isdir(path):
+            else:
+                waiting += [os.path.join(path, name) for name in sorted(names, key=lambda name: name[:-1], reverse=True)]
+        elif kind == "l" and os.path.isdir(path):
             if left_out is not None:
                 left_out["linked folder"] += 1
         else:
-            broken = kind == _LINK and not os.path.exists(path)
-            yield path, "a link to a file that does not exist" if broken else None
+            yield path, "a link to a file that does not exist" if kind == "l" and not os.path.exists(path) else None
 
 
-#: What a name is, as a character behind it: a folder may hold a million, of which text takes the least memory.
-_FILE, _FOLDER, _LINK = "fdl"
+def _is_passed_over(name: str) -> bool:
+    return name.startswith("._") or name in PASSED_OVER
 
 
-def _names_in(folder: str) -> list[str]:
-    """The names in a folder, in their order, each with its kind behind it."""
-    names = []
-    with os.scandir(folder) as found:
-        for entry in found:
-            try:
-                kind = _LINK if entry.is_symlink() else _FOLDER if entry.is_dir(follow_symlinks=False) else _FILE
-            except OSError:
-                kind = _FILE  # whatever reads it says what is the matter
-            if not entry.name.startswith("._") and entry.name not in PASSED_OVER:
-                names.append(f"{entry.name}{kind}")
-    return sorted(names, key=lambda name: name[:-1])
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    try:
+        return "l" if entry.is_symlink() else "d" if entry.is_dir(follow_symlinks=False) else "f"
+    except OSError:
+        return "f"  # whatever reads it says what is the matter
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

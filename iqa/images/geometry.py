@@ -218,11 +218,6 @@ def centre_patch(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[A
     return patch(image, top, left, size)
 
 
-def left_top_patch(image: NDArray[Any], size: int) -> NDArray[Any]:
-    """The patch in the upper left corner; see `patch`."""
-    return patch(image, 0, 0, size)
-
-
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
     """A patch from anywhere, and mirrored or not, both with equal chance; see `random_patches` and `patch`."""
     return random_patches([image], size, rng, multiple)[0]
@@ -246,11 +241,6 @@ def random_patches(
     top, left = (multiple * int(rng.integers(max(0, length - size) // multiple + 1)) for length in (height, width))
     step = -1 if rng.random() < 0.5 else 1
     return [patch(image, top, left, size)[:, ::step] for image in images]
-
-
-def grid_patches(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[Any]:
-    """The patches at `places_that_cover` an image, however many: (N, size, size, 3); see `patch`."""
-    return np.stack([patch(image, *place, size) for place in places_that_cover(*_extent(image), size, multiple)])
 
 
 def place_in_centre(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:

@@ -59,7 +59,7 @@ def richest_places(
 ) -> list[tuple[int, int]]:
     """Those of the places whose patches have the most detail, at most `most`, in their order.
 
-    The detail is estimated on the image made smaller, which takes a tenth of the time of `detail`.
+    The detail is estimated on the image made smaller, in a tenth of the time of `detail`.
 
     Args:
         coarse: gives the RGB image made `COARSE` times smaller; asked only if there are more places than `most`.

@@ -62,12 +62,11 @@ _TURNS: dict[Any, Image.Transpose] = {
 
 
 def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.uint8]:
-    """Read an image as it looks on a white page.
+    """Read an image as it looks on a white page: upright, in sRGB, transparency on white, 16 bits scaled to 8.
 
-    Colours are converted to sRGB, 16 bits are scaled to 8, transparency is laid on white, EXIF rotation is turned upright,
-    CMYK and palettes become RGB. Of an animated file the first frame is read, of a TIFF the first page that is no preview,
-    of a raw file the preview or the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands.
-    The PIL image itself is not changed. Broken metadata is ignored.
+    Of an animated file the first frame is read, of a TIFF the first page that is no preview, of a raw file the preview or
+    the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands. The PIL image itself is not
+    changed. Broken metadata is ignored.
 
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file (which is read from its beginning if it can seek),

@@ -115,8 +115,7 @@ def fetch(url: str, place: Path) -> None:
     for pause in (*PAUSES, None):
         try:
             system, name = _open(url)
-            size = system.size(name)
-            if size is not None and size > MAX_BYTES:
+            if (size := system.size(name) or 0) > MAX_BYTES:
                 raise ImageError(f"{size} bytes are more than {MAX_BYTES}")
             system.get_file(name, str(place))
             return

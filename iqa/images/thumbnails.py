@@ -36,11 +36,6 @@ def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray
     return _encode(read_rgb(image, 2 * side), side)
 
 
-def most_bytes(side: int) -> int:
-    """The most bytes that a thumbnail takes."""
-    return 10_000 + 4 * side**2
-
-
 def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     file = io.BytesIO()
     try:
