@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from iqa.environment import processors
-from iqa.errors import UsageError
+from iqa.errors import ImageError, UsageError
 from iqa.files import name_to_text, printable
 from iqa.images.reading import read_image
-from iqa.training.batches import Batch, Batches, run_naming
+from iqa.training.batches import Batch, Batches
 from iqa.training.views_file import appending
 
 VIEWS = 4
@@ -100,9 +100,10 @@ def _compute(early: keras.Model, paths: Sequence[Path], cut: Cut, seed: int, don
     """Some photographs at a time, while threads decode the next ones."""
 
     def views_of(number: int) -> Pixels:
-        return run_naming(
-            paths[number], lambda path: four_views(read_image(path), cut, np.random.default_rng((seed, number)))
-        )
+        try:
+            return four_views(read_image(paths[number]), cut, np.random.default_rng((seed, number)))
+        except ImageError as error:
+            raise ImageError(f"{paths[number]}: {error}") from None
 
     bar = tqdm(total=len(paths), initial=done, unit="photograph", file=sys.stderr)
     with ThreadPoolExecutor(processors()) as threads, bar:
@@ -160,22 +161,12 @@ class FrozenViews(Batches):
         batch_size: int,
         seed: int = 0,
         mirrored: bool = False,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
         self.views, self.rows, self.labels, self.seed, self.mirrored = views, rows, labels, seed, mirrored
-        self.batch_size = max(1, batch_size // (2 if mirrored else 1))
+        super().__init__(self._draw, len(rows), max(1, batch_size // (2 if mirrored else 1)), seed)
 
-    @property
-    def steps(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def _batch(self, index: int) -> Batch:
-        some = self._order(len(self.rows))[index * self.batch_size : (index + 1) * self.batch_size]
-        rows, labels = self.rows[some], self.labels[some]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        if not self.mirrored:
-            return self.views[rows, rng.integers(VIEWS, size=len(rows))].astype(np.float32), labels
-        first = 2 * rng.integers(VIEWS // 2, size=len(rows))
-        pairs = self.views[np.repeat(rows, 2), np.stack([first, first + 1], axis=1).ravel()]
-        return pairs.astype(np.float32), np.repeat(labels, 2, axis=0)
+    def _draw(self, number: int, rng: np.random.Generator) -> Batch:
+        first = rng.integers(VIEWS // 2) * 2 if self.mirrored else rng.integers(VIEWS)
+        some = slice(first, first + (2 if self.mirrored else 1))
+        views = self.views[self.rows[number], some].astype(np.float32)
+        return views, self.labels[[number] * len(views)]
