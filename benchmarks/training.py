@@ -8,8 +8,8 @@
 A network of one layer drains the pipeline: what is measured is how fast `fit` gets its batches. The original's way is a
 Keras sequence that loads with `load_img`, with 8 workers. All sides run in turn, in processes of their own, on the same
 files; each side's first epoch, which starts its workers, is not counted, and its quickest round is what counts. With
---accelerator-ms every step sleeps so long for each of its pictures: where images/s stay below what that allows, the pipeline
-is the limit.
+--accelerator-ms every step sleeps so long for each of its pictures: where images/s stay below what that allows, the
+pipeline is the limit.
 """
 
 import argparse
@@ -100,9 +100,8 @@ def drain(data, milliseconds):
     """Seconds of an epoch of a network of one layer that takes so long a picture besides."""
     import keras
 
-    pixels = keras.Input((224, 224, 3))
-    scale = keras.layers.GlobalAveragePooling2D()(pixels[:, :1, :1])
-    model = keras.Model(pixels, keras.layers.Dense(10)(scale))
+    pixels = keras.Input((224, 224, 3), dtype="uint8")
+    model = keras.Model(pixels, keras.layers.Dense(10)(keras.ops.cast(pixels[:, 0, 0], "float32")))
     model.compile("sgd", "mse")
 
     class Clock(keras.callbacks.Callback):
@@ -215,7 +214,7 @@ def main():
         def alone(name, milliseconds):
             options = ("--photos", photos, "--number", str(arguments.number), "--side", name, "--cache", cache)
             command = [sys.executable, __file__, *options, "--accelerator-ms", str(milliseconds)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(done.stderr)
             return json.loads(done.stdout.splitlines()[-1])
