@@ -1,109 +1,76 @@
 """What the training session and its pipeline cost.
 
-    python benchmarks/training.py --photos data/photos
+    python benchmarks/training.py --photos data/photos                             # drained by fit: ours and the original's
+    python benchmarks/training.py --photos data/photos --ava-sized                 # the same of 640x480 pixels
+    python benchmarks/training.py --photos data/photos --accelerator-ms 0.2 0.5 1  # as a GPU of such speeds would see it
+    python benchmarks/training.py --photos data/photos --session                   # the session against bare model.fit
 
-Two questions, each answered by running both sides in turn on the same files and taking each one's quickest round:
-1. a phase of the session (checkpoints, log, Ctrl-C) against bare `model.fit` with the same data and validation, each in a
-   process of its own;
-2. the input pipeline, its batches taken one after the other, against decoding and cutting alone in as many threads; and,
-   drained by a network of one layer, against the original's way: a Keras sequence that loads with `load_img`, 8 workers.
+A network of one layer drains the pipeline: what is measured is how fast `fit` gets its batches. The original's way is a
+Keras sequence that loads with `load_img`, with 8 workers. All sides run in turn, in processes of their own, on the same
+files; each side's first epoch, which starts its workers, is not counted, and its quickest round is what counts. With
+--accelerator-ms every step sleeps so long for each of its pictures: where images/s stay below what that allows, the
+pipeline is the limit.
 """
 
-import functools
+import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from iqa.cards import AVA_SCALE, Card, Head, Preprocessing
-from iqa.commands.terminal import parser_of, positive, run
+from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.images.finding import list_images
-from iqa.images.geometry import Geometry, random_patch, resize
-from iqa.images.reading import read_image
+from iqa.images.geometry import Geometry, random_patch
 from iqa.labels.ratings import RatedImage
 
-BATCH = 16
+#: As the AVA vanilla model is trained.
+GEOMETRY, BATCH = Preprocessing("resize", 224, "bilinear"), 16
 
-# As the AVA vanilla model is trained.
-GEOMETRY = Preprocessing("resize", 224, "bilinear")
+#: Counted epochs of a side.
+EPOCHS = 2
 
 
 def cut(pixels, rng):
-    return random_patch(resize(pixels, 256, GEOMETRY.interpolation), GEOMETRY.size, rng)
-
-
-def seconds(work):
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def report(title, sides, images, rounds):
-    """Run the sides in turn, `rounds` times, and print the quickest of each and ratios to the first of them.
-
-    Not the median: whatever disturbs a round makes it longer, and one thing does so in half of all `fit`s. When one ends,
-    the thread that tunes tf.data's iterator is told to stop, may miss it, and is waited for: seconds, for either side.
-
-    Args:
-        sides: {name: function that returns the seconds it took}.
-    """
-    times = {name: [] for name in sides}
-    for turn in range(rounds):
-        for name, work in list(sides.items())[:: -1 if turn % 2 else 1]:  # none is always the first
-            times[name].append(work())
-    print(f"\n{title}: {images} images, best of {rounds} rounds")
-    first = min(next(iter(times.values())))
-    for name, values in times.items():
-        print(f"  {name:44s} {images / min(values):7.1f} images/s   time ratio {min(values) / first:.3f}")
+    return random_patch(pixels, GEOMETRY.size, rng)
 
 
 def rated(folder, number):
-    """Photographs with histograms drawn at random."""
-    rng = np.random.default_rng(0)
-    return [RatedImage(path.name, tuple(rng.dirichlet(np.ones(10))), path) for path in list_images(folder)[:number]]
+    """Photographs with histograms drawn at random; the same ones again where there are fewer than asked for."""
+    rng, found = np.random.default_rng(0), list_images(folder)
+    paths = [found[place % len(found)] for place in range(number)]
+    return [RatedImage(path.name, tuple(rng.dirichlet(np.ones(10))), path) for path in paths]
 
 
-def datasets(images):
-    """(what to train on, what to test on), as the vanilla experiment sees them."""
-    from iqa.training.batches import Evaluation, Photographs
+def resize_like_ava(folder, number, target):
+    """Copies of photographs as JPEGs of 640x480 pixels."""
 
-    train = Photographs(images, BATCH, cut)
-    return train, Evaluation(images[:32], BATCH, Geometry(GEOMETRY).patches)
+    def copy(path):
+        Image.open(path).convert("RGB").resize((640, 480), Image.Resampling.LANCZOS).save(
+            target / f"{path.stem}.jpg", quality=90
+        )
+
+    with ThreadPoolExecutor(processors()) as threads:
+        list(threads.map(copy, list_images(folder)[:number]))
 
 
-def time_phase(phase, images):
-    """The seconds of an epoch of MobileNetV2, by bare Keras or by the session."""
-    import keras
+# --- sides -----------------------------------------------------------------------------------------------------------
 
-    from iqa.models.backbones import build_backbone
-    from iqa.models.heads import add_head
-    from iqa.training.losses import emd_and_moments
-    from iqa.training.metrics import LCC
-    from iqa.training.run_folder import RunFolder
-    from iqa.training.schedule import Phase
-    from iqa.training.session import Session
-    from iqa.training.trainer import Objective, Trainer
 
-    # The same weights on both sides: where they are such that activations vanish, a step takes half as long again.
-    keras.utils.set_random_seed(0)
-    train, test = datasets(images)
-    backbone, facts = build_backbone("none")
-    model = add_head(backbone, Head("histogram"))
-    if phase == "bare":
-        model.compile(keras.optimizers.Adam(1e-4), loss=emd_and_moments, metrics=[LCC()])
-        # As the session does: otherwise Keras traces the training step twice, and the session would win by that.
-        model.optimizer.build(model.trainable_variables)
-        return seconds(lambda: model.fit(train, validation_data=test, shuffle=False, verbose=2))
-    card = Card(facts, Head("histogram"), GEOMETRY, AVA_SCALE)
-    with tempfile.TemporaryDirectory() as folder:
-        session = Session(Trainer(model, train, test, Objective(emd_and_moments, [LCC()]), card, RunFolder(folder)))
-        session.evaluate()  # the figures before the first phase are no part of the comparison
-        return seconds(lambda: session.train_phase(Phase(1e-4, 1)))
+def ours(images, workers, cache=None):
+    """Our batches; see `Photographs`."""
+    from iqa.training.batches import Photographs
+    from iqa.training.cache import Resized
+
+    return Photographs(images, BATCH, cut, read=Resized.before_crop(GEOMETRY), workers=workers, cache=cache)
 
 
 def original_sequence(images):
@@ -129,61 +96,144 @@ def original_sequence(images):
     return Sequence(workers=8)
 
 
-def compare_pipelines(images, rounds):
-    """The second question: the input pipeline against decoding alone, and against the original's."""
+def drain(data, milliseconds):
+    """Seconds of an epoch of a network of one layer that takes so long a picture besides."""
     import keras
 
-    train, _ = datasets(images)
-    pixels = keras.Input((224, 224, 3))
-    scale = keras.layers.GlobalAveragePooling2D()(pixels[:, :1, :1])
-    drain = keras.Model(pixels, keras.layers.Dense(10)(scale))
-    drain.compile("sgd", "mse")
-    pool = ThreadPoolExecutor(processors())
+    pixels = keras.Input((224, 224, 3), dtype="uint8")
+    model = keras.Model(pixels, keras.layers.Dense(10)(keras.ops.cast(pixels[:, 0, 0], "float32")))
+    model.compile("sgd", "mse")
 
-    def decode():
-        for _ in pool.map(lambda image: cut(read_image(image.path), np.random.default_rng(0)), images):
-            pass
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.began = time.perf_counter()
 
-    def take_all():
-        for index in range(len(train)):
-            train[index]
+        def on_train_batch_end(self, batch, logs=None):
+            time.sleep(BATCH * milliseconds / 1000)
 
-    sides = {
-        "decoding and cutting alone": decode,
-        "the pipeline": take_all,
-        "the pipeline, drained by fit": lambda: drain.fit(train, verbose=0, shuffle=False),
-        "Keras, load_img, 8 workers, drained by fit": lambda: drain.fit(
-            original_sequence(images), verbose=0, shuffle=False
-        ),
-    }
-    for work in sides.values():
-        work()
-    timed = {name: functools.partial(seconds, work) for name, work in sides.items()}
-    report("input pipeline, one epoch", timed, len(images), rounds)
+        def on_train_end(self, logs=None):
+            self.seconds = (time.perf_counter() - self.began) / EPOCHS
+
+    clock = Clock()
+    model.fit(data, epochs=1 + EPOCHS, verbose=0, shuffle=False, callbacks=[clock])
+    return clock.seconds
+
+
+def workers_memory():
+    """MB that each of this process's workers has to itself."""
+    import psutil
+
+    return [
+        round(child.memory_full_info().uss / 1e6) for child in psutil.Process().children() if "fork" in str(child.cmdline())
+    ]
+
+
+def fit_network(through_session, images):
+    """Seconds of an epoch of MobileNetV2 by the session, or by bare Keras with the same data and validation."""
+    import keras
+
+    from iqa.models.backbones import build_backbone
+    from iqa.models.heads import add_head
+    from iqa.training.batches import Evaluation
+    from iqa.training.losses import emd_and_moments
+    from iqa.training.metrics import LCC
+    from iqa.training.run_folder import RunFolder
+    from iqa.training.schedule import Phase
+    from iqa.training.session import Session
+    from iqa.training.trainer import Objective, Trainer
+
+    # The same weights on both sides: where they are such that activations vanish, a step takes half as long again.
+    keras.utils.set_random_seed(0)
+    train, test = ours(images, 0), Evaluation(images[:32], BATCH, Geometry(GEOMETRY).patches)
+    backbone, facts = build_backbone("none")
+    model = add_head(backbone, Head("histogram"))
+    if not through_session:
+        model.compile(keras.optimizers.Adam(1e-4), loss=emd_and_moments, metrics=[LCC()])
+        # As the session does: otherwise Keras traces the training step twice, and the session would win by that.
+        model.optimizer.build(model.trainable_variables)
+        began = time.perf_counter()
+        model.fit(train, validation_data=test, shuffle=False, verbose=2)
+        return time.perf_counter() - began
+    card = Card(facts, Head("histogram"), GEOMETRY, AVA_SCALE)
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(Trainer(model, train, test, Objective(emd_and_moments, [LCC()]), card, RunFolder(folder)))
+        session.evaluate()  # the figures before the first phase are no part of the comparison
+        began = time.perf_counter()
+        session.train_phase(Phase(1e-4, 1))
+        return time.perf_counter() - began
+
+
+SIDES = {
+    "the original's way": original_sequence,
+    "ours, threads": lambda images: ours(images, 0),
+    "ours, 1 process": lambda images: ours(images, 1),
+    "ours, 2 processes": lambda images: ours(images, 2),
+    f"ours, {processors()} processes": lambda images: ours(images, processors()),
+}
+CACHED = "ours, from the cache"
+
+
+def measure(name, images, milliseconds, cache):
+    """In a process of its own: (seconds of an epoch, MB of each worker)."""
+    with quiet_start():
+        import keras  # noqa: F401
+    if name in ("bare model.fit", "the session"):
+        return fit_network(name == "the session", images), []
+    data = ours(images, processors(), cache) if name == CACHED else SIDES[name](images)
+    seconds, memory = drain(data, milliseconds), workers_memory()
+    if hasattr(data, "close"):
+        data.close()
+    return seconds, memory
 
 
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
-    parser.add_argument("--number", type=positive, default=480, help="photographs an epoch (default: 480)")
-    parser.add_argument("--rounds", type=positive, default=4)
+    parser.add_argument("--ava-sized", action="store_true", help="resize copies of them to 640x480 pixels first")
+    parser.add_argument("--number", type=positive, default=960, help="photographs an epoch (default: 960)")
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument(
-        "--phase", choices=["bare", "session"], help="run one side of the first question, print its seconds"
+        "--accelerator-ms", type=float, nargs="+", default=[0.0], metavar="MS", help="milliseconds a step takes a picture"
     )
+    parser.add_argument("--session", action="store_true", help="compare the session with bare model.fit instead")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    images = rated(arguments.photos, arguments.number)
-    if arguments.phase:
-        print(time_phase(arguments.phase, images))
+    images = partial(rated, number=arguments.number)
+    if arguments.side:
+        print(json.dumps(measure(arguments.side, images(arguments.photos), arguments.accelerator_ms[0], arguments.cache)))
         return 0
+    names = ["bare model.fit", "the session"] if arguments.session else [*SIDES, CACHED]
+    with tempfile.TemporaryDirectory() as work:
+        photos, cache = arguments.photos, Path(work, "cache")
+        if arguments.ava_sized:
+            photos = Path(work)
+            resize_like_ava(arguments.photos, arguments.number, photos)
 
-    def alone(phase):
-        options = ("--photos", arguments.photos, "--number", str(arguments.number), "--phase", phase)
-        done = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True, check=True)
-        return float(done.stdout.splitlines()[-1])
+        def alone(name, milliseconds):
+            options = ("--photos", photos, "--number", str(arguments.number), "--side", name, "--cache", cache)
+            command = [sys.executable, __file__, *options, "--accelerator-ms", str(milliseconds)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                sys.exit(done.stderr)
+            return json.loads(done.stdout.splitlines()[-1])
 
-    sides = {"bare model.fit": lambda: alone("bare"), "the session": lambda: alone("session")}
-    report("training MobileNetV2, one epoch", sides, len(images), arguments.rounds)
-    compare_pipelines(images, arguments.rounds)
+        for milliseconds in arguments.accelerator_ms:
+            limit = f", at most {1000 / milliseconds:.0f} images/s" if milliseconds else ""
+            print(
+                f"\n{arguments.number} images, {milliseconds:g} ms a picture{limit}; best of {arguments.rounds}", flush=True
+            )
+            times, memory = {name: [] for name in names}, {}
+            for turn in range(arguments.rounds):
+                for name in names[:: -1 if turn % 2 else 1]:  # none is always the first
+                    seconds, memory[name] = alone(name, milliseconds)
+                    times[name].append(seconds)
+            first = min(times[names[0]])
+            for name, values in times.items():
+                best = min(values)
+                held = f"   workers {memory[name]} MB" if memory[name] else ""
+                print(f"  {name:22s} {arguments.number / best:8.1f} images/s   {first / best:6.2f} x{held}", flush=True)
     return 0
 
 

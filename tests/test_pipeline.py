@@ -4,15 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_training import SIZE, make_ladders, see
 
 from iqa.cards import Preprocessing
-from iqa.errors import ImageError
-from iqa.images.geometry import random_patch
+from iqa.errors import ImageError, UsageError
+from iqa.images.geometry import Geometry, random_patch
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
 from iqa.training.batches import Evaluation, Ladders, Photographs
+from iqa.training.cache import Resized
+from iqa.training.large_batch import scale_rate
 from iqa.training.usable import fingerprint, split_usable, usable_ladders
+
+
+def cut_of(size):
+    # Workers get a function of a function whole; for one of this module they would load it, and Keras.
+    return lambda pixels, rng: random_patch(pixels, size, rng)
+
+
+cut = cut_of(SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +31,68 @@ def ladders(tmp_path_factory):
     return make_ladders(tmp_path_factory.mktemp("ladders"))
 
 
-def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders):
-    pixels, mos = Ladders(ladders, batch_size=12, patch_size=SIZE, seed=1)[0]
-    assert (pixels.shape, pixels.dtype) == ((10, SIZE, SIZE, 3), np.uint8)
-    np.testing.assert_array_equal(mos[:, 0], [6, 5, 4, 3, 2] * 2)
-    steps = np.diff(pixels.reshape(2, 5, -1).astype(int), axis=1)
-    assert (steps == 30).all()
+@pytest.fixture(scope="module")
+def images(ladders):
+    return [image for ladder in ladders for image in ladder]
+
+
+def epochs(data, *numbers):
+    """All batches of some epochs, as bytes and labels."""
+    found = []
+    for data.epoch in numbers:
+        found += [(pixels.tobytes(), labels.tolist()) for pixels, labels in (data[index] for index in range(len(data)))]
+    return found
+
+
+# --- order, chance, workers -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["photographs", "ladders", "evaluation"])
+def make(request, ladders, images):
+    return {
+        "photographs": lambda seed=3, workers=0: Photographs(images, 4, cut, seed, patches=2, workers=workers),
+        "ladders": lambda seed=3, workers=0: Ladders(ladders, 5, SIZE, seed, workers=workers),
+        "evaluation": lambda seed=3, workers=0: Evaluation(images, 7, see, workers=workers),
+    }[request.param]
+
+
+@pytest.mark.parametrize("make, workers", [("photographs", 1), ("photographs", 2), ("ladders", 2)], indirect=["make"])
+def test_batches_are_the_same_with_any_number_of_workers(make, workers):
+    data = make(workers=workers)
+    try:
+        assert epochs(data, 0, 1) == epochs(make(), 0, 1)
+    finally:
+        data.close()
+
+
+def test_batches_are_the_same_alone_in_any_order_and_from_any_step(make):
+    whole, data = epochs(make(), 0, 1, 2), make()
+    for place in (0, 2, 1, 1, 3, 4, 5, 0, len(data), len(whole) - 1):
+        data.epoch, index = divmod(place, len(data))
+        pixels, labels = data[index]
+        assert (pixels.tobytes(), labels.tolist()) == whole[place]
+    for step in range(len(data)):
+        with data.beginning_at(step):
+            assert epochs(data, 1) == whole[data.steps + step : 2 * data.steps]
+
+
+def test_order_and_cuts_differ_from_epoch_to_epoch_and_seed_to_seed(ladders, images):
+    for make in (lambda seed: Photographs(images, 30, cut, seed), lambda seed: Ladders(ladders, 30, SIZE, seed)):
+        seen = [epochs(make(seed), epoch)[0] for seed in (0, 1, 2**70) for epoch in (0, 1)]
+        assert len({pixels for pixels, _ in seen}) == 6
+
+
+# --- what a batch holds -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patches", [1, 3])
+def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders, patches):
+    pixels, mos = Ladders(ladders, batch_size=12 * patches, patch_size=SIZE, seed=1, patches=patches)[0]
+    assert (pixels.shape, pixels.dtype) == ((10 * patches, SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(mos[:, 0], np.repeat([6, 5, 4, 3, 2] * 2, patches))
+    by_picture = pixels.reshape(2, 5, patches, -1).astype(int)
+    assert (np.diff(by_picture, axis=1) == 30).all()
+    assert patches == 1 or (by_picture[:, :, 0] != by_picture[:, :, 1]).any()
 
 
 def test_patches_of_a_ladder_keep_to_the_blocks_asked_for(ladders):
@@ -33,54 +100,104 @@ def test_patches_of_a_ladder_keep_to_the_blocks_asked_for(ladders):
     on_blocks = [picture[top : top + SIZE, left : left + SIZE] for top in (0, 4) for left in (0, 4)]
     expected = {np.ascontiguousarray(patch[:, ::step]).tobytes() for patch in on_blocks for step in (1, -1)}
     data = Ladders(ladders[:1], batch_size=5, patch_size=SIZE, seed=1, multiple=4)
-    seen = set()
-    for _ in range(40):
-        seen.add(data[0][0][0].tobytes())
-        data.on_epoch_end()
+    seen = {pixels[: len(pixels) // 5] for pixels, _ in epochs(data, *range(40))}
     assert seen <= expected
     assert len(seen) > len(expected) / 2
 
 
-def test_an_epoch_shows_every_ladder_once_and_the_next_in_another_order(ladders):
+def test_an_epoch_shows_every_ladder_and_every_photograph_once(ladders, images):
     marked = [[replace(image, mos=image.mos + number / 100) for image in ladder] for number, ladder in enumerate(ladders)]
-    data = Ladders(marked, batch_size=10, patch_size=SIZE, seed=1)
-
-    def seen():
-        return np.concatenate([data[index][1] for index in range(len(data))])[::5, 0].tolist()
-
-    first = seen()
-    data.on_epoch_end()
-    assert sorted(first) == sorted(seen()) == pytest.approx([6 + number / 100 for number in range(6)])
-    assert first != seen()
+    labels = [label for _, batch in epochs(Ladders(marked, 10, SIZE, seed=1), 0) for label in batch]
+    assert sorted(label for (label,) in labels[::5]) == pytest.approx([6 + number / 100 for number in range(6)])
+    batches = [batch for _, batch in epochs(Photographs(images, 7, cut, seed=1), 0)]
+    assert [len(batch) for batch in batches] == [7, 7, 7, 7, 2]
+    assert sorted(label for batch in batches for (label,) in batch) == sorted(image.mos for image in images)
 
 
-def test_batches_depend_on_seed_and_epoch_alone(ladders):
-    one, two = (Ladders(ladders, 10, SIZE, seed=3) for _ in range(2))
-    two[2]
-    np.testing.assert_array_equal(one[1][0], two[1][0])
-    one.epoch = two.epoch = 4
-    np.testing.assert_array_equal(one[0][0], two[0][0])
-    assert not np.array_equal(one[0][0], Ladders(ladders, 10, SIZE, seed=4)[0][0])
+def test_evaluation_sees_all_views_of_all_images_in_order(images):
+    data = Evaluation(images[:7], 3, lambda path: np.concatenate([see(path), see(path)[:, ::-1]]))
+    pixels, mos = (np.concatenate(parts) for parts in zip(*(data[index] for index in range(len(data))), strict=True))
+    np.testing.assert_array_equal(pixels[12], read_image(images[6].path)[2:10, 3:11])
+    np.testing.assert_array_equal(pixels[1::2], pixels[::2, ::-1])
+    np.testing.assert_array_equal(mos[:, 0], np.repeat([image.mos for image in images[:7]], 2))
 
 
-def test_evaluation_sees_all_centres_in_order(ladders):
-    images = [image for ladder in ladders for image in ladder][:7]
-    data = Evaluation(images, 3, see)
-    pixels = np.concatenate([data[i][0] for i in range(len(data))])
-    assert len(pixels) == 7
-    np.testing.assert_array_equal(pixels[6], read_image(images[6].path)[2:10, 3:11])
+def test_mirrored_batches_are_pairs_of_a_picture_and_its_mirror_image(images):
+    data = Photographs(images, 8, cut, seed=1, mirrored=True)
+    pixels, labels = data[0]
+    assert len(pixels) == 8
+    np.testing.assert_array_equal(pixels[1::2], pixels[::2, :, ::-1])
+    np.testing.assert_array_equal(labels[1::2], labels[::2])
+    assert sum(len(data[index][1]) for index in range(len(data))) == 2 * len(images)
 
 
-def test_photographs_are_all_seen_once_an_epoch_with_their_labels(ladders):
+def test_training_sees_the_pixels_that_scoring_sees(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
+    Image.fromarray(pixels).resize((1000, 800)).save(tmp_path / "large.jpg")
+    preprocessing = Preprocessing("resize", 32, "bilinear")
+    image = RatedImage("large", (0.1,) * 10, tmp_path / "large.jpg")
+    ((seen, _),) = Photographs([image], 1, lambda pixels, rng: pixels, read=Resized(32))
+    np.testing.assert_array_equal(seen, Geometry(preprocessing).patches(image.path))
+    assert Resized.before_crop(replace(preprocessing, size=224)) == Resized(256)
+
+
+# --- broken pictures --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, workers", [("ladders", 0), ("photographs", 0), ("evaluation", 0), ("evaluation", 2)])
+def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind, workers):
+    ladders = make_ladders(tmp_path, scenes=4)
+    ladders[3][2].path.write_bytes(b"no picture")
     images = [image for ladder in ladders for image in ladder]
-    data = Photographs(images, 7, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
-    batches = [data[index] for index in range(len(data))]
-    assert [len(pixels) for pixels, _ in batches] == [7, 7, 7, 7, 2]
-    labels = np.concatenate([labels for _, labels in batches])
-    assert (labels.shape, labels.dtype) == ((30, 1), np.float32)
-    assert sorted(labels[:, 0]) == sorted(image.mos for image in images)
-    data.epoch = 1
-    assert not np.array_equal(data[0][1], batches[0][1])
+    data = {
+        "ladders": lambda: Ladders(ladders, 5, SIZE, workers=workers),
+        "photographs": lambda: Photographs(images, 5, cut, workers=workers),
+        "evaluation": lambda: Evaluation(images, 5, see, workers=workers),
+    }[kind]()
+    with pytest.raises(ImageError, match=r"s3_01_3\.png: it is not an image") as caught:
+        epochs(data, 0)
+    assert data.failure is caught.value
+
+
+def test_an_image_that_is_too_small_for_a_patch_is_named_by_its_batch(ladders):
+    with pytest.raises(ImageError, match=r"s0_01_1\.png: 14x12 pixels are fewer"):
+        Ladders(ladders[:1], 5, 13)[0]
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+
+def test_a_cache_gives_the_same_batches_and_decodes_nothing(images, tmp_path, monkeypatch, capsys):
+    def make(size=10, **options):
+        return Photographs(images + images[:5], 8, cut, seed=1, read=Resized(size), **options)
+
+    decoded = epochs(make(), 0, 1)
+    assert epochs(make(cache=tmp_path, cache_size=20 * 300 / 1e9), 0, 1) == decoded  # 20 of the 30 pictures fit
+    assert len(make(cache=tmp_path, workers=2)) == 5
+    whole = [file for file in tmp_path.glob("*.u8") if file.stat().st_size == 30 * 300]
+    assert len(whole) == 1 and "will have 0.0 GB" in capsys.readouterr().err
+    whole[0].with_suffix(".partial").write_bytes(whole[0].read_bytes()[: 7 * 300 + 11])
+    whole[0].unlink()  # as if it had been killed
+    assert epochs(make(cache=tmp_path), 0) == decoded[:5]
+    monkeypatch.setattr("iqa.training.cache.read_resized", None)
+    assert epochs(make(cache=tmp_path), 0, 1) == decoded
+    with pytest.raises(TypeError):  # another size is not taken out of this file
+        make(size=9, cache=tmp_path)
+    images[0].path.touch()
+    with pytest.raises(TypeError):  # nor are other pictures
+        make(cache=tmp_path)
+    with pytest.raises(UsageError, match="a model of patches"):
+        Photographs(images, 8, cut, cache=tmp_path)
+
+
+def test_a_large_batch_scales_and_warms_up_the_learning_rate():
+    rate = scale_rate(1e-4, batch_size=256, steps=1000)
+    assert [float(rate(step)) for step in (0, 250, 500, 900)] == pytest.approx([1e-4, 2.5e-4, 4e-4, 4e-4])
+    cosine = scale_rate(1e-4, batch_size=256, steps=1000, cosine=True)
+    assert float(cosine(500)) == pytest.approx(4e-4) and float(cosine(1000)) == pytest.approx(0, abs=1e-9)
+
+
+# --- usable images ----------------------------------------------------------------------------------------------------
 
 
 def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkeypatch):
@@ -99,9 +216,8 @@ def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkey
     ]
 
 
-@pytest.mark.parametrize("spoilt", ["{", "[]", "null"])
-def test_a_memory_that_cannot_be_read_costs_a_second_look_and_no_more(ladders, tmp_path, spoilt):
-    (tmp_path / "memory.json").write_text(spoilt)
+def test_a_memory_that_cannot_be_read_costs_a_second_look_and_no_more(ladders, tmp_path):
+    (tmp_path / "memory.json").write_text("{")
     assert split_usable(ladders[0], memory=tmp_path / "memory.json") == (ladders[0], [])
 
 
@@ -122,39 +238,6 @@ def test_a_fingerprint_tells_other_images_labels_and_orders_apart(ladders):
     assert len({fingerprint(other) for other in (images, *others)}) == 4
 
 
-@pytest.mark.parametrize("kind", ["ladders", "photographs", "evaluation"])
-def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind):
-    ladders = make_ladders(tmp_path, scenes=2)
-    ladders[1][2].path.write_bytes(b"no picture")
-    images = [image for ladder in ladders for image in ladder]
-    data = {
-        "ladders": lambda: Ladders(ladders, 5, SIZE),
-        "photographs": lambda: Photographs(images, 5, lambda pixels, rng: random_patch(pixels, SIZE, rng)),
-        "evaluation": lambda: Evaluation(images, 5, see),
-    }[kind]()
-    with pytest.raises(ImageError, match=r"s1_01_3\.png: it is not an image"):
-        for index in range(len(data)):
-            data[index]
-
-
-def test_an_image_that_is_too_small_for_a_patch_is_named_by_its_batch(tmp_path):
-    ladders = make_ladders(tmp_path, scenes=1)
-    with pytest.raises(ImageError, match=r"s0_01_1\.png: 14x12 pixels are fewer"):
-        Ladders(ladders, 5, 13)[0]
-
-
-def test_the_rest_of_an_epoch_is_its_last_batches(ladders):
-    images = [image for ladder in ladders for image in ladder]
-    data = Photographs(images, 8, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
-    whole = [data[index] for index in range(len(data))]
-    with data.beginning_at(2):
-        rest = [data[index] for index in range(len(data))]
-    assert len(rest) == 2
-    for ours, theirs in zip(rest, whole[2:], strict=True):
-        np.testing.assert_array_equal(ours[0], theirs[0])
-    assert len(data) == 4
-
-
 @pytest.mark.parametrize(
     "weights, interpolation",
     [(None, "bilinear"), ("ava_vanilla", "bilinear"), ("ava_patches", "bilinear"), ("old.hdf5", "nearest")],
@@ -170,54 +253,3 @@ def test_training_keeps_the_geometry_of_the_weights_that_it_starts_from(tmp_path
         interpolation,
         "random crop",
     )
-
-
-def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(ladders):
-    pixels, mos = Ladders(ladders, batch_size=30, patch_size=SIZE, seed=1, patches=3)[0]
-    assert pixels.shape == (30, SIZE, SIZE, 3)
-    np.testing.assert_array_equal(mos[:, 0], np.repeat([6, 5, 4, 3, 2] * 2, 3))
-    by_picture = pixels.reshape(2, 5, 3, -1).astype(int)
-    assert (np.diff(by_picture, axis=1) == 30).all()  # each patch lies at the same place in all levels
-    assert (by_picture[:, :, 0] != by_picture[:, :, 1]).any()
-
-    images = ladders[0][:2]
-    pixels, mos = Evaluation(images, 2, lambda path: np.concatenate([see(path), see(path)[:, ::-1]]))[0]
-    np.testing.assert_array_equal(mos[:, 0], [6, 6, 5, 5])
-    np.testing.assert_array_equal(pixels[1], pixels[0][::-1])
-
-
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 2, 0], [0, 0, 1, 3]])
-def test_a_batch_is_the_same_in_whatever_order_batches_are_asked_for(ladders, order):
-    images = [image for ladder in ladders for image in ladder]
-
-    def data():
-        return Photographs(images, 8, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1)
-
-    alone = {index: data()[index] for index in set(order)}
-    together = data()
-    for index in order:
-        for one, other in zip(alone[index], together[index], strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-def test_the_next_batch_is_decoded_ahead_but_only_if_batches_are_asked_for_in_order(ladders):
-    images = [image for ladder in ladders for image in ladder]
-    decoded = []
-    data = Evaluation(images, 5, lambda path: decoded.append(1) or see(path))
-    for index in range(len(data)):
-        data[index]
-    assert len(decoded) == len(images)
-    decoded.clear()
-    for index in (4, 2, 5, 1):
-        data[index]
-    assert len(decoded) == 20
-
-
-def test_mirrored_batches_are_pairs_of_a_picture_and_its_mirror_image(ladders):
-    images = [image for ladder in ladders for image in ladder]
-    data = Photographs(images, 8, lambda pixels, rng: random_patch(pixels, SIZE, rng), seed=1, mirrored=True)
-    pixels, labels = data[0]
-    assert len(pixels) == 8
-    np.testing.assert_array_equal(pixels[1::2], pixels[::2, :, ::-1])
-    np.testing.assert_array_equal(labels[1::2], labels[::2])
-    assert sum(len(data[index][1]) for index in range(len(data))) == 2 * len(images)

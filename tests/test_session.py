@@ -280,8 +280,8 @@ def test_a_broken_image_ends_training_with_its_name(ladders, tmp_path, monkeypat
         trained.train_phase(Phase(1e-3, 3))
     copies[4][2].path.write_bytes(copies[4][1].path.read_bytes())
     copies[0][1].path.write_bytes(b"no picture")  # one of those to test on
-    with pytest.raises(ImageError, match=r"s0_01_2\.png"):
-        trained.evaluate()
+    with pytest.raises(ImageError, match=r"s0_01_2\.png"):  # in another session: this one has read it ahead
+        tiny_session(copies, tmp_path / "other").evaluate()
 
 
 # --- the prompt ------------------------------------------------------------------------------------------------------

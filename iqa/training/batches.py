@@ -1,9 +1,8 @@
 """Labels + geometry -> training batches, as `keras.utils.PyDataset`, which every backend of Keras can fit on.
 
-Grain computes them: order and chance depend on the seed, the epoch and the place alone, so that any batch can be computed
-alone, and all are the same with any number of worker processes. Images are decoded by `iqa.images`, as scoring does it.
-Keras would fit on Grain's own data sets too, but without knowing how many steps an epoch has, and start the processes anew
-in each.
+Grain computes them. Order and chance depend on the seed, the epoch and the place alone: any batch can be computed alone,
+and is the same with any number of workers. Keras fits on Grain's own data sets as well, but then knows no number of steps,
+and starts the worker processes again in each epoch.
 """
 
 import contextlib
@@ -16,52 +15,29 @@ from typing import Any
 import grain
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from iqa.cards import Preprocessing
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
-from iqa.training.cache import (
-    Batch,
-    Cut,
-    CutLadder,
-    CutPhotograph,
-    Labelled,
-    Pictures,
-    Pixels,
-    SeePicture,
-    iterate,
-    join,
-    labels_of,
-)
+from iqa.training.cache import Ahead, Batch, Cut, Draw, Labelled, Pictures, Pixels, join, labels_of
 from iqa.training.devices import check_division, own_part, place_among_machines
 
 __all__ = ["Batch", "Batches", "Evaluation", "Ladders", "Photographs", "labels_of", "naming_broken_images", "see_at_random"]
 
 
-class _Stream:
-    """Batches that are computed ahead, one after the other; `place` counts them from the first epoch on."""
-
-    def __init__(self, dataset: grain.MapDataset, place: int, workers: int) -> None:
-        self.place, self._batches = place, iterate(dataset, place, workers)
-        self.close = self._batches.close
-
-    def __next__(self) -> Batch:
-        batch = next(self._batches)
-        self.place += 1
-        return batch
-
-
 class Batches(keras.utils.PyDataset):
-    """Batches that are computed ahead while they are asked for in order, in worker processes or in threads.
+    """Batches that are computed ahead where they are asked for in order, in worker processes or in threads.
 
     Args:
-        epochs: the batches of all epochs, one after the other.
-        steps: batches in an epoch.
-        workers: processes; 0 for threads of this one.
+        draw: function (number, rng) -> a part of a batch, such as `Draw`.
+        count, a_batch: of these numbers in an epoch, and in a batch.
+        seed: of order and chance; None for all in order.
+        whole: whether an epoch leaves out the last batch if it is smaller.
+        workers: processes; 0 for threads.
 
     Attributes:
+        steps: batches in a whole epoch.
         epoch: number of the current one; set it to see another.
         failure: the `ImageError` that ended an epoch: TensorFlow hides it behind an error of its own.
     """
@@ -70,12 +46,24 @@ class Batches(keras.utils.PyDataset):
     failure: ImageError | None = None
     _first = 0
 
-    def __init__(self, epochs: grain.MapDataset, steps: int, workers: int = 0) -> None:
+    def __init__(
+        self,
+        draw: Callable[[int, np.random.Generator], Batch],
+        count: int,
+        a_batch: int,
+        seed: int | None = None,
+        whole: bool = False,
+        workers: int = 0,
+    ) -> None:
         super().__init__()
-        self._epochs, self.steps, self.data_workers = epochs, steps, workers
-        self._stream: _Stream | None = None
-        self._computed: deque[tuple[int, Batch]] = deque(maxlen=2)  # Keras asks twice for the first two
-        self._lock = threading.Lock()  # Keras's thread may live on for a batch when a fit is interrupted
+        order, chance = (int(word) for word in np.random.SeedSequence(seed or 0).generate_state(2))
+        numbers = grain.MapDataset.range(count)
+        drawn = (numbers if seed is None else numbers.shuffle(seed=order)).random_map(draw, seed=chance)
+        batches = drawn.batch(min(count, a_batch), drop_remainder=whole, batch_fn=join)
+        self.steps, self._epochs, self.data_workers = len(batches), batches.repeat(), workers
+        self._ahead: Ahead | None = None
+        self._alone: deque[tuple[int, Batch]] = deque(maxlen=2)
+        self._lock = threading.Lock()  # Keras's thread lives on for a batch where a fit is interrupted
 
     def __len__(self) -> int:
         return self.steps - self._first
@@ -83,33 +71,32 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         try:
             with self._lock:
-                return own_part(self._batch(self._first + index))
+                return own_part(self._batch(self.epoch * self.steps + self._first + index))
         except ImageError as error:
             self.failure = error
             self.close()
             raise
 
-    def _batch(self, step: int) -> Batch:
-        place = self.epoch * self.steps + step
-        if self._stream and self._stream.place == place:
-            return next(self._stream)
-        for computed, batch in self._computed:
-            if computed == place:
-                return batch
-        # The third in a row: from here on they are computed ahead. The first ones Keras only looks at, maybe.
-        if len(self._computed) == 2 and [computed for computed, _ in self._computed] == [place - 2, place - 1]:
+    def _batch(self, place: int) -> Batch:
+        """The batch at a place, counted from the first epoch on."""
+        known = dict(self._alone)  # of the first two: Keras asks twice for them, and maybe of another epoch first
+        in_order = list(known) == [place - 2, place - 1]
+        if in_order and not (self._ahead and self._ahead.place == place):
             self.close()
-            self._stream = _Stream(self._epochs, place, self.data_workers)
-            return next(self._stream)
-        batch = self._epochs[place]
-        self._computed.append((place, batch))
-        return batch
+            self._ahead = Ahead(self._epochs, place, self.data_workers)
+        if self._ahead and self._ahead.place == place:
+            pixels, labels = next(self._ahead)
+            # Copied out of the memory that a worker shares: Grain may miss to give that back at the end of the program.
+            return (np.array(pixels), np.array(labels)) if self.data_workers else (pixels, labels)
+        if place not in known:
+            self._alone.append((place, self._epochs[place]))
+        return dict(self._alone)[place]
 
     def close(self) -> None:
         """End the worker processes; they start again when they are needed."""
-        if self._stream:
-            self._stream.close()
-        self._stream = None
+        if self._ahead:
+            self._ahead.close()
+        self._ahead = None
 
     def check_division(self) -> None:
         """Make sure that all batches can be split among the devices of all machines.
@@ -148,22 +135,15 @@ def naming_broken_images(*datasets: Any) -> Iterator[None]:
         raise
 
 
-def _draw(cut: Callable[[int, np.random.Generator], Batch], count: int, a_batch: int, seed: int, whole: bool) -> Any:
-    """All epochs of batches of `count` numbers in random order; `whole` drops the smaller last batch of an epoch."""
-    order, chance = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
-    drawn = grain.MapDataset.range(count).shuffle(seed=order).random_map(cut, seed=chance)
-    return drawn.batch(a_batch, drop_remainder=whole, batch_fn=join).repeat()
-
-
 class Ladders(Batches):
-    """Batches of whole ladders: the levels of one scene and distortion, cut and mirrored alike.
+    """Batches of whole ladders in random order: the levels of one scene and distortion, cut and mirrored alike.
 
     What varies within a ladder is then the distortion alone, so that the network cannot explain it by the scene.
 
     Args:
         ladders: lists of `LabelledImage`, all of one length.
-        batch_size: images a batch; rounded down to whole ladders, at least one. The remainder of an epoch waits for
-            another one: a last batch of one ladder would make a poor correlation.
+        batch_size: images a batch; rounded down to whole ladders, at least one. What is left in an epoch waits for another:
+            a last batch of one ladder would make a poor correlation.
         patch_size: pixels in a side.
         seed: an integer.
         patches: of each picture, one after the other in the batch and with the same label.
@@ -186,13 +166,13 @@ class Ladders(Batches):
     ) -> None:
         self.ladders, self.seed, levels = ladders, seed, len(ladders[0])
         pictures = Pictures([image for ladder in ladders for image in ladder])
-        a_batch = min(len(ladders), max(1, batch_size // (levels * patches)))
-        drawn = _draw(CutLadder(pictures, levels, patch_size, patches, multiple), len(ladders), a_batch, seed, whole=True)
-        super().__init__(drawn, len(ladders) // a_batch, workers)
+        # A lambda: workers get it whole, where a function of this module would make them load Keras.
+        draw = Draw(pictures, lambda pixels, rng: random_patch(pixels, patch_size, rng, multiple), levels, patches)
+        super().__init__(draw, len(ladders), max(1, batch_size // (levels * patches)), seed, True, workers)
 
 
 class Photographs(Batches):
-    """Batches of single images for training, in random order, cut at random.
+    """Batches of single images in random order, cut at random.
 
     Args:
         images: with paths.
@@ -200,8 +180,7 @@ class Photographs(Batches):
         cut: function (pixels, rng) -> uint8 (size, size, 3).
         seed: an integer.
         mirrored: every picture is followed by its mirror image, within the same `batch_size`.
-        patches: cuts of each picture, one after the other in the batch and with the same label, within the same
-            `batch_size`.
+        patches: cuts of each picture, one after the other in the batch and with the same label, within `batch_size` too.
         read: what comes before chance, (path) -> the pixels that are cut; `Resized` for a model of whole pictures.
         workers: see `Batches`.
         cache, cache_size: a folder in which what was read is kept, and how many GB at most; see `Pictures.keep`.
@@ -224,12 +203,10 @@ class Photographs(Batches):
         cache_size: float | None = None,
     ) -> None:
         self.images, self.seed, pictures = images, seed, Pictures(images, read)
-        if cache:
-            # To copy what is decoded is quicker than to send it from one process to another.
-            workers = 0 if pictures.keep(cache, cache_size, workers) else workers
+        if cache and pictures.keep(cache, cache_size, workers):
+            workers = 0  # to copy a picture is quicker than to send it to another process
         a_batch = max(1, batch_size // (patches * (2 if mirrored else 1)))
-        drawn = _draw(CutPhotograph(pictures, cut, patches, mirrored), len(images), a_batch, seed, whole=False)
-        super().__init__(drawn, -(-len(images) // a_batch), workers)
+        super().__init__(Draw(pictures, cut, 1, patches, mirrored), len(images), a_batch, seed, workers=workers)
 
 
 class Evaluation(Batches):
@@ -245,14 +222,13 @@ class Evaluation(Batches):
         self, images: Sequence[Labelled], batch_size: int, see: Callable[[Path], Pixels], workers: int = 0
     ) -> None:
         self.images = images
-        seen = grain.MapDataset.range(len(images)).map(SeePicture(Pictures(images, see)))
-        super().__init__(seen.batch(batch_size, batch_fn=join).repeat(), -(-len(images) // batch_size), workers)
+        super().__init__(Draw(Pictures(images, see)), len(images), batch_size, workers=workers)
 
 
-def see_at_random(preprocessing: Preprocessing, patches: int) -> Callable[[Path], NDArray[np.uint8]]:
+def see_at_random(preprocessing: Preprocessing, patches: int) -> Callable[[Path], Pixels]:
     """A function for `Evaluation`: (path) -> random patches, always in the same places, uint8 (patches, size, size, 3)."""
 
-    def see(path: Path) -> NDArray[np.uint8]:
+    def see(path: Path) -> Pixels:
         picture, rng = read_image(path), np.random.default_rng(0)
         return np.stack([random_patch(picture, preprocessing.size, rng, preprocessing.multiple) for _ in range(patches)])
 

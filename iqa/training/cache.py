@@ -1,6 +1,6 @@
-"""A training set's pictures as arrays, decoded or out of a cache, and what is cut of them. Loads without Keras.
+"""A training set's pictures as arrays, decoded or out of a cache, and what is cut of them.
 
-Worker processes import this module and not Keras: one takes 0.1 GB instead of 0.6 GB.
+Worker processes import this module, and so no Keras: one has 0.1 GB to itself.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from iqa.cards import Preprocessing
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
 from iqa.files import printable
-from iqa.images.geometry import MARGIN, random_patches, read_resized
+from iqa.images.geometry import MARGIN, read_resized
 from iqa.images.reading import read_image
 
 Pixels = NDArray[np.uint8]
@@ -53,10 +53,7 @@ def labels_of(images: Sequence[Labelled]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Resized:
-    """Reads pictures as scoring does, resized to `size` x `size`: (path) -> uint8 (size, size, 3).
-
-    A large JPEG is decoded at a fraction of its size; see `iqa.images.geometry.read_resized`.
-    """
+    """Reads a picture resized to `size` x `size`, by the code that scoring uses: (path) -> uint8 (size, size, 3)."""
 
     size: int
     interpolation: str = "bilinear"
@@ -71,31 +68,22 @@ class Resized:
 
 
 class Pictures:
-    """The pictures of a training set, by number.
+    """The pictures of a training set, by number; an `ImageError` names the file.
 
     Args:
         images: with paths.
-        read: (path) -> what is known of a picture before chance begins, uint8 (H, W, 3) or (K, H, W, 3).
-
-    Raises, when a picture is asked for:
-        ImageError: naming the file.
+        read: what comes before chance, (path) -> uint8 (H, W, 3) or (K, H, W, 3).
     """
 
     def __init__(self, images: Sequence[Labelled], read: Callable[[Path], Pixels] = read_image) -> None:
         self.read, self.labels = read, labels_of(images)
         # Arrays, not objects: each worker has a copy, and AVA has 250,000.
         self._paths = np.array([os.fsencode(image.path or "") for image in images])
-        self._file: Path | None = None
-        self._rows, self._held = np.arange(len(images)), 0
-
-    def __len__(self) -> int:
-        return len(self._paths)
+        self._rows, self._held, self._cached = np.arange(len(images)), 0, np.empty(0, np.uint8)
 
     def __getitem__(self, number: int) -> Pixels:
         row = self._rows[number]
-        if row < self._held:
-            return self._cached[row]
-        return self._decode(number)
+        return self._cached[row] if row < self._held else self._decode(number)
 
     def path(self, number: int) -> Path:
         return Path(os.fsdecode(self._paths[number]))
@@ -106,123 +94,94 @@ class Pictures:
         except ImageError as error:
             raise ImageError(f"{self.path(number)}: {error}") from None
 
-    @property
-    def _cached(self) -> NDArray[np.uint8]:
-        if "_map" not in self.__dict__:
-            self._map = np.memmap(self._file, np.uint8, "r", shape=(self._held, *self._shape))
-        return self._map
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_map"}
-
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        assert isinstance(self.read, Resized)
-        return (self.read.size, self.read.size, 3)
-
     def keep(self, folder: Path, limit: float | None = None, workers: int = 0) -> bool:
-        """Decode all pictures once into a memory-mapped file in `folder`; from then on nothing is decoded.
+        """Decode the pictures once into a memory-mapped file in `folder`, from which they then come.
 
-        The file's name holds a hash of the pictures (path, size, time of change), of how they are read and of Pillow's
-        version, so that a file of others is not used. If it is there, it is used; a killed call goes on where it stopped.
+        Its name holds a hash of the pictures (path, size, time of change), of how they are read and of Pillow's version: a
+        file of others is not used. A killed call goes on where it stopped.
 
         Args:
             limit: GB at most; what does not fit is decoded each time.
             workers: processes that decode.
 
         Returns:
-            Whether all of them are in the file.
+            Whether the file holds all of them.
 
         Raises:
-            UsageError: if pictures are not resized to one size before they are cut, or the disk is too full.
+            UsageError: if `read` is no `Resized`, or the disk is too full.
             ImageError: naming a file that cannot be read.
         """
         if not isinstance(self.read, Resized):
-            raise UsageError("--cache keeps whole pictures of one size: a model of patches cuts them from the originals")
-        each = int(np.prod(self._shape))
-        _, first, rows = np.unique(self._paths, return_index=True, return_inverse=True)
-        held = len(first) if limit is None else min(len(first), int(limit * 1e9 / each))
-        known = hashlib.sha256(f"{self.read} {PIL.__version__} {held}".encode())
-        for number in first:
+            raise UsageError("--cache holds resized pictures: a model of patches cuts them from the originals")
+        shape = (self.read.size, self.read.size, 3)
+        each = int(np.prod(shape))
+        _, numbers, rows = np.unique(self._paths, return_index=True, return_inverse=True)
+        held = len(numbers) if limit is None else min(len(numbers), int(limit * 1e9 / each))
+        known = hashlib.sha256(f"{self.read} {PIL.__version__}".encode())
+        for number in numbers[:held]:
             state = self.path(number).stat()
             known.update(b"%b %d %d\n" % (self._paths[number], state.st_size, state.st_mtime_ns))
         file = folder / f"pixels-{known.hexdigest()[:16]}.u8"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # another run that wants the same waits
-            if not file.exists():
-                self._fill(file, first[:held], each, workers)
-        self._file, self._held, self._rows = file, held, rows.ravel()
-        return held == len(first)
+            if held and not file.exists():
+                self._fill(file, numbers[:held], each, workers)
+        if held:
+            self._cached = np.memmap(file, np.uint8, "r", shape=(held, *shape))
+        self._held, self._rows = held, rows
+        return held == len(numbers)
 
     def _fill(self, file: Path, numbers: NDArray[np.int64], each: int, workers: int) -> None:
         partial = file.with_suffix(".partial")
         done = partial.stat().st_size // each if partial.exists() else 0
-        left, free = (len(numbers) - done) * each, shutil.disk_usage(file.parent).free
         print(f"{printable(file)} will have {len(numbers) * each / 1e9:.1f} GB", file=sys.stderr)
-        if left > free:
+        free = shutil.disk_usage(file.parent).free
+        if free < (len(numbers) - done) * each:
             raise UsageError(f"{file.parent} has {free / 1e9:.1f} GB left: choose a smaller --cache-size")
-        pixels = grain.MapDataset.source(numbers[done:]).map(self._decode)
+        reading = Ahead(grain.MapDataset.source(numbers).map(self._decode).repeat(), done, workers)
         with open(partial, "ab") as whole:
             whole.truncate(done * each)
-            reading = iterate(pixels, 0, workers)
-            try:
-                for picture in tqdm(reading, "caching", len(numbers), initial=done, unit="image", file=sys.stderr):
-                    whole.write(picture.tobytes())
-            finally:
-                reading.close()
+            for _ in tqdm(range(done, len(numbers)), "caching", unit="image", file=sys.stderr):
+                whole.write(next(reading).tobytes())
             whole.flush()
             os.fsync(whole.fileno())
+        reading.close()
         partial.replace(file)
 
 
 @dataclass(frozen=True)
-class CutPhotograph:
-    """(number, rng) -> `patches` random cuts of a picture, each followed by its mirror image if `mirrored`, and labels."""
+class Draw:
+    """(number, rng) -> (pixels, labels) of a picture, or of a ladder: so many `levels`, cut and mirrored alike.
+
+    Attributes:
+        cut: (pixels, rng) -> uint8 (size, size, 3); None for all that `pictures` hold, (K, size, size, 3).
+        patches: cuts of each picture, one after the other.
+        mirrored: whether each cut is followed by its mirror image.
+    """
 
     pictures: Pictures
-    cut: Cut
-    patches: int
-    mirrored: bool
+    cut: Cut | None = None
+    levels: int = 1
+    patches: int = 1
+    mirrored: bool = False
 
     def __call__(self, number: int, rng: np.random.Generator) -> Batch:
+        chances, pixels, labels = rng.integers(2**63, size=self.patches), [], []
+        for each in range(number * self.levels, (number + 1) * self.levels):
+            seen = self._cut(each, chances)
+            pixels.append(seen)
+            labels.append(self.pictures.labels[[each] * len(seen)])
+        return np.concatenate(pixels), np.concatenate(labels)
+
+    def _cut(self, number: int, chances: NDArray[np.int64]) -> Pixels:
         picture = self.pictures[number]
-        cuts = [self.cut(picture, rng) for _ in range(self.patches)]
-        if self.mirrored:
-            cuts = [side for pixels in cuts for side in (pixels, pixels[:, ::-1])]
-        return np.stack(cuts), self.pictures.labels[[number] * len(cuts)]
-
-
-@dataclass(frozen=True)
-class CutLadder:
-    """(number, rng) -> random patches of all levels of a ladder, in the same places, and labels; see `Ladders`."""
-
-    pictures: Pictures
-    levels: int
-    size: int
-    patches: int
-    multiple: int
-
-    def __call__(self, number: int, rng: np.random.Generator) -> Batch:
-        numbers = range(number * self.levels, (number + 1) * self.levels)
-        pictures = [self.pictures[each] for each in numbers]
+        if self.cut is None:
+            return picture
         try:
-            cuts = [random_patches(pictures, self.size, rng, self.multiple) for _ in range(self.patches)]
+            cuts = np.stack([self.cut(picture, np.random.default_rng(chance)) for chance in chances])
         except ImageError as error:
-            small = min(numbers, key=lambda each: min(pictures[each - numbers[0]].shape[:2]))
-            raise ImageError(f"{self.pictures.path(small)}: {error}") from None
-        pixels = np.stack([cut[level] for level in range(self.levels) for cut in cuts])
-        return pixels, np.repeat(self.pictures.labels[numbers], self.patches, axis=0)
-
-
-@dataclass(frozen=True)
-class SeePicture:
-    """(number) -> all patches that the network sees of a picture, and its label for each."""
-
-    pictures: Pictures
-
-    def __call__(self, number: int) -> Batch:
-        seen = self.pictures[number]
-        return seen, self.pictures.labels[[number] * len(seen)]
+            raise ImageError(f"{self.pictures.path(number)}: {error}") from None
+        return np.stack([cuts, cuts[:, :, ::-1]], axis=1).reshape(-1, *cuts.shape[1:]) if self.mirrored else cuts
 
 
 def join(parts: Sequence[Batch]) -> Batch:
@@ -231,23 +190,29 @@ def join(parts: Sequence[Batch]) -> Batch:
     return np.concatenate(pixels), np.concatenate(labels)
 
 
-def iterate(dataset: grain.MapDataset, start: int, workers: int) -> grain.DatasetIterator:
-    """The elements of a data set from `start` on, computed ahead by so many processes; with 0 by threads of this one."""
-    threads = 1 if workers else processors()
-    ahead = dataset[start:].to_iter_dataset(grain.ReadOptions(threads, 2 * threads))
-    if not workers:
-        return iter(ahead)
-    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
-    # Ctrl-C is for this process, which stops between two steps: its children must not even see it while they start.
-    resource_tracker.ensure_running()  # would unblock it
-    FLAGS.mark_as_parsed()  # Grain asks for one of them
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        elements = iter(ahead.mp_prefetch(options, worker_init_fn=_end_with_parent))
-        elements.start_prefetch()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    return elements
+class Ahead:
+    """The elements of a data set from `place` on, computed ahead by so many processes; with 0 by threads of this one."""
+
+    def __init__(self, dataset: grain.MapDataset, place: int, workers: int) -> None:
+        self.place, threads = place, 1 if workers else processors()
+        elements = dataset[place:].to_iter_dataset(grain.ReadOptions(threads, 2 * threads))
+        if workers:
+            FLAGS.mark_as_parsed()  # Grain asks for one of them
+            resource_tracker.ensure_running()  # which would unblock the signal below
+            options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
+            elements = elements.mp_prefetch(options, worker_init_fn=_end_with_parent)
+        self._elements = iter(elements)
+        self.close = self._elements.close
+
+    def __next__(self) -> Any:
+        # The first call starts the processes. Ctrl-C is for this one, which stops between two steps, and not for them.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            element = next(self._elements)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self.place += 1
+        return element
 
 
 def _end_with_parent(*_: int) -> None:

@@ -32,7 +32,10 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
     Returns:
         (good, refused): a list of images, and a list of (name, reason).
     """
-    known = _read_memory(memory)
+    try:
+        known = read_json(memory, most=1 << 28) if memory else {}
+    except (OSError, ValueError):  # the images are decoded again
+        known = {}
 
     def verdict(image: Image) -> tuple[dict[str, Any] | None, str | None]:
         if image.path is None:
@@ -57,9 +60,8 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
     judged = list(zip(images, verdicts, strict=True))
     if memory:
         write_json(memory, known | {name_to_text(str(image.path)): entry for image, (entry, _) in judged if entry})
-    return [image for image, (_, reason) in judged if reason is None], [
-        (i.name, reason) for i, (_, reason) in judged if reason
-    ]
+    good = [image for image, (_, reason) in judged if reason is None]
+    return good, [(image.name, reason) for image, (_, reason) in judged if reason]
 
 
 def usable_images(images: Sequence[Image], smallest: int, memory: Path, kind: str = "images") -> tuple[list[Image], int]:
@@ -93,16 +95,3 @@ def fingerprint(images: Sequence[Labelled]) -> str:
     for image in images:
         digest.update(f"{printable(image.name)} {image.label!r}\n".encode())
     return f"{len(images)} images {digest.hexdigest()[:12]}"
-
-
-def _read_memory(memory: Path | None) -> dict[str, Any]:
-    # If the memory cannot be read, the images are decoded again.
-    try:
-        known = read_json(memory, most=1 << 28) if memory else {}
-    except (OSError, ValueError):
-        return {}
-    return {name: entry for name, entry in known.items() if _is_verdict(entry)} if isinstance(known, dict) else {}
-
-
-def _is_verdict(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("side"), int) and isinstance(entry.get("reason"), str | None)
