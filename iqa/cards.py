@@ -109,11 +109,13 @@ class Head:
         kind: "histogram" (10 shares of votes) or "regression" (a score).
         dropout: share of the features that a training step leaves out.
         levels: layers of the backbone whose pooled activations a regression head sees beside the last one's.
+        hidden: units of a dense layer (relu) before the output; 0 for none.
     """
 
     kind: str
     dropout: float = 0.75
     levels: tuple[str, ...] = ()
+    hidden: int = 0
 
     def __post_init__(self) -> None:
         _one_of("head.kind", self.kind, HEADS)
@@ -122,6 +124,7 @@ class Head:
         texts = isinstance(levels, list | tuple) and len(levels) <= 20 and all(_text(name) for name in levels)
         _require("head.levels", levels, texts, "a list of names of layers")
         object.__setattr__(self, "levels", tuple(levels))
+        _require("head.hidden", self.hidden, _integer(self.hidden, 0, LARGEST), f"an integer of 0 to {LARGEST}")
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,8 @@ class Card:
         value["head"]["levels"] = list(self.head.levels)
         if not self.head.levels:
             del value["head"]["levels"]
+        if not self.head.hidden:
+            del value["head"]["hidden"]
         notes = value.pop("notes")
         return {name: part for name, part in value.items() if part not in (None, {}, ())} | notes
 

@@ -43,6 +43,7 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
         if head.levels:
             raise CardError("head.levels: only a regression head sees several levels")
         x = keras.layers.Dropout(head.dropout, name="dropout")(backbone.output)
+        x = keras.layers.Dense(head.hidden, activation="relu", name="hidden")(x) if head.hidden else x
         x = keras.layers.Dense(10, activation="softmax", dtype="float32", name="histogram")(x)
         return keras.Model(backbone.input, x, name="histogram")
     x = backbone.output
@@ -50,6 +51,7 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
         x = keras.layers.BatchNormalization(epsilon=1e-4, name=STANDARDISED)(pool_levels(backbone, head.levels).output)
     x = keras.layers.Dropout(head.dropout, name="dropout")(x)
     x = keras.layers.Dense(1000, activation="tanh", name="features")(x)
+    x = keras.layers.Dense(head.hidden, activation="relu", name="hidden")(x) if head.hidden else x
     x = keras.layers.Dense(1, activation="linear", dtype="float32", name="score")(x)
     return keras.Model(backbone.input, x, name="regression")
 
