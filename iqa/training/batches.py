@@ -22,7 +22,6 @@ from iqa.environment import processors
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch, random_patches
 from iqa.images.reading import read_image
-from iqa.training.devices import check_division, own_part, place_among_machines
 
 Batch = tuple[NDArray[Any], NDArray[np.float32]]
 Task = Callable[[], NDArray[np.uint8]]
@@ -75,16 +74,7 @@ class Batches(keras.utils.PyDataset):
         return self.steps - self._first
 
     def __getitem__(self, index: int) -> Batch:
-        return own_part(self._batch(self._first + index))
-
-    def check_division(self) -> None:
-        """Make sure that all batches can be split among the devices of all machines.
-
-        Raises:
-            UsageError: if one cannot.
-        """
-        for index in (0, self.steps - 1):
-            check_division(len(self._tasks(index)), place_among_machines()[2])
+        return self._batch(self._first + index)
 
     @contextlib.contextmanager
     def beginning_at(self, step: int) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from iqa.errors import ImageError, IqaError
 from iqa.evaluation.tables import align_columns
 from iqa.labels.histograms import Score
-from iqa.labels.opinions import Prediction
-from iqa.training.interrupts import Interrupted
-from iqa.training.run_state import BY_HAND, Figures, PhaseRecord
+from iqa.training import rate_range
+from iqa.training.recorder import Interrupted
+from iqa.training.run_folder import BY_HAND, Figures, PhaseRecord
 from iqa.training.schedule import Phase
 from iqa.training.session import Rate, Session, first_rate
 
@@ -32,6 +32,11 @@ phases()  curve()  curve("curve.png")    what was done; loss, LCC and SRCC over 
 save("name")  load("name")  undo()       weights with their card; undo: as before the last phase
 freeze()  unfreeze()                     the backbone, for Keras by hand:
 model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
+
+COMMANDS = (
+    *("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate", "evaluate", "predict", "save", "load", "undo"),
+    *("phases", "curve"),
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -66,17 +71,14 @@ class Prompt:
 
     def commands(self) -> dict[str, Any]:
         """What a prompt offers, {name: value}: the commands below and the plain Keras objects."""
-        training = ("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate")
-        names = (*training, "evaluate", "predict", "save", "load", "undo")
-        trainer = self.session.trainer
-        objects = {"model": trainer.model, "train_data": trainer.train_data, "test_data": trainer.test_data}
-        tables = {"phases": self.phases, "curve": self.curve}
-        return {name: getattr(self, name) for name in names} | tables | objects | {"session": self.session}
+        session = self.session
+        objects = {"model": session.model, "train_data": session.train_data, "test_data": session.test_data}
+        return {name: getattr(self, name) for name in COMMANDS} | objects | {"session": session}
 
     @_guard
     def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
         """Train the head alone, with the backbone frozen."""
-        self._train(learning_rate, epochs, True, callbacks)
+        self.fit(learning_rate, epochs, True, callbacks)
 
     @_guard
     def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
@@ -88,11 +90,8 @@ class Prompt:
             frozen: train the head alone.
             callbacks: Keras callbacks.
         """
-        self._train(learning_rate, epochs, frozen, callbacks)
-
-    def _train(self, rate: Rate, epochs: int, frozen: bool, callbacks: Any) -> None:
-        decay = rate if callable(rate) else None
-        self.session.train_phase(Phase(first_rate(rate), epochs, frozen), decay, callbacks)
+        decay = learning_rate if callable(learning_rate) else None
+        self.session.train_phase(Phase(first_rate(learning_rate), epochs, frozen), decay, callbacks)
 
     @_guard
     def finish(self) -> None:
@@ -115,22 +114,14 @@ class Prompt:
     def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
         """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
 
-        A copy of the network is trained for some steps, each at a higher learning rate than the one before. The loss falls
-        once the rate is high enough to learn, and rises when it is too high. A tenth of the rate at which the smoothed loss
-        is lowest is suggested: a place to begin, no more, since a few steps tell little of a whole phase.
-
-        Leslie N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, arXiv:1506.01186, section 3.3.
-        The paper takes the bounds of a cycle from the curve; the tenth is a common rule of thumb.
+        A tenth of the rate at which the smoothed loss is lowest, by a common rule of thumb; None if the loss never fell.
 
         Args:
             lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
             steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
             frozen: test for the head alone, as `pretrain` trains it.
-
-        Returns:
-            The suggested rate; None if no rate made the loss fall.
         """
-        found = self.session.find_rate(lowest, highest, steps, frozen)
+        found = rate_range.find_rate(self.session, lowest, highest, steps, frozen)
         tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
         print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
         if not found.falls:
@@ -153,8 +144,7 @@ class Prompt:
             print(f"{path}: {error}")
             return None
         output = keras.ops.convert_to_numpy(self.session.model.predict_on_batch(patches)).mean(axis=0)
-        scored = Prediction(output)
-        return scored.score if len(output) == 1 else scored.distribution
+        return float(output[0]) if len(output) == 1 else Score.of(output, self.session.card.scale.population)
 
     @_guard
     def save(self, name: str | Path) -> None:
@@ -187,17 +177,14 @@ class Prompt:
         """Loss, LCC and SRCC over all epochs: printed, or drawn into a file."""
         state = self.session.state
         if file is None:
-            print(epoch_table(state.log, state.phases, self.session.trainer.objective.monitor))
+            print(epoch_table(state.log, state.phases, self.session.monitor))
             return
         from iqa.evaluation.plots import draw_training
 
         numbered = dict(enumerate(state.phases, start=1))
-        undone = {number for number, phase in numbered.items() if phase.undone}
+        undone = {number for number, phase in numbered.items() if phase.status == "undone"}
         draw_training(state.log, file, {number: phase.rate for number, phase in numbered.items()}, undone)
         print(f"wrote {file}")
-
-
-# --- the first screen ------------------------------------------------------------------------------------------------
 
 
 def open_prompt(prompt: Prompt, *facts: str) -> None:
@@ -208,7 +195,12 @@ def open_prompt(prompt: Prompt, *facts: str) -> None:
     """
     if not sys.flags.interactive:
         return
-    print(welcome(prompt.session, facts))
+    session = prompt.session
+    done = (
+        f"{len(session.state.log)} epochs in {len(session.state.phases)} phases so far" if session.state.phases else "new"
+    )
+    events = "" if session.writes_events else "; no TensorBoard events: pip install tensorboard"
+    print("\n".join([*facts, f"run: {session.folder.path} ({done}{events})", "", HELP]))
     shown = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -222,59 +214,27 @@ def open_prompt(prompt: Prompt, *facts: str) -> None:
     sys.excepthook = hook
 
 
-def welcome(session: Session, facts: Iterable[str]) -> str:
-    """The first screen of a prompt; see `open_prompt`."""
-    state = session.state
-    past = f"{len(state.log)} epochs in {len(state.phases)} phases so far" if state.phases else "new"
-    events = "" if session.trainer.writes_events else "; no TensorBoard events: pip install tensorboard"
-    return "\n".join([*facts, f"run: {session.folder.path} ({past}{events})", "", HELP])
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def phase_table(phases: Sequence[PhaseRecord]) -> str:
+    """A row for each phase: what was asked and done; below, figures on the test data before and after it."""
+    done = [["phase", "rate", "backbone", "epochs", "steps", "time", "loss", "status"]]
+    figures: list[list[str]] = []
+    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
+    for number, phase in enumerate(phases, start=1):
+        minutes, seconds = divmod(round(phase.seconds), 60)
+        shares = [f"{phase.done}/{phase.epochs}", str(phase.steps), f"{minutes}:{seconds:02d}", phase.loss]
+        status = ", ".join([phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks])
+        done.append([str(number), phase.rate, "frozen" if phase.frozen else "trained", *shares, status])
+        sides = (("before", phase.before), ("after", phase.after))
+        figures += [[str(number), side, *(_figure(found, name) for name in names)] for side, found in sides]
+    return "\n\n".join([align_columns(done, WIDTH), align_columns([["phase", "", *names], *figures])])
 
 
 def _figure(figures: Figures | None, name: str) -> str:
     value = (figures or {}).get(name)
     return "-" if value is None else f"{value:.4f}"
-
-
-def phase_table(phases: Sequence[PhaseRecord]) -> str:
-    """A row for each phase: what was asked and done; below, the figures on the test data before and after it.
-
-    No line is longer than `WIDTH`: a long status takes several, and figures that do not fit beside the others stand below
-    them.
-    """
-    rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status"]]
-    for number, phase in enumerate(phases, start=1):
-        minutes, seconds = divmod(round(phase.seconds), 60)
-        rows.append(
-            [
-                str(number),
-                phase.rate,
-                "frozen" if phase.frozen else "trained",
-                f"{phase.done}/{phase.epochs}",
-                str(phase.steps),
-                f"{minutes}:{seconds:02d}",
-                ", ".join([phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks]),
-            ]
-        )
-    tables = [align_columns(rows, WIDTH)]
-    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
-    while names:
-        rows = [["phase", *names]]
-        for number, phase in enumerate(phases, start=1):
-            pairs = [f"{_figure(phase.before, name)} > {_figure(phase.after, name)}" for name in names]
-            rows.append([str(number), *pairs])
-        # As many figures as fit; the others go into the next table.
-        shown = max(1, sum(len(heading) <= WIDTH for heading in _headings(rows)))
-        tables.append(align_columns([row[: shown + 1] for row in rows]))
-        names = names[shown:]
-    return "\n\n".join(tables)
-
-
-def _headings(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first lines of the tables of the first column and one, two, three ... others."""
-    return [align_columns([row[: last + 1] for row in rows]).splitlines()[0] for last in range(1, len(rows[0]))]
 
 
 def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], monitor: str) -> str:
@@ -290,10 +250,9 @@ def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], mo
     undone = False
     for row in log:
         share = (row[monitor] - low) / (high - low) if row.get(monitor) in figures and high > low else 0
-        mark = "x" if phases[row["phase"] - 1].undone else " "
+        mark = "x" if phases[row["phase"] - 1].status == "undone" else " "
         undone = undone or mark == "x"
-        cells = [f"{row[name]:.4f}" if name in row else "-" for name in names]
         bar = "#" * round(1 + (BAR - 1) * share) if row.get(monitor) in figures else ""
         place = [f"{row['epoch']}{mark}", str(row["phase"]), f"{row['learning_rate']:g}"]
-        rows.append([*place, *cells, bar.ljust(BAR)])
+        rows.append([*place, *(_figure(row, name) for name in names), bar.ljust(BAR)])
     return align_columns(rows) + ("\nx: undone" if undone else "")
