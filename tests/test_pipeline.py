@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tiny_training import SIZE, make_ladders, see
 
-from iqa.cards import Preprocessing
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
@@ -153,23 +152,6 @@ def test_the_rest_of_an_epoch_is_its_last_batches(ladders):
     for ours, theirs in zip(rest, whole[2:], strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
     assert len(data) == 4
-
-
-@pytest.mark.parametrize(
-    "weights, interpolation",
-    [(None, "bilinear"), ("ava_vanilla", "bilinear"), ("ava_patches", "bilinear"), ("old.hdf5", "nearest")],
-)
-def test_training_keeps_the_geometry_of_the_weights_that_it_starts_from(tmp_path, weights, interpolation):
-    from iqa.commands.train import preprocessing_to_train
-
-    (tmp_path / "old.hdf5").touch()
-    file = str(tmp_path / weights) if weights and "." in weights else weights
-    preprocessing = preprocessing_to_train(file, Preprocessing("resize", 224, "bilinear", training="random crop"))
-    assert (preprocessing.kind, preprocessing.interpolation, preprocessing.training) == (
-        "resize",
-        interpolation,
-        "random crop",
-    )
 
 
 def test_several_patches_of_a_picture_come_one_after_the_other_with_its_label(ladders):
