@@ -44,8 +44,7 @@ BATCH_SIZE = 30  # six ladders of five levels
 # original's README).
 ORIGINAL_SCHEDULE = "4@1e-3:frozen,250@1e-5"
 
-# TID2013 has far fewer ladders than the photographs, but labels that people gave to these very images: it is seen so many
-# times in an epoch. The order within ladders weighs so much in the loss.
+# How often TID2013 is seen in an epoch, since people scored these very images; the weight of the order within ladders.
 REPEATS, RANKING = 2, 2.0
 
 
@@ -57,6 +56,12 @@ def read_data(options, size):
     images = [image for ladder in tid2013.read_ladders(options.images, options.train_labels) for image in ladder]
     known, _ = tid2013.split_by_reference(images, tid2013.TEST_REFERENCES)
     train, validation = tid2013.split_by_reference(known, tid2013.VALIDATION_REFERENCES)
+    if options.test_labels:
+        validation = [
+            image for image in tid2013.locate(tid2013.read_mos(options.test_labels), options.images) if image.path
+        ]
+    if both := {image.reference for image in train} & {image.reference for image in validation}:
+        raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     memory = options.run / "images.json"
     validation, _ = usable_images(validation, size, memory)
     photographs = [ladder for folder in options.ladders for ladder in tid2013.read_ladders(folder)]
@@ -70,10 +75,8 @@ def read_data(options, size):
     ordered += tid2013.across_scenes(across, options.seed)
     if not tid or not validation:
         raise LabelError(f"{options.images} holds no ladders to train on or none to validate on")
-    print(
-        f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(ordered)} for their order, "
-        f"{len(validation)} images to validate on"
-    )
+    counts = f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(ordered)} for their order"
+    print(f"{counts}, {len(validation)} images to validate on")
     return tid * REPEATS + photographs + ordered, validation
 
 
@@ -130,8 +133,8 @@ def main():
     options = parse_options(parser)
     options.of_scores = bool(options.train_labels) and options.train_labels.suffix.lower() == ".csv"
     if not options.of_scores:
-        if options.test_share or options.split_by or options.test_labels or options.folds:
-            parser.error("--test-share, --split-by, --test-labels and --folds need a .csv of scores as --train-labels")
+        if options.test_share or options.split_by or options.folds:
+            parser.error("--test-share, --split-by and --folds need a .csv of scores as --train-labels")
         return train(options, *read_data(options, PREPROCESSING.size))
     if options.ladders or options.order or options.across:
         parser.error("--ladders, --order and --across do not go with a .csv of scores")

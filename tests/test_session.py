@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +33,6 @@ from iqa.training.schedule import PATIENCE, Phase, parse_schedule
 from iqa.training.trainer import Trainer
 
 TINY = Path(__file__).with_name("tiny_training.py")
-
-# The whole of it takes minutes: IQA_THOROUGH=1 asks for it.
-INTERRUPTS = 50 if os.environ.get("IQA_THOROUGH") else 4
 
 
 @pytest.fixture(scope="module")
@@ -233,14 +229,6 @@ def test_a_learning_rate_schedule_and_callbacks_are_followed_and_recorded(ladder
     assert optimizer.get_config()["learning_rate"]["class_name"] == "CosineDecay"
     prompt.fit(1e-3, epochs=9, callbacks=keras.callbacks.EarlyStopping("loss", mode="max", patience=1))
     assert (prompt.session.state.phases[1].status, prompt.session.state.phases[1].done < 9) == ("done", True)
-
-
-def test_the_learning_rate_of_a_cosine_phase_falls_to_nothing(ladders, tmp_path):
-    session = tiny_session(ladders, tmp_path)
-    session.run_schedule(parse_schedule("3@1e-2:cosine"))
-    rates = [row["learning_rate"] for row in session.state.log]
-    assert rates == pytest.approx([1e-2 * (1 + np.cos(np.pi * n / 3)) / 2 for n in (1, 2, 3)], abs=1e-8)
-    assert (session.state.phases[0].asked, session.state.phases[0].rate) == ("3@0.01:cosine", "0.01:cosine")
 
 
 def test_a_broken_image_ends_training_with_its_name_and_the_epochs_before_stay(tmp_path):
@@ -501,6 +489,11 @@ def test_a_run_that_is_resumed_without_a_schedule_continues_its_own(ladders, tmp
 # --- the same numbers again ------------------------------------------------------------------------------------------
 
 
+def test_the_learning_rate_of_a_cosine_phase_falls_to_nothing(whole_run):
+    assert [row["learning_rate"] for row in whole_run.state.log] == pytest.approx([1e-2, 5e-4, 0], abs=1e-8)
+    assert (whole_run.state.phases[1].asked, whole_run.state.phases[1].rate) == ("2@0.001:cosine", "0.001:cosine")
+
+
 def assert_same_run(one, other):
     for ours, theirs in zip(one.state.log, other.state.log, strict=True):
         assert ours | {"seconds": 0} == pytest.approx(theirs | {"seconds": 0}, rel=1e-5, abs=1e-5)
@@ -509,7 +502,7 @@ def assert_same_run(one, other):
     assert_equal_weights(one.model.get_weights(), other.model.get_weights(), atol=1e-6)
 
 
-PHASES = "1@1e-2:frozen,2@1e-3:cosine,1@1e-4"
+PHASES = "1@1e-2:frozen,2@1e-3:cosine"
 
 
 @pytest.fixture(scope="module")
@@ -527,10 +520,9 @@ def whole_run(ladders, tmp_path_factory):
         (lambda patch: press_after_step(patch, 3, 6), "in epoch 3 after step 6 of 9", "at the prompt"),
         (lambda patch: press_after_step(patch, 3, 9), "in epoch 3 after step 9 of 9", "resumed"),
         (lambda patch: press_in_validation(patch, 3), "in the validation of epoch 3", "resumed"),
-        (lambda patch: press_in_validation(patch, 2), "in the validation of epoch 2", "at the prompt"),
         (lambda patch: press_after_epoch(patch, 2), "before the first step of epoch 3", "resumed"),
     ],
-    ids=["frozen phase", "prompt", "last step", "validation", "validation, prompt", "between epochs"],
+    ids=["frozen phase", "prompt", "last step", "validation", "between epochs"],
 )
 def test_a_run_stopped_by_ctrl_c_continues_from_its_step_to_the_end_of_an_uninterrupted_one(
     ladders, tmp_path, monkeypatch, capsys, whole_run, stop, where, finish
@@ -544,24 +536,16 @@ def test_a_run_stopped_by_ctrl_c_continues_from_its_step_to_the_end_of_an_uninte
     assert_sound(tmp_path, stopped)
     if finish == "resumed":
         stopped = tiny_session(ladders * 3, tmp_path)
+        if "step 4" in where:  # an epoch may be stopped again
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                press_after_step(patch, 1, 6)
+                stopped.begin(phases, resume=True)
+            stopped = tiny_session(ladders * 3, tmp_path)
         stopped.begin(phases, resume=True)
     else:
         prompt.finish()
     assert_same_run(stopped, whole_run)
     assert_sound(tmp_path, stopped)
-
-
-def test_an_epoch_may_be_stopped_again_and_again(ladders, tmp_path, monkeypatch, whole_run):
-    phases = parse_schedule(PHASES)
-    for step in (2, 5):
-        session = tiny_session(ladders * 3, tmp_path)
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            press_after_step(patch, 2, step)
-            session.begin(phases, resume=step > 2)
-        assert read_state(tmp_path).phases[1].steps == step
-    session = tiny_session(ladders * 3, tmp_path)
-    session.begin(phases, resume=True)
-    assert_same_run(session, whole_run)
 
 
 @pytest.mark.parametrize(
@@ -614,45 +598,6 @@ def test_after_ctrl_c_training_continues_with_another_phase_and_what_cannot_be_f
     state = prompt.session.state
     assert (state.phases[2].status, [row["phase"] for row in state.log]) == ("done", [3])
     assert_sound(tmp_path, prompt.session)
-
-
-def press_ctrl_c(chance, done):
-    """Press it within half a second unless all is done, one time in three twice."""
-    if done.wait(chance.uniform(0, 0.5)):
-        return
-    press()
-    if chance.random() < 0.3 and not done.wait(chance.uniform(0, 0.05)):
-        press()
-
-
-def test_ctrl_c_at_random_moments_loses_nothing_and_leaves_no_thread(ladders, tmp_path, capsys):
-    chance = random.Random(1)
-    prompt = tiny_prompt(ladders * 4, tmp_path)
-    prompt.fit(1e-3)
-    session = prompt.session
-    commands = (
-        lambda: prompt.fit(1e-3, epochs=30),
-        lambda: session.model.fit(session.train_data, validation_data=session.test_data, epochs=20),
-        prompt.finish,
-        prompt.evaluate,
-        prompt.undo,
-    )
-    threads = threading.active_count()
-    presses = 0
-    while presses < INTERRUPTS:
-        epochs, done = len(session.state.log), threading.Event()
-        # Within one command, or the press would be one at a prompt that a test does not have.
-        with session.interrupt:
-            finger = threading.Thread(target=press_ctrl_c, args=(chance, done))
-            finger.start()
-            chance.choice(commands)()
-            done.set()
-            finger.join()
-            presses += session.interrupt.asked
-        assert len(assert_sound(tmp_path, session).log) >= epochs
-    assert threading.active_count() <= threads + 2  # TensorFlow's own come and go
-    prompt.fit(1e-4)
-    assert session.state.phases[-1].status == "done"
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------
@@ -733,11 +678,10 @@ def test_a_session_at_a_terminal_and_one_that_is_killed(tmp_path, capsys):
 # --- NaN -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
 def test_a_loss_that_is_not_finite_stops_the_phase_and_restores_the_last_good_weights(
-    ladders, tmp_path, monkeypatch, capsys, epoch
+    ladders, tmp_path, monkeypatch, capsys
 ):
-    trained = tiny_session(ladders, tmp_path)
+    trained, epoch = tiny_session(ladders, tmp_path), 1
     good = {"weights": weights_of(trained)}
     with monkeypatch.context() as patch:
         drawn, end = Ladders.__getitem__, Trainer.end_epoch
@@ -808,10 +752,7 @@ for name in (None, "mirrored"):
     prepare(0, name)
     model = network(dropout=0, noise=0)  # chance would differ
     prompt = tiny_prompt(make_ladders({str(tmp_path)!r}), {str(tmp_path)!r} + "/" + str(name), model)
-    prompt.pretrain(learning_rate=1e-2)
-    prompt.fit(1e-2, epochs=3)
-    prompt.undo()
-    prompt.fit(1e-3, epochs=1)
+    prompt.fit(1e-2, epochs=2)
     session = prompt.session
     session.model.compile("sgd", "mse")
     session.model.fit(session.train_data, validation_data=session.test_data)
@@ -821,7 +762,7 @@ for name in (None, "mirrored"):
     print(tf.distribute.get_strategy().num_replicas_in_sync, losses[-1], ranks[-1])
 assert tf.distribute.get_strategy().num_replicas_in_sync == 2
 assert abs(tf.constant(losses[0]) - tf.constant(losses[1])).numpy().max() < 1e-4
-assert abs(tf.constant(ranks[0]) - tf.constant(ranks[1])).numpy().max() < 1e-2 and len(ranks[0]) == 6
+assert abs(tf.constant(ranks[0]) - tf.constant(ranks[1])).numpy().max() < 1e-2 and len(ranks[0]) == 3
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

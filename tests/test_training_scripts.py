@@ -12,7 +12,6 @@ from PIL import Image
 
 from AVA import ava_vanilla, infer_vanilla
 from iqa.cards import card_of, read_card
-from iqa.commands.folds import format_folds, summarise
 from iqa.models import backbones
 from iqa.training.schedule import parse_schedule
 from iqa.training.trainer import Trainer
@@ -196,43 +195,31 @@ def test_a_training_that_begins_with_weights_keeps_their_preprocessing(command, 
 # --- folds -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_picture_is_tested_once_for_each_seed_and_folds_that_are_finished_are_not_trained_again(
-    command, own, tmp_path
-):
+def test_every_picture_is_tested_once_and_folds_that_are_finished_are_not_trained_again(command, own, tmp_path):
     run = tmp_path / "run"
-    code, out, err = train_scores(command, own, run, "--folds", 2, "--seeds", 2, "--schedule", "1@1e-2:cosine")
+    code, out, err = train_scores(command, own, run, "--folds", 2, "--group-by", "scene", "--schedule", "1@1e-2:cosine")
     assert code == 0, err
-    found = json.loads((run / "folds.json").read_text())
-    assert [(fold["seed"], fold["fold"], fold["tested on"]) for fold in found["folds"]] == [
-        *((0, 1, 4), (0, 2, 4), (1, 1, 4), (1, 2, 4)),
+    found = json.loads((run / "folds.json").read_text())["folds"]
+    assert [(fold["fold"], fold["tested on"]) for fold in found] == [(1, 4), (2, 4)]
+    *_, heading, _, _, means, spread = out.splitlines()
+    assert "fold 2 of 2: 4 images to train on, 4 to test on" in out
+    assert heading.split() == ["fold", "images", "mse", "lcc", "srcc"]
+    mse = [fold["after"]["mse"] for fold in found]
+    assert means.split()[:4] == [
+        "mean",
+        f"{np.mean([fold['before']['mse'] for fold in found]):.3f}",
+        ">",
+        f"{np.mean(mse):.3f}",
     ]
-    lcc = np.array([fold["after"]["lcc"] for fold in found["folds"]]).reshape(2, 2)
-    assert found["after"]["lcc"] == pytest.approx(lcc.mean())
-    assert found["after"]["lcc over folds"] == pytest.approx(np.sqrt(lcc.var(axis=1, ddof=1).mean()))
-    assert found["after"]["lcc over seeds"] == pytest.approx(lcc.mean(axis=1).std(ddof=1))
-    for text in ("seed 1, fold 2 of 2: 4 to train on, 4 to test on", "mean", "+- over folds", "+- over seeds"):
-        assert text in out
+    assert spread.split()[3] == f"{np.std(mse, ddof=1):.3f}"
     code, _, err = train_scores(command, own, run, "--folds", 2, "--schedule", "1@1e-2:cosine")
     assert (code, err.count("holds a run: resume it (--resume)")) == (2, 1)
-    (run / "seed-1-fold-2/checkpoint.npz").unlink()
+    (run / "fold-2/checkpoint.npz").unlink()
     code, out, err = command(tid2013_regression, "--run", run, "--resume")
     assert (code, out.count("phase 1: learning rate")) == (0, 1), err
-    again = json.loads((run / "folds.json").read_text())
-    assert again["folds"][:3] == found["folds"][:3]
-    assert again["after"]["mse"] == pytest.approx(found["after"]["mse"], rel=1e-4)
-
-
-def test_a_table_of_folds_has_means_and_spreads_and_no_spread_over_one_seed():
-    made = [
-        {"seed": 0, "fold": n, "tested on": 2, "before": {"mse": 2.0, "srcc": 0.1}, "after": {"mse": 1.0, "srcc": 0.1 * n}}
-        for n in (1, 2, 3)
-    ]
-    lines = format_folds(made).splitlines()
-    assert lines[0].split() == ["seed", "fold", "images", "mse", "srcc"]
-    assert lines[4].split() == ["mean", "2.000", ">", "1.000", "0.100", ">", "0.200"]
-    assert lines[5].endswith("0.000 > 0.100") and "over folds" in lines[5]
-    assert len(lines) == 6
-    assert summarise(made)["after"]["srcc over seeds"] is None
+    again = json.loads((run / "folds.json").read_text())["folds"]
+    assert again[0] == found[0]
+    assert again[1]["after"]["mse"] == pytest.approx(mse[1], rel=1e-4)
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -247,7 +234,6 @@ def test_a_table_of_folds_has_means_and_spreads_and_no_spread_over_one_seed():
         (ava_vanilla, ["--weights", "missing.hdf5", "--test-share", 0.2], "missing.hdf5: there is no such file"),
         (ava_vanilla, ["--weights", "no_such_model", "--test-share", 0.2], "there is no such file"),
         (tid2013_regression, [], "a .csv of scores needs --test-share, --split-by, --test-labels or --folds"),
-        (tid2013_regression, ["--test-share", 0.2, "--seeds", 2], "--seeds repeats --folds, and there is no --folds"),
         (tid2013_regression, ["--test-share", 1], "must be above 0 and below 1, got 1"),
         (tid2013_regression, ["--folds", 1], "--folds must be at least 2, got 1"),
         (tid2013_regression, ["--folds", 2], "--folds trains unattended and needs a --schedule"),
@@ -271,7 +257,7 @@ def test_what_cannot_be_done_is_said_in_one_line(command, own, tmp_path, script,
 
 def test_options_for_tables_of_scores_are_refused_with_tid2013s_labels(command, tmp_path):
     code, _, err = command(tid2013_regression, "--images", tmp_path, "--test-share", 0.2, "--run", tmp_path / "run")
-    assert (code, err.count("--folds need a .csv of scores")) == (2, 1)
+    assert (code, err.count("and --folds need a .csv of scores")) == (2, 1)
     code, _, err = command(ava_vanilla, "--run", tmp_path / "new", "--resume")
     assert (code, err.count("--images is missing")) == (2, 1)
 

@@ -35,12 +35,7 @@ Sets = tuple[Sequence[Any], Sequence[Any]]
 
 
 def train_parser(description: str, run: str, batch_size: int, labels: str = "") -> argparse.ArgumentParser:
-    """The parser with the options that all train scripts share.
-
-    Args:
-        description: the script's docstring.
-        run, batch_size, labels: defaults of --run, --batch-size and --train-labels.
-    """
+    """The options that all train scripts share; `run`, `batch_size` and `labels` are defaults of those names."""
     parser = parser_of(description)
     add = parser.add_argument
     add("--images", type=Path, help="folder of the images (required for a new run)")
@@ -51,7 +46,6 @@ def train_parser(description: str, run: str, batch_size: int, labels: str = "") 
     add("--split-by", metavar="COLUMN", help="train on rows of a .csv with train... in COLUMN, test on --test-split")
     add("--test-split", metavar="NAME", help=f"value of the --split-by column to test on (default: {TEST_SPLIT})")
     add("--folds", type=positive, metavar="K", help="train K times, each time testing on another Kth of --train-labels")
-    add("--seeds", type=positive, help="with --folds: repeat them with so many seeds (default: 1)")
     add("--group-by", metavar="COLUMN", help=f"keep groups of a .csv whole in splits (default: {GROUP_COLUMN!r}, if any)")
     add("--scale", type=float, nargs=2, metavar=("LOWEST", "HIGHEST"), help="lowest and highest score in a .csv")
     add("--backbone", help="weights of the backbone: imagenet (default), none (random), or a .pth file")
@@ -126,7 +120,6 @@ def _check_split(parser: argparse.ArgumentParser, options: argparse.Namespace) -
             "--split-by and --group-by do not go together: the split is the file's own",
         ),
         (options.test_split and not options.split_by, "--test-split names rows of --split-by, and there is no --split-by"),
-        (options.seeds and not options.folds, "--seeds repeats --folds, and there is no --folds"),
         (options.folds == 1, "--folds must be at least 2, got 1"),
         (options.test_images and not options.test_labels, "--test-images needs --test-labels"),
         (options.folds and not options.schedule, "--folds trains unattended and needs a --schedule"),

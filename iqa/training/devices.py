@@ -10,7 +10,7 @@ from iqa.models.settings import settle
 
 
 def prepare(seed: int, strategy: str | None = None, mixed_precision: bool = False) -> None:
-    """Set the seed, and for the whole process what is asked for.
+    """Settle for the whole process what must be known before a model is built.
 
     Args:
         seed: of Python, NumPy and the backend.

@@ -58,14 +58,8 @@ def known_mse(y_true: Any, y_pred: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("iqa")
-def mse_and_pearson(y_true: Any, y_pred: Any) -> Any:
-    """Mean squared error + (1 - r^2): right in value and in order."""
-    return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred)
-
-
-@keras.saving.register_keras_serializable("iqa")
 class LadderLoss(keras.losses.Loss):
-    """`mse_and_pearson`, and a penalty on every pair of one ladder that is ranked wrongly or too close to call.
+    """`known_mse` + `pearson_loss`, and a penalty on every pair of a ladder that is ranked wrongly or too close to call.
 
     A batch holds whole ladders: `steps` consecutive pictures of one scene, each as `patches` consecutive patches. The
     prediction for a picture is the mean over its patches. For two pictures of a ladder whose labels differ, with d the
@@ -103,7 +97,7 @@ class LadderLoss(keras.losses.Loss):
         pairs = ops.abs(direction)
         penalty = self.temperature * ops.softplus(-difference / self.temperature) * pairs
         ranking = ops.sum(penalty) / ops.maximum(ops.sum(pairs), 1)
-        return mse_and_pearson(y_true, y_pred) + self.weight * ranking
+        return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred) + self.weight * ranking
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches")}

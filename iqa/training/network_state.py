@@ -45,7 +45,7 @@ def learning_rate_of(model: keras.Model) -> float:
 
 
 def optimizer_config(model: keras.Model) -> dict[str, Any] | None:
-    """The configuration of the optimizer as JSON holds it; None if it has none."""
+    """The configuration of the optimizer as JSON holds it; None if a schedule of its own cannot say how it was made."""
     try:
         return keras.optimizers.serialize(own_optimizer(model))
     except NotImplementedError:
@@ -54,8 +54,5 @@ def optimizer_config(model: keras.Model) -> dict[str, Any] | None:
 
 def decay_of(model: keras.Model) -> str | None:
     """The class of the learning rate schedule that the optimizer follows; None for a plain rate."""
-    try:
-        rate = own_optimizer(model).get_config()["learning_rate"]
-    except NotImplementedError:  # of a schedule that cannot say how it was made
-        return "schedule"
+    rate = (optimizer_config(model) or {"config": {"learning_rate": {"class_name": "schedule"}}})["config"]["learning_rate"]
     return str(rate["class_name"]) if isinstance(rate, dict) else None

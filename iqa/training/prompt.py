@@ -101,13 +101,15 @@ class Prompt:
     @_guard
     def freeze(self) -> None:
         """Freeze the backbone for training by `model.fit`; compiles the model again with the session's loss."""
-        self.session.freeze(True)
+        self.session.set_frozen(True)
+        self.session.compile()
         print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
 
     @_guard
     def unfreeze(self) -> None:
         """The opposite of `freeze`."""
-        self.session.freeze(False)
+        self.session.set_frozen(False)
+        self.session.compile()
         print("all layers are trained by model.fit")
 
     @_guard

@@ -118,8 +118,10 @@ class Recorder(Stopper):
 
     def measure(self) -> dict[str, float]:
         """The figures of the epoch's steps, from the metrics: what the last step said may be an estimate."""
+        if self.figures is not None:
+            return self.figures
         found = self.model.get_metrics_result()
-        return self.figures or {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
+        return {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of the last step was that of the weights before it.

@@ -176,13 +176,10 @@ class RunState:
 
 
 class RunFolder:
-    """Reads and writes the files of one run; see the table above.
+    """Reads and writes the files of one run; the folder `path` is made if it is not there.
 
     `checkpoint.npz` is the run: an epoch belongs to it at the moment when that file is renamed into place. After a kill
     the files for readers may be behind it; `read` writes them again.
-
-    Args:
-        path: made if it is not there.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -243,11 +240,7 @@ class RunFolder:
         return name
 
     def read(self) -> tuple[RunState, list[NDArray[Any]]]:
-        """(state, variables) of the last `commit`.
-
-        Raises:
-            RunError: if `checkpoint.npz` is not the state of a run, or another process has a session open on the folder.
-        """
+        """(state, variables) of the last `commit`; for its errors see `lock` and `read_npz`."""
         self.lock()
         state, variables = read_state(self.path), read_npz(self.checkpoint)[1]
         remove_leftovers(self.path)
@@ -269,11 +262,7 @@ class RunFolder:
 
 
 def read_state(folder: Path | str) -> RunState:
-    """The state of the run in a folder, read and nothing more.
-
-    Raises:
-        RunError: if its `checkpoint.npz` is missing or not the state of a run; the message names the file.
-    """
+    """The state of the run in a folder, read and nothing more; for its errors see `read_npz`."""
     file = Path(folder) / "checkpoint.npz"
     try:
         return RunState.from_json(read_npz(file)[0])

@@ -83,9 +83,7 @@ class Session(Trainer):
             for number, phase in enumerate(phases):
                 if number >= done:
                     self.train_phase(phase)
-                elif (
-                    number == done - 1 and self.state.phases[-1] is self.state.kept[-1] and self.state.kept[-1].can_continue
-                ):
+                elif number == done - 1 and self.state.phases[-1].can_continue:
                     self.train()
                 if self.state.phases[-1].status == "not finite":
                     number = len(self.state.phases)
@@ -165,7 +163,7 @@ class Session(Trainer):
         if phase.cosine:
             decay = keras.optimizers.schedules.CosineDecay(phase.learning_rate, phase.epochs * self.train_data.steps)
         with self.interrupt:
-            self.freeze(phase.frozen)
+            self.set_frozen(phase.frozen)
             self.compile(keras.optimizers.Adam(phase.learning_rate if decay is None else decay))
             self.open_phase(PhaseRecord.of(phase, loss=name_of(self.loss)), callbacks)
 

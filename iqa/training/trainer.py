@@ -103,10 +103,9 @@ class Trainer:
         """Whether the backbone did not begin with random weights."""
         return self.card.backbone.backbone_weights != "none"
 
-    def freeze(self, frozen: bool) -> None:
-        """Freeze or unfreeze the backbone for training by `model.fit`; compiles again with the script's loss."""
+    def set_frozen(self, frozen: bool) -> None:
+        """Freeze or unfreeze the backbone; compile afterwards."""
         set_frozen(self.model, HEAD, frozen, keep_normalisation=self.pretrained)
-        self.compile()
 
     def evaluate(self, again: bool = True) -> Figures:
         """The loss and the metrics on the test data, {name: value}.
