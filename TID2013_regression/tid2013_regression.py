@@ -9,7 +9,6 @@
 --images is TID2013 itself or what make_images.py re-made, with its mos_with_names.txt. References 1-3 are the test
 scenes of the original and are left alone here; 4-6 choose the checkpoint; the network learns from the others, and from
 the photographs of make_ladders.py, without which it has too few scenes to learn from.
-
 With --train-labels FILE.csv it learns your own scores of any pictures; docs/own-pictures.md shows how.
 """
 
