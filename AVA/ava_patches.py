@@ -91,7 +91,7 @@ def train(options, training, testing):
 
 def main():
     options = parse_options(train_parser(__doc__, "runs/ava_patches", BATCH_SIZE, TRAIN_LABELS))
-    read = partial(read_ratings, scale=options.scale or (1, 10))
+    read = partial(read_ratings, scale=tuple(options.scale or (1, 10)))
     training, testing = read_sets(options, read, PREPROCESSING.size, TEST_LABELS)
     return cross_validate(options, training, train) if options.folds else train(options, training, testing)
 

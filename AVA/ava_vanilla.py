@@ -94,7 +94,7 @@ def train(options, training, testing):
 
 def main():
     options = parse_options(train_parser(__doc__, "runs/ava_vanilla", BATCH_SIZE, TRAIN_LABELS))
-    training, testing = read_sets(options, partial(read_ratings, scale=options.scale or (1, 10)), test=TEST_LABELS)
+    training, testing = read_sets(options, partial(read_ratings, scale=tuple(options.scale or (1, 10))), test=TEST_LABELS)
     return cross_validate(options, training, train) if options.folds else train(options, training, testing)
 
 

@@ -70,9 +70,9 @@ def tiny_prompt(ladders, run, model=None, card=CARD, settings=None, options=None
     test_data = Evaluation([image for ladder in ladders[:2] for image in ladder], 10, see)
     model = model or network()
     session = Session(
-        model, train_data, test_data, LadderLoss(), score_metrics(), card, run, settings=settings, options=options
+        model, train_data, test_data, LadderLoss(), score_metrics(), card, run, see=see, settings=settings, options=options
     )
-    return Prompt(session, see)
+    return Prompt(session)
 
 
 def main():

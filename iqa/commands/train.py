@@ -231,7 +231,7 @@ def open_session(
         data: batches to train on and to test on.
         sets: the images in them, of `read_sets`.
         loss, metrics: see `iqa.training.trainer.Trainer`.
-        see: see `iqa.training.prompt.Prompt`.
+        see: see `iqa.training.session.Session`.
         original: what "original" as a --schedule stands for.
         settings: what else must be the same when the run is resumed; written on the card too.
     """
@@ -258,10 +258,10 @@ def open_session(
     if options.train_labels:
         described["labels"] = options.train_labels.name
     card = replace(card, trained_on=described)
-    session = Session(model, *data, loss, metrics, card, options.run, settings=held, options=options.begun)
+    session = Session(model, *data, loss, metrics, card, options.run, see=see, settings=held, options=options.begun)
     session.begin(phases, options.resume, options.seed)
     steps = f"training on {len(training)} images in {data[0].steps} steps, testing on {len(testing)}"
     seen = f"{card.preprocessing.kind} of {card.preprocessing.size}x{card.preprocessing.size}"
-    prompt = Prompt(session, see)
+    prompt = Prompt(session)
     open_prompt(prompt, f"{card.backbone.backbone}, {card.head.kind}; {seen}; scores {card.scale.name}", steps)
     return prompt

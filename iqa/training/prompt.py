@@ -4,21 +4,13 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import keras
-from numpy.typing import NDArray
-
-from iqa.errors import ImageError, IqaError
+from iqa.errors import IqaError
 from iqa.evaluation.tables import align_columns
-from iqa.labels.histograms import Score
-from iqa.training import rate_range
-from iqa.training.recorder import Interrupted
+from iqa.training.recorder import Interrupt, Interrupted
 from iqa.training.run_folder import BY_HAND, Figures, PhaseRecord
-from iqa.training.schedule import Phase
-from iqa.training.session import Rate, Session, first_rate
 
 #: Columns of a terminal that the tables keep to, and those of the bars of `curve()`.
 WIDTH, BAR = 100, 34
@@ -33,160 +25,44 @@ save("name")  load("name")  undo()       weights with their card; undo: as befor
 freeze()  unfreeze()                     the backbone, for Keras by hand:
 model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
 
+#: The methods of `iqa.training.session.Session` that a prompt offers.
 COMMANDS = (
     *("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate", "evaluate", "predict", "save", "load", "undo"),
     *("phases", "curve"),
 )
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+class Prompt:
+    """A session's commands: Ctrl-C within one waits for a safe point and ends in one line, as our own errors do."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise AttributeError(name)
+        return _guard(self.session.interrupt, getattr(self.session, name))
+
+    def commands(self) -> dict[str, Any]:
+        """What a prompt offers, {name: value}: `COMMANDS` and the plain Keras objects."""
+        session = self.session
+        objects = {"model": session.model, "train_data": session.train_data, "test_data": session.test_data}
+        return {name: getattr(self, name) for name in COMMANDS} | objects | {"session": session}
 
 
-def _guard(method: _Command) -> _Command:
-    """A command of the prompt: Ctrl-C within it waits for a safe point and ends in one line, as our own errors do."""
-
-    @functools.wraps(method)
-    def guarded(self: "Prompt", *args: Any, **kwargs: Any) -> Any:
-        with self.session.interrupt:
+def _guard(interrupt: Interrupt, command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def guarded(*arguments: Any, **settings: Any) -> Any:
+        with interrupt:
             try:
-                return method(self, *args, **kwargs)
+                return command(*arguments, **settings)
             except Interrupted:
                 print("stopped")
             except IqaError as error:
                 print(error)
             return None
 
-    return guarded  # type: ignore[return-value]
-
-
-class Prompt:
-    """The commands that a prompt offers.
-
-    Args:
-        session: the run.
-        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3).
-    """
-
-    def __init__(self, session: Session, see: Callable[[Path], NDArray[Any]]) -> None:
-        self.session, self.see = session, see
-
-    def commands(self) -> dict[str, Any]:
-        """What a prompt offers, {name: value}: the commands below and the plain Keras objects."""
-        session = self.session
-        objects = {"model": session.model, "train_data": session.train_data, "test_data": session.test_data}
-        return {name: getattr(self, name) for name in COMMANDS} | objects | {"session": session}
-
-    @_guard
-    def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
-        """Train the head alone, with the backbone frozen."""
-        self.fit(learning_rate, epochs, True, callbacks)
-
-    @_guard
-    def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
-        """Train a new phase, all layers unless `frozen`; with a new optimizer.
-
-        Args:
-            learning_rate: a number, or a learning rate schedule of Keras.
-            epochs: at least 1.
-            frozen: train the head alone.
-            callbacks: Keras callbacks.
-        """
-        decay = learning_rate if callable(learning_rate) else None
-        self.session.train_phase(Phase(first_rate(learning_rate), epochs, frozen), decay, callbacks)
-
-    @_guard
-    def finish(self) -> None:
-        """Train the rest of the phase that Ctrl-C stopped, and of the schedule if there is one."""
-        self.session.finish()
-
-    @_guard
-    def freeze(self) -> None:
-        """Freeze the backbone for training by `model.fit`; compiles the model again with the session's loss."""
-        self.session.set_frozen(True)
-        self.session.compile()
-        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
-
-    @_guard
-    def unfreeze(self) -> None:
-        """The opposite of `freeze`."""
-        self.session.set_frozen(False)
-        self.session.compile()
-        print("all layers are trained by model.fit")
-
-    @_guard
-    def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
-        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
-
-        A tenth of the rate at which the smoothed loss is lowest, by a common rule of thumb; None if the loss never fell.
-
-        Args:
-            lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
-            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
-            frozen: test for the head alone, as `pretrain` trains it.
-        """
-        found = rate_range.find_rate(self.session, lowest, highest, steps, frozen)
-        tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
-        print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
-        if not found.falls:
-            print("the loss did not fall at any of these rates: nothing to suggest")
-            return None
-        print(f"lowest at {found.lowest:.1g}; suggested learning rate: {found.suggested:g}, a tenth of that")
-        return found.suggested
-
-    @_guard
-    def evaluate(self) -> Figures:
-        """The loss and the metrics on the test data, {name: value}."""
-        return self.session.evaluate()
-
-    @_guard
-    def predict(self, path: str | Path) -> float | Score | None:
-        """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
-        try:
-            patches = self.see(Path(path))
-        except ImageError as error:
-            print(f"{path}: {error}")
-            return None
-        output = keras.ops.convert_to_numpy(self.session.model.predict_on_batch(patches)).mean(axis=0)
-        return float(output[0]) if len(output) == 1 else Score.of(output, self.session.card.scale.population)
-
-    @_guard
-    def save(self, name: str | Path) -> None:
-        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
-        print(f"saved {self.session.save(name)}")
-
-    @_guard
-    def load(self, name: str | Path) -> None:
-        """Load weights by a name given to `save`, or from a path; the optimizer is a new one."""
-        print(f"loaded {self.session.load(name)}")
-
-    @_guard
-    def undo(self) -> None:
-        """Go back to the weights before the last phase. It works once, not phase by phase."""
-        phase, state = self.session.undo(), self.session.state
-        if phase is None:
-            print("nothing to undo")
-            return
-        print(f"phase {phase} is undone: the weights are those before it")
-        if state.best and state.log[state.best["epoch"] - 1]["phase"] == phase:
-            print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
-
-    @_guard
-    def phases(self) -> None:
-        """Print what was done: a row for each phase."""
-        print(phase_table(self.session.state.phases))
-
-    @_guard
-    def curve(self, file: str | Path | None = None) -> None:
-        """Loss, LCC and SRCC over all epochs: printed, or drawn into a file."""
-        state = self.session.state
-        if file is None:
-            print(epoch_table(state.log, state.phases, self.session.monitor))
-            return
-        from iqa.evaluation.plots import draw_training
-
-        numbered = dict(enumerate(state.phases, start=1))
-        undone = {number for number, phase in numbered.items() if phase.status == "undone"}
-        draw_training(state.log, file, {number: phase.rate for number, phase in numbered.items()}, undone)
-        print(f"wrote {file}")
+    return guarded
 
 
 def open_prompt(prompt: Prompt, *facts: str) -> None:

@@ -79,7 +79,7 @@ def try_rates(lowest: float, highest: float, steps: int, step: Callable[[float],
     return found
 
 
-def find_rate(trainer: Trainer, lowest: float, highest: float, steps: int, frozen: bool) -> RateRange:
+def measure_rates(trainer: Trainer, lowest: float, highest: float, steps: int, frozen: bool) -> RateRange:
     """The range test of a copy of a trainer's network on its training data; leaves the network as it is.
 
     Raises:

@@ -10,17 +10,21 @@ commands of the prompt.
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
+from numpy.typing import NDArray
 
-from iqa.errors import RunError
+from iqa.errors import ImageError, RunError
 from iqa.files import printable
+from iqa.labels.histograms import Score
 from iqa.models.weight_files import load_weights, without_optimizer
 from iqa.training.batches import naming_broken_images
 from iqa.training.network_state import is_frozen, learning_rate_of
+from iqa.training.prompt import epoch_table, phase_table
+from iqa.training.rate_range import measure_rates
 from iqa.training.recorder import Interrupted, Stopper
 from iqa.training.run_folder import BY_HAND, RESERVED, PhaseRecord, read_npz
 from iqa.training.schedule import Phase, parse_schedule
@@ -31,13 +35,18 @@ Rate: TypeAlias = Any
 
 
 class Session(Trainer):
-    """One run: starts or resumes it, trains phases, saves, loads and undoes; for its arguments see `Trainer`.
+    """One run: starts or resumes it, trains phases, saves, loads and undoes.
 
     `compile`, `fit` and `evaluate` of its `model`, called by hand, are recorded as its own phases are.
+
+    Args:
+        arguments, settings: see `Trainer`.
+        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3), for `predict`.
     """
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, see: Callable[[Path], NDArray[Any]] | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.see = see
         self.model.compile, self.model.fit = self.compile_by_hand, self.fit_by_hand
         self.model.evaluate = self.evaluate_by_hand
 
@@ -49,8 +58,7 @@ class Session(Trainer):
         A run that is resumed without phases continues its own schedule, unless a prompt will open.
 
         Raises:
-            RunError: see `resume` and `run_schedule`, or if the folder holds a run that is not to be resumed, or another
-                process has a session open on it.
+            RunError: see `resume` and `run_schedule`, or if the folder holds another run or session.
             KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
         """
         if not resume:
@@ -149,6 +157,23 @@ class Session(Trainer):
 
     # --- phases ------------------------------------------------------------------------------------------------------
 
+    def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
+        """Train the head alone, with the backbone frozen."""
+        self.fit(learning_rate, epochs, True, callbacks)
+
+    def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
+        """Train a new phase, all layers unless `frozen`; with a new optimizer.
+
+        Args:
+            learning_rate: a number, or a learning rate schedule of Keras.
+            epochs: at least 1.
+            frozen: train the head alone.
+            callbacks: Keras callbacks.
+        """
+        decay = learning_rate if callable(learning_rate) else None
+        first = float(keras.ops.convert_to_numpy(learning_rate(0))) if decay else float(learning_rate)
+        self.train_phase(Phase(first, epochs, frozen), decay, callbacks)
+
     def train_phase(self, phase: Phase, decay: Rate | None = None, callbacks: Any = None) -> None:
         """Train a new phase with a new Adam optimizer.
 
@@ -173,59 +198,117 @@ class Session(Trainer):
             self._refuse_another_run()
         super().open_phase(phase, callbacks, **by_hand)
 
-    def undo(self) -> int | None:
-        """Go back to the weights before the last phase; returns its number, or None if there is nothing to undo."""
-        state = self.state
+    def undo(self) -> None:
+        """Go back to the weights before the last phase. It works once, not phase by phase."""
+        state, number = self.state, len(self.state.phases)
         if not state.begin:
-            return None
+            print("nothing to undo")
+            return
         self.model.set_weights(read_npz(self.folder.path / state.begin)[1])
         self.compile()
         last = state.phases[-1]
         state.figures = last.before if last.loss == name_of(self.loss) else None
         last.status, state.begin, state.open_epoch = "undone", None, None
         self.commit()
-        return len(state.phases)
+        print(f"phase {number} is undone: the weights are those before it")
+        if state.best and state.log[state.best["epoch"] - 1]["phase"] == number:
+            print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
+
+    def freeze(self) -> None:
+        """Freeze the backbone for training by `model.fit`; compiles the model again with the script's loss."""
+        self.set_frozen(True)
+        self.compile()
+        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
+
+    def unfreeze(self) -> None:
+        """The opposite of `freeze`."""
+        self.set_frozen(False)
+        self.compile()
+        print("all layers are trained by model.fit")
+
+    # --- what it has learnt ------------------------------------------------------------------------------------------
+
+    def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
+        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
+
+        A tenth of the rate at which the smoothed loss is lowest, by a common rule of thumb; None if the loss never fell.
+
+        Args:
+            lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
+            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
+            frozen: test for the head alone, as `pretrain` trains it.
+        """
+        found = measure_rates(self, lowest, highest, steps, frozen)
+        tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
+        print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
+        if not found.falls:
+            print("the loss did not fall at any of these rates: nothing to suggest")
+            return None
+        print(f"lowest at {found.lowest:.1g}; suggested learning rate: {found.suggested:g}, a tenth of that")
+        return found.suggested
+
+    def predict(self, path: str | Path) -> float | Score | None:
+        """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
+        assert self.see
+        try:
+            patches = self.see(Path(path))
+        except ImageError as error:
+            print(f"{path}: {error}")
+            return None
+        output = keras.ops.convert_to_numpy(self.model.predict_on_batch(patches)).mean(axis=0)
+        return float(output[0]) if len(output) == 1 else Score.of(output, self.card.scale.population)
+
+    def phases(self) -> None:
+        """Print what was done: a row for each phase."""
+        print(phase_table(self.state.phases))
+
+    def curve(self, file: str | Path | None = None) -> None:
+        """Loss, LCC and SRCC over all epochs: printed, or drawn into a file."""
+        if file is None:
+            print(epoch_table(self.state.log, self.state.phases, self.monitor))
+            return
+        from iqa.evaluation.plots import draw_training
+
+        rates = {number: phase.rate for number, phase in enumerate(self.state.phases, start=1)}
+        draw_training(self.state.log, file, rates, {n for n in rates if self.state.phases[n - 1].status == "undone"})
+        print(f"wrote {file}")
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
-    def path_of(self, name: str | Path) -> Path:
-        """The path of NAME.weights.h5 in the run folder, or where a path says."""
+    def _path_of(self, name: str | Path) -> Path:
         return self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
 
-    def save(self, name: str | Path) -> Path:
-        """Save the weights alone, with their card; see `path_of`.
+    def save(self, name: str | Path) -> None:
+        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says.
 
         Raises:
             RunError: if the name is reserved for the run's own files.
         """
-        path = self.path_of(name)
+        path = self._path_of(name)
         if path.parent == self.folder.path and path.name.removesuffix(".weights.h5") in RESERVED:
             raise RunError(f"{path.name} is reserved for the run's own files: choose another name")
         self._save(path, {})
-        return path
+        print(f"saved {path}")
 
-    def load(self, name: str | Path) -> Path:
+    def load(self, name: str | Path) -> None:
         """Load weights by a name given to `save`, or from a path; the optimizer is a new one.
 
         Raises:
             WeightsError: if they are not weights of this model.
         """
-        saved = self.path_of(name)
+        saved = self._path_of(name)
         path = saved if saved.exists() else Path(name)
         load_weights(without_optimizer(self.model), path)
         self.compile()
         self.state.figures = self.state.open_epoch = None
         if self.state.phases:
             self.commit()
-        return path
+        print(f"loaded {path}")
 
     # --- Keras by hand -----------------------------------------------------------------------------------------------
 
     def compile_by_hand(self, optimizer: Any = "rmsprop", loss: Any = None, **settings: Any) -> None:
-        """`model.compile`: until the session compiles again, `model.fit` trains with this loss.
-
-        A phase that was stopped before cannot be finished then: it had another loss or optimizer.
-        """
+        """`model.compile`, for `model.fit`; a phase that was stopped before it cannot be finished any more."""
         self._compile(keras.optimizers.get(optimizer), loss, **settings)
         self.state.figures, self._of_the_script = None, False
         if self.state.phases and self.state.phases[-1].can_continue:
@@ -259,8 +342,3 @@ class Session(Trainer):
             except Interrupted:
                 print("stopped")
                 return None
-
-
-def first_rate(rate: Rate) -> float:
-    """The learning rate of the first step."""
-    return float(keras.ops.convert_to_numpy(rate(0))) if callable(rate) else float(rate)

@@ -128,7 +128,7 @@ class Trainer:
     # --- phases ------------------------------------------------------------------------------------------------------
 
     def open_phase(self, phase: PhaseRecord, callbacks: Any, **by_hand: Any) -> None:
-        """Evaluate and keep the weights, for `undo`, and train the phase."""
+        """Evaluate the weights, keep them for `undo`, and train the phase."""
         given = [callback for callback in keras.tree.flatten(callbacks) if callback is not None]
         phase.callbacks = [type(callback).__name__ for callback in given]
         phase.decay = None if phase.cosine else decay_of(self.model)
