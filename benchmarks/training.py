@@ -84,10 +84,8 @@ def time_phase(phase, images):
     from iqa.models.heads import add_head
     from iqa.training.losses import emd_and_moments
     from iqa.training.metrics import LCC
-    from iqa.training.run_folder import RunFolder
     from iqa.training.schedule import Phase
     from iqa.training.session import Session
-    from iqa.training.trainer import Objective, Trainer
 
     # The same weights on both sides: where they are such that activations vanish, a step takes half as long again.
     keras.utils.set_random_seed(0)
@@ -101,7 +99,7 @@ def time_phase(phase, images):
         return seconds(lambda: model.fit(train, validation_data=test, shuffle=False, verbose=2))
     card = Card(facts, Head("histogram"), GEOMETRY, AVA_SCALE)
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(Trainer(model, train, test, Objective(emd_and_moments, [LCC()]), card, RunFolder(folder)))
+        session = Session(model, train, test, emd_and_moments, [LCC()], card, folder)
         session.evaluate()  # the figures before the first phase are no part of the comparison
         return seconds(lambda: session.train_phase(Phase(1e-4, 1)))
 
