@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import functools
 import json
 import math
 import os
@@ -70,12 +69,6 @@ def assert_equal_weights(ours, theirs, atol=0.0):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
-@functools.cache
-def a_network():
-    """One to load weights into: to build one takes longer than most of what is tested here."""
-    return network()
-
-
 def assert_sound(run, session=None):
     """What must hold of the files of a run; with a session, that they are its state."""
     state, names = read_state(run), {path.name for path in run.iterdir()}
@@ -92,18 +85,6 @@ def assert_sound(run, session=None):
             assert card["sha256"] == sha256(run / "best.weights.h5")
             assert card["training"]["epoch"] == state.best["epoch"]
     return state
-
-
-def when_drawn(patch, epoch, index, act):
-    """Call `act` when batch `index` of the epoch `epoch` is drawn."""
-    drawn = Ladders.__getitem__
-
-    def drawing(data, number):
-        if (data.epoch, number) == (epoch, index):
-            act()
-        return drawn(data, number)
-
-    patch.setattr(Ladders, "__getitem__", drawing)
 
 
 def press():
@@ -152,10 +133,6 @@ def log_with(patch, **figures):
         end(self, logs | {name: next(values) for name, values in figures.items()}, seconds)
 
     patch.setattr(Trainer, "end_epoch", ending)
-
-
-def fail():
-    raise RuntimeError("unreadable")
 
 
 # --- schedules -------------------------------------------------------------------------------------------------------
@@ -548,14 +525,12 @@ def test_a_run_stopped_by_ctrl_c_continues_from_its_step_to_the_end_of_an_uninte
     assert_sound(tmp_path, stopped)
 
 
-@pytest.mark.parametrize(
-    "owner, writes", [(RunFolder, "commit"), (trainer, "save_with_card"), (None, None)], ids=["state", "best", "step"]
-)
-def test_an_error_in_an_epoch_or_its_files_ends_training_once_and_the_run_continues_from_the_epoch_before(
+@pytest.mark.parametrize("owner, writes", [(RunFolder, "commit"), (trainer, "save_with_card")], ids=["state", "best"])
+def test_an_epoch_whose_files_cannot_be_written_ends_training_once_and_the_run_continues_from_the_one_before(
     ladders, tmp_path, monkeypatch, whole_run, owner, writes
 ):
     phases, trained, failures = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path), []
-    write = getattr(owner, writes) if owner else None
+    write = getattr(owner, writes)
 
     def full_once(*arguments, **settings):
         if len(trained.state.log) == 1 and not failures:
@@ -564,11 +539,8 @@ def test_an_error_in_an_epoch_or_its_files_ends_training_once_and_the_run_contin
         return write(*arguments, **settings)
 
     with monkeypatch.context() as patch:
-        if owner:
-            patch.setattr(owner, writes, full_once)
-        else:
-            when_drawn(patch, epoch=1, index=5, act=fail)
-        with pytest.raises(Exception, match=r"No space left|unreadable"):
+        patch.setattr(owner, writes, full_once)
+        with pytest.raises(OSError, match="No space left"):
             trained.run_schedule(phases)
     assert_sound(tmp_path)
     resumed = resumed_session(ladders * 3, tmp_path)
@@ -768,20 +740,20 @@ assert abs(tf.constant(ranks[0]) - tf.constant(ranks[1])).numpy().max() < 1e-2 a
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_sixteen_bits_are_resumed_and_leave_weights_of_thirty_two(ladders, tmp_path, policy):
+def test_sixteen_bits_are_resumed_and_leave_weights_of_thirty_two(ladders, tmp_path):
     before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(policy)
+    keras.mixed_precision.set_global_policy("mixed_float16")  # whose optimizer scales the loss, too
     try:
         trained = tiny_session(ladders, tmp_path)
         trained.train_phase(Phase(1e-3, 2))
         trained.save("half")
         resumed = resumed_session(ladders, tmp_path)
-        assert trained.model.get_layer("backbone").compute_dtype == policy.removeprefix("mixed_")
+        assert trained.model.get_layer("backbone").compute_dtype == "float16"
     finally:
         keras.mixed_precision.set_global_policy(before)
     ours, theirs = ([keras.ops.convert_to_numpy(v) for v in session._variables] for session in (trained, resumed))
     assert_equal_weights(ours, theirs)
-    a_network().load_weights(tmp_path / "half.weights.h5")
-    assert_equal_weights(a_network().get_weights(), trained.model.get_weights())
+    plain = network()
+    plain.load_weights(tmp_path / "half.weights.h5")
+    assert_equal_weights(plain.get_weights(), trained.model.get_weights())
     assert np.isfinite(trained.state.log[0]["loss"])

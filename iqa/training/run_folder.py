@@ -285,7 +285,7 @@ def read_npz(file: Path) -> tuple[Any, list[NDArray[Any]]]:
         RunError: if the file is missing or broken.
     """
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return json.loads(str(stored["state"])), [stored[name] for name in stored.files if name != "state"]
     except FileNotFoundError:
         raise RunError(f"{file}: there is no such file") from None
