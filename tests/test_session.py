@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import functools
 import json
 import math
 import os
@@ -13,8 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -23,19 +22,16 @@ import pytest
 from tiny_training import CARD, make_ladders, network, see, tiny_prompt
 
 from iqa.cards import sha256
-from iqa.errors import ImageError, RunError, UsageError, WeightsError
-from iqa.files import remove_leftovers
+from iqa.errors import ImageError, RunError, UsageError
 from iqa.training import trainer
 from iqa.training.batches import Evaluation, Ladders
+from iqa.training.rate_range import try_rates
 from iqa.training.recorder import Recorder
-from iqa.training.run_folder import RunFolder
+from iqa.training.run_folder import RunFolder, read_state
 from iqa.training.schedule import PATIENCE, Phase, parse_schedule
 from iqa.training.trainer import Trainer
 
 TINY = Path(__file__).with_name("tiny_training.py")
-
-# The whole of it takes minutes: IQA_THOROUGH=1 asks for it.
-INTERRUPTS, KILLS = (50, 20) if os.environ.get("IQA_THOROUGH") else (8, 2)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +60,6 @@ def rows_of(run):
         return list(csv.DictReader(lines))
 
 
-def state_of(run):
-    return json.loads((run / "phases.json").read_text())
-
-
 def weights_of(session):
     return [weight.copy() for weight in session.model.get_weights()]
 
@@ -77,49 +69,22 @@ def assert_equal_weights(ours, theirs, atol=0.0):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
-@functools.cache
-def a_network():
-    """One to load weights into, again and again: to build one takes longer than most of what is tested here."""
-    return network()
-
-
-def saved_weights(file):
-    model = a_network()
-    model.load_weights(file)
-    return model.get_weights()
-
-
-def assert_sound(run, killed=False):
-    """What must hold of the files of a run as they lie there; a process that was killed may leave a row out and litter."""
-    state, names = state_of(run), {path.name for path in run.iterdir()}
-    epochs = [int(row["epoch"]) for row in rows_of(run)] if "log.csv" in names else []
-    assert epochs == list(range(1, len(epochs) + 1))
-    assert len(state["log"]) - len(epochs) in ((0, 1) if killed else (0,))
-    assert [row["epoch"] for row in state["log"]] == list(range(1, len(state["log"]) + 1))
-    assert sum(phase["done"] for phase in state["phases"]) == len(state["log"])
-    named = {state["checkpoint"], state["begin"], (state["best"] or {}).get("checkpoint")} - {None}
-    assert named <= names
-    for name in named:
-        assert all(np.isfinite(weight).all() for weight in saved_weights(run / name))
-    if not killed:
+def assert_sound(run, session=None):
+    """What must hold of the files of a run; with a session, that they are its state."""
+    state, names = read_state(run), {path.name for path in run.iterdir()}
+    assert [row["epoch"] for row in state.log] == list(range(1, len(state.log) + 1))
+    assert sum(phase.done for phase in state.phases) == len(state.log)
+    assert state.begin is None or state.begin in names
+    if session:
+        assert [row["epoch"] for row in rows_of(run)] == [str(row["epoch"]) for row in state.log]
         assert not any(name.startswith(".") for name in names)
-        if state["best"]:
+        _, variables = session.folder.read()
+        assert_equal_weights(variables, [keras.ops.convert_to_numpy(v) for v in session._variables])
+        if state.best:
             card = json.loads((run / "best.json").read_text())
             assert card["sha256"] == sha256(run / "best.weights.h5")
-            assert card["training"]["epoch"] == state["best"]["epoch"]
+            assert card["training"]["epoch"] == state.best["epoch"]
     return state
-
-
-def when_drawn(patch, epoch, index, act):
-    """Call `act` when batch `index` of the epoch `epoch` is drawn."""
-    drawn = Ladders.__getitem__
-
-    def drawing(data, number):
-        if (data.epoch, number) == (epoch, index):
-            act()
-        return drawn(data, number)
-
-    patch.setattr(Ladders, "__getitem__", drawing)
 
 
 def press():
@@ -131,7 +96,7 @@ def press_after_step(patch, epoch, step):
     ended = Recorder.on_train_batch_end
 
     def pressing(self, batch, logs=None):
-        if (len(self.trainer.state.log) + 1, self.step + 1) == (epoch, step):
+        if (self.session.epoch, self.step + 1) == (epoch, step):
             press()
         ended(self, batch, logs)
 
@@ -143,7 +108,7 @@ def press_in_validation(patch, epoch):
 
     def pressing(self, logs=None):
         began(self, logs)
-        if len(self.trainer.state.log) + 1 == epoch:
+        if self.session.epoch == epoch:
             press()
 
     patch.setattr(Recorder, "on_test_begin", pressing)
@@ -160,8 +125,14 @@ def press_after_epoch(patch, epoch):
     patch.setattr(Trainer, "end_epoch", pressing)
 
 
-def fail():
-    raise RuntimeError("unreadable")
+def log_with(patch, **figures):
+    """Let epochs end with these figures, each taken from an iterator."""
+    end = Trainer.end_epoch
+
+    def ending(self, logs, seconds):
+        end(self, logs | {name: next(values) for name, values in figures.items()}, seconds)
+
+    patch.setattr(Trainer, "end_epoch", ending)
 
 
 # --- schedules -------------------------------------------------------------------------------------------------------
@@ -169,50 +140,31 @@ def fail():
 
 def test_a_schedule_is_read_and_a_bad_one_refused_by_its_part():
     assert parse_schedule("1@1e-3:frozen, 4@0.0001") == [Phase(1e-3, 1, True), Phase(1e-4, 4)]
-    assert [str(phase) for phase in parse_schedule("until-plateau@1e-4")] == ["until-plateau@0.0001"]
+    assert parse_schedule("3@1e-4:cosine:frozen") == parse_schedule("3@1e-4:frozen:cosine")
     assert parse_schedule("original", "2@1e-3") == parse_schedule("2@1e-3")
+    text = "1@0.001:frozen:cosine,until-plateau@1e-05,4@5e-07"
+    assert ",".join(str(phase) for phase in parse_schedule(text)) == text
     for bad in ("", "4", "4@", "@1e-3", "4@1e-3:cold", "4@0", "0@1e-3", "4@1.2.3", "1@1e-3,,1@1e-4", "original"):
         with pytest.raises(UsageError, match="EPOCHS@RATE"):
             parse_schedule(bad)
 
 
-def test_the_text_of_a_schedule_is_read_back():
-    text = "1@0.001:frozen,until-plateau@1e-05,4@5e-07"
-    assert ",".join(str(phase) for phase in parse_schedule(text)) == text
-
-
-def test_the_original_schedules_are_those_of_its_readme():
-    from iqa.commands.train import ORIGINAL_SCHEDULE
-
-    assert [str(p) for p in parse_schedule("original", ORIGINAL_SCHEDULE)] == [
-        "1@0.001:frozen",
-        "4@0.0001",
-        "12@5e-06",
-        "1@5e-07",
-    ]
-
-
-@pytest.mark.parametrize(
-    "rate, epochs, message",
-    [(1e-3, 0, "epochs must be at least 1, got 0"), (0, 1, "the learning rate must be above 0, got 0")],
-)
-def test_a_phase_of_nothing_is_refused_in_plain_words(ladders, tmp_path, capsys, rate, epochs, message):
-    with pytest.raises(UsageError, match=message):
-        Phase(rate, epochs)
+def test_a_phase_of_nothing_is_refused_in_plain_words(ladders, tmp_path, capsys):
     prompt = tiny_prompt(ladders, tmp_path)
-    prompt.fit(rate, epochs)
-    assert message in capsys.readouterr().out
+    prompt.fit(1e-3, 0)
+    prompt.fit(0)
+    out = capsys.readouterr().out
+    assert "epochs must be at least 1, got 0" in out and "the learning rate must be above 0, got 0" in out
     assert not prompt.session.state.phases
 
 
 def test_a_phase_until_the_plateau_ends_when_nothing_got_better(ladders, tmp_path, monkeypatch):
-    figures, end = iter([0.1, 0.3, 0.2, 0.29, 0.9]), Trainer.end_epoch
-    monkeypatch.setattr(Trainer, "end_epoch", lambda t, logs, *rest: end(t, logs | {"val_lcc": next(figures)}, *rest))
+    log_with(monkeypatch, val_lcc=iter([0.1, 0.3, 0.2, 0.29, 0.9]))
     trained = tiny_session(ladders, tmp_path)
     trained.run_schedule(parse_schedule("until-plateau@1e-3"))
     assert len(trained.state.log) == 2 + PATIENCE
     assert (trained.state.phases[0].status, trained.state.phases[0].epochs) == ("done", 4)
-    assert state_of(tmp_path)["best"]["epoch"] == 2
+    assert trained.state.best["epoch"] == 2
     resumed = resumed_session(ladders, tmp_path)
     assert resumed.run_schedule(parse_schedule("until-plateau@1e-3"))
     assert len(resumed.state.log) == 4
@@ -221,27 +173,21 @@ def test_a_phase_until_the_plateau_ends_when_nothing_got_better(ladders, tmp_pat
 # --- what is trained -------------------------------------------------------------------------------------------------
 
 
-def test_a_frozen_phase_moves_the_head_alone_and_normalisation_never_moves(ladders, tmp_path):
-    prompt = tiny_prompt(ladders, tmp_path)
+@pytest.mark.parametrize("backbone_weights", ["imagenet", "none"])
+def test_a_frozen_phase_moves_the_head_alone_and_pretrained_normalisation_never_moves(ladders, tmp_path, backbone_weights):
+    card = replace(CARD, backbone=replace(CARD.backbone, backbone_weights=backbone_weights))
+    prompt = tiny_prompt(ladders, tmp_path, card=card)
     layers = [layer for layer in prompt.session.model.layers if layer.weights]
-    before = {layer.name: layer.get_weights() for layer in layers}
-    prompt.pretrain(learning_rate=1e-2)
-    after = {layer.name: layer.get_weights() for layer in layers}
-    same = {name: all(map(np.array_equal, before[name], after[name])) for name in before}
-    assert same == {"backbone": True, "norm": True, "score": False}
-    prompt.fit(1e-2)
-    assert not np.array_equal(after["backbone"][0], prompt.session.model.get_layer("backbone").get_weights()[0])
-    assert all(map(np.array_equal, before["norm"], prompt.session.model.get_layer("norm").get_weights()))
 
+    def moved(train):
+        before = {layer.name: layer.get_weights() for layer in layers}
+        train()
+        return {layer.name for layer in layers if not all(map(np.array_equal, before[layer.name], layer.get_weights()))} - {
+            "noise"
+        }
 
-def test_batch_normalisation_of_random_weights_is_trained(ladders, tmp_path):
-    from dataclasses import replace
-
-    card = replace(CARD, backbone=replace(CARD.backbone, backbone_weights="none"))
-    trained = tiny_session(ladders, tmp_path, card=card)
-    before = trained.model.get_layer("norm").get_weights()
-    trained.train_phase(Phase(1e-2, 1))
-    assert not np.array_equal(before[2], trained.model.get_layer("norm").get_weights()[2])
+    assert moved(lambda: prompt.pretrain(learning_rate=1e-2)) == {"score"}
+    assert moved(lambda: prompt.fit(1e-2)) == {"backbone", "score"} | ({"norm"} if backbone_weights == "none" else set())
 
 
 def test_a_learning_rate_schedule_and_callbacks_are_followed_and_recorded(ladders, tmp_path, capsys):
@@ -253,31 +199,24 @@ def test_a_learning_rate_schedule_and_callbacks_are_followed_and_recorded(ladder
     assert (phase.status, len(seen), phase.callbacks) == ("done", 3, ["LambdaCallback"])
     rates = [row["learning_rate"] for row in prompt.session.state.log]
     assert rates == pytest.approx([float(cosine(step)) for step in (3, 6, 9)], rel=1e-4, abs=1e-9)
-    assert state_of(tmp_path)["phases"][0]["decay"]["config"]["decay_steps"] == 9
     prompt.phases()
     assert "CosineDecay" in capsys.readouterr().out
-
     optimizer = resumed_session(ladders, tmp_path).model.optimizer
     assert int(optimizer.iterations) == 9
     assert optimizer.get_config()["learning_rate"]["class_name"] == "CosineDecay"
-
-
-def test_a_stopping_callback_ends_a_phase(ladders, tmp_path):
-    prompt = tiny_prompt(ladders, tmp_path)
     prompt.fit(1e-3, epochs=9, callbacks=keras.callbacks.EarlyStopping("loss", mode="max", patience=1))
-    assert prompt.session.state.phases[0].done < 9
-    assert prompt.session.state.phases[0].status == "done"
+    assert (prompt.session.state.phases[1].status, prompt.session.state.phases[1].done < 9) == ("done", True)
 
 
-def test_a_broken_image_ends_training_with_its_name(ladders, tmp_path, monkeypatch):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    copies = make_ladders(folder)
+def test_a_broken_image_ends_training_with_its_name_and_the_epochs_before_stay(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    copies = make_ladders(tmp_path / "pictures")
     trained = tiny_session(copies, tmp_path / "run")
     trained.train_phase(Phase(1e-3, 1))
     copies[4][2].path.write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"s4_01_3\.png: it is not an image"):
         trained.train_phase(Phase(1e-3, 3))
+    assert_sound(tmp_path / "run", trained)
     copies[4][2].path.write_bytes(copies[4][1].path.read_bytes())
     copies[0][1].path.write_bytes(b"no picture")  # one of those to test on
     with pytest.raises(ImageError, match=r"s0_01_2\.png"):  # in another session: this one has read it ahead
@@ -290,71 +229,68 @@ def test_a_broken_image_ends_training_with_its_name(ladders, tmp_path, monkeypat
 def test_what_is_trained_by_hand_with_keras_is_recorded_like_any_phase(ladders, tmp_path, capsys):
     prompt = tiny_prompt(ladders, tmp_path)
     prompt.fit(1e-2)
-    names, state = prompt.commands(), prompt.session.state
+    names, session = prompt.commands(), prompt.session
     model, train_data, test_data = (names[name] for name in ("model", "train_data", "test_data"))
     prompt.freeze()
     model.compile(keras.optimizers.SGD(3e-3), loss="mse")
     history = model.fit(train_data, validation_data=test_data, epochs=2)
     assert len(history.history["loss"]) == 2
-    assert [row["epoch"] for row in state.log] == [1, 2, 3]
-    phase = state.phases[1]
+    assert [row["epoch"] for row in session.state.log] == [1, 2, 3]
+    phase = session.state.phases[1]
     assert (phase.asked, phase.frozen, phase.done, phase.status) == ("by hand", True, 2, "done")
-    assert phase.learning_rate == pytest.approx(3e-3)
-    prompt.phases()
-    prompt.curve()
-    shown = capsys.readouterr().out
-    assert "done, by hand" in shown
-    assert "0.003" in shown
-
+    assert (phase.learning_rate, phase.loss) == (pytest.approx(3e-3), "mse")
     resumed = resumed_session(ladders, tmp_path)
     assert isinstance(resumed.model.optimizer, keras.optimizers.SGD)
     assert_equal_weights(resumed.model.get_weights(), model.get_weights())
 
+    capsys.readouterr()
+    prompt.fit(1e-3)
+    assert "compiled again with the loss of the script, ladder_loss" in capsys.readouterr().out
+    assert session.state.phases[2].before["loss"] != pytest.approx(phase.after["loss"])
+    prompt.phases()
+    prompt.curve()
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("done, by hand", "0.003", "mse", "ladder_loss"))
+
 
 def test_by_hand_keras_takes_what_it_always_takes(ladders, tmp_path):
-    prompt = tiny_prompt(ladders, tmp_path)
-    names, phases = prompt.commands(), prompt.session.state.phases
-    model, train_data, test_data = (names[name] for name in ("model", "train_data", "test_data"))
+    session = tiny_session(ladders, tmp_path)
+    model, train_data, test_data = session.model, session.train_data, session.test_data
     model.fit(train_data, None, None, 2)  # epochs by position
-    assert phases[0].done == 2
+    assert session.state.phases[0].done == 2
     model.compile("sgd", "mse")
-    pixels, labels = train_data[0]
+    pixels, labels = np.zeros((10, 8, 8, 3), np.uint8), np.ones((10, 1), np.float32)
     model.fit(pixels, labels, 5, epochs=3, initial_epoch=1, verbose=0)
-    assert (phases[1].done, phases[1].steps) == (2, 4)
+    assert (session.state.phases[1].done, session.state.phases[1].steps) == (2, 4)
     with pytest.raises(TypeError):
         model.fit(train_data, validation_dat=test_data)
     with pytest.raises(ValueError):
-        model.fit(train_data, validation_data=(pixels, labels[:3]))
-    assert len(phases) == 2 or phases[2].steps  # what trained nothing is no phase
+        model.fit(pixels, labels[:3])
+    assert len(session.state.phases) == 2  # what trained nothing is no phase
     stopping = keras.callbacks.EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)
     model.fit(train_data, epochs=9, callbacks=stopping)
-    assert phases[-1].status == "done"
+    assert session.state.phases[-1].status == "done"
     assert_equal_weights(resumed_session(ladders, tmp_path).model.get_weights(), model.get_weights())
-
-
-def test_the_model_of_a_session_is_saved_and_loaded_as_any_keras_model(ladders, tmp_path):
-    model = tiny_session(ladders, tmp_path / "run").model
     model.save(tmp_path / "m.keras")
     assert_equal_weights(keras.models.load_model(tmp_path / "m.keras").get_weights(), model.get_weights())
 
 
-def test_figures_on_other_data_make_no_best_epoch(ladders, tmp_path):
+def test_figures_on_other_data_make_no_best_epoch(ladders, tmp_path, monkeypatch):
     trained = tiny_session(ladders, tmp_path)
     trained.train_phase(Phase(1e-3, 1))
-    best, end = state_of(tmp_path)["best"], Trainer.end_epoch
+    best = trained.state.best
     other = Evaluation([image for ladder in ladders[2:] for image in ladder], 10, see)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "end_epoch", lambda t, logs, *rest: end(t, logs | {"val_lcc": 2.0}, *rest))
-        trained.model.fit(trained.trainer.train_data, validation_data=other)
-    assert state_of(tmp_path)["best"] == best
+    log_with(monkeypatch, val_lcc=iter([2.0]))
+    trained.model.fit(trained.train_data, validation_data=other)
+    assert trained.state.best == best
 
 
 def test_undo_goes_back_to_the_weights_before_the_last_phase_once_and_after_a_resume_too(ladders, tmp_path, capsys):
-    prompt = tiny_prompt(ladders, tmp_path)
+    prompt = tiny_prompt(ladders, tmp_path / "run")
     prompt.fit(1e-2)
     between = weights_of(prompt.session)
     prompt.fit(1e-2)
-    shutil.copytree(tmp_path, tmp_path / "copy")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
     copy = tiny_prompt(ladders, tmp_path / "copy")
     copy.session.resume()
     for one in (prompt, copy):
@@ -364,7 +300,14 @@ def test_undo_goes_back_to_the_weights_before_the_last_phase_once_and_after_a_re
         one.undo()
         assert "nothing to undo" in capsys.readouterr().out
         assert_equal_weights(one.session.model.get_weights(), between)
-    assert_equal_weights(resumed_session(ladders, tmp_path).model.get_weights(), between)
+    assert_equal_weights(resumed_session(ladders, tmp_path / "run").model.get_weights(), between)
+    prompt.fit(1e-2)
+    prompt.curve()
+    *_, heading, first, second, third, last = capsys.readouterr().out.rstrip().splitlines()
+    assert "val_lcc" in heading and "val_srcc" in heading and max(map(len, (heading, first, second, third))) <= 100
+    assert ([row.split()[0] for row in (first, second, third)], last) == (["1", "2x", "3"], "x: undone")
+    prompt.curve(tmp_path / "curve.svg")
+    assert (tmp_path / "curve.svg").read_text().count("<!-- undone -->") == 3
 
 
 def test_weights_are_saved_with_a_card_and_loaded_by_name_or_path_and_bad_ones_refused(ladders, tmp_path, capsys):
@@ -373,257 +316,170 @@ def test_weights_are_saved_with_a_card_and_loaded_by_name_or_path_and_bad_ones_r
     prompt.save("good")
     good = weights_of(prompt.session)
     assert json.loads((tmp_path / "run/good.json").read_text())["sha256"] == sha256(tmp_path / "run/good.weights.h5")
+    prompt.fit(1e-1)
     for name in ("good", tmp_path / "run/good.weights.h5"):
-        prompt.fit(1e-1)
+        prompt.session.model.set_weights([0 * weight for weight in good])
         prompt.load(name)
         assert_equal_weights(prompt.session.model.get_weights(), good)
     (tmp_path / "bad.weights.h5").write_bytes(b"no weights")
     prompt.load(tmp_path / "bad.weights.h5")
     assert "bad.weights.h5: not the weights of this model" in capsys.readouterr().out
     assert_equal_weights(prompt.session.model.get_weights(), good)
-
-
-@pytest.mark.parametrize("name", ["best", "phases", "run", "phase-01-begin", "best.weights.h5", "phase-1-good"])
-def test_weights_are_not_saved_over_the_runs_own_files(ladders, tmp_path, capsys, name):
-    prompt = tiny_prompt(ladders, tmp_path)
-    before = list(tmp_path.iterdir())
-    prompt.save(name)
-    if name == "phase-1-good":
-        prompt.load("phase-1-good.weights.h5")
-        assert "loaded" in capsys.readouterr().out
-    else:
+    before = list((tmp_path / "run").iterdir())
+    for name in ("best", "phases", "run.weights.h5"):
+        prompt.save(name)
         assert "choose another" in capsys.readouterr().out
-        assert list(tmp_path.iterdir()) == before
+    assert list((tmp_path / "run").iterdir()) == before
 
 
-def test_evaluate_and_predict_tell_the_figures_and_the_score(ladders, tmp_path, capsys):
+def test_a_phase_tells_the_figures_before_and_after_it_and_predict_the_score(ladders, tmp_path, capsys):
     prompt = tiny_prompt(ladders, tmp_path)
-    assert prompt.evaluate().keys() == {"loss", "mse", "lcc", "srcc"}
+    untrained = prompt.evaluate()
+    assert untrained.keys() == {"loss", "mse", "lcc", "srcc"}
+    prompt.fit(1e-2, 2)
+    prompt.fit(1e-3)
+    first, second = prompt.session.state.phases
+    last = {name[4:]: value for name, value in prompt.session.state.log[1].items() if name.startswith("val_")}
+    assert first.before == pytest.approx(untrained)
+    assert first.after == second.before == pytest.approx(last)
+    assert first.steps == 2 * len(prompt.session.train_data)
     assert isinstance(prompt.predict(ladders[0][0].path), float)
     assert prompt.predict(tmp_path / "missing.png") is None
     assert "missing.png: there is no such file" in capsys.readouterr().out
 
 
-def test_a_phase_tells_the_figures_before_and_after_it(ladders, tmp_path):
-    trained = tiny_session(ladders, tmp_path)
-    untrained = trained.evaluate()
-    trained.train_phase(Phase(1e-2, 2))
-    trained.train_phase(Phase(1e-3, 1))
-    first, second = trained.state.phases
-    last = {name[4:]: value for name, value in trained.state.log[1].items() if name.startswith("val_")}
-    assert first.before == pytest.approx(untrained)
-    assert first.after == second.before == pytest.approx(last)
-    assert first.steps == 2 * len(trained.trainer.train_data)
-
-
-def test_the_curve_is_drawn_into_a_file(ladders, tmp_path):
+def test_the_search_for_a_rate_changes_nothing_and_suggests_one_that_learns(ladders, tmp_path, capsys):
     prompt = tiny_prompt(ladders, tmp_path)
-    prompt.fit(1e-3, epochs=2)
-    prompt.curve(tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    prompt.fit(1e-3)
+    session = prompt.session
+
+    def facts():
+        variables = [keras.ops.convert_to_numpy(v).tolist() for v in session._variables]
+        return variables, session.state, session.train_data.epoch, sorted(tmp_path.iterdir()), session.model.optimizer
+
+    before = facts()
+    capsys.readouterr()
+    rate = prompt.find_rate(1e-5, 10, steps=40)
+    assert facts() == before
+    assert 1e-4 < rate < 1
+    assert f"suggested learning rate: {rate:g}" in capsys.readouterr().out
+    assert prompt.find_rate(1, 1e-3) is None
+    assert "the rates must rise from above 0, got 1 to 0.001" in capsys.readouterr().out
+    assert prompt.find_rate(steps=3) is None
+    assert "a range test needs at least 10 steps, got 3" in capsys.readouterr().out
+
+
+def test_a_tenth_of_the_rate_of_the_lowest_loss_is_suggested_and_the_test_ends_where_the_loss_diverges():
+    found = try_rates(1e-6, 1, 61, lambda rate: 0.1 + (np.log10(rate) + 3) ** 2 / 10 if rate < 0.05 else 1e6)
+    assert 1e-3 <= found.lowest < 1e-2  # the smoothed loss lags behind
+    assert found.suggested == pytest.approx(found.lowest / 10, rel=0.5)
+    assert found.falls and len(found.rates) < 61
+    assert not try_rates(1e-6, 1, 61, lambda rate: 1.0).falls
+    ended = try_rates(1e-6, 1, 61, lambda rate: 1.0 if rate < 1e-3 else float("nan"))
+    assert max(ended.rates) < 1e-3
 
 
 # --- the run folder --------------------------------------------------------------------------------------------------
 
 
-def test_a_run_folder_holds_what_was_done_the_last_epoch_and_the_best_with_its_card(ladders, tmp_path, monkeypatch):
+def test_a_run_folder_holds_what_was_done_the_last_state_and_the_best_with_its_card(ladders, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "writes_events", True)
     trained = tiny_session(ladders, tmp_path)
-    trained.begin(parse_schedule("1@1e-2:frozen,2@1e-3"), resume=False)
+    trained.begin(parse_schedule("1@1e-2:frozen,2@1e-3"), seed=2)
     rows = rows_of(tmp_path)
     assert [(row["epoch"], row["phase"], row["learning_rate"]) for row in rows] == [
         ("1", "1", "0.01"),
         ("2", "2", "0.001"),
         ("3", "2", "0.001"),
     ]
-    lcc = [float(row["val_lcc"]) for row in rows]
-    best = int(np.argmax(lcc))
-    kept = {f"phase-{1 + (n > 0):02d}-epoch-{n + 1:03d}-lcc-{lcc[n]:.4f}.weights.h5" for n in (best, 2)}
-    others = {"log.csv", "phases.json", "run.json", "phase-02-begin.weights.h5", "best.weights.h5", "best.json", "events"}
-    others |= {"session.lock"}
-    assert {path.name for path in tmp_path.iterdir()} == kept | others
+    assert {path.name for path in tmp_path.iterdir()} - {"session.lock"} == {
+        *("log.csv", "phases.json", "run.json", "checkpoint.npz", "phase-02-begin.npz"),
+        *("best.weights.h5", "best.json", "events"),
+    }
     card = json.loads((tmp_path / "best.json").read_text())
-    assert card["training"]["val_lcc"] == max(lcc)
+    assert card["training"]["val_lcc"] == max(float(row["val_lcc"]) for row in rows)
     (start,) = json.loads((tmp_path / "run.json").read_text())
-    assert (start["command"], start["seed"]) == (sys.argv, 2)
-    assert start["keras"] == keras.__version__
-    assert_sound(tmp_path)
+    assert (start["command"], start["seed"], start["keras"]) == (sys.argv, 2, keras.__version__)
+    assert_sound(tmp_path, trained)
 
 
-def test_every_checkpoint_stays_if_asked_for_and_when_the_run_is_resumed_without_asking_again(ladders, tmp_path):
-    tiny_session(ladders, tmp_path, keep_epochs=True).run_schedule(parse_schedule("3@1e-3"))
-    assert len(list(tmp_path.glob("phase-01-epoch-00?-lcc-*.weights.h5"))) == 3
-    resumed_session(ladders, tmp_path)
-    assert len(list(tmp_path.glob("phase-01-epoch-00?-lcc-*.weights.h5"))) == 3
-
-
-def test_a_kill_between_the_commit_and_the_best_epochs_files_is_made_up_for(ladders, tmp_path, monkeypatch):
-    def killed(*_):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("iqa.training.trainer.save_with_card", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
-    resumed = resumed_session(ladders, tmp_path)
-    assert_sound(tmp_path)
-    assert_equal_weights(saved_weights(tmp_path / "best.weights.h5"), resumed.model.get_weights())
-
-
-def test_a_run_that_is_there_is_not_overwritten_by_a_new_one(ladders, tmp_path, capsys):
-    tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
-    before = (tmp_path / "phases.json").read_text()
-    with pytest.raises(RunError, match="holds a run"):
-        tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
-    with pytest.raises(RunError, match="holds a run"):
-        tiny_session(ladders, tmp_path).begin([], resume=False)
-    tiny_prompt(ladders, tmp_path).fit(1e-3)
-    assert "holds a run: resume it" in capsys.readouterr().out
-    assert (tmp_path / "phases.json").read_text() == before
-
-
-def test_a_folder_without_a_run_cannot_be_resumed_and_another_schedule_is_refused(ladders, tmp_path):
-    fresh = tiny_session(ladders, tmp_path)
+def test_a_run_that_is_there_is_not_overwritten_and_another_schedule_or_setting_refused(ladders, tmp_path, capsys):
+    begun = {"batch size": 16, "seed": 0, "training set": "6 images ab"}
+    fresh = tiny_session(ladders, tmp_path, settings=begun)
     assert not fresh.resume()
     fresh.train_phase(Phase(1e-3, 1))
     with pytest.raises(RunError, match="another schedule"):
         fresh.run_schedule([Phase(1e-4, 1)])
-
-
-@pytest.mark.parametrize("spoilt", ["{}", "[", "[]", "null", '{"phases": 1, "log": [], "checkpoint": ""}', "\x00"])
-def test_a_spoilt_state_is_refused_by_the_name_of_its_file(ladders, tmp_path, spoilt):
-    (tmp_path / "phases.json").write_text(spoilt)
-    with pytest.raises(RunError, match=r"phases\.json: not "):
-        tiny_session(ladders, tmp_path).resume()
-
-
-@pytest.mark.parametrize("spoilt", ["{}", "[", "null"])
-def test_a_spoilt_list_of_starts_is_refused_by_the_name_of_its_file(ladders, tmp_path, spoilt):
-    (tmp_path / "run.json").write_text(spoilt)
-    with pytest.raises(RunError, match=r"run\.json: not "):
-        tiny_session(ladders, tmp_path).begin([], resume=False)
-
-
-def test_a_state_of_another_network_is_refused_by_the_name_of_its_file(ladders, tmp_path):
-    tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
-    file = tmp_path / "phases.json"
-    state = json.loads(file.read_text())
-    opened = {"step": 10**6, "seconds": 1.0, "metrics": []}
-    for change in ({"trainable": [True]}, {"generators": [[1, 2, 3]]}, {"generators": [["x"]] * 9}, {"open_epoch": opened}):
-        file.write_text(json.dumps(state | change))
-        with pytest.raises(RunError, match=r"phases\.json: .* of another network"):
-            tiny_session(ladders, tmp_path).resume()
-    (tmp_path / state["checkpoint"]).write_bytes(b"no weights")
-    file.write_text(json.dumps(state))
-    with pytest.raises(WeightsError, match=r"phase-01-epoch-001.*: not the weights of this model"):
-        tiny_session(ladders, tmp_path).resume()
-
-
-def test_only_optimizers_are_built_from_what_a_run_says_of_its_optimizer():
-    from iqa.training.network_state import optimizer_from
-
-    decay = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.5)
-    built = optimizer_from(keras.optimizers.serialize(keras.optimizers.Adam(decay)))
-    assert built.get_config()["learning_rate"]["config"] == decay.get_config()
-    adam = keras.optimizers.serialize(keras.optimizers.Adam(1e-3))
-    dense = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}}
-    within = adam | {"config": adam["config"] | {"learning_rate": dense}}
-    listed = adam | {"config": adam["config"] | {"learning_rate": [dense]}}
-    for config in (
-        None,
-        {},
-        dense,
-        within,
-        listed,
-        {"module": "os", "class_name": "system", "config": {}},
-        adam | {"config": 1},
-    ):
-        with pytest.raises(ValueError, match="not an optimizer"):
-            optimizer_from(config)
-
-
-def test_a_run_is_resumed_only_with_what_it_was_begun_with(ladders, tmp_path):
-    begun = {"batch size": 16, "seed": 0, "training set": "6 images ab"}
-    tiny_session(ladders, tmp_path, settings=begun).train_phase(Phase(1e-3, 1))
+    before = (tmp_path / "checkpoint.npz").read_bytes()
+    with pytest.raises(RunError, match="holds a run"):
+        tiny_session(ladders, tmp_path).begin([])
+    tiny_prompt(ladders, tmp_path).fit(1e-3)
+    assert "holds a run: resume it" in capsys.readouterr().out
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
     resumed_session(ladders, tmp_path, settings=dict(begun))
     with pytest.raises(RunError, match=r"batch size 16, now 32; training set 6 images ab, now 5 images cd$"):
         tiny_session(ladders, tmp_path, settings=begun | {"batch size": 32, "training set": "5 images cd"}).resume()
 
 
-def test_a_resumed_run_takes_up_the_options_that_it_was_begun_with(ladders, tmp_path, monkeypatch, capsys):
-    from iqa.commands.run_options import options_of, parse_options, train_parser
-
-    def options(*words):
-        parser = train_parser("A script.", "runs/x", batch_size=16)
-        parser.add_argument("--ladders", type=Path, nargs="+", default=[])
-        monkeypatch.setattr("sys.argv", ["script.py", *map(str, words)])
-        return parse_options(parser)
-
-    monkeypatch.chdir(tmp_path)
-    begun = options(
-        "--images", "pictures", "--batch-size", 8, "--ladders", "a", "b", "--run", "run", "--schedule", "1@1e-3"
-    )
-    session = tiny_session(ladders, tmp_path / "run", options=options_of(begun))
-    session.train_phase(Phase(1e-3, 1))
-    monkeypatch.chdir("/")
-    resumed = options("--run", tmp_path / "run", "--resume", "--seed", 3)
-    assert (resumed.images, resumed.batch_size, resumed.seed) == (tmp_path / "pictures", 8, 3)
-    assert resumed.ladders == [tmp_path / "a", tmp_path / "b"]
-    assert resumed.resume and resumed.schedule is None
-    assert options("--run", tmp_path / "run", "--resume", "--batch-size", 4).batch_size == 4
-    for words, reason in (
-        (["--run", tmp_path / "new", "--resume"], "--images is missing"),
-        (
-            ["--images", "x", "--weights", "ava_vanilla", "--backbone", "none"],
-            "--backbone and --weights do not go together",
-        ),
-    ):
-        with pytest.raises(SystemExit):
-            options(*words)
-        assert reason in capsys.readouterr().err
+def test_a_spoilt_file_of_a_run_is_refused_by_its_name(ladders, tmp_path):
+    other = tiny_session(ladders, tmp_path / "other")
+    other.train_phase(Phase(1e-3, 1))
+    other.state.trainable = []
+    session, file = tiny_session(ladders, tmp_path / "run"), tmp_path / "run/checkpoint.npz"
+    good = (tmp_path / "other/checkpoint.npz").read_bytes()
+    for spoilt in (b"", b"{}", good[: len(good) // 2]):
+        file.write_bytes(spoilt)
+        with pytest.raises(RunError, match=r"checkpoint\.npz: not the state of a run"):
+            session.resume()
+    state, variables = other.folder.read()
+    for change, kept in (({"trainable": [True]}, variables), ({}, variables[:3]), ({}, variables[::-1])):
+        session.folder.commit(replace(state, **change), kept)
+        with pytest.raises(RunError, match=r"checkpoint\.npz: the state of another network"):
+            session.resume()
+    (tmp_path / "run/run.json").write_text("null")
+    file.unlink()
+    with pytest.raises(RunError, match=r"run\.json: not a list of starts"):
+        session.begin([])
 
 
-def test_a_run_that_is_resumed_without_a_schedule_goes_on_with_its_own(ladders, tmp_path, monkeypatch):
+def test_another_process_cannot_open_a_session_on_the_same_folder(ladders, tmp_path):
+    tiny_session(ladders, tmp_path).folder.lock()
+    code = f"from iqa.training.run_folder import RunFolder; RunFolder({str(tmp_path)!r}).lock()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "another session is open on it" in done.stderr
+
+
+def test_a_run_that_is_resumed_without_a_schedule_continues_its_own(ladders, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         press_after_epoch(patch, 1)
         with pytest.raises(KeyboardInterrupt):
-            tiny_session(ladders, tmp_path).begin(parse_schedule("2@1e-3,1@1e-4"), resume=False)
-    resumed = tiny_session(ladders, tmp_path)
-    resumed.begin([], resume=True)
-    assert [(phase.asked, phase.done, phase.status) for phase in resumed.state.phases] == [
-        ("2@0.001", 2, "done"),
-        ("1@0.0001", 1, "done"),
-    ]
-    again = tiny_session(ladders, tmp_path)
-    again.begin([], resume=True)
-    assert len(again.state.log) == 3
-
-
-def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
-    (tmp_path / ".log.csv.ab12cd_3").mkdir()
-    (tmp_path / ".log.csv.ab12cd_3/log.csv").write_text("half")
-    (tmp_path / ".mine.abcdefgh").mkdir()
-    (tmp_path / ".mine.abcdefgh/precious").write_text("x")
-    remove_leftovers(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".mine.abcdefgh"]
+            tiny_session(ladders, tmp_path).begin(parse_schedule("2@1e-3,1@1e-4"))
+    for _ in range(2):  # the second time there is nothing left
+        resumed = tiny_session(ladders, tmp_path)
+        resumed.begin([], resume=True)
+        assert [(phase.asked, phase.done, phase.status) for phase in resumed.state.phases] == [
+            ("2@0.001", 2, "done"),
+            ("1@0.0001", 1, "done"),
+        ]
 
 
 # --- the same numbers again ------------------------------------------------------------------------------------------
 
 
-def without_time(log):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in log]
+def test_the_learning_rate_of_a_cosine_phase_falls_to_nothing(whole_run):
+    assert [row["learning_rate"] for row in whole_run.state.log] == pytest.approx([1e-2, 5e-4, 0], abs=1e-8)
+    assert (whole_run.state.phases[1].asked, whole_run.state.phases[1].rate) == ("2@0.001:cosine", "0.001:cosine")
 
 
 def assert_same_run(one, other):
-    for ours, theirs in zip(without_time(one.state.log), without_time(other.state.log), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
+    for ours, theirs in zip(one.state.log, other.state.log, strict=True):
+        assert ours | {"seconds": 0} == pytest.approx(theirs | {"seconds": 0}, rel=1e-5, abs=1e-5)
     assert [phase.steps for phase in one.state.phases] == [phase.steps for phase in other.state.phases]
     assert one.state.best["epoch"] == other.state.best["epoch"]
     assert_equal_weights(one.model.get_weights(), other.model.get_weights(), atol=1e-6)
 
 
-PHASES = "1@1e-2:frozen,2@1e-3,1@1e-4"
+PHASES = "1@1e-2:frozen,2@1e-3:cosine"
 
 
 @pytest.fixture(scope="module")
@@ -634,26 +490,18 @@ def whole_run(ladders, tmp_path_factory):
     return trained
 
 
-def test_the_same_seed_and_schedule_give_the_same_losses(ladders, tmp_path, whole_run):
-    again = tiny_session(ladders * 3, tmp_path)
-    again.run_schedule(parse_schedule(PHASES))
-    assert_same_run(again, whole_run)
-
-
 @pytest.mark.parametrize(
     "stop, where, finish",
     [
         (lambda patch: press_after_step(patch, 1, 4), "in epoch 1 after step 4 of 9", "resumed"),
-        (lambda patch: press_after_step(patch, 3, 1), "in epoch 3 after step 1 of 9", "resumed"),
         (lambda patch: press_after_step(patch, 3, 6), "in epoch 3 after step 6 of 9", "at the prompt"),
         (lambda patch: press_after_step(patch, 3, 9), "in epoch 3 after step 9 of 9", "resumed"),
         (lambda patch: press_in_validation(patch, 3), "in the validation of epoch 3", "resumed"),
-        (lambda patch: press_in_validation(patch, 2), "in the validation of epoch 2", "at the prompt"),
         (lambda patch: press_after_epoch(patch, 2), "before the first step of epoch 3", "resumed"),
     ],
-    ids=["frozen phase", "first step", "prompt", "last step", "validation", "validation, prompt", "between epochs"],
+    ids=["frozen phase", "prompt", "last step", "validation", "between epochs"],
 )
-def test_a_run_stopped_by_ctrl_c_goes_on_from_its_step_to_the_end_of_an_uninterrupted_one(
+def test_a_run_stopped_by_ctrl_c_continues_from_its_step_to_the_end_of_an_uninterrupted_one(
     ladders, tmp_path, monkeypatch, capsys, whole_run, stop, where, finish
 ):
     phases, prompt = parse_schedule(PHASES), tiny_prompt(ladders * 3, tmp_path)
@@ -662,74 +510,30 @@ def test_a_run_stopped_by_ctrl_c_goes_on_from_its_step_to_the_end_of_an_uninterr
         stop(patch)
         assert not stopped.run_schedule(phases)
     assert f"stopped {where}; checkpoint {tmp_path}" in capsys.readouterr().out
-    assert_sound(tmp_path)
-    assert_equal_weights(saved_weights(tmp_path / state_of(tmp_path)["checkpoint"]), stopped.model.get_weights())
+    assert_sound(tmp_path, stopped)
     if finish == "resumed":
         stopped = tiny_session(ladders * 3, tmp_path)
+        if "step 4" in where:  # an epoch may be stopped again
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                press_after_step(patch, 1, 6)
+                stopped.begin(phases, resume=True)
+            stopped = tiny_session(ladders * 3, tmp_path)
         stopped.begin(phases, resume=True)
     else:
         prompt.finish()
     assert_same_run(stopped, whole_run)
-    assert_sound(tmp_path)
+    assert_sound(tmp_path, stopped)
 
 
-def test_an_epoch_may_be_stopped_again_and_again(ladders, tmp_path, monkeypatch, whole_run):
-    phases = parse_schedule(PHASES)
-    for step in (2, 5, 6):
-        session = tiny_session(ladders * 3, tmp_path)
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            press_after_step(patch, 2, step)
-            session.begin(phases, resume=step > 2)
-        assert state_of(tmp_path)["phases"][1]["steps"] == step
-    session = tiny_session(ladders * 3, tmp_path)
-    session.begin(phases, resume=True)
-    assert_same_run(session, whole_run)
-
-
-def test_a_run_killed_in_an_epoch_and_resumed_is_the_uninterrupted_one(ladders, tmp_path, monkeypatch, whole_run):
-    phases, broken = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path)
-    with monkeypatch.context() as patch:
-        when_drawn(patch, epoch=2, index=5, act=lambda: (patch.setattr(Trainer, "commit", nothing), fail()))
-        with pytest.raises(Exception, match="unreadable"):  # TensorFlow wraps it
-            broken.run_schedule(phases)
-    resumed = resumed_session(ladders * 3, tmp_path)
-    assert len(resumed.state.log) == 2
-    resumed.run_schedule(phases)
-    assert_same_run(resumed, whole_run)
-
-
-def nothing(*_):
-    """What a process writes after it was killed."""
-
-
-def test_an_error_in_the_middle_keeps_what_was_trained_and_the_run_goes_on_from_there(
-    ladders, tmp_path, monkeypatch, whole_run
-):
-    phases, trained = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path)
-    with monkeypatch.context() as patch:
-        when_drawn(patch, epoch=2, index=8, act=fail)
-        with pytest.raises(Exception, match="unreadable"):
-            trained.run_schedule(phases)
-    assert_sound(tmp_path)
-    resumed = resumed_session(ladders * 3, tmp_path)
-    assert_equal_weights(resumed.model.get_weights(), trained.model.get_weights())
-    resumed.run_schedule(phases)
-    assert_same_run(resumed, whole_run)
-
-
-@pytest.mark.parametrize(
-    "owner, writes, epoch",
-    [(RunFolder, "write_weights", 2), (RunFolder, "commit", 2), (trainer, "save_with_card", 1)],
-    ids=["checkpoint", "state", "best"],
-)
-def test_an_epoch_whose_files_cannot_be_written_ends_once_and_the_run_goes_on(
-    ladders, tmp_path, monkeypatch, whole_run, owner, writes, epoch
+@pytest.mark.parametrize("owner, writes", [(RunFolder, "commit"), (trainer, "save_with_card")], ids=["state", "best"])
+def test_an_epoch_whose_files_cannot_be_written_ends_training_once_and_the_run_continues_from_the_one_before(
+    ladders, tmp_path, monkeypatch, whole_run, owner, writes
 ):
     phases, trained, failures = parse_schedule(PHASES), tiny_session(ladders * 3, tmp_path), []
     write = getattr(owner, writes)
 
     def full_once(*arguments, **settings):
-        if len(trained.state.log) == epoch and not failures:
+        if len(trained.state.log) == 1 and not failures:
             failures.append(OSError(errno.ENOSPC, "No space left on device"))
             raise failures[0]
         return write(*arguments, **settings)
@@ -738,102 +542,34 @@ def test_an_epoch_whose_files_cannot_be_written_ends_once_and_the_run_goes_on(
         patch.setattr(owner, writes, full_once)
         with pytest.raises(OSError, match="No space left"):
             trained.run_schedule(phases)
-    assert len(assert_sound(tmp_path)["log"]) == epoch
+    assert_sound(tmp_path)
     resumed = resumed_session(ladders * 3, tmp_path)
     resumed.run_schedule(phases)
     assert_same_run(resumed, whole_run)
+    assert_sound(tmp_path, resumed)
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
-def test_after_ctrl_c_training_goes_on_with_another_phase(ladders, tmp_path, monkeypatch):
-    prompt = tiny_prompt(ladders, tmp_path)
-    state = prompt.session.state
-    with monkeypatch.context() as patch:
-        press_after_step(patch, 1, 2)
-        prompt.fit(1e-3)
-    assert (state.phases[0].status, state.phases[0].done, state.phases[0].steps) == ("interrupted", 0, 2)
-    prompt.fit(1e-4)
-    assert (state.phases[1].status, [row["phase"] for row in state.log]) == ("done", [2])
-    assert_sound(tmp_path)
-
-
-def test_what_cannot_be_finished_says_so(ladders, tmp_path, monkeypatch, capsys):
+def test_after_ctrl_c_training_continues_with_another_phase_and_what_cannot_be_finished_says_so(
+    ladders, tmp_path, monkeypatch, capsys
+):
     prompt = tiny_prompt(ladders, tmp_path)
     prompt.finish()
     assert "there is nothing to finish" in capsys.readouterr().out
-    with monkeypatch.context() as patch:
-        press_after_step(patch, 1, 2)
-        prompt.fit(1e-3, callbacks=[keras.callbacks.TerminateOnNaN()])
+    for callbacks in (None, [keras.callbacks.TerminateOnNaN()]):
+        with monkeypatch.context() as patch:
+            press_after_step(patch, 1, 2)
+            prompt.fit(1e-3, callbacks=callbacks)
+    phase = prompt.session.state.phases[0]
+    assert (phase.status, phase.done, phase.steps) == ("interrupted", 0, 2)
     prompt.finish()
-    assert "phase 1 cannot be finished without TerminateOnNaN: start another phase" in capsys.readouterr().out
-
-
-def press_ctrl_c(chance, done):
-    """Press it within half a second unless all is done, one time in three twice."""
-    if done.wait(chance.uniform(0, 0.5)):
-        return
-    press()
-    if chance.random() < 0.3 and not done.wait(chance.uniform(0, 0.05)):
-        press()
-
-
-def test_ctrl_c_at_random_moments_loses_nothing_and_leaves_no_thread(ladders, tmp_path, capsys):
-    chance = random.Random(1)
-    prompt = tiny_prompt(ladders * 4, tmp_path)
-    prompt.fit(1e-3)
-    session, data = prompt.session, prompt.session.trainer
-    commands = (
-        lambda: prompt.fit(1e-3, epochs=30),
-        lambda: prompt.pretrain(epochs=20),
-        lambda: session.model.fit(data.train_data, validation_data=data.test_data, epochs=20),
-        prompt.finish,
-        prompt.evaluate,
-        lambda: prompt.save("name"),
-        prompt.undo,
-    )
-    threads = threading.active_count()
-    presses = 0
-    while presses < INTERRUPTS:
-        epochs, done = len(session.state.log), threading.Event()
-        # Within one command, or the press would be one at a prompt that a test does not have.
-        with session.interrupt:
-            finger = threading.Thread(target=press_ctrl_c, args=(chance, done))
-            finger.start()
-            chance.choice(commands)()
-            done.set()
-            finger.join()
-            presses += session.interrupt.asked
-        state = assert_sound(tmp_path)
-        assert len(state["log"]) >= epochs
-        assert_equal_weights(saved_weights(tmp_path / state["checkpoint"]), session.model.get_weights())
-    assert threading.active_count() <= threads + 2  # TensorFlow's own come and go
-    capsys.readouterr()
+    assert "phase 2 cannot be finished without TerminateOnNaN: start another phase" in capsys.readouterr().out
     prompt.fit(1e-4)
-    assert session.state.phases[-1].status == "done"
-
-
-def run_tiny(*arguments, **settings):
-    return subprocess.Popen([sys.executable, TINY, *map(str, arguments)], stdout=-1, stderr=-1, text=True, **settings)
-
-
-def test_a_killed_run_loses_at_most_one_epoch(tmp_path):
-    chance, epochs = random.Random(2), 0
-    for kill in range(KILLS):
-        process = run_tiny(tmp_path, tmp_path / "run", "400@1e-3", *(["resume"] if kill else []))
-        begun = 0
-        while begun < epochs + 3:
-            line = process.stdout.readline()
-            assert line, process.stderr.read()
-            if line.startswith("Epoch"):
-                begun = int(line.split()[1].split("/")[0])
-        time.sleep(chance.uniform(0, 0.3))  # anywhere in an epoch, or in the writing of its files
-        process.kill()
-        process.communicate()
-        state = assert_sound(tmp_path / "run", killed=True)
-        epochs = len(state["log"])
-        assert epochs >= begun - 1
+    state = prompt.session.state
+    assert (state.phases[2].status, [row["phase"] for row in state.log]) == ("done", [3])
+    assert_sound(tmp_path, prompt.session)
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------
@@ -880,14 +616,13 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def test_a_session_at_a_terminal(tmp_path):
+def test_a_session_at_a_terminal_and_one_that_is_killed(tmp_path, capsys):
     run = tmp_path / "run"
     terminal = Terminal(sys.executable, "-i", TINY, tmp_path, run)
     everything = terminal.wait("a tiny network", f"run: {run} (new", "pretrain(epochs=1", ">>> ")
     everything += terminal.command("pretrain()", "phase 1", "backbone frozen")
-    everything += terminal.command("fit(1e-3, epochs=2)", "phase 2", "Epoch 3/3")
     terminal.type("fit(1e-3, epochs=10000)\n")
-    everything += terminal.wait("Epoch 5/10003", "/20")
+    everything += terminal.wait("Epoch 4/10001", "/20")
     pressed = time.monotonic()
     terminal.type("\x03")
     time.sleep(0.05)
@@ -895,38 +630,30 @@ def test_a_session_at_a_terminal(tmp_path):
     everything += terminal.wait("stopped in ", "checkpoint", ">>> ")
     assert time.monotonic() - pressed < 5  # a step and 2 s, and what a busy machine adds
     terminal.settle()
-    everything += terminal.command("fit(1e-4)", "phase 4: learning rate 0.0001")
     everything += terminal.command("phases()", "interrupted")
     everything += terminal.command("predict('nothing.jpg')", "nothing.jpg: there is no such file")
-    everything += terminal.command("undo()", "phase 4 is undone")
-    everything += terminal.command("save('mine')", "saved")
+    everything += terminal.command("undo()", "phase 2 is undone")
     terminal.type("\x03")
     everything += terminal.wait("KeyboardInterrupt", ">>> ")
     assert "Traceback" not in everything
-    assert terminal.exit() == 0
-    assert (run / "mine.weights.h5").exists()
-    epochs = len(assert_sound(run)["log"])
-
-    terminal = Terminal(sys.executable, "-i", TINY, tmp_path, run, "", "resume")
-    terminal.wait(f"run: {run} ({epochs} epochs in 4 phases so far", ">>> ")
-    terminal.command("phases()", "undone")
-    assert "Traceback" not in terminal.command("fit(1e-5)", "phase 5")
-    assert terminal.exit() == 0
-    assert len(assert_sound(run)["log"]) == epochs + 1
-
-    terminal = Terminal(sys.executable, "-i", TINY, tmp_path, run)
-    assert "Traceback" not in terminal.wait("holds a run: resume it (--resume)")
-    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 2
+    terminal.type("fit(1e-3, epochs=10000)\n")
+    begun = len(read_state(run).log) + 3
+    terminal.wait(f"Epoch {begun}/")
+    time.sleep(random.Random(2).uniform(0, 0.3))  # anywhere in an epoch, or in the writing of its files
+    os.kill(terminal.pid, signal.SIGKILL)
+    os.waitpid(terminal.pid, 0)
+    assert len(assert_sound(run).log) >= begun - 1
+    resumed = resumed_session(make_ladders(tmp_path, scenes=40), run)
+    assert_sound(run, resumed)
 
 
 # --- NaN -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
 def test_a_loss_that_is_not_finite_stops_the_phase_and_restores_the_last_good_weights(
-    ladders, tmp_path, monkeypatch, capsys, epoch
+    ladders, tmp_path, monkeypatch, capsys
 ):
-    trained = tiny_session(ladders, tmp_path)
+    trained, epoch = tiny_session(ladders, tmp_path), 1
     good = {"weights": weights_of(trained)}
     with monkeypatch.context() as patch:
         drawn, end = Ladders.__getitem__, Trainer.end_epoch
@@ -942,14 +669,14 @@ def test_a_loss_that_is_not_finite_stops_the_phase_and_restores_the_last_good_we
         patch.setattr(Ladders, "__getitem__", spoiled)
         patch.setattr(Trainer, "end_epoch", remembering)
         trained.train_phase(Phase(1e-3, 3))
-    assert f"the loss is nan in epoch {epoch + 1}" in capsys.readouterr().out
+    assert f"the loss is nan in epoch {epoch + 1} after step 3: back to the weights before" in capsys.readouterr().out
     assert (trained.state.phases[0].status, trained.state.phases[0].done) == ("not finite", epoch)
     assert_equal_weights(trained.model.get_weights(), good["weights"])
     with pytest.raises(RunError, match="loss of phase 1 was not finite"):
         trained.run_schedule([Phase(1e-3, 3), Phase(1e-4, 1)])
     trained.train_phase(Phase(1e-4, 1))
     assert trained.state.phases[1].status == "done"
-    assert_sound(tmp_path)
+    assert_sound(tmp_path, trained)
 
 
 def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_kept(ladders, tmp_path, capsys):
@@ -963,16 +690,14 @@ def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_kept(ladders, tmp_
                 self.model.get_layer("score").bias.assign([np.nan])
 
     prompt.fit(1e-3, callbacks=[Spoiling()])
-    assert "back to the weights of" in capsys.readouterr().out
+    assert "a weight is not finite after epoch 2: back to the weights before" in capsys.readouterr().out
     assert prompt.session.state.phases[1].status == "not finite"
     assert_equal_weights(prompt.session.model.get_weights(), good)
-    prompt.curve()
 
 
 def test_figures_that_are_no_numbers_are_null_in_the_files_and_read_back(ladders, tmp_path, monkeypatch):
-    end = Trainer.end_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "end_epoch", lambda t, logs, *rest: end(t, logs | {"val_lcc": math.nan}, *rest))
+        log_with(patch, val_lcc=iter([math.nan]))
         tiny_session(ladders, tmp_path).train_phase(Phase(1e-3, 1))
     assert "NaN" not in (tmp_path / "phases.json").read_text()
     prompt = tiny_prompt(ladders, tmp_path)
@@ -992,56 +717,43 @@ sys.path.insert(0, {str(TINY.parent)!r})
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from iqa.training.devices import open_strategy
+from iqa.training.devices import prepare
 from tiny_training import make_ladders, network, tiny_prompt
 losses, ranks = [], []
 for name in (None, "mirrored"):
-    strategy = open_strategy(name)
-    with strategy.scope():
-        model = network(dropout=0, noise=0)  # chance would differ
+    prepare(0, name)
+    model = network(dropout=0, noise=0)  # chance would differ
     prompt = tiny_prompt(make_ladders({str(tmp_path)!r}), {str(tmp_path)!r} + "/" + str(name), model)
-    prompt.pretrain(learning_rate=1e-2)
-    prompt.fit(1e-2, epochs=3)
-    prompt.undo()
-    prompt.fit(1e-3, epochs=1)
-    trainer = prompt.session.trainer
-    trainer.model.compile("sgd", "mse")
-    trainer.model.fit(trainer.train_data, validation_data=trainer.test_data)
-    rows = prompt.session.state.log
+    prompt.fit(1e-2, epochs=2)
+    session = prompt.session
+    session.model.compile("sgd", "mse")
+    session.model.fit(session.train_data, validation_data=session.test_data)
+    rows = session.state.log
     losses.append([(row["loss"], row["val_loss"], row.get("val_lcc", 0), row.get("mse", 0)) for row in rows])
     ranks.append([(row["srcc"], row["val_srcc"]) for row in rows if "val_srcc" in row])
-    print(strategy.num_replicas_in_sync, losses[-1], ranks[-1])
-assert strategy.num_replicas_in_sync == 2
+    print(tf.distribute.get_strategy().num_replicas_in_sync, losses[-1], ranks[-1])
+assert tf.distribute.get_strategy().num_replicas_in_sync == 2
 assert abs(tf.constant(losses[0]) - tf.constant(losses[1])).numpy().max() < 1e-4
-assert abs(tf.constant(ranks[0]) - tf.constant(ranks[1])).numpy().max() < 1e-2 and len(ranks[0]) == 6
+assert abs(tf.constant(ranks[0]) - tf.constant(ranks[1])).numpy().max() < 1e-2 and len(ranks[0]) == 3
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 
 
-def test_the_scale_of_the_loss_in_float16_is_resumed(ladders, tmp_path):
+def test_sixteen_bits_are_resumed_and_leave_weights_of_thirty_two(ladders, tmp_path):
     before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")  # whose optimizer scales the loss, too
     try:
         trained = tiny_session(ladders, tmp_path)
         trained.train_phase(Phase(1e-3, 2))
-        resumed = resumed_session(ladders, tmp_path)
-    finally:
-        keras.mixed_precision.set_global_policy(before)
-    ours, theirs = ([v.numpy() for v in session.model.optimizer.variables] for session in (trained, resumed))
-    assert_equal_weights(ours, theirs)
-    assert int(trained.model.optimizer.step_counter) > 0
-
-
-def test_sixteen_bits_train_and_leave_weights_of_thirty_two(ladders, tmp_path):
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        trained = tiny_session(ladders, tmp_path)
-        trained.train_phase(Phase(1e-2, 1))
         trained.save("half")
-        assert trained.model.get_layer("backbone").compute_dtype == "bfloat16"
+        resumed = resumed_session(ladders, tmp_path)
+        assert trained.model.get_layer("backbone").compute_dtype == "float16"
     finally:
         keras.mixed_precision.set_global_policy(before)
-    assert_equal_weights(saved_weights(tmp_path / "half.weights.h5"), trained.model.get_weights())
+    ours, theirs = ([keras.ops.convert_to_numpy(v) for v in session._variables] for session in (trained, resumed))
+    assert_equal_weights(ours, theirs)
+    plain = network()
+    plain.load_weights(tmp_path / "half.weights.h5")
+    assert_equal_weights(plain.get_weights(), trained.model.get_weights())
     assert np.isfinite(trained.state.log[0]["loss"])

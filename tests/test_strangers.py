@@ -1,6 +1,5 @@
 """Files that strangers send: what they declare is checked before it is read, and refused in one line."""
 
-import dataclasses
 import io
 import json
 import os
@@ -23,9 +22,6 @@ from iqa.files import write_json
 from iqa.models.hdf5 import list_keras2_layers, open_hdf5
 from iqa.models.torch_files import read_torch_tensors
 from iqa.scoring import network_cache
-from iqa.training import folder_lock
-from iqa.training.run_folder import RunFolder, read_state
-from iqa.training.run_state import PhaseRecord, RunState
 
 # --- HDF5 -----------------------------------------------------------------------------------------------------------
 
@@ -354,122 +350,6 @@ def test_a_card_that_is_no_ordinary_file_is_refused(tmp_path):
     for name in ("pipe.json", "folder.json"):
         with pytest.raises(CardError, match=rf"{name}: not a card \(not an ordinary file\)"):
             read_card(tmp_path / name)
-
-
-# --- run folders ----------------------------------------------------------------------------------------------------
-
-NAME = "phase-01-epoch-001-lcc-0.5000.weights.h5"
-PHASE = dataclasses.asdict(PhaseRecord("1@0.001", 1e-3, False, 1, done=1, steps=3, after={"loss": None}, status="done"))
-ROW = {"epoch": 1, "phase": 1, "learning_rate": 0.001, "loss": None, "lcc": 0.5}
-STATE = RunState(
-    [PhaseRecord(**PHASE)], [ROW], NAME, "phase-01-begin.weights.h5", {"epoch": 1, "checkpoint": NAME, "val_lcc": 0.5}
-).to_json()
-
-
-def test_the_state_that_the_bad_ones_are_made_from_is_read():
-    state = RunState.from_json(STATE)
-    assert state.phases[0].after == {"loss": None} and np.isnan(state.log[0]["loss"])
-    assert RunState.from_json({"phases": [], "log": [], "checkpoint": None}) == RunState()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"checkpoint": "/etc/passwd"},
-        {"checkpoint": "phase-01-epoch-001/../../x.weights.h5"},
-        {"checkpoint": ["x"]},
-        {"begin": "../phase-01-begin.weights.h5"},
-        {"best": {"epoch": 1, "checkpoint": "../" + NAME}},
-        {"best": {"epoch": 1, "checkpoint": NAME, "val_lcc": "x"}},
-        {"best": []},
-        {"best": {"epoch": 2, "checkpoint": NAME}},
-        {"phases": []},
-        {"phases": {}},
-        {"phases": [7]},
-        {"phases": [PHASE | {"epochs": -1}]},
-        {"phases": [PHASE | {"learning_rate": "x" * 1000}]},
-        {"phases": [PHASE | {"callbacks": "abc"}]},
-        {"phases": [PHASE | {"status": None}]},
-        {"phases": [PHASE | {"after": {"loss": "x"}}]},
-        {"phases": [PHASE | {"unknown": 1}]},
-        {"phases": [{"asked": "1@1"}]},
-        {"log": [{"phase": 2}]},
-        {"log": [[]]},
-        {"log": [{"loss": 1.0}]},
-        {"log": [ROW | {"loss": "low"}]},
-        {"figures": 1},
-        {"drawn": 0.5},
-        {"drawn": True},
-        {"open_epoch": {"step": -1, "seconds": 0, "metrics": []}},
-        {"open_epoch": {"step": 1}},
-        {"open_epoch": {"step": 1, "seconds": 0, "metrics": {}}},
-        {"schedule": "1@1"},
-        {"settings": []},
-        {"options": None},
-        {"optimizer": []},
-        {"trainable": [1]},
-        {"generators": {}},
-    ],
-    ids=str,
-)
-def test_a_state_with_anything_else_is_refused_in_one_line(tmp_path, change):
-    (tmp_path / "phases.json").write_text(json.dumps(STATE | change))
-    with pytest.raises(RunError, match=r"phases\.json: not the state of a run: ") as caught:
-        read_state(tmp_path)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize("options", [{"images": {"path": 1}}, {"images": [[1]]}, {"ladders": [{}]}], ids=str)
-def test_options_that_no_command_line_gives_are_refused(tmp_path, monkeypatch, options):
-    (tmp_path / "phases.json").write_text(json.dumps(STATE | {"options": options}))
-    parser = train_parser("A script.", str(tmp_path), batch_size=16)
-    parser.add_argument("--ladders", nargs="*")
-    monkeypatch.setattr("sys.argv", ["script.py", "--resume"])
-    with pytest.raises(RunError, match=r"phases\.json: its options are not those of a run"):
-        parse_options(parser)
-
-
-def test_a_number_among_the_options_is_checked_as_if_it_were_typed(tmp_path, monkeypatch, capsys):
-    parser = train_parser("A script.", str(tmp_path), batch_size=16)
-    monkeypatch.setattr("sys.argv", ["script.py", "--resume", "--images", "x"])
-    (tmp_path / "phases.json").write_text(json.dumps(STATE | {"options": {"batch_size": 8}}))
-    assert parse_options(parser).batch_size == 8
-    (tmp_path / "phases.json").write_text(json.dumps(STATE | {"options": {"batch_size": -8}}))
-    with pytest.raises(SystemExit):
-        parse_options(parser)
-    assert "--batch-size" in capsys.readouterr().err
-
-
-HOLDER = """
-import sys
-from pathlib import Path
-from iqa.training.folder_lock import lock_folder
-lock_folder(Path(sys.argv[1]))
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_second_session_on_a_run_folder_is_told_of_the_first_until_that_is_gone(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout.readline() == b"held\n"
-        folder = RunFolder(tmp_path)
-        for attempt in (folder.lock, lambda: folder.commit(RunState()), lambda: folder.note_start(1), folder.read):
-            with pytest.raises(RunError, match=rf"another session \(process {holder.pid} on .*\) is open on it"):
-                attempt()
-        assert {path.name for path in tmp_path.iterdir()} == {"session.lock"}
-    finally:
-        holder.kill()
-        holder.communicate()
-    folder.commit(RunState())  # the lock of a killed process is no lock
-    RunFolder(tmp_path).commit(RunState())  # and this process may open its own folder twice
-
-
-def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_lock, "lock_file", lambda descriptor: False)
-    with pytest.warns(UserWarning, match="has no locks, so open no second session"):
-        RunFolder(tmp_path).commit(RunState())
 
 
 # --- the cache of compiled networks -----------------------------------------------------------------------------------

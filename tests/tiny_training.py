@@ -59,24 +59,20 @@ def network(dropout=0.2, noise=0.01):
     return keras.Model(pixels, keras.layers.Dense(1, dtype="float32", name="score")(x))
 
 
-def tiny_prompt(ladders, run, model=None, card=CARD, keep_epochs=False, settings=None, options=None):
+def tiny_prompt(ladders, run, model=None, card=CARD, settings=None, options=None):
     from iqa.training.batches import Evaluation, Ladders
     from iqa.training.losses import LadderLoss
     from iqa.training.metrics import score_metrics
     from iqa.training.prompt import Prompt
-    from iqa.training.run_folder import RunFolder
-    from iqa.training.session import Beginning, Session
-    from iqa.training.trainer import Objective, Trainer
+    from iqa.training.session import Session
 
-    trainer = Trainer(
-        model or network(),
-        Ladders(ladders, 10, SIZE, seed=2),
-        Evaluation([image for ladder in ladders[:2] for image in ladder], 10, see),
-        Objective(LadderLoss(), score_metrics()),
-        card,
-        RunFolder(run, keep_epochs),
+    train_data = Ladders(ladders, 10, SIZE, seed=2)
+    test_data = Evaluation([image for ladder in ladders[:2] for image in ladder], 10, see)
+    model = model or network()
+    session = Session(
+        model, train_data, test_data, LadderLoss(), score_metrics(), card, run, see=see, settings=settings, options=options
     )
-    return Prompt(Session(trainer, Beginning(settings or {}, options or {}, seed=2)), see)
+    return Prompt(session)
 
 
 def main():

@@ -1,207 +1,267 @@
-"""What the experiments on AVA share: the options, data and session of training, and the printed table of results."""
+"""What the train scripts share: options and what --resume restores, labels, the first network, the session.
+
+A script says what is particular to its experiment, builds its batches and hands all of it to `open_session`.
+"""
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from iqa.cards import AVA_SCALE, Card, Head, Preprocessing, card_for, keras2_card, weights_file
-from iqa.commands.folds import cross_validate
-from iqa.commands.run_options import (
-    above_zero,
-    add_split_options,
-    check_split_options,
-    fraction,
-    group_column,
-    options_of,
-    parse_options,
-    settings_of,
-    split,
-    train_parser,
-)
-from iqa.commands.terminal import quiet_start
-from iqa.commands.training_run import begin, start_network
-from iqa.errors import LabelError
-from iqa.images.geometry import Geometry
-from iqa.labels.rating_files import SCALE
-from iqa.labels.ratings import RatedImage, locate_ratings, oversample, read_ratings
-from iqa.labels.splits import check_apart
+from iqa.cards import Card, Head, Preprocessing, Scale, card_for, keras2_card, sha256, weights_file
+from iqa.commands.terminal import natural, parser_of, positive, quiet_start
+from iqa.errors import CardError, LabelError, RunError
+from iqa.files import printable, read_json
+from iqa.labels.rating_files import GROUP_COLUMN
+from iqa.labels.ratings import locate_ratings
+from iqa.labels.splits import TEST_SPLIT, check_apart, split_by_group, split_by_name
+from iqa.training.run_folder import read_state
 from iqa.training.schedule import parse_schedule
-from iqa.training.usable import usable_images
+from iqa.training.usable import fingerprint, usable_images
 
 if TYPE_CHECKING:
     from iqa.training.prompt import Prompt
 
-# 0.75 as in NIMA. The noise is the original's 0.3 %, a share of the range of the pixels.
-DROPOUT, NOISE = 0.75, 0.003
+#: What a cross-validation writes into --run: its options, and the figures of each fold.
+FOLDS_NAME = "folds.json"
 
-# "1 epoch pretrain (base model frozen), 4 epochs 1e-4, 12 epochs 5e-6, 1 epoch 5e-7" (the original's README).
-ORIGINAL_SCHEDULE = "1@1e-3:frozen,4@1e-4,12@5e-6,1@5e-7"
-
-
-#: AVA's own test split, of idealo.
-TEST_LABELS = Path("data/ava_labels_test.json")
+Sets = tuple[Sequence[Any], Sequence[Any]]
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What makes one experiment on AVA different from the others.
-
-    Attributes:
-        description: the script's docstring.
-        run: the default run folder.
-        loss: name of a loss of `iqa.training.losses`.
-        geometry: what the network sees of a picture; see `preprocessing_to_train`.
-        cut: function (pixels, rng, geometry) -> uint8 (size, size, 3), for training.
-    """
-
-    description: str
-    run: str
-    loss: str
-    geometry: Preprocessing
-    cut: Callable[[NDArray[np.uint8], np.random.Generator, Preprocessing], NDArray[np.uint8]]
+# --- options ---------------------------------------------------------------------------------------------------------
 
 
-def train(experiment: Experiment) -> "Prompt | int":
-    """Train one of the AVA models as its command line says: a session, or with --folds a cross-validation.
-
-    Raises:
-        IqaError: what is wrong with the options, the labels, the images or the run.
-    """
-    parser = _parser(experiment)
-    arguments = parse_options(parser)
-    check_split_options(parser, arguments)
-    phases = parse_schedule(arguments.schedule, ORIGINAL_SCHEDULE) if arguments.schedule else []
-    training, testing = _read_splits(arguments)
-    preprocessing = preprocessing_to_train(arguments.weights, experiment.geometry, arguments.size)
-    smallest = Geometry(preprocessing, "centre" if preprocessing.kind == "patch" else None).smallest
-    training, unusable = _locate(training, arguments.images, arguments.run / "train_images.json", smallest)
-    if arguments.folds:
-        return cross_validate(arguments, phases, training, lambda *fold: _prepare(experiment, preprocessing, *fold))
-    test_folder = arguments.test_images or arguments.images
-    testing, untestable = _locate(testing, test_folder, arguments.run / "test_images.json", smallest)
-    if not training or not testing:
-        raise LabelError(f"{arguments.images} holds no usable image of the training or of the test labels")
-    print(f"{len(training)} images to train on, {len(testing)} to test on")
-    prompt = _prepare(experiment, preprocessing, arguments, training, testing)
-    trainer = prompt.session.trainer
-    return begin(
-        prompt,
-        phases,
-        arguments.resume,
-        f"{trainer.card.backbone.backbone}, histogram of the votes 1-10; {Geometry.of(trainer.card, 'centre')}",
-        f"training on {len(training)} images in {len(trainer.train_data)} steps ({unusable} unusable), "
-        f"testing on {len(testing)} ({untestable} unusable)",
-    )
-
-
-def _prepare(
-    experiment: Experiment,
-    preprocessing: Preprocessing,
-    arguments: argparse.Namespace,
-    training: Sequence[RatedImage],
-    testing: Sequence[RatedImage],
-) -> "Prompt":
-    """The network, its data and its run folder, ready to begin."""
-    cardless, dropout = keras2_card("histogram", experiment.geometry.kind, AVA_SCALE), arguments.dropout
-    model, facts = start_network(arguments, "histogram", NOISE, dropout, cardless, preprocessing.size)
-    with quiet_start():
-        from iqa.training import losses
-        from iqa.training.batches import Evaluation, Photographs
-        from iqa.training.metrics import histogram_metrics
-        from iqa.training.prompt import Prompt
-        from iqa.training.run_folder import RunFolder
-        from iqa.training.session import Beginning, Session
-        from iqa.training.trainer import Objective, Trainer
-    own = {name: getattr(arguments, name) for name in ("dropout", "oversample", "steady")}
-    own |= {"interpolation": preprocessing.interpolation, "loss": experiment.loss}
-    settings = settings_of(arguments, training, testing, facts, preprocessing) | own
-    card = Card(
-        facts, Head("histogram", dropout), preprocessing, AVA_SCALE, trained_on=_describe_training(arguments, settings)
-    )
-    see = Geometry.of(card, "centre").patches
-    loss = getattr(losses, experiment.loss)
-    trainer = Trainer(
-        model,
-        Photographs(
-            oversample(training) if arguments.oversample else training,
-            arguments.batch_size,
-            lambda pixels, rng: experiment.cut(pixels, rng, preprocessing),
-            arguments.seed,
-            mirrored=arguments.steady is not None,
-        ),
-        Evaluation(testing, arguments.batch_size, see),
-        Objective(losses.Steady(loss, arguments.steady) if arguments.steady else loss, histogram_metrics(len(testing))),
-        card,
-        RunFolder(arguments.run, arguments.keep_epochs),
-    )
-    return Prompt(Session(trainer, Beginning(settings, options_of(arguments), arguments.seed)), see)
-
-
-def _parser(experiment: Experiment) -> argparse.ArgumentParser:
-    parser = train_parser(experiment.description, experiment.run, batch_size=16)
-    parser.add_argument(
-        "--train-labels", type=Path, default=Path("data/ava_labels_train.json"), help=".json, AVA.txt, .csv"
-    )
-    parser.add_argument("--test-labels", type=Path, help=f"the same (default: {TEST_LABELS})")
-    add_split_options(parser, SCALE)
-    parser.add_argument("--oversample", action="store_true", help="show images with a mean below 4 or above 7 eight times")
-    parser.add_argument("--dropout", type=fraction, default=DROPOUT, help=f"before the head (default: {DROPOUT})")
-    parser.add_argument(
-        "--steady",
-        type=above_zero,
-        metavar="WEIGHT",
-        help="train on pictures beside their mirror images, and punish differences in their scores",
-    )
+def train_parser(description: str, run: str, batch_size: int, labels: str = "") -> argparse.ArgumentParser:
+    """The options that all train scripts share; `run`, `batch_size` and `labels` are defaults of those names."""
+    parser = parser_of(description)
+    add = parser.add_argument
+    add("--images", type=Path, help="folder of the images (required for a new run)")
+    add("--train-labels", type=Path, default=labels or None, help="labels to train on, such as a .csv")
+    add("--test-labels", type=Path, help="labels to test on")
+    add("--test-images", type=Path, help="folder of the images of --test-labels (default: --images)")
+    add("--test-share", type=share, metavar="SHARE", help="test on this share of --train-labels")
+    add("--split-by", metavar="COLUMN", help="train on rows of a .csv with train... in COLUMN, test on --test-split")
+    add("--test-split", metavar="NAME", help=f"value of the --split-by column to test on (default: {TEST_SPLIT})")
+    add("--folds", type=positive, metavar="K", help="train K times, each time testing on another Kth of --train-labels")
+    add("--group-by", metavar="COLUMN", help=f"keep groups of a .csv whole in splits (default: {GROUP_COLUMN!r}, if any)")
+    add("--scale", type=float, nargs=2, metavar=("LOWEST", "HIGHEST"), help="lowest and highest score in a .csv")
+    add("--backbone", help="weights of the backbone: imagenet (default), none (random), or a .pth file")
+    add("--weights", metavar="FILE", help="weights of this model to start from: a file, or a shipped name")
+    add("--batch-size", type=positive, default=batch_size, help=f"images per step (default: {batch_size})")
+    add("--run", type=Path, default=Path(run), help=f"folder for the log and the checkpoints (default: {run})")
+    add("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4:cosine,until-plateau@1e-5", or "original"')
+    add("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
+    add("--strategy", choices=["mirrored"], help="train on all GPUs of this machine")
+    add("--resume", action="store_true", help="continue the run in --run with the options it began with")
+    add("--seed", type=natural, default=0, help="seed of order, crops and first weights (default: 0)")
     return parser
 
 
-def _read_splits(arguments: argparse.Namespace) -> tuple[list[RatedImage], list[RatedImage]]:
-    """(images to train on, images to test on), without an image in both; with --folds (all, none)."""
-    (lowest, highest), group = arguments.scale or SCALE, group_column(arguments)
-    images = read_ratings(arguments.train_labels, (lowest, highest), group)
-    if arguments.folds:
-        return images, []
-    if arguments.test_share or arguments.split_by:
-        return split(arguments, images)
-    testing = read_ratings(arguments.test_labels or TEST_LABELS, (lowest, highest), group)
-    check_apart(images, testing)
-    return images, testing
+def share(text: str) -> float:
+    """A number above 0 and below 1, for `argparse`."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, got {text}")
+    return number
 
 
-def preprocessing_to_train(weights: str | None, geometry: Preprocessing, size: int | None = None) -> Preprocessing:
-    """What the network sees. Weights of a model of the same kind keep the geometry that they were trained with.
+def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of the command line. With --resume, those that are not given are the ones that the run began with.
+
+    Raises:
+        RunError: if the run cannot be read.
+    """
+    options = parser.parse_args()
+    stored = _stored_options(options.run) if options.resume else {}
+    if stored:
+        begun = vars(parser.parse_args(stored["argv"]))
+        # A run's own schedule is in its state; a cross-validation has none but this.
+        of_the_call = {"run", "resume"} if begun["folds"] else {"run", "resume", "schedule"}
+        parser.set_defaults(**{name: _from(stored["folder"], begun[name]) for name in begun.keys() - of_the_call})
+        options = parser.parse_args()
+    options.begun = stored or {"argv": sys.argv[1:], "folder": os.getcwd()}
+    if options.images is None:
+        parser.error("--images is missing: the folder of the images")
+    if options.weights and options.backbone:
+        parser.error("--backbone and --weights do not go together: the weights bring their backbone")
+    _check_split(parser, options)
+    return options
+
+
+def _stored_options(run: Path) -> dict[str, Any]:
+    """The command line and the folder that a run or a cross-validation was begun with; empty if there is neither."""
+    file = run / FOLDS_NAME
+    try:
+        stored = read_json(file)["options"] if file.exists() else {}
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{file}: not the record of a cross-validation") from None
+    return stored or (read_state(run).options if (run / "checkpoint.npz").exists() else {})
+
+
+def _from(folder: str, value: Any) -> Any:
+    """An option whose paths were meant from another folder."""
+    if isinstance(value, list):
+        return [_from(folder, entry) for entry in value]
+    if isinstance(value, Path):
+        return folder / value
+    return os.path.join(folder, value) if isinstance(value, str) and os.path.isfile(os.path.join(folder, value)) else value
+
+
+def _check_split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    ways = ("test_share", "split_by", "test_labels", "folds")
+    chosen = [f"--{name.replace('_', '-')}" for name in ways if getattr(options, name)]
+    for wrong, reason in (
+        (len(chosen) > 1, f"{' and '.join(chosen)} do not go together: choose one"),
+        (
+            options.split_by and options.group_by,
+            "--split-by and --group-by do not go together: the split is the file's own",
+        ),
+        (options.test_split and not options.split_by, "--test-split names rows of --split-by, and there is no --split-by"),
+        (options.folds == 1, "--folds must be at least 2, got 1"),
+        (options.test_images and not options.test_labels, "--test-images needs --test-labels"),
+        (options.folds and not options.schedule, "--folds trains unattended and needs a --schedule"),
+    ):
+        if wrong:
+            parser.error(reason)
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], smallest: int = 1, test: str = "") -> Sets:
+    """(images to train on, images to test on), without an image in both; with --folds (all, none).
+
+    Images that cannot be used are named on stderr and left out.
 
     Args:
-        weights: of --weights.
-        geometry: the experiment's.
-        size: of --size.
+        read: function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`.
+        smallest: pixels that the shorter side must have.
+        test: the labels to test on if no option says which.
+
+    Raises:
+        LabelError: what is wrong with the labels, or that a set is empty.
     """
-    known = geometry
-    if weights is not None:
-        known = card_for(weights_file(weights), keras2_card("histogram", geometry.kind, AVA_SCALE)).preprocessing
-    if known.kind != geometry.kind:
-        known = geometry
-    return replace(known, size=size or known.size, training=geometry.training)
+    images = read(options.train_labels, group=str(options.split_by or options.group_by or GROUP_COLUMN))
+    testing: Sequence[Any] = []
+    if options.split_by:
+        images, testing, others = split_by_name(images, options.test_split or TEST_SPLIT)
+        if others:
+            names = ", ".join(f"{printable(name)}: {count}" for name, count in others.items())
+            print(f"in neither split: {names}")
+    elif options.test_share:
+        images, testing = split_by_group(images, options.test_share, options.seed)
+    elif not options.folds:
+        testing = read(options.test_labels or Path(test))
+        check_apart(images, testing)
+    training = _locate(images, options.images, options.run / "train_images.json", smallest)
+    tested = _locate(testing, options.test_images or options.images, options.run / "test_images.json", smallest)
+    if not training or not (tested or options.folds):
+        raise LabelError(f"{options.images} holds no usable image of the training or of the test labels")
+    print(f"{len(training)} images to train on, {len(tested)} to test on")
+    return training, tested
 
 
-def _locate(images: Sequence[RatedImage], folder: Path, memory: Path, smallest: int) -> tuple[list[RatedImage], int]:
+def _locate(images: Sequence[Any], folder: Path, memory: Path, smallest: int) -> list[Any]:
     if not folder.is_dir():
         raise LabelError(f"{folder}: there is no such folder")
-    return usable_images(locate_ratings(images, folder), smallest, memory)
+    return usable_images(locate_ratings(images, folder), smallest, memory)[0] if images else []
 
 
-def _describe_training(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
-    """What the card says of the training."""
-    return {
-        "images": int(settings["training set"].split()[0]),
-        "labels": arguments.train_labels.name,
-        "oversampled": arguments.oversample,
-        "steady": arguments.steady,
-        "began with": settings["began with"],
-        "seed": arguments.seed,
+# --- the network and the session -------------------------------------------------------------------------------------
+
+
+def start_network(
+    options: argparse.Namespace, network: str, head: Head, preprocessing: Preprocessing, noise: float, scale: Scale
+) -> tuple[Any, Card]:
+    """The network that a training begins with, and its card.
+
+    With --weights, backbone, levels of the head and preprocessing are those that the weights were trained with.
+
+    Args:
+        network: the backbone, one of `iqa.cards.BACKBONES`.
+        head, preprocessing, scale: what the script trains.
+        noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
+
+    Raises:
+        CardError: if there are no such weights, or they are of a network with another head.
+        WeightsError: see `iqa.models.networks.network_to_train`.
+    """
+    with quiet_start():  # and only now: --help should not wait for TensorFlow
+        from iqa.models.backbones import build_backbone
+        from iqa.models.heads import add_head
+        from iqa.models.networks import network_to_train
+        from iqa.training.devices import prepare
+
+        prepare(options.seed, options.strategy, options.mixed_precision)
+        if not options.weights:
+            backbone, facts = build_backbone(options.backbone or "imagenet", noise, preprocessing.size, network)
+            return add_head(backbone, head), Card(facts, head, preprocessing, scale)
+        file, cardless = weights_file(options.weights), keras2_card(head.kind, preprocessing.kind, scale)
+        card = card_for(file, cardless)
+        if card.head.hidden != head.hidden:
+            raise CardError(f"{file}: head.hidden is {card.head.hidden}, but a head with {head.hidden} is trained here")
+        seen = preprocessing
+        if card.preprocessing.kind == preprocessing.kind:
+            seen = replace(card.preprocessing, training=preprocessing.training)
+        model, facts = network_to_train(head.kind, "", noise, head.dropout, file, cardless, seen.size)
+        return model, Card(facts, replace(card.head, dropout=head.dropout), seen, scale)
+
+
+def open_session(
+    options: argparse.Namespace,
+    script: str,
+    model: Any,
+    card: Card,
+    data: tuple[Any, Any],
+    sets: Sets,
+    loss: Callable[[Any, Any], Any],
+    metrics: Sequence[Any],
+    see: Callable[[Path], Any],
+    original: str = "",
+    **settings: Any,
+) -> "Prompt":
+    """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`.
+
+    Args:
+        script: the path of the script; a run is not resumed with a script that was changed.
+        model, card: of `start_network`.
+        data: batches to train on and to test on.
+        sets: the images in them, of `read_sets`.
+        loss, metrics: see `iqa.training.trainer.Trainer`.
+        see: see `iqa.training.session.Session`.
+        original: what "original" as a --schedule stands for.
+        settings: what else must be the same when the run is resumed; written on the card too.
+    """
+    with quiet_start():
+        from iqa.training.prompt import Prompt, open_prompt
+        from iqa.training.session import Session
+        from iqa.training.trainer import name_of
+    phases = parse_schedule(options.schedule, original) if options.schedule else []
+    training, testing = sets
+    facts = {
+        "script": f"{Path(script).name} {sha256(script)[:12]}",
+        "loss": name_of(loss),
+        "began with": sha256(weights_file(options.weights)) if options.weights else card.backbone.backbone_weights,
+        "seed": options.seed,
+        **settings,
     }
+    held = facts | {
+        "training set": fingerprint(training),
+        "test set": fingerprint(testing),
+        "batch size": options.batch_size,
+        "mixed precision": options.mixed_precision,
+    }
+    described = {"images": len(training), **card.trained_on, **facts}
+    if options.train_labels:
+        described["labels"] = options.train_labels.name
+    card = replace(card, trained_on=described)
+    session = Session(model, *data, loss, metrics, card, options.run, see=see, settings=held, options=options.begun)
+    session.begin(phases, options.resume, options.seed)
+    steps = f"training on {len(training)} images in {data[0].steps} steps, testing on {len(testing)}"
+    seen = f"{card.preprocessing.kind} of {card.preprocessing.size}x{card.preprocessing.size}"
+    prompt = Prompt(session)
+    open_prompt(prompt, f"{card.backbone.backbone}, {card.head.kind}; {seen}; scores {card.scale.name}", steps)
+    return prompt

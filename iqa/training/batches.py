@@ -21,7 +21,6 @@ from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.training.cache import Ahead, Batch, Cut, Draw, Labelled, Pictures, Pixels, join, labels_of
-from iqa.training.devices import check_division, own_part, place_among_machines
 
 __all__ = ["Batch", "Batches", "Evaluation", "Ladders", "Photographs", "labels_of", "naming_broken_images", "see_at_random"]
 
@@ -71,7 +70,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         try:
             with self._lock:
-                return own_part(self._batch(self.epoch * self.steps + self._first + index))
+                return self._batch(self.epoch * self.steps + self._first + index)
         except ImageError as error:
             self.failure = error
             self.close()
@@ -97,15 +96,6 @@ class Batches(keras.utils.PyDataset):
         if self._ahead:
             self._ahead.close()
         self._ahead = None
-
-    def check_division(self) -> None:
-        """Make sure that all batches can be split among the devices of all machines.
-
-        Raises:
-            UsageError: if one cannot.
-        """
-        for index in (0, self.steps - 1):
-            check_division(len(self._epochs[index][0]), place_among_machines()[2])
 
     @contextlib.contextmanager
     def beginning_at(self, step: int) -> Iterator[None]:

@@ -10,8 +10,28 @@ from typing import Any
 import keras
 from keras import ops
 
-# r divides by deviations: in a batch without any the gradient would not be finite.
+#: r divides by deviations, and a root's slope is infinite at 0: without this their gradients would not be finite.
 EPSILON = 1e-6
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def scores_of(y: Any) -> Any:
+    """The scores behind labels or predictions: the means of histograms (N, bins), or scores (N, 1) as they are: (N,)."""
+    return histogram_mean(y) if len(y.shape) > 1 and y.shape[-1] > 1 else ops.reshape(y, (-1,))
+
+
+def picture_means(scores: Any, patches: int) -> Any:
+    """Scores (N * patches,) or (N * patches, 1) -> the mean over each picture's consecutive patches, (N, 1)."""
+    return ops.mean(ops.reshape(scores, (-1, patches)), axis=1, keepdims=True)
+
+
+def _mask_unknown(scores: Any) -> tuple[Any, Any]:
+    """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
+    unknown = ops.isnan(scores)
+    known = 1 - ops.cast(unknown, scores.dtype)
+    return known / ops.maximum(ops.sum(known), 1), ops.where(unknown, ops.zeros_like(scores), scores)
 
 
 def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
@@ -24,24 +44,10 @@ def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
     return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
 
 
-def _mask_unknown(scores: Any) -> tuple[Any, Any]:
-    """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
-    unknown = ops.isnan(scores)
-    known = 1 - ops.cast(unknown, scores.dtype)
-    return known / ops.maximum(ops.sum(known), 1), ops.where(unknown, ops.zeros_like(scores), scores)
-
-
 @keras.saving.register_keras_serializable("iqa")
 def pearson_loss(y_true: Any, y_pred: Any) -> Any:
     """1 - r^2, r the Pearson correlation of the scores in the batch."""
     return 1 - pearson_correlation(ops.cast(y_true, y_pred.dtype), y_pred) ** 2
-
-
-@keras.saving.register_keras_serializable("iqa")
-def mse_and_pearson(y_true: Any, y_pred: Any) -> Any:
-    """Mean squared error + (1 - r^2): right in value and in order."""
-    y_true = ops.cast(ops.reshape(y_true, ops.shape(y_pred)), y_pred.dtype)
-    return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable("iqa")
@@ -53,13 +59,12 @@ def known_mse(y_true: Any, y_pred: Any) -> Any:
 
 @keras.saving.register_keras_serializable("iqa")
 class LadderLoss(keras.losses.Loss):
-    """`mse_and_pearson`, and a penalty on every pair of one ladder that is ranked wrongly or too close to call.
+    """`known_mse` + `pearson_loss`, and a penalty on every pair of a ladder that is ranked wrongly or too close to call.
 
     A batch holds whole ladders: `steps` consecutive pictures of one scene, each as `patches` consecutive patches. The
-    prediction for a picture is the mean over its patches, as in scoring with the pooling "mean", so an undamaged patch of a
-    damaged picture need not score low. For two pictures of a ladder whose labels differ, with d the difference of their
-    predictions in the direction of the labels, the penalty is the logistic loss of ranking by pairs (Burges et al.,
-    "Learning to rank using gradient descent", ICML 2005): T log(1 + exp(-d / T)).
+    prediction for a picture is the mean over its patches. For two pictures of a ladder whose labels differ, with d the
+    difference of their predictions in the direction of the labels, the penalty is the logistic loss of ranking by pairs,
+    T log(1 + exp(-d / T)) (Burges et al., "Learning to rank using gradient descent", ICML 2005).
 
     Pictures whose score is not known, NaN, count in the penalty alone, as if each were worse than the one before it.
 
@@ -92,18 +97,13 @@ class LadderLoss(keras.losses.Loss):
         pairs = ops.abs(direction)
         penalty = self.temperature * ops.softplus(-difference / self.temperature) * pairs
         ranking = ops.sum(penalty) / ops.maximum(ops.sum(pairs), 1)
-        return mse_and_pearson(y_true, y_pred) + self.weight * ranking
+        return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred) + self.weight * ranking
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches")}
 
 
-def picture_means(scores: Any, patches: int) -> Any:
-    """Scores (N * patches,) or (N * patches, 1) -> the mean over each picture's consecutive patches, (N, 1)."""
-    return ops.mean(ops.reshape(scores, (-1, patches)), axis=1, keepdims=True)
-
-
-# --- histograms: (N, 10) of shares that add to 1, bin i worth the score i -------------------------------------------
+# --- histograms: (N, 10) of shares that add to 1, bin i worth the score i --------------------------------------------
 
 
 def histogram_mean(histogram: Any) -> Any:
@@ -112,16 +112,11 @@ def histogram_mean(histogram: Any) -> Any:
     return ops.sum(histogram * values, axis=-1)
 
 
-def central_moment(histogram: Any, order: int) -> Any:
-    """The central moments of histograms (N, bins), E[(x - E x)^order]: (N,); order 2 is the variance."""
+def histogram_variance(histogram: Any) -> Any:
+    """The variances, second central moments, of histograms (N, bins): (N,)."""
     values = ops.arange(1, ops.shape(histogram)[-1] + 1, dtype=histogram.dtype)
     deviation = values - ops.expand_dims(histogram_mean(histogram), -1)
-    return ops.sum(histogram * deviation**order, axis=-1)
-
-
-def scores_of(y: Any) -> Any:
-    """The scores behind labels or predictions: the means of histograms (N, bins), or scores (N, 1) as they are: (N,)."""
-    return histogram_mean(y) if len(y.shape) > 1 and y.shape[-1] > 1 else ops.reshape(y, (-1,))
+    return ops.sum(histogram * deviation**2, axis=-1)
 
 
 def _cumulative_difference(y_true: Any, y_pred: Any) -> Any:
@@ -129,7 +124,6 @@ def _cumulative_difference(y_true: Any, y_pred: Any) -> Any:
 
 
 def _root(square: Any) -> Any:
-    # The root's slope is infinite at 0, where a perfect prediction would turn every weight into NaN.
     return ops.sqrt(square + EPSILON**2)
 
 
@@ -154,42 +148,26 @@ def emd_l1(y_true: Any, y_pred: Any) -> Any:
     return ops.mean(ops.abs(_cumulative_difference(y_true, y_pred)))
 
 
-def _moment_difference(y_true: Any, y_pred: Any, moment: Callable[[Any], Any]) -> Any:
-    difference = moment(ops.cast(y_true, y_pred.dtype)) - moment(y_pred)
-    return _root(ops.mean(difference**2))
+def _rms_difference(y_true: Any, y_pred: Any, moment: Callable[[Any], Any]) -> Any:
+    return _root(ops.mean((moment(ops.cast(y_true, y_pred.dtype)) - moment(y_pred)) ** 2))
 
 
 @keras.saving.register_keras_serializable("iqa")
 def first_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the mean scores in the batch."""
-    return _moment_difference(y_true, y_pred, histogram_mean)
+    return _rms_difference(y_true, y_pred, histogram_mean)
 
 
 @keras.saving.register_keras_serializable("iqa")
 def second_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the variances (second central moments) in the batch."""
-    return _moment_difference(y_true, y_pred, lambda y: central_moment(y, 2))
-
-
-@keras.saving.register_keras_serializable("iqa")
-def third_moment(y_true: Any, y_pred: Any) -> Any:
-    """Root mean square difference of the third central moments in the batch."""
-    return _moment_difference(y_true, y_pred, lambda y: central_moment(y, 3))
+    return _rms_difference(y_true, y_pred, histogram_variance)
 
 
 @keras.saving.register_keras_serializable("iqa")
 def emd_and_moments(y_true: Any, y_pred: Any) -> Any:
-    """50 EMD + 2 first_moment + second_moment: the loss of the vanilla model.
-
-    EMD alone fits the shape of the histograms long before their means; the moments speed the means up.
-    """
+    """50 EMD + 2 first_moment + second_moment: the loss of the vanilla model."""
     return 50 * emd(y_true, y_pred) + 2 * first_moment(y_true, y_pred) + second_moment(y_true, y_pred)
-
-
-@keras.saving.register_keras_serializable("iqa")
-def emd_l1_and_moments(y_true: Any, y_pred: Any) -> Any:
-    """`emd_and_moments` with `emd_l1`."""
-    return 50 * emd_l1(y_true, y_pred) + 2 * first_moment(y_true, y_pred) + second_moment(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable("iqa")
@@ -199,21 +177,15 @@ def emd_moments_and_pearson(y_true: Any, y_pred: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("iqa")
-def emd_l1_moments_and_pearson(y_true: Any, y_pred: Any) -> Any:
-    """`emd_moments_and_pearson` with `emd_l1`."""
-    return emd_l1_and_moments(y_true, y_pred) + 5 * pearson_loss(y_true, y_pred)
-
-
-@keras.saving.register_keras_serializable("iqa")
 class Steady(keras.losses.Loss):
     """A loss, and a penalty on the difference between the mean scores of a picture and of its mirror image.
 
-    A batch holds pairs, as `Photographs(mirrored=True)` yields them. The penalty is `weight` times the root mean square
-    difference within the pairs. Dropout also makes the two of a pair differ, so train with little of it.
+    A batch holds pairs, as `Photographs(mirrored=True)` yields them. Dropout also makes the two of a pair differ, so train
+    with little of it.
 
     Args:
         loss: function (y_true, y_pred) of this module.
-        weight: of the penalty.
+        weight: of the penalty, the root mean square difference within the pairs.
     """
 
     def __init__(
@@ -232,24 +204,3 @@ class Steady(keras.losses.Loss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Steady":
         return cls(**config | {"loss": keras.saving.deserialize_keras_object(config["loss"])})
-
-
-@keras.saving.register_keras_serializable("iqa")
-def chi_square(y_true: Any, y_pred: Any) -> Any:
-    """Distance-weighted chi-square: mean over images of sum_i w_i (t_i - p_i)^2 / t_i, w_i = 0.01 + (i - mean of t)^2.
-
-    Errors far from where people's scores lie weigh more. A bin that nobody chose is divided by 1 instead of 0. The
-    original added 4 times this to the roots of the first and second moment, as `chi_square_and_moments` does.
-    """
-    y_true = ops.cast(y_true, y_pred.dtype)
-    values = ops.arange(1, ops.shape(y_true)[-1] + 1, dtype=y_pred.dtype)
-    weights = 0.01 + (values - ops.expand_dims(histogram_mean(y_true), -1)) ** 2
-    divisor = ops.where(y_true < 1e-7, ops.ones_like(y_true), y_true)
-    return ops.mean(ops.sum(weights * (y_true - y_pred) ** 2 / divisor, axis=-1))
-
-
-@keras.saving.register_keras_serializable("iqa")
-def chi_square_and_moments(y_true: Any, y_pred: Any) -> Any:
-    """4 chi_square + sqrt(first_moment) + sqrt(second_moment)."""
-    moments = _root(first_moment(y_true, y_pred)) + _root(second_moment(y_true, y_pred))
-    return 4 * chi_square(y_true, y_pred) + moments

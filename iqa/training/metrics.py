@@ -14,7 +14,7 @@ from keras import ops
 from scipy import stats
 
 from iqa.training.devices import place_among_replicas
-from iqa.training.losses import EPSILON, central_moment, image_emd, picture_means, scores_of
+from iqa.training.losses import EPSILON, histogram_variance, image_emd, picture_means, scores_of
 
 _Function = Callable[[Any, Any], Any]
 
@@ -65,8 +65,7 @@ class LCC(keras.metrics.Metric):
     def __init__(self, name: str = "lcc", patches: int = 1, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.patches = patches
-        # Sums of 1, t, p, t^2, p^2, tp, of scores less 5: r does not change, and the float32 sums over an epoch of
-        # 250,000 images stay small enough to lose nothing that shows in three digits.
+        # Sums of 1, t, p, t^2, p^2, tp, of scores less 5: r does not change, and float32 loses less over 250,000 images.
         self.sums = self.add_weight(shape=(6,), initializer="zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -89,15 +88,10 @@ class LCC(keras.metrics.Metric):
 class SRCC(keras.metrics.Metric):
     """Spearman's rank correlation coefficient of the pictures of an epoch: the last `capacity` of them, if there are more.
 
-    Ranks are no sums, so the scores themselves are kept. In the middle of an epoch, where Keras asks for every metric at
-    every step, it is that of the last `WINDOW` pictures alone; at the end it is exact.
-
-    Args:
-        patches: see `LCC`.
-        capacity: pictures whose scores are kept.
+    In the middle of an epoch, where Keras asks for every metric at every step, it is that of the last `WINDOW` pictures
+    alone; at the end it is exact. For `patches` see `LCC`.
     """
 
-    #: Pictures that the figure in the middle of an epoch is computed from.
     WINDOW = 256
 
     def __init__(self, name: str = "srcc", patches: int = 1, capacity: int = 4096, **kwargs: Any) -> None:
@@ -199,4 +193,4 @@ def squared_mean_difference(y_true: Any, y_pred: Any) -> Any:
 @keras.saving.register_keras_serializable("iqa")
 def squared_variance_difference(y_true: Any, y_pred: Any) -> Any:
     """(true - predicted)^2 of the variances of histograms."""
-    return (central_moment(y_true, 2) - central_moment(y_pred, 2)) ** 2
+    return (histogram_variance(y_true) - histogram_variance(y_pred)) ** 2

@@ -3,22 +3,14 @@
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import keras
-from numpy.typing import NDArray
-
-from iqa.errors import ImageError, IqaError
+from iqa.errors import IqaError
 from iqa.evaluation.tables import align_columns
-from iqa.labels.histograms import Score
-from iqa.labels.opinions import Prediction
-from iqa.training.interrupts import Interrupted
-from iqa.training.run_state import BY_HAND, Figures, PhaseRecord
-from iqa.training.schedule import Phase
-from iqa.training.session import Rate, Session, first_rate
+from iqa.training.recorder import Interrupt, Interrupted
+from iqa.training.run_folder import BY_HAND, Figures, PhaseRecord
 
 #: Columns of a terminal that the tables keep to, and those of the bars of `curve()`.
 WIDTH, BAR = 100, 34
@@ -33,171 +25,44 @@ save("name")  load("name")  undo()       weights with their card; undo: as befor
 freeze()  unfreeze()                     the backbone, for Keras by hand:
 model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+#: The methods of `iqa.training.session.Session` that a prompt offers.
+COMMANDS = (
+    *("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate", "evaluate", "predict", "save", "load", "undo"),
+    *("phases", "curve"),
+)
 
 
-def _guard(method: _Command) -> _Command:
-    """A command of the prompt: Ctrl-C within it waits for a safe point and ends in one line, as our own errors do."""
+class Prompt:
+    """A session's commands: Ctrl-C within one waits for a safe point and ends in one line, as our own errors do."""
 
-    @functools.wraps(method)
-    def guarded(self: "Prompt", *args: Any, **kwargs: Any) -> Any:
-        with self.session.interrupt:
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise AttributeError(name)
+        return _guard(self.session.interrupt, getattr(self.session, name))
+
+    def commands(self) -> dict[str, Any]:
+        """What a prompt offers, {name: value}: `COMMANDS` and the plain Keras objects."""
+        session = self.session
+        objects = {"model": session.model, "train_data": session.train_data, "test_data": session.test_data}
+        return {name: getattr(self, name) for name in COMMANDS} | objects | {"session": session}
+
+
+def _guard(interrupt: Interrupt, command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def guarded(*arguments: Any, **settings: Any) -> Any:
+        with interrupt:
             try:
-                return method(self, *args, **kwargs)
+                return command(*arguments, **settings)
             except Interrupted:
                 print("stopped")
             except IqaError as error:
                 print(error)
             return None
 
-    return guarded  # type: ignore[return-value]
-
-
-class Prompt:
-    """The commands that a prompt offers.
-
-    Args:
-        session: the run.
-        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3).
-    """
-
-    def __init__(self, session: Session, see: Callable[[Path], NDArray[Any]]) -> None:
-        self.session, self.see = session, see
-
-    def commands(self) -> dict[str, Any]:
-        """What a prompt offers, {name: value}: the commands below and the plain Keras objects."""
-        training = ("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate")
-        names = (*training, "evaluate", "predict", "save", "load", "undo")
-        trainer = self.session.trainer
-        objects = {"model": trainer.model, "train_data": trainer.train_data, "test_data": trainer.test_data}
-        tables = {"phases": self.phases, "curve": self.curve}
-        return {name: getattr(self, name) for name in names} | tables | objects | {"session": self.session}
-
-    @_guard
-    def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
-        """Train the head alone, with the backbone frozen."""
-        self._train(learning_rate, epochs, True, callbacks)
-
-    @_guard
-    def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
-        """Train a new phase, all layers unless `frozen`; with a new optimizer.
-
-        Args:
-            learning_rate: a number, or a learning rate schedule of Keras.
-            epochs: at least 1.
-            frozen: train the head alone.
-            callbacks: Keras callbacks.
-        """
-        self._train(learning_rate, epochs, frozen, callbacks)
-
-    def _train(self, rate: Rate, epochs: int, frozen: bool, callbacks: Any) -> None:
-        decay = rate if callable(rate) else None
-        self.session.train_phase(Phase(first_rate(rate), epochs, frozen), decay, callbacks)
-
-    @_guard
-    def finish(self) -> None:
-        """Train the rest of the phase that Ctrl-C stopped, and of the schedule if there is one."""
-        self.session.finish()
-
-    @_guard
-    def freeze(self) -> None:
-        """Freeze the backbone for training by `model.fit`; compiles the model again with the session's loss."""
-        self.session.freeze(True)
-        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
-
-    @_guard
-    def unfreeze(self) -> None:
-        """The opposite of `freeze`."""
-        self.session.freeze(False)
-        print("all layers are trained by model.fit")
-
-    @_guard
-    def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
-        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
-
-        A copy of the network is trained for some steps, each at a higher learning rate than the one before. The loss falls
-        once the rate is high enough to learn, and rises when it is too high. A tenth of the rate at which the smoothed loss
-        is lowest is suggested: a place to begin, no more, since a few steps tell little of a whole phase.
-
-        Leslie N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, arXiv:1506.01186, section 3.3.
-        The paper takes the bounds of a cycle from the curve; the tenth is a common rule of thumb.
-
-        Args:
-            lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
-            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
-            frozen: test for the head alone, as `pretrain` trains it.
-
-        Returns:
-            The suggested rate; None if no rate made the loss fall.
-        """
-        found = self.session.find_rate(lowest, highest, steps, frozen)
-        tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
-        print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
-        if not found.falls:
-            print("the loss did not fall at any of these rates: nothing to suggest")
-            return None
-        print(f"lowest at {found.lowest:.1g}; suggested learning rate: {found.suggested:g}, a tenth of that")
-        return found.suggested
-
-    @_guard
-    def evaluate(self) -> Figures:
-        """The loss and the metrics on the test data, {name: value}."""
-        return self.session.evaluate()
-
-    @_guard
-    def predict(self, path: str | Path) -> float | Score | None:
-        """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
-        try:
-            patches = self.see(Path(path))
-        except ImageError as error:
-            print(f"{path}: {error}")
-            return None
-        output = keras.ops.convert_to_numpy(self.session.model.predict_on_batch(patches)).mean(axis=0)
-        scored = Prediction(output)
-        return scored.score if len(output) == 1 else scored.distribution
-
-    @_guard
-    def save(self, name: str | Path) -> None:
-        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
-        print(f"saved {self.session.save(name)}")
-
-    @_guard
-    def load(self, name: str | Path) -> None:
-        """Load weights by a name given to `save`, or from a path; the optimizer is a new one."""
-        print(f"loaded {self.session.load(name)}")
-
-    @_guard
-    def undo(self) -> None:
-        """Go back to the weights before the last phase. It works once, not phase by phase."""
-        phase, state = self.session.undo(), self.session.state
-        if phase is None:
-            print("nothing to undo")
-            return
-        print(f"phase {phase} is undone: the weights are those before it")
-        if state.best and state.log[state.best["epoch"] - 1]["phase"] == phase:
-            print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
-
-    @_guard
-    def phases(self) -> None:
-        """Print what was done: a row for each phase."""
-        print(phase_table(self.session.state.phases))
-
-    @_guard
-    def curve(self, file: str | Path | None = None) -> None:
-        """Loss, LCC and SRCC over all epochs: printed, or drawn into a file."""
-        state = self.session.state
-        if file is None:
-            print(epoch_table(state.log, state.phases, self.session.trainer.objective.monitor))
-            return
-        from iqa.evaluation.plots import draw_training
-
-        numbered = dict(enumerate(state.phases, start=1))
-        undone = {number for number, phase in numbered.items() if phase.undone}
-        draw_training(state.log, file, {number: phase.rate for number, phase in numbered.items()}, undone)
-        print(f"wrote {file}")
-
-
-# --- the first screen ------------------------------------------------------------------------------------------------
+    return guarded
 
 
 def open_prompt(prompt: Prompt, *facts: str) -> None:
@@ -208,7 +73,12 @@ def open_prompt(prompt: Prompt, *facts: str) -> None:
     """
     if not sys.flags.interactive:
         return
-    print(welcome(prompt.session, facts))
+    session = prompt.session
+    done = (
+        f"{len(session.state.log)} epochs in {len(session.state.phases)} phases so far" if session.state.phases else "new"
+    )
+    events = "" if session.writes_events else "; no TensorBoard events: pip install tensorboard"
+    print("\n".join([*facts, f"run: {session.folder.path} ({done}{events})", "", HELP]))
     shown = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -222,59 +92,27 @@ def open_prompt(prompt: Prompt, *facts: str) -> None:
     sys.excepthook = hook
 
 
-def welcome(session: Session, facts: Iterable[str]) -> str:
-    """The first screen of a prompt; see `open_prompt`."""
-    state = session.state
-    past = f"{len(state.log)} epochs in {len(state.phases)} phases so far" if state.phases else "new"
-    events = "" if session.trainer.writes_events else "; no TensorBoard events: pip install tensorboard"
-    return "\n".join([*facts, f"run: {session.folder.path} ({past}{events})", "", HELP])
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def phase_table(phases: Sequence[PhaseRecord]) -> str:
+    """A row for each phase: what was asked and done; below, figures on the test data before and after it."""
+    done = [["phase", "rate", "backbone", "epochs", "steps", "time", "loss", "status"]]
+    figures: list[list[str]] = []
+    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
+    for number, phase in enumerate(phases, start=1):
+        minutes, seconds = divmod(round(phase.seconds), 60)
+        shares = [f"{phase.done}/{phase.epochs}", str(phase.steps), f"{minutes}:{seconds:02d}", phase.loss]
+        status = ", ".join([phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks])
+        done.append([str(number), phase.rate, "frozen" if phase.frozen else "trained", *shares, status])
+        sides = (("before", phase.before), ("after", phase.after))
+        figures += [[str(number), side, *(_figure(found, name) for name in names)] for side, found in sides]
+    return "\n\n".join([align_columns(done, WIDTH), align_columns([["phase", "", *names], *figures])])
 
 
 def _figure(figures: Figures | None, name: str) -> str:
     value = (figures or {}).get(name)
     return "-" if value is None else f"{value:.4f}"
-
-
-def phase_table(phases: Sequence[PhaseRecord]) -> str:
-    """A row for each phase: what was asked and done; below, the figures on the test data before and after it.
-
-    No line is longer than `WIDTH`: a long status takes several, and figures that do not fit beside the others stand below
-    them.
-    """
-    rows = [["phase", "rate", "backbone", "epochs", "steps", "time", "status"]]
-    for number, phase in enumerate(phases, start=1):
-        minutes, seconds = divmod(round(phase.seconds), 60)
-        rows.append(
-            [
-                str(number),
-                phase.rate,
-                "frozen" if phase.frozen else "trained",
-                f"{phase.done}/{phase.epochs}",
-                str(phase.steps),
-                f"{minutes}:{seconds:02d}",
-                ", ".join([phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks]),
-            ]
-        )
-    tables = [align_columns(rows, WIDTH)]
-    names = list(dict.fromkeys(name for phase in phases for name in {**(phase.before or {}), **(phase.after or {})}))
-    while names:
-        rows = [["phase", *names]]
-        for number, phase in enumerate(phases, start=1):
-            pairs = [f"{_figure(phase.before, name)} > {_figure(phase.after, name)}" for name in names]
-            rows.append([str(number), *pairs])
-        # As many figures as fit; the others go into the next table.
-        shown = max(1, sum(len(heading) <= WIDTH for heading in _headings(rows)))
-        tables.append(align_columns([row[: shown + 1] for row in rows]))
-        names = names[shown:]
-    return "\n\n".join(tables)
-
-
-def _headings(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first lines of the tables of the first column and one, two, three ... others."""
-    return [align_columns([row[: last + 1] for row in rows]).splitlines()[0] for last in range(1, len(rows[0]))]
 
 
 def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], monitor: str) -> str:
@@ -290,10 +128,9 @@ def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], mo
     undone = False
     for row in log:
         share = (row[monitor] - low) / (high - low) if row.get(monitor) in figures and high > low else 0
-        mark = "x" if phases[row["phase"] - 1].undone else " "
+        mark = "x" if phases[row["phase"] - 1].status == "undone" else " "
         undone = undone or mark == "x"
-        cells = [f"{row[name]:.4f}" if name in row else "-" for name in names]
         bar = "#" * round(1 + (BAR - 1) * share) if row.get(monitor) in figures else ""
         place = [f"{row['epoch']}{mark}", str(row["phase"]), f"{row['learning_rate']:g}"]
-        rows.append([*place, *cells, bar.ljust(BAR)])
+        rows.append([*place, *(_figure(row, name) for name in names), bar.ljust(BAR)])
     return align_columns(rows) + ("\nx: undone" if undone else "")

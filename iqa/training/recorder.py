@@ -1,27 +1,65 @@
-"""Keras callbacks that tell a trainer how far a `fit` has come, and stop it after Ctrl-C."""
+"""Ctrl-C that waits for a safe point, and the Keras callbacks that follow a `fit` and stop it there.
 
+A `KeyboardInterrupt` breaks in anywhere: in Keras while it traces a step, which leaves a train function that fails from
+then on, or half-way through a checkpoint. Here Ctrl-C is only noted, and `check` raises `Interrupted` between two steps.
+"""
+
+import contextlib
 import math
+import os
+import signal
+import threading
 import time
-from typing import Any, Protocol
+from types import FrameType
+from typing import Any
 
 import keras
+import numpy as np
 
-from iqa.errors import RunError
-from iqa.training.interrupts import Interrupt
-from iqa.training.network_state import is_finite, pace_of, restore_metrics
-from iqa.training.run_state import OpenEpoch, RunState
+from iqa.training.network_state import is_finite
 
 Logs = dict[str, Any] | None
 
 
-class Fitting(Protocol):
-    """A trainer, as a recorder sees it."""
+class Interrupted(Exception):
+    """Ctrl-C was pressed, and this is a safe point to stop at."""
 
-    state: RunState
-    interrupt: Interrupt
-    train_data: Any
 
-    def end_epoch(self, logs: dict[str, Any], seconds: float) -> None: ...
+class NotFinite(Exception):
+    """The loss or a weight is NaN or infinite."""
+
+
+class Interrupt(contextlib.AbstractContextManager):
+    """A context in which Ctrl-C is noted for `check` instead of raising `KeyboardInterrupt`; it can be nested."""
+
+    def __init__(self) -> None:
+        self.asked, self._depth = False, 0
+        self._previous: Any = None
+
+    def __enter__(self) -> "Interrupt":
+        # Only the main thread may set handlers, and only it is sent Ctrl-C.
+        if self._depth == 0 and threading.current_thread() is threading.main_thread():
+            self.asked = False
+            self._previous = signal.signal(signal.SIGINT, self._note)
+        self._depth += 1
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+    def check(self) -> None:
+        """Raise `Interrupted` if Ctrl-C was pressed."""
+        if self.asked:
+            raise Interrupted
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            # Not `print`: a handler may run in the middle of another print to the same stream, which Python refuses.
+            os.write(2, b"\nCtrl-C: stopping after this step\n")
+        self.asked = True
 
 
 class Stopper(keras.callbacks.Callback):
@@ -36,85 +74,59 @@ class Stopper(keras.callbacks.Callback):
 
 
 class Recorder(Stopper):
-    """Follows the epochs and steps of a `fit`.
+    """Follows the epochs and steps of a `fit` of a session.
 
     Attributes:
         began: whether Keras has begun to train.
-        step, steps: done in this epoch, and in all of it (None if unknown).
-        validating: whether the steps of the epoch are done and the test data is being evaluated.
-        ended: whether the epoch is in the log; only its checkpoint may be missing.
-        loss, logs: of the last step.
-        pace: see `pace_of`, after the last step that did not fail.
+        step: how many steps of this epoch are done.
+        figures: of the steps of the epoch, once the test data is being evaluated.
     """
 
-    def __init__(self, trainer: Fitting) -> None:
-        super().__init__(trainer.interrupt)
-        self.trainer, self.step, self.first = trainer, 0, 0
-        self.began = self.validating = self.ended = False
-        self.loss: float | None = None
-        self.logs: dict[str, Any] = {}
-        self.pace: tuple[list[Any], int] | None = None
+    def __init__(self, session: Any) -> None:
+        super().__init__(session.interrupt)
+        self.session, self.step, self.began = session, 0, False
+        self.figures: dict[str, float] | None = None
         self.started = time.monotonic()
-
-    @property
-    def steps(self) -> int | None:
-        count = self.params.get("steps")
-        return None if count is None else self.first + count
-
-    @property
-    def seconds(self) -> float:
-        """Since the epoch began, without the time for which it was stopped."""
-        return time.monotonic() - self.started
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.began = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        state = self.trainer.state
-        opened = state.open_epoch or OpenEpoch(0, 0.0, [])
-        if state.open_epoch:  # Keras has just set the metrics to 0
-            if not restore_metrics(self.model, opened.metrics):
-                raise RunError(f"the epoch that was stopped after step {opened.step} had other metrics")
+        state, opened = self.session.state, self.session.state.open_epoch
+        self.started = time.monotonic() - (opened.seconds if opened else 0)
+        self.step, self.figures = opened.step if opened else 0, None
+        if opened:  # Keras has just set the metrics to 0
+            for variable, value in zip(self.model.metrics_variables, opened.metrics, strict=True):
+                variable.assign(np.asarray(value))
             state.phases[-1].seconds -= opened.seconds
             state.open_epoch = None
         else:
             state.drawn += 1
         # Set, not counted: Keras calls a data set's `on_epoch_end` once more than there are epochs in a `fit`.
-        self.trainer.train_data.epoch = state.drawn - 1
-        self.started = time.monotonic() - opened.seconds
-        self.step = self.first = opened.step
-        self.validating = self.ended = False
-        self.pace = pace_of(self.model)
+        self.session.train_data.epoch = state.drawn - 1
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.step += 1
-        self.trainer.state.phases[-1].steps += 1
-        self.logs = logs or {}
-        self.loss = float(self.logs["loss"])
-        self.pace = pace_of(self.model)
-        if math.isfinite(self.loss):
-            self.interrupt.check()
+        self.session.state.phases[-1].steps += 1
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise NotFinite(f"the loss is {loss} in epoch {self.session.epoch} after step {self.step}")
+        self.interrupt.check()
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        self.settle()
-        self.validating = True
+        self.figures = self.measure()
 
-    def settle(self) -> dict[str, Any]:
-        """The figures of the epoch's steps, from the metrics: what the last step told may be an estimate.
-
-        Once the test data is being evaluated the metrics are about that, and the figures are those from before.
-        """
-        if not self.validating:
-            found = self.model.get_metrics_result()
-            self.logs = {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
-        return self.logs
+    def measure(self) -> dict[str, float]:
+        """The figures of the epoch's steps, from the metrics: what the last step said may be an estimate."""
+        if self.figures is not None:
+            return self.figures
+        found = self.model.get_metrics_result()
+        return {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of the last step was that of the weights before it.
         if not is_finite(self.model):
-            self.loss = math.nan
-            raise RuntimeError("the weights are not finite")
-        self.ended = True
-        self.trainer.end_epoch(logs or {}, self.seconds)
-        self.validating, self.step = False, 0
+            raise NotFinite(f"a weight is not finite after epoch {self.session.epoch}")
+        self.session.end_epoch(logs or {}, time.monotonic() - self.started)
+        self.step, self.figures = 0, None
         self.interrupt.check()

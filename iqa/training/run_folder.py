@@ -1,84 +1,210 @@
 """The folder of a training run: what a person reads about it, and what `--resume` needs.
 
-| file | what it holds |
+| file | content |
 |---|---|
-| `log.csv` | a row an epoch |
-| `phases.json` | what was done, phase by phase, and the state from which `--resume` goes on: a `RunState` |
-| `phase-02-epoch-005-lcc-0.8123.weights.h5` | a checkpoint, weights and optimizer: of the last epoch and of the best |
-| `phase-02-begin.weights.h5` | the weights before the last phase, for `undo` |
-| `best.weights.h5`, `best.json` | the best epoch's weights alone with their card, ready for the infer scripts |
+| `log.csv` | a row for each epoch |
+| `phases.json` | the phases, the log and the best epoch as JSON; written for readers, never read back |
+| `checkpoint.npz` | the last state, from which `--resume` continues: a `RunState` and all variables |
+| `phase-02-begin.npz` | the weights before the last phase, for `undo` |
+| `best.weights.h5`, `best.json` | the best epoch's weights with their card, ready for the infer scripts |
 | `run.json` | every start of this run: command line, versions, seed, time |
 | `events/` | the same figures for TensorBoard, if it is installed |
-| `session.lock` | the process whose session is open; it may stay when the process is gone |
+| `session.lock` | held by the process whose session is open |
+
+Loads without Keras.
 """
 
 import csv
+import dataclasses
 import io
+import json
+import math
 import sys
-from collections.abc import Callable
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iqa.cards import card_of, read_card, sha256
-from iqa.environment import now, versions
-from iqa.errors import CardError, RunError
-from iqa.files import read_json, remove_leftovers, temporary_beside, write_json, written_whole
-from iqa.training.folder_lock import lock_folder
-from iqa.training.run_state import CHECKPOINT, RunState
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
-# These and the checkpoints; all other files in the folder are the user's.
-_OWN = ("phases", "run", "best", "log", "events")
+from iqa.environment import now, versions
+from iqa.errors import RunError
+from iqa.files import read_json, remove_leftovers, write_json, written_whole
+from iqa.training.schedule import PATIENCE, Phase
+
+#: What `PhaseRecord.asked` says of a phase that `model.fit` trained.
+BY_HAND = "by hand"
+
+#: Names that `save` refuses: they, or their cards, are files of the run.
+RESERVED = ("best", "phases", "run")
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-quality-assessment")
 
+Figures = dict[str, float]
 
-class RunFolder:
-    """Reads and writes the files of one run; see the table above.
 
-    A checkpoint has its place in the run in its name, and `phases.json` names the checkpoint that belongs to it: an epoch
-    becomes part of the run at the moment when `phases.json` is renamed. If the process is killed before that, the epoch
-    did not happen; if it is killed after it, the next `commit` or `read` does what is left to do.
+@dataclass
+class PhaseRecord:
+    """One phase, as it was asked for and as it went.
 
-    Args:
-        path: made if it is not there.
-        keep_all: keep the checkpoints of all epochs, not only of the best and the last.
+    Attributes:
+        asked: the text of the `Phase`, or `BY_HAND`.
+        learning_rate: at its start; decay: the class of Keras's learning rate schedule, if there was one.
+        frozen, epochs, plateau, cosine: see `Phase`; a phase that reached its plateau has the epochs that it took.
+        loss, callbacks: the names of the loss and of the callbacks that were given.
+        done, steps, seconds: epochs, training steps and time so far.
+        before, after: figures on the test data.
+        status: "interrupted" until it is "done", "undone", "not finite" or "given up".
     """
 
-    def __init__(self, path: Path | str, keep_all: bool = False) -> None:
-        self.path, self.keep_all = Path(path), keep_all
+    asked: str
+    learning_rate: float
+    frozen: bool
+    epochs: int
+    plateau: bool = False
+    cosine: bool = False
+    loss: str = ""
+    decay: str | None = None
+    callbacks: list[str] = field(default_factory=list)
+    done: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    before: Figures | None = None
+    after: Figures | None = None
+    status: str = "interrupted"
+
+    @classmethod
+    def of(cls, phase: Phase, asked: str | None = None, **facts: Any) -> "PhaseRecord":
+        """The record of a phase that begins."""
+        return cls(asked or str(phase), **dataclasses.asdict(phase), **facts)
+
+    @property
+    def rate(self) -> str:
+        """The learning rate, or the name of the schedule that it follows, as a table shows it."""
+        return f"{self.learning_rate:g}:cosine" if self.cosine else self.decay or f"{self.learning_rate:g}"
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether it was stopped and everything that it was given is known."""
+        return self.status == "interrupted" and self.asked != BY_HAND and not self.callbacks
+
+
+@dataclass
+class OpenEpoch:
+    """An epoch that was stopped in its middle.
+
+    Attributes:
+        step: how many of its steps are done.
+        seconds: that they took.
+        metrics: values of the variables of the loss and the metrics, as nested lists.
+        figures: of the whole epoch, if all steps are done and only the validation is missing.
+    """
+
+    step: int
+    seconds: float
+    metrics: list[Any]
+    figures: Figures | None = None
+
+
+@dataclass
+class RunState:
+    """Everything about a run but its variables.
+
+    Attributes:
+        phases, log: a record for each phase; a row for each epoch, {column: value}.
+        begin: the name of the file with the weights before the last phase.
+        best: epoch and figure of the best epoch.
+        figures: of the current weights on the test data, if they are known.
+        drawn: epochs that were begun; each has its own order of the data.
+        open_epoch: the epoch that was stopped in its middle.
+        schedule: the phases that the run was begun with, as text.
+        settings, options: what must not change in a run, {name: value}; its command line.
+        optimizer, trainable: configuration of the optimizer, flags of the layers.
+    """
+
+    phases: list[PhaseRecord] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    begin: str | None = None
+    best: dict[str, Any] | None = None
+    figures: Figures | None = None
+    drawn: int = 0
+    open_epoch: OpenEpoch | None = None
+    schedule: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] | None = None
+    trainable: list[bool] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "RunState":
+        """The state behind what `dataclasses.asdict` made of it."""
+        opened = value["open_epoch"]
+        phases = [PhaseRecord(**phase) for phase in value["phases"]]
+        return cls(**value | {"phases": phases, "open_epoch": OpenEpoch(**opened) if opened else None})
+
+    @property
+    def kept(self) -> list[PhaseRecord]:
+        """The phases that were not undone."""
+        return [phase for phase in self.phases if phase.status != "undone"]
+
+    def follows(self, schedule: Sequence[str]) -> bool:
+        """Whether the phases that were not undone are the first ones of a schedule."""
+        done = [phase.asked for phase in self.kept]
+        return done == list(schedule[: len(done)])
+
+    def on_plateau(self, monitor: str) -> bool:
+        """Whether the last epochs of the last phase brought no improvement.
+
+        Computed from the log: Keras's EarlyStopping would count from 0 in a resumed run.
+        """
+        figures = [row.get(monitor, -math.inf) for row in self.log if row["phase"] == len(self.phases)]
+        return len(figures) - 1 - figures.index(max(figures)) >= PATIENCE
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Make sure that a run is resumed with the settings that it began with.
+
+        Raises:
+            RunError: naming each setting that differs, and both its values.
+        """
+        names = [name for name in {**self.settings, **settings} if settings.get(name) != self.settings.get(name)]
+        changed = [f"{name} {self.settings.get(name)}, now {settings.get(name)}" for name in names]
+        if changed:
+            raise RunError(f"the run was begun with other settings: {'; '.join(changed)}")
+
+
+class RunFolder:
+    """Reads and writes the files of one run; the folder `path` is made if it is not there.
+
+    `checkpoint.npz` is the run: an epoch belongs to it at the moment when that file is renamed into place. After a kill
+    the files for readers may be behind it; `read` writes them again.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = self.path / "checkpoint.npz"
+        self._lock = FileLock(self.path.resolve() / "session.lock", timeout=0, is_singleton=True)
 
     @property
     def holds_a_run(self) -> bool:
-        """Whether an epoch was ever committed here."""
-        return (self.path / "phases.json").exists()
+        """Whether a state was ever committed here."""
+        return self.checkpoint.exists()
 
     def lock(self) -> None:
-        """Keep other processes out; whatever writes here does it first.
+        """Keep other processes out until this one ends; whatever writes here calls it first.
 
         Raises:
             RunError: if another process has a session open on the folder.
         """
-        lock_folder(self.path)
-
-    def is_own(self, path: Path) -> bool:
-        """Whether weights saved at `path` would be mistaken for the run's own files, or lie over them."""
-        name = path.name.removesuffix(".weights.h5")
-        return path.parent == self.path and (name in _OWN or bool(CHECKPOINT.fullmatch(path.name)))
-
-    def read(self) -> RunState:
-        """The state of the last `commit`; tidies up what a kill left behind.
-
-        Raises:
-            RunError: if `phases.json` is not the state of a run, or another process has a session open on the folder.
-        """
-        self.lock()
-        state = read_state(self.path)
-        self.keep_all = self.keep_all or state.keep_all
-        remove_leftovers(self.path)
-        self._write_log(state.log)
-        self._prune(state)
-        return state
+        try:
+            if not self._lock.is_locked:
+                self._lock.acquire()
+        except Timeout:
+            message = f"{self.path}: another session is open on it: end it, or choose another folder (--run)"
+            raise RunError(message) from None
 
     def note_start(self, seed: int | None) -> None:
         """Add the command line, the versions of what matters and the seed to `run.json`.
@@ -89,80 +215,79 @@ class RunFolder:
         self.lock()
         remove_leftovers(self.path)
         file = self.path / "run.json"
-        starts = read_record(file) if file.exists() else []
+        try:
+            starts = read_json(file) if file.exists() else []
+        except ValueError:
+            starts = None
         if not isinstance(starts, list):
-            raise RunError(f"{file}: not a list of starts; move it away to go on")
+            raise RunError(f"{file}: not a list of starts; move it away to continue")
         start = {"command": sys.argv, "seed": seed, "utc": now(), "python": sys.version.split()[0]}
         write_json(file, [*starts, start | versions(PACKAGES)], durable=True)
 
-    def write_weights(self, name: str, save: Callable[[Path], Any]) -> str:
-        """Write `NAME.weights.h5`, whole or not at all; `save` is given the path to write to. Returns the file's name."""
+    def commit(self, state: RunState, variables: Sequence[NDArray[Any]]) -> None:
+        """Make `state` with these variables the state of the run."""
         self.lock()
-        file = self.path / f"{name}.weights.h5"
-        with temporary_beside(file, durable=True) as temporary:
-            save(temporary)
-        return file.name
+        _write(self.checkpoint, variables, dataclasses.asdict(state))
+        self._write_for_readers(state)
+        if state.phases and state.phases[-1].steps:  # before that, the phase may still come to nothing
+            for file in self.path.glob("phase-*-begin.npz"):
+                if file.name != state.begin:
+                    file.unlink()
 
-    def commit(self, state: RunState) -> None:
-        """Make `state` the state of the run, and remove the checkpoints that it does not name."""
+    def write_begin(self, number: int, weights: Sequence[NDArray[Any]]) -> str:
+        """Keep the weights before phase `number`, which `read_npz` reads; returns the name of the file."""
         self.lock()
-        state.keep_all = self.keep_all
-        write_json(self.path / "phases.json", state.to_json(), durable=True)
-        self._write_log(state.log)
-        self._prune(state)
+        name = f"phase-{number:02d}-begin.npz"
+        _write(self.path / name, weights, None)
+        return name
 
-    def holds_best_of(self, epoch: int) -> bool:
-        """Whether `best.weights.h5` is whole, and that of this epoch."""
-        weights = self.path / "best.weights.h5"
-        try:
-            card = read_card(card_of(weights))
-            return bool(card.training["epoch"] == epoch and card.sha256 == sha256(weights))
-        except (CardError, KeyError, OSError):
-            return False
+    def read(self) -> tuple[RunState, list[NDArray[Any]]]:
+        """(state, variables) of the last `commit`; for its errors see `lock` and `read_npz`."""
+        self.lock()
+        state, variables = read_state(self.path), read_npz(self.checkpoint)[1]
+        remove_leftovers(self.path)
+        self._write_for_readers(state)
+        return state, variables
 
-    def _write_log(self, log: list[dict[str, Any]]) -> None:
-        # Whole each time and after the commit, where Keras's CSVLogger appends as the epoch ends: killed between the row
-        # and the checkpoint, that would leave an epoch twice in the log.
-        names = list(dict.fromkeys(name for row in log for name in row))
+    def _write_for_readers(self, state: RunState) -> None:
+        # log.csv is written whole, where Keras's CSVLogger appends as the epoch ends: killed before the checkpoint, or
+        # resumed after a part of an epoch, it would hold an epoch twice.
+        phases = [dataclasses.asdict(phase) for phase in state.phases]
+        write_json(self.path / "phases.json", {"phases": phases, "log": state.log, "best": state.best})
         text = io.StringIO(newline="")
+        names = list(dict.fromkeys(name for row in state.log for name in row))
         writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(log)
+        writer.writerows(state.log)
         with written_whole(self.path / "log.csv") as file:
             file.write(text.getvalue().encode())
 
-    def _prune(self, state: RunState) -> None:
-        named = {state.checkpoint, state.begin, (state.best or {}).get("checkpoint")}
-        for file in self.path.iterdir():
-            if not CHECKPOINT.fullmatch(file.name):
-                continue
-            superseded = file.name.endswith(("-begin.weights.h5", "-undone.weights.h5")) or "-step-" in file.name
-            if file.name not in named and (superseded or not self.keep_all):
-                file.unlink()
-
 
 def read_state(folder: Path | str) -> RunState:
-    """The state of the run in a folder, read and nothing more.
+    """The state of the run in a folder, read and nothing more; for its errors see `read_npz`."""
+    file = Path(folder) / "checkpoint.npz"
+    try:
+        return RunState.from_json(read_npz(file)[0])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{file}: not the state of a run ({error})") from None
+
+
+def _write(file: Path, variables: Sequence[NDArray[Any]], value: Any) -> None:
+    arrays: dict[str, Any] = {f"{number:04d}": array for number, array in enumerate(variables)}
+    with written_whole(file, durable=True) as opened:
+        np.savez(opened, state=np.array(json.dumps(value)), **arrays)
+
+
+def read_npz(file: Path) -> tuple[Any, list[NDArray[Any]]]:
+    """(state, arrays) of a checkpoint.
 
     Raises:
-        RunError: if its `phases.json` is missing or not the state of a run; the message names the file.
-    """
-    file = Path(folder) / "phases.json"
-    try:
-        return RunState.from_json(read_record(file))
-    except RunError as error:
-        raise RunError(str(error) if str(error).startswith(str(file)) else f"{file}: {error}") from None
-
-
-def read_record(file: Path) -> Any:
-    """What a file of JSON holds.
-
-    Raises:
-        RunError: if it is missing or no JSON; the message names the file.
+        RunError: if the file is missing or broken.
     """
     try:
-        return read_json(file)
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            return json.loads(str(stored["state"])), [stored[name] for name in stored.files if name != "state"]
     except FileNotFoundError:
         raise RunError(f"{file}: there is no such file") from None
-    except ValueError as error:
-        raise RunError(f"{file}: not JSON that can be read here ({error})") from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{file}: not the state of a run ({' '.join(str(error).split())[:100]})") from None

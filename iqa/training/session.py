@@ -1,6 +1,6 @@
-"""A training run by a schedule or from a prompt. A phase can be stopped at any moment and continued from there.
+"""A training run by a schedule or from a prompt; it can be stopped after any step and continued from there.
 
-    session = Session(trainer)
+    session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
     session.train_phase(Phase(1e-4, epochs=2))         # from a prompt, or ...
     session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
 
@@ -8,81 +8,57 @@
 commands of the prompt.
 """
 
-import dataclasses
 import inspect
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
+from numpy.typing import NDArray
 
-from iqa.environment import now
-from iqa.errors import RunError, UsageError
+from iqa.errors import ImageError, RunError
 from iqa.files import printable
-from iqa.models.weight_files import load_weights, save_with_card, without_optimizer
+from iqa.labels.histograms import Score
+from iqa.models.weight_files import load_weights, without_optimizer
 from iqa.training.batches import naming_broken_images
-from iqa.training.devices import check_agreement, place_among_machines, strategy_of
-from iqa.training.interrupts import Interrupted
-from iqa.training.network_state import decay_config, is_frozen, learning_rate_of
-from iqa.training.rate_range import RateRange, measure_range, spread_rates
-from iqa.training.recorder import Stopper
-from iqa.training.run_state import BY_HAND, Figures, PhaseRecord, RunState
+from iqa.training.network_state import is_frozen, learning_rate_of
+from iqa.training.prompt import epoch_table, phase_table
+from iqa.training.rate_range import measure_rates
+from iqa.training.recorder import Interrupted, Stopper
+from iqa.training.run_folder import BY_HAND, RESERVED, PhaseRecord, read_npz
 from iqa.training.schedule import Phase, parse_schedule
-from iqa.training.trainer import Trainer
+from iqa.training.trainer import HEAD, Trainer, name_of
 
 #: A learning rate, or a `keras.optimizers.schedules.LearningRateSchedule` in its place (Keras has no types).
 Rate: TypeAlias = Any
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """What a run starts with, as JSON holds it.
-
-    Attributes:
-        settings: what must be the same when the run is resumed, {name: value}.
-        options: the options of the command line, which --resume restores.
-        seed: written to the run folder.
-    """
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    seed: int | None = None
-
-
-class Session:
+class Session(Trainer):
     """One run: starts or resumes it, trains phases, saves, loads and undoes.
 
+    `compile`, `fit` and `evaluate` of its `model`, called by hand, are recorded as its own phases are.
+
     Args:
-        trainer: with the model, the data and the run folder.
-        beginning: see `Beginning`.
+        arguments, settings: see `Trainer`.
+        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3), for `predict`.
     """
 
-    def __init__(self, trainer: Trainer, beginning: Beginning | None = None) -> None:
-        self.trainer, self.beginning = trainer, beginning or Beginning()
-        self.folder, self.interrupt, self.model = trainer.folder, trainer.interrupt, trainer.model
-        settings, options = json.loads(json.dumps([self.beginning.settings, self.beginning.options]))
-        self.state.settings, self.state.options = settings, options
-        self.model.recorded_by = self
-
-    @property
-    def state(self) -> RunState:
-        """What has been done so far."""
-        return self.trainer.state
+    def __init__(self, *arguments: Any, see: Callable[[Path], NDArray[Any]] | None = None, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.see = see
+        self.model.compile, self.model.fit = self.compile_by_hand, self.fit_by_hand
+        self.model.evaluate = self.evaluate_by_hand
 
     # --- beginning, resuming, schedules ------------------------------------------------------------------------------
 
-    def begin(self, phases: Sequence[Phase], resume: bool) -> None:
+    def begin(self, phases: Sequence[Phase], resume: bool = False, seed: int | None = None) -> None:
         """Resume the run in the folder if asked, and run the phases if there are any: the last step of a script.
 
         A run that is resumed without phases continues its own schedule, unless a prompt will open.
 
         Raises:
-            RunError: see `resume` and `run_schedule`, or if the folder holds a run that is not to be resumed, or another
-                process has a session open on it.
-            UsageError: if several machines cannot do together what is asked; see `iqa.training.devices`.
+            RunError: see `resume` and `run_schedule`, or if the folder holds another run or session.
             KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
         """
         if not resume:
@@ -90,22 +66,15 @@ class Session:
         elif not self.resume():
             print(f"nothing to resume in {printable(self.folder.path)}: starting a new run", file=sys.stderr)
         elif not phases and not sys.flags.interactive:
-            phases = self._first_schedule()
-        self._check_machines(phases)
-        self.folder.note_start(self.beginning.seed)
+            phases = self._own_schedule()
+        self.folder.note_start(seed)
         if phases and not self.run_schedule(phases) and not sys.flags.interactive:
             raise KeyboardInterrupt
 
-    def _check_machines(self, phases: Sequence[Phase]) -> None:
-        """Refuse what several machines cannot do together; each has its own run, which must be as far as the others."""
-        if place_among_machines()[1] == 1:
-            return
-        if not phases or sys.flags.interactive:
-            raise UsageError("--strategy machines trains unattended: it needs a --schedule, and no python -i")
-        self.trainer.train_data.check_division()
-        self.trainer.test_data.check_division()
-        state = self.state
-        check_agreement(len(state.phases), len(state.log), state.open_epoch.step if state.open_epoch else 0)
+    def _refuse_another_run(self) -> None:
+        self.folder.lock()
+        if self.folder.holds_a_run:
+            raise RunError(f"{self.folder.path} holds a run: resume it (--resume) or choose another folder (--run)")
 
     def run_schedule(self, phases: Sequence[Phase]) -> bool:
         """Run the phases of a schedule that this run has not done yet; returns False if Ctrl-C stopped it.
@@ -114,20 +83,19 @@ class Session:
             RunError: if the run was begun with another schedule, or the loss is no longer finite.
             ImageError: naming an image that cannot be read.
         """
-        state, texts = self.state, [str(phase) for phase in phases]
-        if not state.follows(texts):
+        texts = [str(phase) for phase in phases]
+        if not self.state.follows(texts):
             raise RunError(f"{self.folder.path}: this run was begun with another schedule")
-        state.schedule, done = texts, len(state.kept)
+        self.state.schedule, done = texts, len(self.state.kept)
         with self.interrupt:
             for number, phase in enumerate(phases):
                 if number >= done:
                     self.train_phase(phase)
-                elif number == done - 1 and state.phases[-1].can_go_on and state.kept[-1] is state.phases[-1]:
-                    self.trainer.train()
-                if state.phases[-1].status == "not finite":
-                    raise RunError(
-                        f"the loss of phase {len(state.phases)} was not finite: {self.folder.path} ends before it"
-                    )
+                elif number == done - 1 and self.state.phases[-1].can_continue:
+                    self.train()
+                if self.state.phases[-1].status == "not finite":
+                    number = len(self.state.phases)
+                    raise RunError(f"the loss of phase {number} was not finite: {self.folder.path} ends before it")
                 if self.interrupt.asked:
                     return False
         return True
@@ -136,17 +104,29 @@ class Session:
         """Go back to the last checkpoint of the run folder; returns False if there is none.
 
         Raises:
-            RunError: if the folder's state cannot be read, or the run was begun with other settings.
+            RunError: if the checkpoint cannot be read, or is of another network, or of a run with other settings.
         """
         if not self.folder.holds_a_run:
             return False
-        state = self.folder.read()
+        state, variables = self.folder.read()
         try:
             state.check_settings(self.state.settings)
         except RunError as error:
             raise RunError(f"{self.folder.path}: {error}") from None
-        state.settings = state.settings or self.state.settings  # older versions stored none
-        self.trainer.restore(state)
+        if len(state.trainable) != len(self.model.layers):
+            raise RunError(f"{self.folder.checkpoint}: the state of another network")
+        for layer, trainable in zip(self.model.layers, state.trainable, strict=True):
+            layer.trainable = trainable
+        # Compiled again rather than loaded whole: what weights and optimizer are used for is in the script.
+        try:
+            optimizer = keras.optimizers.deserialize(state.optimizer)
+        except (AttributeError, KeyError, TypeError, ValueError):  # one that was written at the prompt
+            optimizer = keras.optimizers.Adam(state.phases[-1].learning_rate)
+            variables = variables[: len(self.model.variables)]
+            print("the optimizer of this run is not known here: Adam takes its place", file=sys.stderr)
+        self.compile(optimizer)
+        self.assign(variables)
+        self.state, self._committed = state, True
         return True
 
     def finish(self) -> None:
@@ -155,35 +135,44 @@ class Session:
         Raises:
             RunError: if there is nothing to finish, or it is not known what the phase was given.
         """
-        state = self.state
-        last = state.phases[-1] if state.phases else None
-        unfinished = self._first_schedule() if last else []
-        if last and last.status == "interrupted" and not last.can_go_on:
+        last = self.state.phases[-1] if self.state.phases else None
+        schedule = self._own_schedule()
+        if last and last.status == "interrupted" and not last.can_continue:
             given = ", ".join(last.callbacks) or "what model.fit was given"
-            raise RunError(f"phase {len(state.phases)} cannot be finished without {given}: start another phase")
-        if last and last.can_go_on and not unfinished:
+            number = len(self.state.phases)
+            raise RunError(f"phase {number} cannot be finished without {given}: start another phase")
+        if schedule:
+            self.run_schedule(schedule)
+        elif last and last.can_continue:
             with self.interrupt:
-                self.trainer.train()
-        elif unfinished:
-            self.run_schedule(unfinished)
+                self.train()
         else:
             raise RunError("there is nothing to finish")
 
-    def _first_schedule(self) -> list[Phase]:
+    def _own_schedule(self) -> list[Phase]:
         """The schedule of the run if it was followed so far and is not finished; else an empty list."""
-        state = self.state
-        if not state.schedule or not state.follows(state.schedule):
-            return []
-        if len(state.kept) == len(state.schedule) and state.kept[-1].status == "done":
-            return []
-        return parse_schedule(",".join(state.schedule))
-
-    def _refuse_another_run(self) -> None:
-        self.folder.lock()
-        if self.folder.holds_a_run:
-            raise RunError(f"{self.folder.path} holds a run: resume it (--resume) or choose another folder (--run)")
+        schedule, kept = self.state.schedule, self.state.kept
+        finished = len(kept) == len(schedule) and (not kept or kept[-1].status == "done")
+        return [] if finished or not kept or not self.state.follows(schedule) else parse_schedule(",".join(schedule))
 
     # --- phases ------------------------------------------------------------------------------------------------------
+
+    def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
+        """Train the head alone, with the backbone frozen."""
+        self.fit(learning_rate, epochs, True, callbacks)
+
+    def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
+        """Train a new phase, all layers unless `frozen`; with a new optimizer.
+
+        Args:
+            learning_rate: a number, or a learning rate schedule of Keras.
+            epochs: at least 1.
+            frozen: train the head alone.
+            callbacks: Keras callbacks.
+        """
+        decay = learning_rate if callable(learning_rate) else None
+        first = float(keras.ops.convert_to_numpy(learning_rate(0))) if decay else float(learning_rate)
+        self.train_phase(Phase(first, epochs, frozen), decay, callbacks)
 
     def train_phase(self, phase: Phase, decay: Rate | None = None, callbacks: Any = None) -> None:
         """Train a new phase with a new Adam optimizer.
@@ -196,131 +185,160 @@ class Session:
         Raises:
             RunError: if the folder holds another run.
         """
-        if not self.state.phases:
-            self._refuse_another_run()
-        given = _list_callbacks(callbacks)
         if phase.cosine:
-            steps = phase.epochs * self.trainer.train_data.steps
-            decay = keras.optimizers.schedules.CosineDecay(phase.learning_rate, decay_steps=steps)
+            decay = keras.optimizers.schedules.CosineDecay(phase.learning_rate, phase.epochs * self.train_data.steps)
         with self.interrupt:
-            self.trainer.freeze(phase.frozen)
-            self.trainer.compile(keras.optimizers.Adam(phase.learning_rate if decay is None else decay))
-            self.trainer.open_phase(self._record(phase))
-            self.state.phases[-1].callbacks = [type(callback).__name__ for callback in given]
-            self.trainer.train(given)
+            self.set_frozen(phase.frozen)
+            self.compile(keras.optimizers.Adam(phase.learning_rate if decay is None else decay))
+            self.open_phase(PhaseRecord.of(phase, loss=name_of(self.loss)), callbacks)
 
-    def _record(self, phase: Phase, asked: str | None = None) -> PhaseRecord:
-        record = PhaseRecord.of(phase, asked, decay=decay_config(self.model))
-        if record.decay and not asked and not phase.cosine:
-            record.asked = f"{phase.epochs}@{record.rate}{':frozen' if phase.frozen else ''}"
-        return record
+    def open_phase(self, phase: PhaseRecord, callbacks: Any, **by_hand: Any) -> None:
+        """As `Trainer.open_phase`, in a folder that holds no other run."""
+        if not self._committed:
+            self._refuse_another_run()
+        super().open_phase(phase, callbacks, **by_hand)
 
-    def undo(self) -> int | None:
-        """Go back to the weights before the last phase; returns its number, or None if there is nothing to undo."""
-        state = self.state
+    def undo(self) -> None:
+        """Go back to the weights before the last phase. It works once, not phase by phase."""
+        state, number = self.state, len(self.state.phases)
         if not state.begin:
+            print("nothing to undo")
+            return
+        self.model.set_weights(read_npz(self.folder.path / state.begin)[1])
+        self.compile()
+        last = state.phases[-1]
+        state.figures = last.before if last.loss == name_of(self.loss) else None
+        last.status, state.begin, state.open_epoch = "undone", None, None
+        self.commit()
+        print(f"phase {number} is undone: the weights are those before it")
+        if state.best and state.log[state.best["epoch"] - 1]["phase"] == number:
+            print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
+
+    def freeze(self) -> None:
+        """Freeze the backbone for training by `model.fit`; compiles the model again with the script's loss."""
+        self.set_frozen(True)
+        self.compile()
+        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
+
+    def unfreeze(self) -> None:
+        """The opposite of `freeze`."""
+        self.set_frozen(False)
+        self.compile()
+        print("all layers are trained by model.fit")
+
+    # --- what it has learnt ------------------------------------------------------------------------------------------
+
+    def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
+        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
+
+        A tenth of the rate at which the smoothed loss is lowest, by a common rule of thumb; None if the loss never fell.
+
+        Args:
+            lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
+            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
+            frozen: test for the head alone, as `pretrain` trains it.
+        """
+        found = measure_rates(self, lowest, highest, steps, frozen)
+        tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
+        print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
+        if not found.falls:
+            print("the loss did not fall at any of these rates: nothing to suggest")
             return None
-        self.trainer.load(state.begin)
-        state.phases[-1].status = "undone"
-        state.figures, state.begin, state.open_epoch, state.unvalidated = state.phases[-1].before, None, None, False
-        self.trainer.commit(f"phase-{len(state.phases):02d}-undone")
-        return len(state.phases)
+        print(f"lowest at {found.lowest:.1g}; suggested learning rate: {found.suggested:g}, a tenth of that")
+        return found.suggested
 
-    def freeze(self, frozen: bool) -> None:
-        """Freeze or unfreeze the backbone for training by `model.fit`; compiles the model again with the session's loss."""
-        self.trainer.freeze(frozen)
-        self.trainer.compile()
+    def predict(self, path: str | Path) -> float | Score | None:
+        """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
+        assert self.see
+        try:
+            patches = self.see(Path(path))
+        except ImageError as error:
+            print(f"{path}: {error}")
+            return None
+        output = keras.ops.convert_to_numpy(self.model.predict_on_batch(patches)).mean(axis=0)
+        return float(output[0]) if len(output) == 1 else Score.of(output, self.card.scale.population)
 
-    def evaluate(self) -> Figures:
-        """The loss and the metrics on the test data, {name: value}; always computed again."""
-        self.state.figures = None
-        return self.trainer.evaluate()
+    def phases(self) -> None:
+        """Print what was done: a row for each phase."""
+        print(phase_table(self.state.phases))
 
-    def find_rate(self, lowest: float, highest: float, steps: int, frozen: bool) -> RateRange:
-        """A learning rate range test on a copy of the network; see `iqa.training.rate_range`."""
-        with self.interrupt:
-            return measure_range(self.trainer, spread_rates(lowest, highest, steps), frozen)
+    def curve(self, file: str | Path | None = None) -> None:
+        """Loss, LCC and SRCC over all epochs: printed, or drawn into a file."""
+        if file is None:
+            print(epoch_table(self.state.log, self.state.phases, self.monitor))
+            return
+        from iqa.evaluation.plots import draw_training
+
+        rates = {number: phase.rate for number, phase in enumerate(self.state.phases, start=1)}
+        draw_training(self.state.log, file, rates, {n for n in rates if self.state.phases[n - 1].status == "undone"})
+        print(f"wrote {file}")
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
-    def path_of(self, name: str | Path) -> Path:
-        """The path of NAME.weights.h5 in the run folder, or where a path says."""
+    def _path_of(self, name: str | Path) -> Path:
         return self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
 
-    def save(self, name: str | Path) -> Path:
-        """Save the weights alone, with their card; see `path_of`.
+    def save(self, name: str | Path) -> None:
+        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says.
 
         Raises:
             RunError: if the name is reserved for the run's own files.
         """
-        path = self.path_of(name)
-        if self.folder.is_own(path):
+        path = self._path_of(name)
+        if path.parent == self.folder.path and path.name.removesuffix(".weights.h5") in RESERVED:
             raise RunError(f"{path.name} is reserved for the run's own files: choose another name")
-        training = {"phases": [dataclasses.asdict(phase) for phase in self.state.phases], "utc": now()}
-        save_with_card(self.model, path, dataclasses.replace(self.trainer.card, training=training))
-        return path
+        self._save(path, {})
+        print(f"saved {path}")
 
-    def load(self, name: str | Path) -> Path:
+    def load(self, name: str | Path) -> None:
         """Load weights by a name given to `save`, or from a path; the optimizer is a new one.
 
         Raises:
             WeightsError: if they are not weights of this model.
         """
-        saved = self.path_of(name)
+        saved = self._path_of(name)
         path = saved if saved.exists() else Path(name)
         load_weights(without_optimizer(self.model), path)
-        self.trainer.compile()
-        self.state.figures, self.state.open_epoch, self.state.unvalidated = None, None, False
+        self.compile()
+        self.state.figures = self.state.open_epoch = None
         if self.state.phases:
-            self.trainer.commit(f"{self.state.place}-step-loaded")
-        return path
+            self.commit()
+        print(f"loaded {path}")
 
-    # --- Keras by hand: see `RecordedModel` --------------------------------------------------------------------------
+    # --- Keras by hand -----------------------------------------------------------------------------------------------
 
-    def compile_by_hand(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """`model.compile`, in the scope of the strategy."""
-        with strategy_of(self.model).scope():
-            optimizer = keras.optimizers.get(optimizer)
-            optimizer = type(optimizer).from_config(optimizer.get_config())
-            keras.Model.compile(self.model, optimizer, loss, **kwargs)
-        self.state.figures = None  # they were those of another loss
+    def compile_by_hand(self, optimizer: Any = "rmsprop", loss: Any = None, **settings: Any) -> None:
+        """`model.compile`, for `model.fit`; a phase that was stopped before it cannot be finished any more."""
+        self._compile(keras.optimizers.get(optimizer), loss, **settings)
+        self.state.figures, self._of_the_script = None, False
+        if self.state.phases and self.state.phases[-1].can_continue:
+            self.state.phases[-1].status = "given up"
 
-    def fit_by_hand(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit_by_hand(self, *arguments: Any, **settings: Any) -> keras.callbacks.History:
         """`model.fit` with the same arguments, except that epochs are counted over the whole run."""
-        given = inspect.signature(keras.Model.fit).bind(self.model, *args, **kwargs).arguments
+        given = inspect.signature(keras.Model.fit).bind(self.model, *arguments, **settings).arguments
         given.pop("self")
         epochs = given.pop("epochs", 1) - given.pop("initial_epoch", 0)
         given.setdefault("validation_data", None)  # as in Keras: no validation unless asked for
-        if given.get("x") is not self.trainer.train_data:
+        if given.get("x") is not self.train_data:
             given.setdefault("shuffle", True)
-        callbacks = _list_callbacks(given.pop("callbacks", None))
-        phase = Phase(learning_rate_of(self.model), epochs, is_frozen(self.model, self.trainer.objective.head))
-        if not self.state.phases:
-            self._refuse_another_run()
+        phase = Phase(learning_rate_of(self.model), epochs, is_frozen(self.model, HEAD))
+        record = PhaseRecord.of(phase, BY_HAND, loss=name_of(self.model.loss))
+        self.state.figures = None  # the weights may have been changed by hand too
         self.model.history = keras.callbacks.History()
         with self.interrupt:
-            # The weights may have been changed by hand too.
-            self.state.figures, self.state.unvalidated = None, False
-            self.trainer.open_phase(self._record(phase, BY_HAND))
-            self.state.phases[-1].callbacks = [type(callback).__name__ for callback in callbacks]
-            self.trainer.train(callbacks, **given)
+            self.open_phase(record, given.pop("callbacks", None), **given)
         return self.model.history
 
-    def evaluate_by_hand(self, *args: Any, **kwargs: Any) -> Any:
+    def evaluate_by_hand(self, *arguments: Any, **settings: Any) -> Any:
         """`model.evaluate`, which Ctrl-C stops after a step; the result is then None."""
-        kwargs["callbacks"] = [*_list_callbacks(kwargs.get("callbacks")), Stopper(self.interrupt)]
-        with self.interrupt, naming_broken_images(self.trainer.test_data):
+        given = settings.get("callbacks")
+        if isinstance(given, keras.callbacks.CallbackList):  # Keras's own call within a `fit`
+            return keras.Model.evaluate(self.model, *arguments, **settings)
+        settings["callbacks"] = [*(keras.tree.flatten(given) if given else []), Stopper(self.interrupt)]
+        with self.interrupt, naming_broken_images(self.test_data):
             try:
-                return keras.Model.evaluate(self.model, *args, **kwargs)
+                return keras.Model.evaluate(self.model, *arguments, **settings)
             except Interrupted:
                 print("stopped")
                 return None
-
-
-def first_rate(rate: Rate) -> float:
-    """The learning rate of the first step."""
-    return float(keras.ops.convert_to_numpy(rate(0))) if callable(rate) else float(rate)
-
-
-def _list_callbacks(callbacks: Any) -> list[Any]:
-    return [callback for callback in keras.tree.flatten(callbacks) if callback is not None]
