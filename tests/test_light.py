@@ -78,7 +78,6 @@ def test_what_needs_keras_says_which_extra_brings_it(save, photograph, tmp_path)
     picture, two = save("p.png", photograph), [shipped_weights("ava_vanilla")] * 2
     calls = [
         ("AVA/infer_vanilla.py", picture, "--runtime", "keras"),
-        ("TID2013_regression/average_weights.py", *two, "--out", tmp_path / "a.weights.h5"),
     ]
     for script, *arguments in calls:
         done = run_script(script, *arguments, cache=tmp_path / "cache")

@@ -21,7 +21,7 @@ from iqa.files import text_to_name
 from iqa.images.finding import images_below
 from iqa.labels.opinions import Prediction
 from iqa.labels.ratings import locate_ratings, read_ratings
-from TID2013_regression import average_weights, make_labels
+from TID2013_regression import make_labels
 
 SUFFIXES = (".csv", ".jsonl", ".mat", ".parquet")
 
@@ -191,8 +191,6 @@ def test_figures_and_metrics_are_written_over_their_own_kind_alone(command, fold
         (export, ["ava_vanilla", "--format", "litert", "--out", "x.tflite"]),
         (export, ["ava_vanilla", "--format", "openvino", "--out", "y.xml"]),
         (export, ["ava_vanilla", "--format", "litert", "--out", "no/x.tflite"]),
-        (average_weights, ["x.tflite", "--out", "x.weights.h5"]),
-        (average_weights, ["x.tflite", "--out", "y.weights.h5"]),
         (make_labels, ["--mos", "labels.csv", "--out", "votes.json"]),
         (make_labels, ["--mos", "votes.json", "--out", "votes.json", "--overwrite"]),
         (compare_with_people, ["--images", "pictures", "--votes", "labels.csv", "--json", "votes.json"]),
