@@ -110,7 +110,8 @@ def main():
     rate = keras.optimizers.schedules.CosineDecay(
         arguments.rate / 20, steps - rising, alpha=0.05, warmup_target=arguments.rate, warmup_steps=rising
     )
-    model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.999), Steady(emd_and_moments, STEADY))
+    average = max(0.0, min(0.999, 1 - 10 / steps))  # over the last tenth of a short run
+    model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=average), Steady(emd_and_moments, STEADY))
     resume = keras.callbacks.BackupAndRestore(arguments.out.with_suffix(".backup"), save_freq=500)
     with naming_broken_images(data):
         model.fit(data, epochs=arguments.epochs, shuffle=False, callbacks=[resume, keras.callbacks.TerminateOnNaN(True)])

@@ -58,7 +58,8 @@ def match(image, number, level, error, seed):
     if number == 18:  # saturation falls from 1 through 0 to -1.5
         return distort_to_psnr(image, lambda lost: apply(1 - lost), psnr, 0.05, 2.5, steps=18, near=4e-4)
     if number not in BY_PSNR:
-        return distort_to_psnr(image, apply, psnr, usual / 8, usual * 8, steps=16, near=NEAR)
+        weak, strong = (usual * 8, usual / 8) if number == 22 else (usual / 8, usual * 8)  # fewer colours are worse
+        return distort_to_psnr(image, apply, psnr, weak, strong, steps=16, near=NEAR)
     asked, best, off = psnr, image, np.inf
     for draw in range(4):  # ask for more or less as long as what comes is off
         candidate = apply(float(asked), draw)

@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from iqa.scoring.collection import RunOptions, score_to_file
+from iqa.scoring.pool import Workers
 
 from iqa.cards import Card, card_for, weights_file
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
@@ -30,10 +32,8 @@ from iqa.evaluation.predictions import read_predictions
 from iqa.images.finding import list_images, named_images
 from iqa.images.geometry import resize
 from iqa.images.reading import read_image
-from iqa.scoring.collection import RunOptions, score_to_file
 from iqa.scoring.idealo import AESTHETIC
 from iqa.scoring.journal import Entry
-from iqa.scoring.pool import Workers
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
 

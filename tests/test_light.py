@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from iqa.scoring.engines import ENGINES
+from iqa.scoring.network_cache import compiled_beside
 
 from iqa.cards import card_of, read_card, sha256, shipped_weights
 from iqa.images.probe import draw_probe
-from iqa.scoring.engines import ENGINES
-from iqa.scoring.network_cache import compiled_beside
 from iqa.scoring.scorer import Scorer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +78,6 @@ def test_what_needs_keras_says_which_extra_brings_it(save, photograph, tmp_path)
     picture, two = save("p.png", photograph), [shipped_weights("ava_vanilla")] * 2
     calls = [
         ("AVA/infer_vanilla.py", picture, "--runtime", "keras"),
-        ("TID2013_regression/average_weights.py", *two, "--out", tmp_path / "a.weights.h5"),
     ]
     for script, *arguments in calls:
         done = run_script(script, *arguments, cache=tmp_path / "cache")

@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from iqa.labels.opinions import Prediction
+from iqa.scoring.batch import predict
 from PIL import Image
 
 from AVA import infer_patches, infer_vanilla
 from iqa.cards import AVA_SCALE, card_of, keras2_card, sha256, shipped_weights
 from iqa.errors import CardError, ImageError, UsageError, WeightsError
 from iqa.images.pooling import detail_weights
-from iqa.labels.opinions import Prediction
 from iqa.models.networks import build_from_card
 from iqa.models.weight_files import load_weights
 from iqa.scoring import runtimes
-from iqa.scoring.batch import predict
 from iqa.scoring.scorer import Scorer, load_scorer
 
 

@@ -6,21 +6,18 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
-import sys
 import zipfile
 import zlib
 
 import h5py
 import numpy as np
 import pytest
-
-from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, read_card
-from iqa.commands.run_options import parse_options, train_parser
-from iqa.errors import CardError, RunError, WeightsError
-from iqa.files import write_json
 from iqa.models.hdf5 import list_keras2_layers, open_hdf5
 from iqa.models.torch_files import read_torch_tensors
+
+from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, read_card
+from iqa.errors import CardError, WeightsError
+from iqa.files import write_json
 from iqa.scoring import network_cache
 
 # --- HDF5 -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,477 @@
+"""The scripts that make training sets and compare models: re-made images, ladders and their judge, labels, variants."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from AVA import compare_with_people, distill, make_training_set
+from iqa.cards import Backbone, card_of, read_card
+from iqa.distortions.judge import Example, Judge, cross_validate, features
+from iqa.distortions.references import read_reference
+from iqa.distortions.signal import mean_squared_error
+from iqa.distortions.table import DISTORTIONS, distort
+from iqa.errors import ImageError, LabelError
+from iqa.files import MADE_BY
+from iqa.images.finding import list_images
+from iqa.images.geometry import warn_if_flat
+from iqa.labels.tid2013 import LabelledImage, read_order
+from iqa.scoring.scorer import load_scorer
+from TID2013_regression import make_images, make_labels, make_ladders, test_distortions, test_distortions_cosine
+from TID2013_regression.make_images import FIXED, match, read_errors
+
+
+@pytest.fixture
+def kodak(tmp_path):
+    """A folder of one reference, and scores of two."""
+    folder = tmp_path / "kodak"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (8, 12, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((768, 512), Image.Resampling.BICUBIC).save(folder / "kodim02.png")
+    lines = [
+        f"{6 - level:.5f} i{r:02d}_{d:02d}_{level}.bmp\n" for r in (1, 2) for d in range(1, 25) for level in range(1, 6)
+    ]
+    (folder / "mos_with_names.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def pictures(photograph, tmp_path):
+    """A folder of six pictures, 0.png ... 5.png, and votes on them and on one that is missing."""
+    folder, rows = tmp_path / "pictures", []
+    folder.mkdir()
+    for number in range(6):
+        Image.fromarray(np.roll(photograph, 40 * number, axis=number % 2)).save(folder / f"{number}.png")
+        rows.append([f"{number}.png", *np.random.default_rng(number).integers(0, 9, 7)])
+    with open(tmp_path / "votes.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["path", *range(1, 8)], *rows, ["gone.png", *range(7)]])
+    return folder
+
+
+# --- TID2013, re-made ------------------------------------------------------------------------------------------------
+
+
+def test_images_are_made_of_the_references_that_are_there_with_their_published_scores(
+    command, kodak, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(make_images, "DISTORTIONS", {n: DISTORTIONS[n] for n in (1, 10, 16)})  # three quick types
+    out = tmp_path / "out"
+    killed = out / ".i02_01_1.png.abcd1234"  # sorts before the whole image
+    killed.mkdir(parents=True)
+    (killed / "i02_01_1.png").touch()
+    (out / MADE_BY).write_text("make_images.py")
+    options = ("--references", kodak, "--mos", kodak / "mos_with_names.txt", "--out", out, "--workers", 1)
+    code, printed, err = command(make_images, *options)
+    assert code == 0
+    assert not killed.exists()
+    assert "missing: kodim01.png, kodim03.png" in err
+    assert "15 images of 1 references" in printed
+    assert len(list(out.glob("i02_*.png"))) == 15
+    labels = (out / "mos_with_names.txt").read_text().splitlines()
+    assert (labels[0], len(labels)) == ("5.00000 i02_01_1.png", 120)
+
+
+def test_images_are_made_as_strong_as_a_table_says(command, kodak, tmp_path, monkeypatch):
+    monkeypatch.setattr(make_images, "DISTORTIONS", {1: DISTORTIONS[1]})
+    table, out = tmp_path / "metrics.csv", tmp_path / "out"
+    table.write_text("name,mos,mse\n" + "".join(f"I02_01_{level}.BMP,5,{20 * level}\n" for level in range(1, 5)))
+    options = ["--references", kodak, "--mos", kodak / "mos_with_names.txt", "--out", out, "--workers", 1]
+    code, _, err = command(make_images, *options, "--metrics", table)
+    assert code == 2 and "metrics.csv lacks 1 images, first i02_01_5" in err and not out.exists()
+    table.write_text(table.read_text() + "i02_01_5.bmp,5,100\n")
+    assert command(make_images, *options, "--metrics", table)[0] == 0
+    reference = read_reference(kodak, 2)
+    found = [mean_squared_error(reference, np.asarray(Image.open(out / f"i02_01_{n}.png"))) for n in range(1, 6)]
+    np.testing.assert_allclose(found, [20, 40, 60, 80, 100], rtol=0.02)
+
+
+@pytest.mark.parametrize("row", ["i01_01_2,much", "i01_01_2", "i01_01_2,nan"])
+def test_a_table_of_another_form_is_refused_by_file_and_line(tmp_path, row):
+    (tmp_path / "m.csv").write_text(f"name,mse\ni01_01_1,3\n{row}\n")
+    with pytest.raises(LabelError, match=r"m\.csv, line 3: (not a name and an mse|an mse of nan)"):
+        read_errors(tmp_path / "m.csv")
+
+
+def test_a_reference_that_is_too_small_is_refused_by_name(command, kodak, save, photograph):
+    save("kodak/kodim05.png", photograph)
+    mos = kodak / "mos_with_names.txt"
+    code, _, err = command(make_images, "--references", kodak, "--mos", mos, "--out", kodak / "out")
+    assert code == 2
+    assert "kodim05.png: 256x256 pixels do not hold the 512x384" in err
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 6, 8, 9, 18, 20, 21, 23])
+def test_the_error_that_is_asked_for_is_met_within_2_percent(photograph, number):
+    for times in (0.7, 1.5):
+        error = times * mean_squared_error(photograph, distort(photograph, number, 3))
+        found = mean_squared_error(photograph, match(photograph, number, 3, error, (0,)))
+        assert found == pytest.approx(error, rel=0.02)
+
+
+def test_an_error_beyond_reach_gives_the_nearest(photograph):
+    grey = np.repeat(photograph[..., 1:2], 3, axis=-1)  # has no saturation to change
+    assert mean_squared_error(grey, match(grey, 18, 3, 130.0, (0,))) < 1
+
+
+def test_types_of_one_strength_and_saturation_have_the_published_errors_to_the_last_digit(shared):
+    # On the crop of each reference, which so is proved to the pixel too.
+    published = read_errors(shared / "tid2013/metrics.csv")
+    for scene in range(1, 25):
+        reference = read_reference(shared / "kodak", scene)
+        for number in FIXED if scene in (1, 14) else (16,):
+            error = published[f"i{scene:02d}_{number:02d}_5"]
+            found = mean_squared_error(reference, match(reference, number, 5, error, (0,)))
+            assert found == pytest.approx(error, abs=2e-5 + 1e-7 * error), (scene, number)
+    error = published["i24_18_3"]
+    assert mean_squared_error(reference, match(reference, 18, 3, error, (0,))) == pytest.approx(error, rel=2e-4)
+
+
+@pytest.mark.parametrize("deviation", [None, 0.8])
+def test_scores_become_histograms_in_idealos_form(command, tmp_path, deviation):
+    (tmp_path / "mos.txt").write_text("5 i01_01_1.bmp\n")
+    options = ["--mos", tmp_path / "mos.txt", "--out", tmp_path / "l.json"]
+    if deviation:
+        (tmp_path / "std.txt").write_text(f"{deviation}\n")
+        options += ["--std", tmp_path / "std.txt"]
+    assert command(make_labels, *options)[0] == 0
+    row = json.loads((tmp_path / "l.json").read_text())[0]
+    assert row["image_id"] == "i01_01_1"
+    mean = np.dot(row["label"], np.arange(10))
+    assert mean == pytest.approx(5)
+    if deviation:
+        assert np.sqrt(row["label"] @ (np.arange(10) - mean) ** 2) == pytest.approx(deviation, abs=0.06)
+
+
+def test_scores_and_deviations_without_a_histogram_are_refused_by_name(command, tmp_path):
+    (tmp_path / "mos.txt").write_text("5 i01_01_1.bmp\n0 i01_01_2.bmp\n")
+    (tmp_path / "std.txt").write_text("0.2\n")
+    options = ("--mos", tmp_path / "mos.txt", "--out", tmp_path / "l.json")
+    code, _, err = command(make_labels, *options)
+    assert code == 2 and "i01_01_2: no histogram on 0-9 has the mean 0" in err
+    code, _, err = command(make_labels, *options, "--std", tmp_path / "std.txt")
+    assert code == 2 and "std.txt: not one deviation above 0 for each of the 2 scores" in err
+
+
+# --- ladders of photographs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(photograph, tmp_path):
+    """A folder of two photographs, one of them held out, and one that is too small."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "held.jpg"):
+        Image.fromarray(photograph).resize((600, 520)).save(folder / name)
+    Image.fromarray(photograph[:100]).save(folder / "small.jpg")
+    (tmp_path / "held.txt").write_text("held.jpg\n")
+    return ["--photos", folder, "--exclude", tmp_path / "held.txt", "--workers", 1, "--out", tmp_path / "ladders"]
+
+
+def read_labels(folder):
+    rows = [line.split() for line in (folder / "mos_with_names.txt").read_text().splitlines()]
+    assert all((folder / name).exists() for _, name in rows)
+    return np.array([float(score) for score, _ in rows]).reshape(-1, 5)
+
+
+def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command, photos, tmp_path):
+    (tmp_path / "mos.txt").write_text("".join(f"{6 - level} i07_01_{level}.bmp\n" for level in range(1, 6)))
+    code, printed, err = command(make_ladders, *photos, "--mos", tmp_path / "mos.txt", "--distortions", 1)
+    assert code == 1
+    assert "small.jpg: 256x100 pixels are fewer" in err
+    assert "10 images of 2 photographs" in printed
+    scores = read_labels(tmp_path / "ladders")
+    assert scores.shape == (2, 5)
+    assert (scores[:, 0] == make_ladders.UNTOUCHED_MOS).all()
+    assert (np.diff(scores, axis=1) < 0).all()
+
+
+def test_clean_ladders_are_read_for_their_order(command, photos, tmp_path):
+    code, _, err = command(make_ladders, *photos, "--clean", "noise", "JPEG")
+    assert code == 1
+    assert "small.jpg: 256x100 pixels are too few for 256 at scale 0.55" in err
+    found = read_order(tmp_path / "ladders")
+    assert [(ladder[0].distortion, len(ladder)) for ladder in found] == [(1, 5), (10, 5)]
+    assert np.asarray(Image.open(found[0][0].path)).shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ([], "give either --mos or --clean"),
+        (["--clean", "--tid", "x", "--references", "x"], "--clean does not go with --tid or --distortions"),
+        (["--mos", "mos.txt", "--tid", "x"], "--tid and --references go together"),
+        (["--mos", "mos.txt", "--distortions", "9"], "mos.txt has no scores of distortion 9 to learn from"),
+    ],
+)
+def test_ladders_that_cannot_be_made_are_refused_before_any_work(command, photos, tmp_path, monkeypatch, options, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mos.txt").write_text("".join(f"{6 - level} i07_01_{level}.bmp\n" for level in range(1, 6)))
+    code, _, err = command(make_ladders, *photos, *options)
+    assert (code, reason in err) == (2, True), err
+    assert not (tmp_path / "ladders").exists()
+
+
+@pytest.mark.parametrize("distortion", [10, 14])
+def test_levels_are_drawn_from_each_quarter_and_whole_where_the_strength_is_uneven(distortion):
+    rng = np.random.default_rng(0)
+    levels = np.array([make_ladders.random_levels(distortion, rng) for _ in range(50)])
+    assert levels.shape == (50, 4) and (np.diff(levels) > 0).all()
+    assert levels.min() >= 0.5 and levels.max() <= 5
+    assert (levels == np.rint(levels)).all() == (distortion == 14)
+
+
+def test_ladders_are_judged_by_how_people_scored_other_scenes(command, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(make_ladders, "SCENES", 3)
+    kodak, tid = tmp_path / "kodak", tmp_path / "tid"
+    kodak.mkdir()
+    tid.mkdir()
+    rng, lines = np.random.default_rng(0), []
+    for scene in range(7, 12):
+        coarse = rng.integers(0, 255, (12 * scene, 12 * scene, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((768, 768), Image.Resampling.BICUBIC).save(kodak / f"kodim{scene:02d}.png")
+        for level in range(1, 6):
+            distorted = distort(read_reference(kodak, scene), 1, level)
+            Image.fromarray(distorted).save(tid / f"i{scene:02d}_01_{level}.png")
+            lines.append(f"{6 - level + (scene - 9) / 4:.5f} i{scene:02d}_01_{level}.bmp\n")
+    (tid / "mos_with_names.txt").write_text("".join(lines))
+    judged = ["--mos", tid / "mos_with_names.txt", "--distortions", 1, "--tid", tid, "--references", kodak]
+    code, printed, err = command(make_ladders, *photos, *judged)
+    assert code == 1 and "scenes left out: LCC 0." in printed, err
+    scores = read_labels(tmp_path / "ladders")
+    assert (scores[:, 0] == make_ladders.UNTOUCHED_MOS).all() and (np.diff(scores) <= 0).all()
+    (tid / "i07_01_3.png").unlink()
+    (kodak / "kodim08.png").unlink()
+    monkeypatch.setattr(make_ladders, "SCENES", 4)
+    code, _, err = command(make_ladders, *photos, *judged)
+    assert code == 2 and "missing: i07, i08" in err and "fewer than 4 whole scenes to judge by" in err
+
+
+def test_an_image_that_cannot_be_compared_with_its_reference_is_named(photograph, save, monkeypatch):
+    monkeypatch.setattr(make_ladders, "read_reference", lambda *_: photograph)
+    path = save("small.png", photograph[:100])
+    with pytest.raises(ImageError, match=r"small\.png: 256x100 pixels, but its reference has 256x256"):
+        make_ladders.read_scene([LabelledImage("i07", 1, 1, 5.0, path)], None)
+
+
+# --- the judge -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """24 scenes whose score is typical of the level but for what the second of the features adds."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        busy = rng.normal()
+        for level in range(1, 6):
+            found = rng.normal(scale=0.1, size=8) + level
+            found[1] += busy
+            rows.append(Example(f"i{number:02d}", 10, level, found, 7 - level + 0.5 * busy + rng.normal(scale=0.05)))
+    return rows
+
+
+def test_what_scenes_have_in_common_is_learnt_from_other_scenes(examples):
+    mos, judged = cross_validate(examples)
+    typical = [np.mean([e.mos for e in examples if e.level == level]) for level in range(1, 6)] * 24
+    assert len(mos) == len(examples)
+    assert np.sqrt(np.mean((mos - judged) ** 2)) < 0.5 * np.sqrt(np.mean((mos - typical) ** 2))
+
+
+def test_a_typical_picture_gets_the_typical_scores_and_an_untouched_one_the_best(examples):
+    usual = [np.mean([e.features for e in examples if e.level == level], axis=0) for level in range(1, 6)]
+    typical = [np.mean([e.mos for e in examples if e.level == level]) for level in range(1, 6)]
+    np.testing.assert_allclose(Judge(examples).scores(10, [1, 2, 3, 4, 5], usual), typical, atol=1e-9)
+    nearly_none = Judge(examples).scores(10, [1e-9, 2], [np.full(8, 1.0), np.full(8, 2.0) + np.eye(8)[1]])
+    assert nearly_none[0] == pytest.approx(6.5, abs=1e-6)
+
+
+def test_scores_fall_with_the_level_and_stay_on_the_scale(examples):
+    judge, rng = Judge(examples), np.random.default_rng(1)
+    for _ in range(50):
+        levels = np.sort(rng.uniform(0.1, 5, 4))
+        scores = judge.scores(10, levels, rng.normal(scale=3, size=(4, 8)) + levels[:, None])
+        assert (np.diff(scores) <= 0).all() and scores.min() >= 0 and scores.max() <= 9
+
+
+def test_features_tell_a_stronger_distortion_and_a_busier_original():
+    rng = np.random.default_rng(0)
+    smooth = np.full((64, 64, 3), 128, np.uint8)
+    busy = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    weak, strong = (features(smooth, distort(smooth, 1, level)) for level in (1, 5))
+    assert np.isfinite([weak, strong]).all() and (strong[:5] > weak[:5]).all()
+    assert features(busy, busy)[6] > features(smooth, smooth)[6]
+    np.testing.assert_allclose(features(busy, busy)[:6], features(smooth, smooth)[:6], atol=1e-6)  # nothing differs
+    # The same error counts less where the original is busy.
+    assert features(busy, distort(busy, 1, 3))[1] < features(smooth, distort(smooth, 1, 3))[1]
+
+
+def test_a_level_without_examples_is_an_error_that_names_it(examples):
+    with pytest.raises(LabelError, match="no example of distortion 10 at level 2"):
+        Judge([example for example in examples if example.level != 2])
+
+
+# --- variants for a teacher, and a student ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scenes(photograph, tmp_path, monkeypatch):
+    """Three scenes, of which one is held out and one chooses epochs."""
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        Image.fromarray(photograph).save(folder / f"{name}.jpg")
+    for split, name in (("test", "b.jpg"), ("choose", "c.jpg")):
+        (tmp_path / f"{split}.txt").write_text(f"{name}\n")
+    monkeypatch.setattr(make_training_set, "LISTS", {split: tmp_path / f"{split}.txt" for split in ("test", "choose")})
+    return folder
+
+
+def test_only_scenes_to_train_on_are_widened_and_the_same_seed_gives_the_same_files(command, scenes, tmp_path):
+    for out in ("one", "two"):
+        options = ("--out", tmp_path / out, "--variants", 3, "--blanks", 2, "--workers", 1)
+        code, text, _ = command(make_training_set, "--photos", scenes, *options)
+        assert (code, text.split()[0]) == (0, "6")
+    files = {path.relative_to(tmp_path / "one").as_posix() for path in list_images(tmp_path / "one")}
+    blanks = {f"train/blank-00{n}.png" for n in range(2)}
+    assert files == {f"train/a-{n}.jpg" for n in range(4)} | blanks | {"test/b-0.jpg", "choose/c-0.jpg"}
+    assert (tmp_path / "one/test/b-0.jpg").read_bytes() == (scenes / "b.jpg").read_bytes()
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+
+
+def test_a_held_out_scene_that_is_not_there_is_refused_and_a_broken_photograph_named(command, scenes, tmp_path):
+    (scenes / "d.jpg").write_bytes(b"")
+    options = ("--photos", scenes, "--variants", 0, "--workers", 1)
+    code, _, err = command(make_training_set, *options, "--out", tmp_path / "o")
+    assert code == 1 and "d.jpg: the file is empty" in err
+    (scenes / "b.jpg").unlink()
+    code, _, err = command(make_training_set, *options, "--out", tmp_path / "o")
+    assert code == 2 and "holds no b.jpg, which must be kept apart" in err
+
+
+def test_every_variant_is_a_picture_that_a_patch_fits_into_and_blank_frames_are_flat(photograph):
+    for seed in range(60):
+        varied = make_training_set.vary(Image.fromarray(photograph), np.random.default_rng(seed))
+        assert varied.mode == "RGB" and min(varied.size) >= 224
+    frames = [make_training_set.blank_frame(seed) for seed in range(40)]
+    assert all(warn_if_flat(frame[None]) for frame in frames)
+    assert len({frame.tobytes() for frame in frames}) > 25
+
+
+def test_a_student_learns_the_scores_of_a_table_and_peoples_votes_before_them(command, pictures, tmp_path, monkeypatch):
+    import keras
+
+    from iqa.models import networks
+
+    def tiny_network(*_, size, **__):
+        pixels = keras.Input((size, size, 3))
+        pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(keras.layers.Rescaling(1 / 255)(pixels))
+        model = keras.Model(pixels, keras.layers.Dense(10, activation="softmax")(pooled))
+        return model, Backbone("mobilenet_v2", "imagenet", "keras", 1e-3)
+
+    monkeypatch.setattr(networks, "network_to_train", tiny_network)
+    worst, best = np.eye(10)[[0, 9]]
+    rows = [{"path": str(pictures / f"{n}.png"), "mean": 1.0, "histogram": worst.tolist()} for n in range(5)]
+    rows.append({"path": str(pictures / "5.png"), "error": "the file is empty"})
+    (tmp_path / "teacher.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "held_out.txt").write_text("1.png\n")
+    people = [{"image_id": f"{n}", "label": best.tolist()} for n in range(6)]
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    out = tmp_path / "student.weights.h5"
+    given = ["--labels", tmp_path / "teacher.jsonl", "--exclude", tmp_path / "held_out.txt", "--size", 32]
+    given += ["--votes", tmp_path / "people.json", "--batch-size", 4, "--epochs", 30, "--rate", 0.2, "--out", out]
+    code, text, err = command(distill, *given)
+    assert code == 0, err
+    assert "4 photographs to learn from, 4 of them with people's votes" in text
+    card = read_card(card_of(out))
+    assert (card.preprocessing.flip_averaging, card.trained_on["images"], card.scale.population) == (False, 4, "AVA")
+    model, _ = tiny_network(size=32)
+    model.load_weights(out)
+    assert model.predict(np.full((1, 32, 32, 3), 128), verbose=0)[0] @ np.arange(1, 11) > 7
+    code, _, err = command(distill, *given)
+    assert code == 2 and "student.weights.h5" in err  # not overwritten
+    (pictures / "2.png").write_bytes(b"broken")
+    code, _, err = command(distill, *given, "--overwrite")
+    assert code == 2 and "2.png: " in err
+
+
+# --- comparing models with people ------------------------------------------------------------------------------------
+
+
+def test_agreement_with_people_is_that_of_scipy_over_the_pictures_that_are_there(
+    command, pictures, tiny_histogram, tmp_path
+):
+    given = ["--images", pictures, "--votes", tmp_path / "votes.csv", "--scale", 1, 7, "--weights", tiny_histogram]
+    code, out, err = command(compare_with_people, *given, "--json", tmp_path / "f.json", "--bootstrap", 50)
+    assert code == 0, err
+    assert "6 of the 7 pictures" in err
+    with open(tmp_path / "votes.csv", newline="") as file:
+        votes = np.array([row[1:] for row in list(csv.reader(file))[1:7]], float)
+    scorer = load_scorer(tiny_histogram, head="histogram")
+    scores = [scorer.score(pictures / f"{number}.png").score for number in range(6)]
+    expected = stats.spearmanr(votes @ np.arange(1, 8) / votes.sum(axis=1), scores)[0]
+    found = json.loads((tmp_path / "f.json").read_text())[str(tiny_histogram)]
+    assert (found["n"], found["srcc"]) == (6, pytest.approx(expected))
+    assert f"SRCC {expected:.3f}" in out
+
+
+def test_the_teacher_stands_for_people_and_steadiness_and_extremes_are_shown(command, pictures, tiny_histogram, tmp_path):
+    (pictures / "5.png").write_bytes(b"")
+    given = ["--images", pictures, "--weights", tiny_histogram, "--teacher", tiny_histogram, "--bootstrap", 20]
+    shown = ["--steadiness", "--figure", tmp_path / "best.png"]
+    code, out, err = command(compare_with_people, *given, *shown)
+    assert code == 0, err
+    assert "5.png: the file is empty" in err
+    lines = out.splitlines()
+    assert lines[0] == "agreement with the teacher's mean score on 5 pictures (95 % intervals)"
+    assert "SRCC 0.9" in lines[1] and "rms: mirrored 0." in lines[1]
+    assert (tmp_path / "best.png").stat().st_size > 10_000
+    code, _, err = command(compare_with_people, "--images", pictures)
+    assert code == 2 and "give --votes or --teacher" in err
+
+
+# --- pictures that get worse step by step ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scene(save, photograph, tmp_path):
+    """A folder of one scene: the undistorted picture, two others and a broken one."""
+    (tmp_path / "scene").mkdir()
+    for name, quality in (("res80", 80), ("res", 95), ("res40", 40)):
+        save(f"scene/{name}.jpg", photograph, quality=quality)
+    (tmp_path / "scene/res10.jpg").write_bytes(b"")
+    return tmp_path / "scene"
+
+
+@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
+def test_experiments_print_a_row_a_picture_name_a_bad_one_and_draw_a_figure(
+    command, tiny, save, photograph, scene, script, tmp_path
+):
+    figure = tmp_path / "f.png"
+    code, out, _ = command(script, save("p.png", photograph), "--weights", tiny, "--figure", figure)
+    assert code == 0
+    assert sum(line.startswith("file:") for line in out.splitlines()) == 21
+    assert figure.stat().st_size > 10_000
+    code, out, err = command(script, scene, "--weights", tiny)
+    assert code == 1
+    rows = out.splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["file:res.jpg", "file:res40.jpg", "file:res80.jpg"]
+    assert err.splitlines() == ["res10.jpg: the file is empty"]
+    assert rows[0].endswith("cos: 0.000000") == (script is test_distortions_cosine)
+
+
+def test_no_distance_is_measured_from_a_picture_that_is_distorted(command, tiny, scene):
+    (scene / "res.jpg").write_bytes(b"")
+    code, out, err = command(test_distortions_cosine, scene, "--weights", tiny)
+    assert (code, "cos" in out) == (2, False)
+    assert "res.jpg: the file is empty, and the others are compared with it" in err
+
+
+def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(command, tiny, tmp_path, save, photograph):
+    save("p.png", photograph)
+    (tmp_path / "list.txt").write_text("p.png\n")
+    code, out, _ = command(test_distortions, "--photos", tmp_path, "--list", tmp_path / "list.txt", "--weights", tiny)
+    assert code == 0
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["JPEG", "blur", "white noise", "JPEG2000", "mean"]
