@@ -56,8 +56,8 @@ def test_ctrl_c_ends_with_130():
 
 def test_under_python_i_a_mistake_is_one_line_without_a_prompt():
     script = ROOT / "TID2013_regression/tid2013_regression.py"
-    command = [sys.executable, "-i", script, "--images", ROOT, "--schedule", "4"]
+    command = [sys.executable, "-i", script, "--images", ROOT, "--batch-size", "0"]
     result = subprocess.run(command, input="print('prompt')\n", capture_output=True, text=True)
     assert result.returncode == 2
-    assert "EPOCHS@RATE" in result.stderr.splitlines()[-1]
+    assert "--batch-size" in result.stderr.splitlines()[-1]
     assert "prompt" not in result.stdout and "Traceback" not in result.stderr
