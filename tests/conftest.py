@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing, card_of, sha256
+from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing, card_of, compiled_beside, sha256
 from iqa.commands.terminal import run
 from iqa.files import write_json
 from iqa.images.finding import sample_photograph
@@ -114,13 +114,14 @@ def save_as_keras2_does():
 
 @pytest.fixture(scope="session")
 def tiny_networks(tmp_path_factory):
-    """Networks of two layers, which take a second to compile, for tests that do not depend on the layers.
+    """Networks of two layers with their compiled files, for tests that do not depend on the layers.
 
     `network_of` builds them for weight files whose names begin with "tiny". Their cards are those of ordinary networks.
     """
     import keras
 
     from iqa.models import networks
+    from iqa.models.compiled import compile_weights
 
     network_of = networks.network_of
 
@@ -148,6 +149,7 @@ def tiny_networks(tmp_path_factory):
         with open(path, "wb") as file:
             np.savez(file, *build(card).get_weights())
         write_json(card_of(path), card.to_json() | {"sha256": sha256(path)})
+        compile_weights(path)
         return path
 
     with pytest.MonkeyPatch.context() as patch:
@@ -178,7 +180,9 @@ def copy_of(tmp_path):
 
     def copy(weights, **changes):
         copied = tmp_path / weights.name
-        shutil.copy(weights, copied)
+        for file in (weights, compiled_beside(weights)):
+            if file.is_file():
+                shutil.copy(file, tmp_path)
         card = json.loads(card_of(weights).read_text())
         for part, facts in changes.items():
             card[part] = {name: fact for name, fact in (card.get(part, {}) | facts).items() if fact is not None}
