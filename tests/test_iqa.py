@@ -222,11 +222,8 @@ def test_the_command_works_as_a_module_and_finds_lists(folder, tmp_path):
 
 def test_nothing_is_said_of_ava_if_the_card_does_not(command, folder, copy_of, monkeypatch):
     from iqa.cards import shipped_weights
-    from iqa.scoring.network_cache import compiled_beside
 
     own = copy_of(shipped_weights("ava_vanilla"), scale={"population": None})
-    shipped = compiled_beside(shipped_weights("ava_vanilla"), ".tflite")
-    compiled_beside(own, ".tflite").write_bytes(shipped.read_bytes())
     monkeypatch.setattr(many, "load_scorer", lambda name, **rest: load_scorer(own if "ava" in name else name, **rest))
     _, out, _ = command(score, folder / "0.jpg", *RUNTIME)
     assert "AVA" not in out.splitlines()[0] and out.count("%") == out.count("noise")  # of the fault alone

@@ -16,7 +16,7 @@ from iqa.cards import AVA_SCALE, card_of, keras2_card, sha256, shipped_weights
 from iqa.errors import CardError, ImageError, UsageError, WeightsError
 from iqa.images.pooling import detail_weights
 from iqa.labels.opinions import Prediction
-from iqa.models.networks import build_from_card
+from iqa.models.networks import build_from_card, network_of
 from iqa.models.weight_files import load_weights
 from iqa.scoring import runtimes
 from iqa.scoring.batch import predict
@@ -113,7 +113,8 @@ def test_the_score_is_the_mean_over_the_patches_of_a_grid_weighted_as_the_card_s
     assert abs(expected - np.mean(scores)) > 1e-4
     by_detail = Scorer(weights, runtime="keras", pooling="detail")
     assert by_detail.score(photograph).score == pytest.approx(expected, abs=1e-5)
-    assert Scorer(copy_of(weights, preprocessing={"pooling": "detail"})).preprocessing == by_detail.geometry
+    own = copy_of(weights, preprocessing={"pooling": "detail"})
+    assert Scorer(own, runtime="keras").geometry == by_detail.geometry
 
 
 def test_the_score_is_what_the_head_makes_of_the_mean_features(weights, photograph):
@@ -121,7 +122,7 @@ def test_the_score_is_what_the_head_makes_of_the_mean_features(weights, photogra
 
     scorer = Scorer(weights, runtime="keras", pooling="detail")
     prediction = scorer.score(photograph)
-    head = scorer.network._model.get_layer("score")
+    head = network_of(scorer.card, scorer.weights).get_layer("score")
     said = keras.ops.convert_to_numpy(head(prediction.features[None]))
     assert prediction.score == pytest.approx(float(said[0, 0]), abs=1e-5)
 
