@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing, card_of, sha256
+from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing, card_of, compiled_beside, sha256
 from iqa.commands.terminal import run
 from iqa.files import write_json
 from iqa.images.finding import sample_photograph
@@ -107,7 +107,7 @@ def save_as_keras2_does():
 
 @pytest.fixture(scope="session")
 def tiny_networks(tmp_path_factory):
-    """Networks of two layers, which take a second to compile, for tests that do not depend on the layers.
+    """Networks of two layers with their compiled files, for tests that do not depend on the layers.
 
     `network_of` builds them for weight files whose names begin with "tiny". Their cards are those of ordinary networks.
     """
@@ -173,7 +173,9 @@ def copy_of(tmp_path):
 
     def copy(weights, **changes):
         copied = tmp_path / weights.name
-        shutil.copy(weights, copied)
+        for file in (weights, compiled_beside(weights)):
+            if file.is_file():
+                shutil.copy(file, tmp_path)
         card = json.loads(card_of(weights).read_text())
         for part, facts in changes.items():
             card[part] = {name: fact for name, fact in (card.get(part, {}) | facts).items() if fact is not None}

@@ -1,8 +1,9 @@
 """docs/deploy.md: its scripts score as `infer` does, without this project."""
 
-import importlib.util
 import re
 import runpy
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +11,25 @@ import pytest
 from PIL import Image, ImageCms
 
 from AVA import infer_patches, infer_vanilla
+from iqa.cards import card_of, compiled_beside, shipped_weights
+from iqa.commands import export
 from iqa.images.colour import profile_of_codes
 from iqa.images.finding import list_images, sample_photograph
 from iqa.images.geometry import resize
 from TID2013_regression import infer_regression
 
-specification = importlib.util.spec_from_file_location(
-    "deploy", Path(__file__).resolve().parent.parent / "benchmarks/deploy.py"
-)
-deploy = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(deploy)
+PAGE = Path(__file__).resolve().parent.parent / "docs/deploy.md"
+SCRIPTS = dict(re.findall(r"^```python (\w+\.py)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
 
-SCRIPTS = deploy.read_scripts()
-INFER = {
-    "ava_vanilla": lambda path: infer_vanilla.infer(path).mean,
-    "ava_patches": lambda path: infer_patches.infer(path).mean,
-    "tid2013_regression": infer_regression.infer,
-}
-
-
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory):
-    """A folder with the scripts and models of the page."""
-    folder = tmp_path_factory.mktemp("models")
-    deploy.unpack(folder)
-    return folder
+#: Scripts of the page, and the models that each is tried with: the tiny one is exported here.
+CALLS = [
+    ("score_litert.py", "ava_vanilla"),
+    ("score_litert.py", "ava_patches"),
+    ("score_litert.py", "tid2013_regression"),
+    ("score_openvino.py", "tid2013_regression"),
+    ("score_onnx.py", "tiny"),
+    ("score_keras.py", "tiny"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +58,39 @@ def pictures(tmp_path_factory, photograph):
     return [sample_photograph(), *list_images(folder)]
 
 
-@pytest.mark.parametrize(("script", "name"), deploy.CALLS)
-def test_a_script_of_the_page_scores_as_infer_does(deployed, pictures, script, name):
-    expected = [INFER[name](path) for path in pictures]
-    np.testing.assert_allclose(deploy.score(deployed, script, name, pictures), expected, rtol=0, atol=1e-4)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("script", "name"), CALLS)
+def test_a_script_of_the_page_scores_as_infer_does(
+    pictures, script, name, tiny_histogram, tmp_path, monkeypatch, capsys, command
+):
+    pytest.importorskip({"score_onnx.py": "onnxruntime"}.get(script, "numpy"))
+    for file, text in SCRIPTS.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    weights = tiny_histogram if name == "tiny" else shipped_weights(name)
+    for file in (compiled_beside(weights), card_of(weights)):
+        shutil.copy(file, tmp_path)
+    for format, suffix in (("onnx", ".onnx"), ("saved_model", "")):
+        if script == {"onnx": "score_onnx.py", "saved_model": "score_keras.py"}[format]:
+            assert command(export, weights, "--format", format, "--out", tmp_path / f"tiny{suffix}")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picture", raising=False)
+    monkeypatch.setattr("sys.argv", [script, name, *map(str, pictures)])
+    capsys.readouterr()
+    runpy.run_path(script)
+    found = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    model = infer_vanilla.load(tiny_histogram) if name == "tiny" else None
+    infer = {"ava_patches": infer_patches.infer, "tid2013_regression": infer_regression.infer}
+    scores = [infer.get(name, infer_vanilla.infer)(path, model) for path in pictures]
+    np.testing.assert_allclose(found, [getattr(score, "mean", score) for score in scores], rtol=0, atol=1e-4)
 
 
-def test_the_scripts_of_the_page_use_nothing_of_this_project():
+def test_the_scripts_of_the_page_are_short_and_use_nothing_of_this_project():
     for name, text in SCRIPTS.items():
         assert not re.search(r"\b(iqa|AVA|TID2013_regression|idealo_comparison)\b", text), name
-
-
-def test_a_script_for_each_runtime_is_fifteen_lines_of_code():
-    short = [name for name in SCRIPTS if name.startswith("score_")]
+    short = [text for name, text in SCRIPTS.items() if name.startswith("score_")]
     assert len(short) == 4
-    for name in short:
-        assert len([line for line in SCRIPTS[name].splitlines() if line.strip()]) <= 15, name
+    assert all(len([line for line in text.splitlines() if line.strip()]) <= 15 for text in short)
 
 
 @pytest.mark.parametrize("shape", [(512, 600), (300, 224), (97, 1000)])

@@ -27,7 +27,7 @@ from iqa.models.backbones import (
     build_untrained,
     normalise,
 )
-from iqa.models.heads import LEVELS, add_head, levels_of, pool_levels, widen_head
+from iqa.models.heads import LEVELS, STANDARDISED, add_head, levels_of
 from iqa.models.networks import build_from_card, network_of, network_to_train
 from iqa.models.weight_files import load_weights, save_with_card
 
@@ -65,9 +65,9 @@ def histogram(regression):
 
 @pytest.fixture(scope="module")
 def wide(regression):
-    """(the network with a widened head, what the head sees before it is standardised)."""
-    seen = predict(pool_levels(regression), PICTURES)
-    return widen_head(regression, seen.mean(axis=0), seen.var(axis=0)), seen
+    """A network whose head sees several levels, on the same backbone."""
+    backbone = keras.Model(regression.input, regression.get_layer("pooling").output)
+    return enliven(add_head(backbone, Head("regression", 0.25, LEVELS)))
 
 
 @pytest.fixture
@@ -144,35 +144,35 @@ def test_the_size_on_the_card_is_the_size_of_the_pictures_and_the_weights_do_not
 # --- heads ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_head_sees_every_resolution_and_the_model_stays_flat(regression, wide):
-    model, _ = wide
-    outputs = [model.get_layer(level).output for level in LEVELS]
+def test_a_head_sees_every_resolution_standardised_and_the_model_stays_flat(regression, wide):
+    outputs = [wide.get_layer(level).output for level in LEVELS]
     assert [output.shape[1] for output in outputs] == [SIZE // 2, SIZE // 4, SIZE // 8, SIZE // 16]
-    assert model.get_layer("features").input.shape[-1] == sum(output.shape[-1] for output in outputs) + 1280
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-    assert levels_of(model) == LEVELS
+    assert wide.get_layer(STANDARDISED).output.shape[-1] == sum(output.shape[-1] for output in outputs) + 1280
+    assert not any(isinstance(layer, keras.Model) for layer in wide.layers)
+    assert levels_of(wide) == LEVELS
     assert levels_of(regression) == ()
 
 
-def test_a_widened_network_predicts_the_same_and_sees_standardised_levels(regression, wide):
-    model, pooled = wide
-    expected = predict(regression, PICTURES)
-    assert expected.std() > 1e-3
-    np.testing.assert_allclose(predict(model, PICTURES), expected, atol=1e-4)
-    seen = predict(keras.Model(model.input, model.get_layer("standardised").output), PICTURES)
-    np.testing.assert_allclose(seen, (pooled - pooled.mean(axis=0)) / np.sqrt(pooled.var(axis=0) + 1e-4), atol=1e-3)
-
-
 def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(wide, tmp_path):
-    model, _ = wide
     path = tmp_path / "levels.weights.h5"
-    save_with_card(model, path, replace(CARD, head=Head("regression", 0.25, LEVELS)))
-    expected = predict(model, PICTURES[:2])
+    save_with_card(wide, path, replace(CARD, head=Head("regression", 0.25, LEVELS)))
+    expected = predict(wide, PICTURES[:2])
     scores, features = predict(network_of(read_card(card_of(path)), path), PICTURES[:2])
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert features.shape == (2, 1000)
     trained, _ = network_to_train("regression", "none", 0.003, 0.25, path, size=SIZE)
     np.testing.assert_allclose(predict(trained, PICTURES[:2]), expected, atol=1e-5)
+
+
+def test_a_hidden_layer_stands_before_the_output_and_comes_back_from_the_card(tmp_path):
+    card = replace(CARD, preprocessing=Preprocessing("patch", 32), head=Head("regression", 0.25, hidden=64))
+    path = tmp_path / "hidden.weights.h5"
+    model, _ = network_to_train("regression", "none", 0.003, 0.25, size=32, hidden=64)
+    assert [layer.name for layer in model.layers[-4:]] == ["dropout", "features", "hidden", "score"]
+    save_with_card(model, path, card)
+    _, features = predict(network_of(read_card(card_of(path)), path), PICTURES[:2, :32, :32])
+    assert features.shape == (2, 64) and features.min() >= 0
+    assert "hidden" not in CARD.to_json()["head"]
 
 
 @pytest.mark.parametrize(
