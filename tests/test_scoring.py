@@ -258,8 +258,9 @@ def keras2_files(request, photograph, tmp_path_factory):
 @pytest.mark.parametrize("saved", ["model", "weights"])
 def test_old_weight_files_score_as_they_did_in_keras_2(keras2_files, photograph, saved):
     kind, geometry, expected, files = keras2_files
-    scorer = Scorer(files[saved], head=kind, cardless=keras2_card(kind, geometry, AVA_SCALE), runtime="keras")
-    np.testing.assert_allclose(scorer.score(photograph).output, expected, atol=1e-5)
+    scorer = load_scorer(files[saved], kind, keras2_card(kind, geometry, AVA_SCALE), runtime="keras")
+    (judgement,) = scorer.judge([Picture(photograph)])
+    np.testing.assert_allclose(judgement.output, expected, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -281,7 +282,7 @@ def test_an_old_file_that_does_not_fit_says_where(keras2_files, tmp_path):
             del stored[name]
             parent[name.rpartition("/")[2]] = cut
     with pytest.raises(WeightsError, match=message):
-        Scorer(file, head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
+        load_scorer(file, "histogram", keras2_card("histogram", "resize", AVA_SCALE), runtime="keras")
 
 
 def _data_sets(group):
@@ -295,7 +296,7 @@ def _data_sets(group):
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
     (tmp_path / "x.hdf5").write_bytes(b"no hdf5")
     with pytest.raises(WeightsError, match=r"x\.hdf5"):
-        Scorer(tmp_path / "x.hdf5", head="histogram", cardless=keras2_card("histogram", "resize", AVA_SCALE))
+        load_scorer(tmp_path / "x.hdf5", "histogram", keras2_card("histogram", "resize", AVA_SCALE), runtime="keras")
 
 
 def test_idealos_model_gives_the_scores_that_its_maintainer_published(shared):
