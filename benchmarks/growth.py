@@ -3,42 +3,49 @@
     python benchmarks/growth.py                                 # 1,000, 10,000 and 100,000 paths; minutes
     python benchmarks/growth.py --counts 1000 10000
 
-The paths are links to small pictures (224x224, 10 kB). What a run does apart from scoring is measured with scores that cost
-nothing, each time in a fresh process: the start (to list the paths and enter them into the journal), the record of a score,
-the writing of the `.csv`, the start of a run that was stopped halfway, the `.csv` with a page, and the most memory that the
-process took beyond what it has before. Times are those of the processors, of the process and its workers, which other load
-does not change. To score a picture takes the same time whatever comes before it.
+The paths are links to small pictures (224x224, 10 kB). What a run of `iqa` does apart from scoring is measured with scores
+that cost nothing, each time in a fresh process: the start (to list the paths and enter them into the journal), the record
+of a score, the writing of the `.csv`, the start of a run that was stopped halfway, the `.csv` with a page, and the most
+memory that the process took beyond what it has before. Times are those of the processors, which other load does not change.
 """
 
 import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from iqa.cards import shipped_weights
+from iqa.commands import iqa
 from iqa.commands.terminal import parser_of, positive, run
 from iqa.images.finding import sample_photograph
 from iqa.images.reading import read_image
-from iqa.labels.opinions import Prediction
-from iqa.scoring.collection import RunOptions, named_entries, score_to_file
-from iqa.scoring.scorer import Scorer
-
-COUNTS = (1_000, 10_000, 100_000)
+from iqa.labels.histograms import Score
+from iqa.scoring import runs
+from iqa.scoring.many import load_shipped
+from iqa.scoring.results import Result
 
 #: Pictures that differ, and those in one folder.
 PICTURES, SHELF = 50, 1000
 
-WORKERS = 2
+#: Heading of each column, the measure that it shows, and how.
+COLUMNS = {
+    "start": ("run", "{:.2f} s"),
+    "record a score": ("run", "{:.3f} ms"),
+    "write": ("run", "{:.2f} s"),
+    "memory": ("run", "+{:.0f} MB"),
+    "resume": ("resume", "{:.2f} s"),
+    "page": ("page", "{:.1f} s"),
+    "its memory": ("page", "+{:.0f} MB"),
+}
 
 
-def make_pictures(folder: Path, count: int) -> None:
+def make_pictures(folder, count):
     """So many names of `PICTURES` small pictures, `SHELF` in a folder."""
     whole, rng = read_image(sample_photograph()), np.random.default_rng(0)
     originals = []
@@ -48,148 +55,79 @@ def make_pictures(folder: Path, count: int) -> None:
         Image.fromarray(whole[top : top + 224, left : left + 224]).save(originals[-1], quality=85)
     for number in range(count):
         shelf = folder / "named" / f"{number // SHELF:04d}"
-        if number % SHELF == 0:
-            shelf.mkdir(parents=True)
+        shelf.mkdir(parents=True, exist_ok=True)
         os.link(originals[number % PICTURES], shelf / f"{number:06d}.jpg")
 
 
-@cache
-def open_scorer() -> Scorer:
-    return Scorer(shipped_weights("ava_vanilla"), head="histogram", runtime="litert")
-
-
-def spent() -> float:
-    """Seconds of a processor that this process has taken, and those of its workers that have ended."""
+def spent():
+    """Seconds of a processor that this process has taken, and those of its children that have ended."""
     return sum(os.times()[:4])
 
 
-def peak() -> float:
+def peak():
     """The most memory that this process has taken, MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
-# --- what a fresh process measures: folder -> {name: number} ----------------------------------------------------------
+def score(folder, most=sys.maxsize, *options):
+    """Run `iqa` until so many scores are recorded; returns when it began, had its first and last score, and ended."""
+    times = [spent()]
+    scores = {"beauty": Score.of(np.full(10, 0.1, np.float32), "AVA"), "technical": 5.0}
 
-
-def measure_run(folder: Path) -> dict[str, float]:
-    """A run whose scores cost nothing: its start, each record, the writing."""
-    asked, recorded = [], []
-
-    def engine(waiting):
-        asked.append(spent())
-        for position, _ in waiting:
-            yield position, Prediction(np.full(10, 0.1, np.float32))
-        recorded.append(spent())
-
-    before, began = peak(), spent()
-    outcome = score(folder, engine)
-    return {
-        "start": asked[0] - began,
-        "record": 1000 * (recorded[0] - asked[0]) / outcome.scored,
-        "write": spent() - recorded[0],
-        "memory": peak() - before,
-    }
-
-
-def measure_resume(folder: Path) -> dict[str, float]:
-    """A run that was stopped halfway: the time until it asks for the first score that it lacks."""
-    total = sum(1 for _ in (folder / "named").rglob("*.jpg"))
-    asked = []
-
-    def first_half(waiting):
-        for number, (position, _) in enumerate(waiting):
-            if number == total // 2:
+    def score_all(models, paths, *_):
+        times.append(spent())
+        for number, path in enumerate(paths):
+            if number == most:
                 raise KeyboardInterrupt
-            yield position, Prediction(np.full(10, 0.1, np.float32))
+            yield Result(path, scores, 224, 224)
+        times.append(spent())
 
-    def second_half(waiting):
-        asked.append(spent())
-        raise KeyboardInterrupt
-        yield
-
-    for engine in (first_half, second_half):
-        began = spent()
-        with contextlib.suppress(KeyboardInterrupt):
-            score(folder, engine)
-    return {"resume": asked[0] - began}
+    runs.score_all = score_all
+    sys.argv = ["iqa", str(folder / "named"), "--out", str(folder / "scores.csv"), *options]
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(KeyboardInterrupt):
+        iqa.main()
+    return [*times, spent()]
 
 
-def measure_page(folder: Path) -> dict[str, float]:
-    """The `.csv` and the page of a run."""
-    recorded = []
-
-    def engine(waiting):
-        for position, _ in waiting:
-            yield position, Prediction(np.full(10, 0.1, np.float32))
-        recorded.append(spent())
-
+def measure(what, folder, count):
+    """The numbers of some columns, in this process."""
+    load_shipped()
     before = peak()
-    score(folder, engine, report=folder / "page.html", workers=WORKERS)
-    return {"page": spent() - recorded[0], "page memory": peak() - before}
+    if what == "run":
+        began, first, last, end = score(folder)
+        record = 1000 * (last - first) / count
+        return {"start": first - began, "record a score": record, "write": end - last, "memory": peak() - before}
+    if what == "resume":
+        score(folder, count // 2)
+        began, first, *_ = score(folder)
+        return {"resume": first - began}
+    *_, last, end = score(folder, sys.maxsize, "--report", str(folder / "page.html"))
+    return {"page": end - last, "its memory": peak() - before}
 
 
-MEASURES = {
-    "run": measure_run,
-    "resume": measure_resume,
-    "page": measure_page,
-}
-
-
-def score(folder: Path, engine, **options):
-    out = folder / "scores.csv"
-    list_entries = partial(named_entries, [folder / "named"])
-    chosen = RunOptions(engine=engine, **options)
-    # Without the second look at the folder, for what came meanwhile, which takes as long as the first.
-    return score_to_file(open_scorer(), list_entries, out, chosen, again=False, tell=lambda line: None)
-
-
-# --- the table -------------------------------------------------------------------------------------------------------
-
-#: Heading of each column, the measure that it shows, and how.
-COLUMNS = {
-    "start": ("start", "{:.2f} s"),
-    "record a score": ("record", "{:.3f} ms"),
-    "write": ("write", "{:.2f} s"),
-    "resume": ("resume", "{:.2f} s"),
-    "memory": ("memory", "+{:.0f} MB"),
-    "page": ("page", "{:.1f} s"),
-    "its memory": ("page memory", "+{:.0f} MB"),
-}
-
-
-def main() -> int:
+def main():
     parser = parser_of(__doc__)
-    parser.add_argument("--counts", type=positive, nargs="+", default=COUNTS, help="of paths (default: 1000 10000 100000)")
-    parser.add_argument("--measure", choices=MEASURES, help="measure this in the folder of --folder, and print it as JSON")
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--counts", type=positive, nargs="+", default=(1_000, 10_000, 100_000), help="of paths")
+    parser.add_argument("--measure", nargs=2, help="measure this in this folder, and print it as JSON")
     arguments = parser.parse_args()
     if arguments.measure:
-        open_scorer()
-        print(json.dumps(MEASURES[arguments.measure](arguments.folder)))
+        what, folder = arguments.measure
+        print(json.dumps(measure(what, Path(folder), arguments.counts[0])))
         return 0
-    print("| paths |", " | ".join(COLUMNS), "|")
-    print("|---" * (len(COLUMNS) + 1) + "|")
+    print("| paths |", " | ".join(COLUMNS), "|\n" + "|---" * (len(COLUMNS) + 1) + "|")
     for count in arguments.counts:
         found = {}
         with tempfile.TemporaryDirectory() as name:
             make_pictures(Path(name), count)
-            for measure in MEASURES:
-                found |= ask(measure, Path(name))
-        cells = [form.format(found[value]) for value, form in COLUMNS.values()]
-        print(f"| {count:,} |", " | ".join(cells), "|", flush=True)
+            for what in dict.fromkeys(what for what, _ in COLUMNS.values()):
+                for path in Path(name).glob("scores.csv*"):
+                    path.unlink()
+                command = [sys.executable, __file__, "--counts", str(count), "--measure", what, name]
+                found |= json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        print(
+            f"| {count:,} |", " | ".join(form.format(found[name]) for name, (_, form) in COLUMNS.items()), "|", flush=True
+        )
     return 0
-
-
-def ask(measure: str, folder: Path) -> dict[str, float]:
-    """What a fresh process measures; nothing is left of an earlier run."""
-    for path in folder.glob("scores.csv*"):
-        path.unlink()
-    command = [sys.executable, __file__, "--measure", measure, "--folder", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{measure}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

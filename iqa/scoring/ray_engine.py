@@ -29,6 +29,7 @@ from iqa.files import printable, temporary_beside
 from iqa.images.stored import StoredFile, fetch
 from iqa.scoring.many import open_models
 from iqa.scoring.results import Result
+from iqa.scoring.runtimes import PACKAGES
 from iqa.scoring.workers import TIMEOUT, Workers
 
 #: Pictures that an actor gets at once, and whose results come back and are recorded at once.
@@ -158,8 +159,7 @@ def _files_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, b
 
 
 def _versions_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    runtimes = {"openvino" if recipe["runtime"].startswith("openvino") else "ai-edge-litert" for recipe in recipes.values()}
-    return versions([*READERS, *runtimes])
+    return versions([*READERS, *{PACKAGES[recipe["runtime"]] for recipe in recipes.values()}])
 
 
 # --- on the machines of the cluster ----------------------------------------------------------------------------------
