@@ -23,9 +23,8 @@ SUFFIXES = (".csv", ".jsonl", ".mat", ".parquet")
 @pytest.fixture
 def score(command, tiny_histogram):
     """score(*arguments) -> (exit code, stdout, stderr) of the infer script with a tiny network."""
-    return lambda *arguments: command(
-        infer_vanilla, *arguments, *(() if "--weights" in arguments else ("--weights", tiny_histogram)), "--workers", 0
-    )
+    usual = ("--weights", tiny_histogram, "--runtime", "keras", "--workers", 0)
+    return lambda *arguments: command(infer_vanilla, *usual, *arguments)
 
 
 @pytest.fixture
