@@ -30,12 +30,6 @@ from TID2013_regression import infer_regression
         (infer_regression, ["--images", "folder"], ["--images", "--labels"]),
         (infer_regression, ["--labels", "mos.txt"], ["--images", "--labels"]),
         (infer_vanilla, ["--labels", "l", "--images", "f", "--out", "o.mat", "a.png"], ["--labels", "no other images"]),
-        (idealo, [".", "--labels-out", "l.json", "--list", "l"], ["--labels-out", "--list"]),
-        (idealo, [".", "--labels-out", "l.json", "--json"], ["--labels-out", "--json"]),
-        (idealo, [".", "--labels-out", "l.json", "--out", "s.csv"], ["--labels-out", "--out"]),
-        (idealo, [".", "--labels-out", "l.json", "--report", "p.html"], ["--labels-out", "--report"]),
-        (idealo, [".", "--labels-out", "l.json", "--labels", "l", "--images", "f"], ["--labels-out", "--labels"]),
-        (infer_technical, [".", "--labels-out", "l.json", "--images", "f"], ["--labels-out", "--images"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -22,7 +22,7 @@ from idealo_comparison import infer_technical as idealo_technical
 from idealo_comparison import test_distortions as idealo_distortions
 from iqa.evaluation.predictions import read_predictions
 from iqa.labels.opinions import Prediction
-from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
+from iqa.labels.ratings import RatedImage
 from iqa.labels.tid2013 import LabelledImage, across_scenes, read_order
 from iqa.scoring.collection import Outcome, score_labelled
 from TID2013_regression import (
@@ -433,17 +433,6 @@ def test_missing_weights_are_one_line_that_says_where_to_get_them(command, tmp_p
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert "there is no such file; " in line
-
-
-def test_a_models_opinion_becomes_labels_to_train_on(command, shared, tiny_ava, tmp_path):
-    weights = shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5"
-    code, out, _ = command(idealo_infer, "--labels-out", tmp_path / "l.json", tiny_ava, "--weights", weights)
-    assert code == 0
-    assert "8 images labelled" in out
-    located = locate_ratings(read_ratings(tmp_path / "l.json"), tiny_ava)
-    assert [image.path.name for image in located] == [f"{n}.jpg" for n in range(8)]
-    model = idealo_infer.load(weights)
-    assert located[3].mean == pytest.approx(idealo_infer.infer(tiny_ava / "3.jpg", model).mean, abs=1e-5)
 
 
 def test_idealos_curve_is_printed(command, shared, save, photograph):

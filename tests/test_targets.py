@@ -14,7 +14,7 @@ from PIL import Image
 from AVA import compare_with_people, plot_vanilla
 from idealo_comparison import compare
 from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing
-from iqa.commands import export, infer, teach
+from iqa.commands import export, infer
 from iqa.commands.terminal import run
 from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
 from iqa.files import text_to_name
@@ -62,8 +62,6 @@ def score(monkeypatch, capsys):
             return model
 
         def main():
-            if "--labels-out" in arguments:
-                return teach.infer_or_label("", Path("none.h5"), load, "")
             parser = infer.infer_parser("", "none.h5")
             parsed = parser.parse_args()
             parsed.workers = 0
@@ -129,8 +127,6 @@ def test_a_file_that_is_no_table_is_not_written_over(score, folder, suffix):
         (["--list", "list.csv", "--out", "list.csv"], "an input is never overwritten"),
         (["--list", "list.csv", "--out", "pictures/../list.csv", "--overwrite"], "an input is never overwritten"),
         (["--labels", "labels.csv", "--images", "pictures", "--out", "labels.csv"], "an input is never overwritten"),
-        (["pictures", "--labels-out", "no/l.json"], "there is no folder no"),
-        (["pictures", "--labels-out", "pictures"], "it is a folder"),
     ],
     ids=" ".join,
 )
@@ -147,18 +143,6 @@ def test_a_page_is_written_over_pages_alone(score, folder):
     Path("mine.html").write_text("<!DOCTYPE html><html lang='en'><p>mine")
     code, printed, err = score(Model(), "pictures", "--report", "mine.html")
     assert (code, printed) == (2, "") and "mine.html" in err and "mine" in Path("mine.html").read_text()
-
-
-def test_labels_are_written_over_no_picture_and_no_votes_of_people(score, folder):
-    for name in ("pictures/a.png", "votes.json", "labels.csv"):
-        before = Path(name).read_bytes()
-        code, printed, err = score(Model(), "pictures", "--labels-out", name)
-        assert (code, printed) == (2, "") and name in err and Path(name).read_bytes() == before
-    for _ in range(2):
-        assert score(Model(), "pictures", "--labels-out", "mine.json")[0] == 0
-    assert score(Model(name="other"), "pictures", "--labels-out", "mine.json")[0] == 2
-    assert score(Model(), "pictures", "--labels-out", "votes.json", "--overwrite")[0] == 0
-    assert [image.name for image in read_ratings("votes.json")] == ["a.png", "b.png"]
 
 
 # --- figures, metrics, models -----------------------------------------------------------------------------------------
@@ -268,13 +252,11 @@ def test_tables_give_the_names_back_and_none_of_them_is_a_formula_or_a_row(score
     assert {os.path.normpath(text_to_name(name)) for name in names} == {*NASTY, "broken\n=0.png"}
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".json"])
-def test_what_we_write_as_labels_finds_its_pictures_again(score, nasty, suffix):
-    out = nasty / f"labels{suffix}"
-    score(Model(), ".", "--labels-out" if suffix == ".json" else "--out", out)
-    if suffix == ".csv":  # without the picture that has no score
-        lines = out.read_text().splitlines()
-        out.write_text("\n".join(line for line in lines if "broken" not in line))
+def test_a_table_that_is_read_as_labels_finds_its_pictures_again(score, nasty):
+    out = nasty / "labels.csv"
+    score(Model(), ".", "--out", out)
+    lines = out.read_text().splitlines()
+    out.write_text("\n".join(line for line in lines if "broken" not in line))  # which has no score
     located = locate_ratings(read_ratings(out), ".")
     assert {os.path.normpath(image.path) for image in located} == set(NASTY)
 
