@@ -204,12 +204,6 @@ def test_votes_of_another_scale_are_mapped_to_1_to_10(csv_file):
     assert middle[4:6] == (0.5, 0.5)  # 4 lies in the middle of 1-7, as 5.5 does of 1-10
 
 
-@pytest.mark.parametrize("score, mapped", [(50, 5.5), (60, 6.4), (40, 4.6)])
-def test_scores_of_another_scale_are_mapped_to_1_to_10(csv_file, score, mapped):
-    (image,) = ratings.read_ratings(csv_file(f"a.jpg,{score}\n"), scale=(0, 100))
-    assert image.mean == pytest.approx(mapped, abs=0.02)
-
-
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=12).filter(any))
 def test_the_mean_of_votes_is_mapped_exactly(votes):
     highest = len(votes) - 1
@@ -244,17 +238,12 @@ def test_a_bad_csv_is_refused_by_line_and_reason(csv_file, text, reason):
     assert "own.csv" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["own.csv", "own.json", "AVA.txt"])
-def test_ratings_that_are_not_text_are_refused_by_name(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LabelError, match=f"{name}: not a text file"):
-        ratings.read_ratings(tmp_path / name)
-
-
-def test_mos_that_is_not_text_is_refused_by_name(tmp_path):
-    (tmp_path / "mos.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LabelError, match=r"mos.txt: not a text file"):
-        tid2013.read_mos(tmp_path / "mos.txt")
+def test_labels_that_are_not_text_are_refused_by_name(tmp_path):
+    readers = {"own.csv": ratings.read_ratings, "own.json": ratings.read_ratings, "mos.txt": tid2013.read_mos}
+    for name, read in readers.items():
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(LabelError, match=f"{name}: not a text file"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("scale", [(7, 1), (1, 1), (0, float("nan"))])
@@ -302,10 +291,6 @@ def test_semicolons_tabs_and_decimal_commas_are_read(csv_file, separator, score,
     assert [image.mean for image in images] == pytest.approx([5.5, 6.6], abs=0.05)
 
 
-def test_a_name_with_a_semicolon_stays_whole(csv_file):
-    assert ratings.read_ratings(csv_file("a;b.jpg,5.5\n"))[0].name == "a;b.jpg"
-
-
 def test_votes_of_koniq_are_read_by_their_columns(csv_file):
     file = csv_file("image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n9.jpg,0,1,1,2,0,4,3.2,0.5,training\n")
     (image,) = ratings.read_ratings(file, scale=(1, 5))
@@ -335,9 +320,7 @@ def test_a_byte_order_mark_is_passed_over_in_every_label_file(tmp_path):
     "name, text, place",
     [
         ("x.json", '[{"image_id": "1", "label": ' + "[" * 100_000 + "]" * 100_000 + "}]", "not JSON"),
-        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,' + "9" * 400 + "]}]", "entry 1"),
         ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,' + "9" * 5000 + "]}]", "not JSON"),
-        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,NaN]}]', "entry 1"),
         ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,[1]]}]', "entry 1"),
         ("x.json", '[{"image_id": {}, "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: the image_id is not text"),
         ("x.csv", f"a.jpg,{'9' * 400}\n", "line 1: a score of"),
@@ -345,22 +328,14 @@ def test_a_byte_order_mark_is_passed_over_in_every_label_file(tmp_path):
         ("x.csv", f"path,score,note\na.jpg,5,{'x' * 200_000}\n", "line 2: field larger"),
         ("x.csv", f"path,1,2,3,4,5,6,7,8,9,10\na.jpg,{'9' * 400}{',1' * 9}\n", "line 2: a histogram needs"),
         ("x.txt", f"1 a {'9' * 400} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: a histogram needs"),
-        ("x.txt", f"1 a {'x' * 70_000} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: could not convert"),
     ],
-    ids=range(12),
+    ids=range(8),
 )
 def test_absurd_ratings_are_refused_by_place(tmp_path, name, text, place):
     (tmp_path / name).write_text(text)
     with pytest.raises(LabelError, match=place) as error:
         ratings.read_ratings(tmp_path / name)
     assert name in str(error.value) and len(str(error.value)) < 1000 and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("line", [f"5 i01_{'9' * 5000}_1.bmp", f"{'9' * 5000} i01_01_1.bmp"])
-def test_absurd_mos_are_refused_by_line(labels, line):
-    with pytest.raises(LabelError, match="line 1") as error:
-        tid2013.read_mos(labels(line))
-    assert len(str(error.value)) < 400
 
 
 def test_a_sidecar_or_a_later_suffix_does_not_hide_the_photograph(tmp_path):
@@ -382,20 +357,15 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
         ratings.locate_ratings([ratings.RatedImage(name, (0.1,) * 10)], tmp_path / "in")
 
 
-def test_a_name_that_no_file_system_takes_is_a_picture_that_is_missing(tmp_path):
-    (image,) = ratings.locate_ratings([ratings.RatedImage("x" * 3000, (0.1,) * 10)], tmp_path)
-    assert image.path is None
-
-
-def test_a_hundred_thousand_ratings_are_read_in_seconds(tmp_path):
+def test_twenty_thousand_ratings_are_read_in_seconds(tmp_path):
     scored, voted = tmp_path / "scored.csv", tmp_path / "voted.csv"
-    scored.write_text("".join(f"{number}.jpg,{1 + number % 90 / 10}\n" for number in range(100_000)))
-    voted.write_text("".join(f"{number}.jpg,{VOTES}\n" for number in range(100_000)))
+    scored.write_text("".join(f"{number}.jpg,{1 + number % 90 / 10}\n" for number in range(20_000)))
+    voted.write_text("".join(f"{number}.jpg,{VOTES}\n" for number in range(20_000)))
     start = time.process_time()
     for file in (scored, voted):
         images = ratings.locate_ratings(ratings.read_ratings(file), tmp_path)
-        assert len(images) == 100_000
-    assert time.process_time() - start < 20
+        assert len(images) == 20_000
+    assert time.process_time() - start < 4
 
 
 # --- splits ---------------------------------------------------------------------------------------------------------
@@ -412,11 +382,6 @@ def test_a_split_of_the_files_own_is_kept_and_what_is_in_neither_part_is_counted
     assert [image.name for image in chosen] == ["c.jpg"]
     with pytest.raises(LabelError, match="no row says dev"):
         splits.split_by_name(images, "dev")
-
-
-def test_groups_are_read_and_an_empty_one_is_none(csv_file):
-    images = ratings.read_ratings(csv_file("path,score,group\na.jpg,5,beach\nb.jpg,5, beach \nc.jpg,5,\n"))
-    assert [image.group for image in images] == ["beach", "beach", None]
 
 
 def grouped(*groups):
@@ -442,12 +407,6 @@ def test_a_split_has_the_share_asked_for_and_the_same_seed_gives_the_same():
     assert (len(train), len(test)) == (240, 60)
     assert splits.split_by_group(images[::-1], 0.2, seed=1)[1] == test[::-1]
     assert splits.split_by_group(images, 0.2, seed=2)[1] != test
-
-
-@pytest.mark.parametrize("share", [0, 1, float("nan")])
-def test_a_share_of_nothing_or_all_is_refused(share):
-    with pytest.raises(LabelError, match="the share to test on must be above 0 and below 1"):
-        splits.split_by_group(grouped("a", "b"), share, 0)
 
 
 def test_images_are_grouped_by_a_column_of_any_name(tmp_path):
@@ -514,10 +473,3 @@ def test_scores_come_from_a_csv_and_have_a_scale(tmp_path, csv_file):
         scores.read_scores(tmp_path / "scores.txt", (0, 100))
     with pytest.raises(LabelError, match="a scale needs a lowest score below its highest, got 100-0"):
         scores.read_scores(csv_file("path,mos\na.jpg,50\n"), (100, 0))
-
-
-def test_columns_of_numbers_beside_a_score_are_no_votes_of_another_scale_in_silence(csv_file):
-    with pytest.raises(
-        LabelError, match="the votes are 1-3, but the scale is 0-100; rename the columns if they are no votes"
-    ):
-        ratings.read_ratings(csv_file("path,mos,1,2,3\na.jpg,50,1,2,3\n"), (0, 100))
