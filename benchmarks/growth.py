@@ -84,7 +84,8 @@ def score(folder, most=sys.maxsize, *options):
 
     runs.score_all = score_all
     sys.argv = ["iqa", str(folder / "named"), "--out", str(folder / "scores.csv"), *options]
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(KeyboardInterrupt):
+    quiet = io.StringIO()
+    with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet), contextlib.suppress(KeyboardInterrupt):
         iqa.main()
     return [*times, spent()]
 

@@ -187,7 +187,7 @@ class Actor:
         try:
             if self._trouble:
                 raise WorkerError(self._trouble)
-            rows = list(self._score(pairs))
+            rows: list[Any] = list(self._score(pairs))
         except WorkerError as error:
             rows = [(None, None, f"{self._node}: {error}")]
         return pyarrow.table({"row": [pickle.dumps(row) for row in rows]})
