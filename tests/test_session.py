@@ -220,7 +220,7 @@ def test_a_broken_image_ends_training_with_its_name_and_the_epochs_before_stay(t
     copies[4][2].path.write_bytes(copies[4][1].path.read_bytes())
     copies[0][1].path.write_bytes(b"no picture")  # one of those to test on
     with pytest.raises(ImageError, match=r"s0_01_2\.png"):
-        trained.evaluate()
+        tiny_session(copies, tmp_path / "other").evaluate()
 
 
 # --- the prompt ------------------------------------------------------------------------------------------------------
