@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.distortions import signal
 from iqa.distortions.noise import additive_gaussian_noise
-from iqa.distortions.signal import Pixels, block_dct, inverse_block_dct, psnr_rgb, to_rgb, to_ycc
+from iqa.distortions.signal import (
+    Pixels,
+    block_dct,
+    dct_denoise,
+    distort_to_psnr,
+    inverse_block_dct,
+    psnr_rgb,
+    to_rgb,
+    to_ycc,
+)
 
 # Luma and chroma quantisation of the Independent JPEG Group's codec at quality 50 (ITU-T T.81, annex K).
 IJG_TABLES = (
@@ -190,8 +198,8 @@ def sparse_sampling(image: Pixels, psnr: float, rng: np.random.Generator) -> Pix
         kept = (chance < np.exp(-((frequency * coarseness) ** 2)))[..., None]
         estimate = np.fft.ifft2(measured * kept, axes=(0, 1)).real
         for threshold in (60, 40, 25, 15):
-            spectrum = np.fft.fft2(signal.dct_denoise(estimate, threshold), axes=(0, 1))
+            spectrum = np.fft.fft2(dct_denoise(estimate, threshold), axes=(0, 1))
             estimate = np.fft.ifft2(np.where(kept, measured, spectrum), axes=(0, 1)).real
-        return to_rgb(signal.dct_denoise(estimate, 15))
+        return to_rgb(dct_denoise(estimate, 15))
 
-    return signal.distort_to_psnr(image, reconstruct, psnr, weak=0.3, strong=150.0, steps=8)
+    return distort_to_psnr(image, reconstruct, psnr, weak=0.3, strong=150.0, steps=8)
