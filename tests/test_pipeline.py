@@ -1,5 +1,6 @@
 """Batches of tiny pictures."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,13 @@ def test_batches_are_the_same_alone_in_any_order_and_from_any_step(make):
     for step in range(len(data)):
         with data.beginning_at(step):
             assert epochs(data, 1) == whole[data.steps + step : 2 * data.steps]
+
+
+def test_a_copy_that_is_read_on_its_own_changes_nothing(make):
+    data, whole = make(), epochs(make(), 0, 1)
+    assert epochs(data, 0) == whole[: len(data)]
+    assert epochs(copy.copy(data), 0, 0) == whole[: len(data)] * 2
+    assert epochs(data, 1) == whole[len(data) :]
 
 
 def test_order_and_cuts_differ_from_epoch_to_epoch_and_seed_to_seed(ladders, images):

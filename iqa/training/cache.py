@@ -202,7 +202,11 @@ class Ahead:
             options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
             elements = elements.mp_prefetch(options, worker_init_fn=_end_with_parent)
         self._elements = iter(elements)
-        self.close = self._elements.close
+
+    def close(self) -> None:
+        """End the processes. A copy of the batches may hold this too: it must not go on here."""
+        self.place = -1
+        self._elements.close()
 
     def __next__(self) -> Any:
         # The first call starts the processes. Ctrl-C is for this one, which stops between two steps, and not for them.
