@@ -25,7 +25,6 @@ from iqa.models.backbones import (
     TORCHVISION_CONVENTION,
     build_backbone,
     build_untrained,
-    normalise,
 )
 from iqa.models.heads import LEVELS, STANDARDISED, add_head, levels_of
 from iqa.models.networks import build_from_card, network_of, network_to_train
@@ -97,12 +96,6 @@ def test_layers_have_the_names_that_keras_applications_gives_them(regression):
     ours = {layer.name for layer in regression.layers}
     theirs = {layer.name for layer in keras.applications.MobileNetV2(weights=None, include_top=False).layers[1:]}
     assert theirs <= ours
-
-
-@pytest.mark.parametrize("name, expected", [("imagenet", (128 / 255 - 0.485) / 0.229), ("minus_one_to_one", 0.00392)])
-def test_normalisation_is_inside(name, expected):
-    pixels = np.full((1, 1, 1, 3), 128, np.uint8)
-    assert float(np.asarray(normalise(pixels, name))[0, 0, 0, 0]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_padding_and_epsilon_are_those_asked_for():
@@ -212,13 +205,6 @@ def test_shipped_weights_are_trained_from_by_their_name(no_downloads):
     small = replace(card, preprocessing=replace(card.preprocessing, size=SIZE, flip_averaging=False))  # training looks once
     expected, _ = predict(network_of(small, shipped_weights("ava_vanilla")), PICTURES)
     np.testing.assert_allclose(predict(model, PICTURES), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["missing.weights.h5", "missing.hdf5", "no_such_model"])
-def test_a_training_from_a_missing_file_says_so(tmp_path, no_downloads, name):
-    weights = tmp_path / name if "." in name else name
-    with pytest.raises(CardError, match=rf"{name}.*: there is no such file"):
-        network_to_train("histogram", "imagenet", 0.0, 0.75, weights, keras2_card("histogram", "resize", AVA_SCALE))
 
 
 def test_a_training_from_a_network_with_another_head_is_refused():

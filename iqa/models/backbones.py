@@ -23,15 +23,11 @@ from iqa.models.torch_weights import load_tensors, read_tensors
 #: Pixels in a side of what the networks see in training, and in scoring if their cards say nothing else.
 PATCH_SIZE = 224
 
-#: Channel mean and deviation of ImageNet (pixels scaled to 0-1), with which torchvision's networks were trained.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 #: {normalisation: (scale, offset)} of pixels 0-255, RGB: normalised = pixels * scale + offset.
 _NORMALISATIONS: dict[str, tuple[Any, Any]] = {
     "imagenet": (
-        [1 / (255 * std) for std in IMAGENET_STD],
-        [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+        [1 / (255 * std) for std in (0.229, 0.224, 0.225)],
+        [-mean / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))],
     ),
     "minus_one_to_one": (1 / 127.5, -1.0),
     "imagenet_mean": (1.0, [-123.68, -116.779, -103.939]),
@@ -104,10 +100,12 @@ NETWORKS = {
 # raises no error: it only shifts every stride-2 convolution by a pixel and spoils the features.
 KERAS_CONVENTION = Backbone("mobilenet_v2", "minus_one_to_one", "keras", batch_norm_epsilon=1e-3)
 TORCHVISION_CONVENTION = Backbone("mobilenet_v2", "imagenet", "symmetric", 1e-5, backbone_weights="torchvision")
-LITE_CONVENTION = Backbone("efficientnet_lite0", "minus_127_over_128", "keras", 1e-3, backbone_weights="efficientnet_lite")
 
-#: The networks whose weights come as a `.pth`, and what those were trained with.
-TORCH_CONVENTIONS = {facts.backbone: facts for facts in (TORCHVISION_CONVENTION, LITE_CONVENTION)}
+#: {network: what its weights were trained with} of those that come as a `.pth`.
+TORCH_CONVENTIONS = {
+    "mobilenet_v2": TORCHVISION_CONVENTION,
+    "efficientnet_lite0": Backbone("efficientnet_lite0", "minus_127_over_128", "keras", 1e-3, 0, "efficientnet_lite"),
+}
 
 
 def normalise(pixels: Any, normalisation: str) -> Any:
@@ -245,19 +243,15 @@ def build_backbone(
     """
     if source in ("imagenet", "none"):
         facts = Backbone(network, NETWORKS[network].normalisation, "keras", 1e-3, noise, source)
-        return (build_untrained(facts, size) if source == "none" else _build_trained(facts, size)), facts
+        try:
+            return _build(facts, size, None if source == "none" else source), facts
+        except CardError:
+            raise
+        except Exception as error:  # Keras raises a bare one if it cannot download
+            raise WeightsError(f"{source}: {' '.join(str(error).split())}") from None
     if network not in TORCH_CONVENTIONS:
         raise WeightsError(f"{source}: a .pth is for {' or '.join(TORCH_CONVENTIONS)}, but {network} is trained here")
     facts = replace(TORCH_CONVENTIONS[network], noise=noise)
     model = build_untrained(facts, size)
     load_tensors(model, read_tensors(source))
     return model, facts
-
-
-def _build_trained(facts: Backbone, size: int) -> keras.Model:
-    try:
-        return _build(facts, size, "imagenet")
-    except CardError:
-        raise
-    except Exception as error:  # Keras raises a bare one if it cannot download
-        raise WeightsError(f"imagenet: {' '.join(str(error).split())}") from None

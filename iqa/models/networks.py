@@ -50,16 +50,11 @@ def network_to_train(
     """A network with the weights that a training begins with.
 
     Args:
-        head: "histogram" or "regression".
-        source: where the backbone's weights come from if `weights` says nothing; see `build_backbone`.
-        noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-        dropout: share of the features that a training step leaves out.
+        head, dropout, hidden: see `iqa.cards.Head`.
+        source, noise, size, network: see `build_backbone`.
         weights: a file with all weights of the network, or the name of shipped ones. Backbone, levels and hidden layer are
             then those of its card, and `source`, `network` and `hidden` are ignored.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none, the one that scoring uses for it.
-        size: pixels in a side of what the network sees.
-        network: the backbone, one of `iqa.cards.BACKBONES`.
-        hidden: units of a dense layer before the output; 0 for none.
 
     Returns:
         (model, facts): a flat `keras.Model`, and what a card says of its backbone.
