@@ -54,19 +54,10 @@ def make_dng(
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
         if preview is not None:
-            writer.write(
-                iter([save(preview, "JPEG", quality=92, subsampling="4:2:0")]),
-                shape=(preview.height, preview.width, 3),
-                dtype=np.uint8,
-                photometric="ycbcr",
-                compression="jpeg",
-                subsampling=(2, 2),
-                rowsperstrip=preview.height,
-                subfiletype=1,
-                subifds=1,
-                extratags=of_file,
-                metadata=None,
-            )
+            jpeg = save(preview, "JPEG", quality=92, subsampling="4:2:0")
+            kind = {"photometric": "ycbcr", "compression": "jpeg", "subsampling": (2, 2), "rowsperstrip": preview.height}
+            place = {"subfiletype": 1, "subifds": 1, "extratags": of_file, "metadata": None}
+            writer.write(iter([jpeg]), shape=(preview.height, preview.width, 3), dtype=np.uint8, **kind, **place)
             of_file = []  # the tags of the file are those of its first picture
         writer.write(mosaic, photometric="cfa", subfiletype=0, extratags=of_file + of_data, metadata=None)
     return file.getvalue()
