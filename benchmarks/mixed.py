@@ -7,7 +7,6 @@ small pictures; broken files. It needs the extras `heic` and `tiff`. `scoring.py
 """
 
 import io
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -137,5 +136,5 @@ def fill(folder: Path, photographs: list[Path], count: int, different: int = 12)
                 photograph = read_image(photographs[(number * len(KINDS) + len(kind)) % len(photographs)])
                 path.write_bytes(make(photograph, number))
             else:
-                os.link(folder / f"{number % different:04d}-{kind}", path)
+                path.hardlink_to(folder / f"{number % different:04d}-{kind}")
     return made

@@ -3,10 +3,9 @@
     python benchmarks/peers.py data/photos
     python benchmarks/peers.py data/photos --idealo data/idealo/weights_mobilenet_aesthetic_0.07.hdf5 \\
         --published image-quality-assessment/src/tests/test_images
-    python benchmarks/peers.py data/photos --python pyiqa=venv/bin/python deepinv=venv/bin/python
 
 Each peer stays in a process of its own; they take turns at photographs and at JPEGs of 12 and 24 megapixels that are tiled
-with these. Weights are idealo's where they fit, else random ones, which cost the same. What counts are the ratios.
+with these. Keras's MobileNets have idealo's weights; others are random, which cost the same. What counts are the ratios.
 
 - idealo: `TestDataGenerator` of its repository, in the Keras of today: `load_img` to 224x224, batches of 64, 8 threads.
 - titu1994: `evaluate_mobilenet.py` and `evaluate_nasnet.py` of neural-image-assessment: one picture at a time.
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iqa.commands.terminal import parser_of, positive, run
+from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.scoring.idealo import AESTHETIC
 
@@ -84,17 +83,13 @@ def read_tensor(file):
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
 
 
-def deepinv(weights):
+def deepinv(_):
     import torch
     from deepinv.loss.metric import NIMA, perceptual
 
     torch.set_num_threads(processors())
-    state = perceptual._MobileNetV1().state_dict()
-    if weights:
-        tensors = iter(np.load(Path(weights).with_suffix(".npz")).values())
-        state = {k: v if k.endswith("num_batches_tracked") else torch.from_numpy(next(tensors)) for k, v in state.items()}
     with tempfile.TemporaryDirectory() as folder:
-        torch.save(state, Path(folder) / "weights.pt")
+        torch.save(perceptual._MobileNetV1().state_dict(), Path(folder) / "weights.pt")
         metric = NIMA(weights_path=Path(folder) / "weights.pt")
     return lambda files: [float(metric(read_tensor(file))) for file in files]
 
@@ -120,7 +115,7 @@ PEERS = {
     "idealo": (partial(in_keras, application="MobileNet", predict="in_batches"), True),
     "titu1994, MobileNet": (partial(in_keras, application="MobileNet", predict="one_by_one"), True),
     "titu1994, NASNetMobile": (partial(in_keras, application="NASNetMobile", predict="one_by_one"), False),
-    "deepinv": (deepinv, True),
+    "deepinv": (deepinv, False),
     "pyiqa": (pyiqa, False),
 }
 
@@ -129,7 +124,8 @@ def serve(name, weights):
     """A peer's own process: for each line, a list of files as JSON, a line with their scores."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    score = PEERS[name][0](weights)
+    with quiet_start():
+        score = PEERS[name][0](weights)
     for line in sys.stdin:
         scores = score([Path(file) for file in json.loads(line)])
         print(json.dumps([float(value) for value in scores]), file=out, flush=True)
@@ -137,16 +133,13 @@ def serve(name, weights):
 
 
 def peak_memory(session):
-    """The sum of the peak memories of the processes of a session that live, in MiB (Linux's /proc)."""
+    """MiB: the peak memories of the living processes of a session, added up (Linux's /proc)."""
     peaks = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended
             if os.getsid(int(folder.name)) == session:
                 peaks += re.findall(r"VmHWM:\s+(\d+)", (folder / "status").read_text())
     return sum(map(int, peaks)) / 1024
-
-
-# --- what is measured -------------------------------------------------------------------------------------------------
 
 
 class Peer:
@@ -169,25 +162,11 @@ def make_large(files, folder, megapixels):
     """Four JPEGs, each tiled with a photograph."""
     from mixed import make_jpeg
 
-    height = round((megapixels * 1e6 / 1.5) ** 0.5)
-    paths = [Path(folder, f"{megapixels}-{number}.jpg") for number in range(4)]
-    for path, file in zip(paths, files, strict=False):
-        path.write_bytes(make_jpeg(np.asarray(Image.open(file).convert("RGB")), 0, round(1.5 * height), height))
+    height, paths = round((megapixels * 1e6 / 1.5) ** 0.5), []
+    for file in files[:4]:
+        paths.append(Path(folder, f"{megapixels}-{file.name}"))
+        paths[-1].write_bytes(make_jpeg(np.asarray(Image.open(file).convert("RGB")), 0, round(1.5 * height), height))
     return paths
-
-
-def convert(weights, folder):
-    """idealo's weights beside a file of the same tensors as torch has them; the path of the first."""
-    from iqa.models.weight_files import list_keras2_layers, open_hdf5
-
-    link, tensors = Path(folder) / "idealo.hdf5", []
-    link.symlink_to(weights.resolve())
-    with open_hdf5(weights) as file:
-        for name, arrays in list_keras2_layers(file).items():
-            axes = {4: (2, 3, 0, 1) if "dw" in name else (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-            tensors += [np.asarray(array).transpose(axes[array.ndim]) for array in arrays]
-    np.savez(link.with_suffix(".npz"), *[np.ascontiguousarray(tensor) for tensor in tensors])
-    return link
 
 
 def print_costs(peers, sets, rounds):
@@ -197,20 +176,21 @@ def print_costs(peers, sets, rounds):
         peer.ask(next(iter(sets.values()))[:2])  # to warm up
     asked = {(name, of_set): partial(peers[name].ask, files) for of_set, files in sets.items() for name in peers}
     measured = take_turns(asked, rounds)
-    print("| | " + " | ".join(f"{name}: ms | x ours" for name in sets) + " | first score | peak memory |")
+    print(f"| | {' | '.join(f'{name}: ms | x ours' for name in sets)} | first score | peak memory |")
     print("|---" * (2 * len(sets) + 3) + "|")
     for name, peer in peers.items():
-        cells = []
+        cells = ""
         for of_set, files in sets.items():
-            (took, _), (reference, _) = measured[name, of_set], measured["ours", of_set]
-            cells.append(f"{1000 * took / len(files):.1f} | {took / reference:.1f}")
-        print(f"| {name} | {' | '.join(cells)} | {peer.first:.1f} s | {peak_memory(peer.process.pid):.0f} MiB |")
+            took, reference = measured[name, of_set][0], measured["ours", of_set][0]
+            cells += f" | {1000 * took / len(files):.1f} | {took / reference:.1f}"
+        print(f"| {name}{cells} | {peer.first:.1f} s | {peak_memory(peer.process.pid):.0f} MiB |")
 
 
 def print_published(peers, folder):
-    scores = {"published": list(PUBLISHED.values())}
-    scores |= {name: peer.ask([folder / name for name in PUBLISHED]) for name, peer in peers.items() if PEERS[name][1]}
-    print(f"\n| | {' | '.join(PUBLISHED)} | largest difference |\n" + "|---" * (len(PUBLISHED) + 2) + "|")
+    files = [folder / name for name in PUBLISHED if (folder / name).is_file()]
+    scores = {"published": [PUBLISHED[file.name] for file in files]}
+    scores |= {name: peer.ask(files) for name, peer in peers.items() if PEERS[name][1]}
+    print(f"\n| | {' | '.join(file.name for file in files)} | largest difference |\n" + "|---" * (len(files) + 2) + "|")
     for name, of_peer in scores.items():
         difference = np.abs(np.subtract(of_peer, scores["published"])).max()
         print(f"| {name} | {' | '.join(f'{score:.4f}' for score in of_peer)} | {difference:.4f} |")
@@ -236,15 +216,17 @@ def main():
     if unknown := pythons.keys() - PEERS:
         parser.error(f"--python: there is no peer {min(unknown)}")
     with tempfile.TemporaryDirectory() as folder:
-        weights = convert(arguments.idealo, folder) if arguments.idealo else None
         small = sorted(arguments.folder.glob("*.jpg"))[: arguments.images]
         sets = {f"{len(small)} photographs": small}
         sets |= {f"{size} megapixels": make_large(small, folder, size) for size in (12, 24)}
-        names = dict.fromkeys(["ours", *arguments.only])
-        tried = {name: Peer(name, pythons.get(name, sys.executable), weights, small[0]) for name in names}
-        peers = {name: peer for name, peer in tried.items() if peer.first}
+        peers = {}
+        for name in dict.fromkeys(["ours", *arguments.only]):
+            peer = Peer(name, pythons.get(name, sys.executable), arguments.idealo, small[0])
+            if peer.first:
+                peers[name] = peer
+            else:
+                print(f"{name} does not run here")
         print_costs(peers, sets, arguments.rounds)
-        print(f"not installed here: {', '.join(tried.keys() - peers) or 'none'}")
         if arguments.published:
             print_published(peers, arguments.published)
         for peer in peers.values():

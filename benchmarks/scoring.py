@@ -6,8 +6,7 @@
     python benchmarks/scoring.py FOLDER --large              # a JPEG of 24 megapixels: scores against decoding
     python benchmarks/scoring.py FOLDER --against CHECKOUT   # is this version slower than that one?
 
-All sides of a comparison score the same files in turn, and the best of the rounds counts. What counts are the ratios;
-absolute times are the machine's own. benchmarks/README.md says how to read them.
+All sides score the same files in turn, and the best of the rounds counts. benchmarks/README.md says how to read it.
 """
 
 import atexit
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +26,9 @@ from mixed import fill, make_jpeg
 from PIL import Image
 
 from iqa.cards import card_for, weights_file
-from iqa.commands.scoring import labels_of
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
-from iqa.evaluation.predictions import read_predictions
 from iqa.images.finding import list_images
 from iqa.images.geometry import resize
 from iqa.images.picture import Picture
@@ -48,14 +44,13 @@ from iqa.scoring.workers import Workers
 from iqa.scoring.writers import ALONE, write_mat
 
 ROOT = Path(__file__).resolve().parent.parent
-
 BATCH, WARM_UP = 64, 8
 
 
-def take_turns(sides: dict, rounds: int, clock: Callable = time.perf_counter) -> dict[str, tuple]:
-    """{side: (least time, what it returned)} of functions, another one first in each round.
+def take_turns(sides, rounds, clock=time.perf_counter):
+    """{side: (least time, what it returned)} of functions; `clock` may return an array of several times.
 
-    What ran before leaves its traces in caches and clock rates. `clock` may return an array of several times.
+    Another one is first in each round: what ran before leaves its traces in caches and clock rates.
     """
     names, times, answers = list(sides), {name: [] for name in sides}, {}
     for number in range(rounds):
@@ -72,7 +67,7 @@ def take_turns(sides: dict, rounds: int, clock: Callable = time.perf_counter) ->
 
 
 def one_by_one(model, read):
-    """As the original does: `model.predict` on one picture."""
+    """`model.predict` on one picture."""
     return lambda files: np.array([model.predict(read(file)[None], verbose=0)[0] for file in files])
 
 
@@ -94,19 +89,19 @@ def in_batches(model, read):
     return lambda files: model.predict(Batches(files), verbose=0)
 
 
-def in_keras(weights, as_original):
+def in_keras(weights, side):
     """The original's loop, with Keras's `load_img` and without the mirror image; or batches, decoded as ours are."""
     from keras import Model
     from keras.utils import img_to_array, load_img
 
     from iqa.models.networks import network_of
 
-    path = weights_file(weights)
+    path, is_original = weights_file(weights), side == "original's loop"
     card = card_for(path, AESTHETIC)
-    seen = replace(card.preprocessing, flip_averaging=card.preprocessing.flip_averaging and not as_original)
+    seen = replace(card.preprocessing, flip_averaging=card.preprocessing.flip_averaging and not is_original)
     network, size, how = network_of(replace(card, preprocessing=seen), path), seen.size, seen.interpolation
     model = Model(network.inputs, network.outputs[0])
-    if as_original:
+    if is_original:
         return one_by_one(model, lambda file: img_to_array(load_img(file, target_size=(size, size), interpolation=how)))
     return in_batches(model, lambda file: resize(read_image(file), size, how))
 
@@ -124,25 +119,21 @@ def ours(weights, runtime):
             list(journal.enter(map(Result, files)))
             for (position, _), result in zip(journal.waiting(), pool.map(files), strict=True):
                 journal.record(position, result)
-            out = Path(folder, "scores.mat")
-            write_mat(out, labels_of(None, journal, None), 10, provenance({ALONE: scorer}))
-            return read_predictions(out, bins=10).predictions
+            unlabelled = [(result, None) for result in journal.results()]
+            write_mat(Path(folder, "scores.mat"), unlabelled, 10, provenance({ALONE: scorer}))
+        return np.array([result.scores[ALONE].histogram for result, _ in unlabelled])
 
     return score
 
 
 def compare_runtimes(arguments, files, folder):
-    openers = {name: partial(ours, runtime=name) for name in RUNTIMES if name != "auto"}
-    openers |= {
-        "original's loop": partial(in_keras, as_original=True),
-        "batched Keras": partial(in_keras, as_original=False),
-    }
     sides = {}
-    for name, open_side in openers.items():
+    for name in ("original's loop", "batched Keras", *RUNTIMES[1:]):
         try:
             with quiet_start():
-                sides[name] = partial(open_side(arguments.weights), files)
-                sides[name].func(files[:WARM_UP])
+                side = (ours if name in RUNTIMES else in_keras)(arguments.weights, name)
+                side(files[:WARM_UP])
+            sides[name] = partial(side, files)
         except RuntimeUnavailable as error:
             print(f"{name}: {error}", file=sys.stderr)
     measured = take_turns(sides, arguments.rounds)
@@ -154,26 +145,19 @@ def compare_runtimes(arguments, files, folder):
         print(f"| {name} | {speeds} | {difference:.1e} |")
 
 
-# --- a JPEG of 24 megapixels -------------------------------------------------------------------------------------------
-
-
 def compare_with_decoding(arguments, files, folder):
     """The processor time of all threads, with one thread for the networks, as a worker of `iqa` has."""
     beauty, technical = (Scorer.of(load_scorer(weights).recipe, 1) for weights in SHIPPED.values())
 
-    def score_both(path):
+    def both(path):
         picture = Picture(path, once=True)
         return technical.score(picture), beauty.score(picture)
 
     path = folder / "large.jpg"
     path.write_bytes(make_jpeg(read_image(files[0]), 0, 6000, 4000))
-    sides = {
-        "Pillow decodes it": lambda path: Image.open(path).load(),
-        "technical": technical.score,
-        "beauty": beauty.score,
-        "both": score_both,
-    }
-    sides = {name: partial(side, path) for name, side in sides.items()}
+    scores = {"technical": technical.score, "beauty": beauty.score, "both": both}
+    sides = {"Pillow decodes it": lambda: Image.open(path).load()}
+    sides |= {name: partial(score, path) for name, score in scores.items()}
     take_turns(sides, 1)  # to warm up
     measured = take_turns(sides, arguments.rounds, time.process_time)
     print(f"6000x4000, {path.stat().st_size / 1e6:.1f} MB, {technical.network.description}")
@@ -192,17 +176,15 @@ def clocks():
 def call(commands, folder):
     """Run commands, each (checkout of this project, script, options), in a folder; returns what the last one printed."""
     for project, *command in commands:
-        line = [sys.executable, "-P", *map(str, command)]
-        done = subprocess.run(
-            line, cwd=folder, env=os.environ | {"PYTHONPATH": str(project)}, capture_output=True, text=True
-        )
+        line, environment = [sys.executable, "-P", *map(str, command)], os.environ | {"PYTHONPATH": str(project)}
+        done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
         if done.returncode not in (0, 1):
             sys.exit(f"{command}: exit code {done.returncode}\n{done.stderr}")
     return done.stdout
 
 
 def compare_commands(sides, rounds, folder):
-    """Time two sides, each a list of commands."""
+    """Time two sides, each a list of commands, and print the ratios of the other to this one."""
     measured = take_turns({name: partial(call, commands, folder) for name, commands in sides.items()}, rounds, clocks)
     for name, ((seconds, used), _) in measured.items():
         print(f"{name:24s}{seconds:8.2f} s{used:8.2f} s of processors")
@@ -211,7 +193,7 @@ def compare_commands(sides, rounds, folder):
 
 
 def compare_scores(ours, theirs, columns):
-    """`theirs` has the same columns, or "mean" instead of one."""
+    """Print how far the scores of two `.csv` are apart; `theirs` has the same columns, or "mean" instead of one."""
     tables = []
     for path in (ours, theirs):
         with open(path, newline="", encoding="utf-8") as file:
@@ -223,30 +205,29 @@ def compare_scores(ours, theirs, columns):
 
 
 def compare_with_two_runs(arguments, files, folder):
-    pictures = folder / "pictures"
-    pictures.mkdir()
+    (pictures := folder / "pictures").mkdir()
     made = fill(pictures, files, arguments.images)
     print(", ".join(f"{number} {kind}" for kind, number in made.items()))
+
+    def command(name, *script):
+        page = folder / f"{name}.html"
+        return [ROOT, *script, pictures, "--out", folder / f"{name}.csv", "--report", page, "--overwrite"]
+
     infer = ROOT / "AVA/infer_vanilla.py", ROOT / "TID2013_regression/infer_regression.py"
-    scripts = {"both": ["-m", "iqa"]} | {name: [script] for name, script in zip(SHIPPED, infer, strict=True)}
-    one, *two = (
-        [ROOT, *script, pictures, "--out", folder / f"{name}.csv", "--report", folder / f"{name}.html", "--overwrite"]
-        for name, script in scripts.items()
-    )
-    compare_commands({"iqa": [one], "two infer scripts": two}, arguments.rounds, folder)
+    two = [command(name, script) for name, script in zip(SHIPPED, infer, strict=True)]
+    compare_commands({"iqa": [command("both", "-m", "iqa")], "two infer scripts": two}, arguments.rounds, folder)
     for name in SHIPPED:
         compare_scores(folder / "both.csv", folder / f"{name}.csv", [name])
 
 
 def compare_with_checkout(arguments, files, folder):
-    pictures, projects = folder / "pictures", {"this": ROOT, "other": arguments.against.resolve()}
-    pictures.mkdir()
+    (pictures := folder / "pictures").mkdir()
+    projects = {"this": ROOT, "other": arguments.against.resolve()}
     for file in files:
         (pictures / file.name).symlink_to(file.resolve())
     for project in projects.values():
-        loaded = call([[project, "-c", "import iqa; print(iqa.__file__)"]], folder).strip()
-        if Path(loaded).parent != project / "iqa":
-            sys.exit(f"{project}: Python loads {loaded} instead")
+        if Path(call([[project, "-c", "import iqa; print(iqa.__file__)"]], folder)).parent != project / "iqa":
+            sys.exit(f"{project}: Python loads another iqa")
     for what, columns in (("infer_vanilla", ["mean"]), ("iqa", SHIPPED)):
         sides, outs = {}, []
         for side, project in projects.items():
