@@ -1,272 +1,260 @@
-"""How much faster are the runtimes than the original's loop and than batched Keras, and what do they cost?
+"""How fast do we score, compared with the original's loop and batched Keras, and with another version of this project?
 
-    python benchmarks/scoring.py FOLDER                      # ava_vanilla, the first 500 images of the folder
+    python benchmarks/scoring.py FOLDER                      # ava_vanilla on each runtime, 500 images of the folder
     python benchmarks/scoring.py FOLDER --weights data/idealo/weights_mobilenet_aesthetic_0.07.hdf5
-    python benchmarks/scoring.py FOLDER --memory             # peak memory at 500 and at 5,000 images
+    python benchmarks/scoring.py FOLDER --mixed              # a folder as people have it: `iqa` against two infer scripts
+    python benchmarks/scoring.py FOLDER --large              # a JPEG of 24 megapixels: scores against decoding
+    python benchmarks/scoring.py FOLDER --against CHECKOUT   # is this version slower than that one?
 
-All sides score the same files with the same weights, in turn, in one process, each warmed up with a few images. The
-original's loop is Keras's `load_img`, normalisation and `model.predict` on one image; batched Keras is `model.predict` on
-batches of 64 that 8 threads decode; ours is the whole way from files to a `.mat`, in a worker process for each processor.
-Then each side runs once in a fresh process, for the time to its first score and its peak memory (all its processes
-together). What counts are the ratios; absolute times are the machine's own. benchmarks/README.md says how to read them.
+All sides score the same files in turn, and the best of the rounds counts. benchmarks/README.md says how to read it.
 """
 
+import atexit
+import csv
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from iqa.scoring.collection import RunOptions, score_to_file
-from iqa.scoring.pool import Workers
+from mixed import fill, make_jpeg
+from PIL import Image
 
-from iqa.cards import Card, card_for, weights_file
+from iqa.cards import card_for, weights_file
 from iqa.commands.terminal import parser_of, positive, quiet_start, run
 from iqa.environment import processors
 from iqa.errors import RuntimeUnavailable
-from iqa.evaluation.predictions import read_predictions
-from iqa.images.finding import list_images, named_images
+from iqa.images.finding import list_images
 from iqa.images.geometry import resize
+from iqa.images.picture import Picture
 from iqa.images.reading import read_image
 from iqa.scoring.idealo import AESTHETIC
-from iqa.scoring.journal import Entry
+from iqa.scoring.journal import Journal
+from iqa.scoring.many import CHUNK, SHIPPED, open_models
+from iqa.scoring.results import Result
+from iqa.scoring.runs import identify, provenance
 from iqa.scoring.runtimes import RUNTIMES
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.workers import Workers
+from iqa.scoring.writers import ALONE, write_mat
 
-BATCH, THREADS, WARM_UP = 64, 8, 8
-
-KERAS_SIDES = ("original's loop", "batched Keras")
-
-
-def facts_of(weights) -> tuple[Path, Card]:
-    path = weights_file(weights)
-    return path, card_for(path, AESTHETIC)
+ROOT = Path(__file__).resolve().parent.parent
+BATCH, WARM_UP = 64, 8
 
 
-# --- the sides: weights -> function (files) -> mean scores ----------------------------------------------------------
+def take_turns(sides, rounds, clock=time.perf_counter):
+    """{side: (least time, what it returned)} of functions; `clock` may return an array of several times.
+
+    Another one is first in each round: what ran before leaves its traces in caches and clock rates.
+    """
+    names, times, answers = list(sides), {name: [] for name in sides}, {}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            print(f"round {number + 1}: {name}", file=sys.stderr)
+            started = clock()
+            answers[name] = sides[name]()
+            times[name].append(clock() - started)
+    return {name: (np.min(times[name], axis=0), answers[name]) for name in sides}
 
 
-def original(weights):
+# --- runtimes: the sides are functions (files) -> histograms -----------------------------------------------------------
+
+
+def one_by_one(model, read):
+    """`model.predict` on one picture."""
+    return lambda files: np.array([model.predict(read(file)[None], verbose=0)[0] for file in files])
+
+
+def in_batches(model, read):
+    """`model.predict` on batches of 64 that 8 threads read."""
     import keras
-
-    from iqa.models.networks import network_of
-
-    path, card = facts_of(weights)
-    card = replace(
-        card, preprocessing=replace(card.preprocessing, flip_averaging=False)
-    )  # the original looked at the picture alone
-    network = network_of(card, path)
-    model = keras.Model(network.get_layer("rescaling").output, network.outputs[0])
-    size, interpolation = card.preprocessing.size, card.preprocessing.interpolation
-    normal = network.get_layer("rescaling").get_config()
-    scale, offset = np.array(normal["scale"]), np.array(normal["offset"])
-
-    def score(file):
-        image = keras.utils.load_img(file, target_size=(size, size), interpolation=interpolation)
-        pixels = keras.utils.img_to_array(image) * scale + offset
-        return model.predict(pixels[None], verbose=0)[0]
-
-    return lambda files: np.array([score(file) for file in files])
-
-
-def batched(weights):
-    import keras
-
-    from iqa.models.networks import network_of
-
-    path, card = facts_of(weights)
-    network = network_of(card, path)
-    model = keras.Model(network.inputs, network.outputs[0])
-    how = card.preprocessing.size, card.preprocessing.interpolation
 
     class Batches(keras.utils.PyDataset):
         def __init__(self, files):
-            super().__init__(workers=THREADS)
+            super().__init__(workers=8)
             self.files = files
 
         def __len__(self):
             return -(-len(self.files) // BATCH)
 
         def __getitem__(self, index):
-            files = self.files[index * BATCH : (index + 1) * BATCH]
-            return (np.stack([resize(read_image(file), *how) for file in files]),)
+            return (np.stack([read(file) for file in self.files[index * BATCH : (index + 1) * BATCH]]),)
 
     return lambda files: model.predict(Batches(files), verbose=0)
 
 
+def in_keras(weights, side):
+    """The original's loop, with Keras's `load_img` and without the mirror image; or batches, decoded as ours are."""
+    from keras import Model
+    from keras.utils import img_to_array, load_img
+
+    from iqa.models.networks import network_of
+
+    path, is_original = weights_file(weights), side == "original's loop"
+    card = card_for(path, AESTHETIC)
+    seen = replace(card.preprocessing, flip_averaging=card.preprocessing.flip_averaging and not is_original)
+    network, size, how = network_of(replace(card, preprocessing=seen), path), seen.size, seen.interpolation
+    model = Model(network.inputs, network.outputs[0])
+    if is_original:
+        return one_by_one(model, lambda file: img_to_array(load_img(file, target_size=(size, size), interpolation=how)))
+    return in_batches(model, lambda file: resize(read_image(file), size, how))
+
+
 def ours(weights, runtime):
-    path, card = facts_of(weights)
-    scorer = Scorer(path, head="histogram", cardless=card, runtime=runtime)
-    pool = Workers(scorer.recipe, processors())
+    """The whole way from files to a `.mat`, in worker processes that stay."""
+    scorer = load_scorer(weights, cardless=AESTHETIC, runtime=runtime)
+    count, chunk = (1, BATCH) if scorer.network.name == "keras" else (processors(), CHUNK)
+    prepare = partial(open_models, {ALONE: scorer.recipe})
+    pool = Workers(prepare, lambda path, reason: Result(path, error=reason), count, chunk=chunk)
+    atexit.register(pool.close)
 
     def score(files):
-        options = RunOptions(batch_size=BATCH if runtime == "keras" else 1, workers=pool)
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "scores.mat"
-            entries = [Entry(str(file), file, np.full(10, 0.1)) for file in files]
-            score_to_file(scorer, lambda: entries, out, options)
-            return read_predictions(out, bins=10).predictions
+        with tempfile.TemporaryDirectory() as folder, Journal(Path(folder, "journal"), identify(scorer)) as journal:
+            list(journal.enter(map(Result, files)))
+            for (position, _), result in zip(journal.waiting(), pool.map(files), strict=True):
+                journal.record(position, result)
+            unlabelled = [(result, None) for result in journal.results()]
+            write_mat(Path(folder, "scores.mat"), unlabelled, 10, provenance({ALONE: scorer}))
+        return np.array([result.scores[ALONE].histogram for result, _ in unlabelled])
 
     return score
 
 
-def side_of(name, weights):
-    return (
-        {"original's loop": original, "batched Keras": batched}[name](weights)
-        if name in KERAS_SIDES
-        else ours(weights, name)
-    )
-
-
-# --- what is measured ------------------------------------------------------------------------------------------------
-
-
-def measure(files, weights, rounds):
-    """{side: (best seconds, mean scores)} of the sides that there are, in turn."""
-    sides, seconds, scores = {}, {}, {}
-    for name in (*KERAS_SIDES, *RUNTIMES):
+def compare_runtimes(arguments, files, folder):
+    sides = {}
+    for name in ("original's loop", "batched Keras", *RUNTIMES[1:]):
         try:
             with quiet_start():
-                sides[name] = side_of(name, weights)
-                sides[name](files[:WARM_UP])
+                side = (ours if name in RUNTIMES else in_keras)(arguments.weights, name)
+                side(files[:WARM_UP])
+            sides[name] = partial(side, files)
         except RuntimeUnavailable as error:
             print(f"{name}: {error}", file=sys.stderr)
-            sides.pop(name, None)
-    for number in range(rounds):
-        # Another one first in each round: what ran before leaves its traces in caches and clock rates.
-        names = list(sides)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            side = sides[name]
-            print(f"round {number + 1}: {name}", file=sys.stderr)
-            with quiet_start():
-                started = time.perf_counter()
-                scores[name] = side(files) @ np.arange(1, 11)
-                seconds.setdefault(name, []).append(time.perf_counter() - started)
-    return {name: (min(seconds[name]), scores[name]) for name in sides}
+    measured = take_turns(sides, arguments.rounds)
+    (slowest, _), (keras, expected) = measured["original's loop"], measured["batched Keras"]
+    print("| | images/s | x original | x batched | largest difference |\n|---|---|---|---|---|")
+    for name, (seconds, histograms) in measured.items():
+        difference = np.abs((histograms - expected) @ np.arange(1, 11)).max()
+        speeds = f"{len(files) / seconds:.1f} | {slowest / seconds:.1f} | {keras / seconds:.1f}"
+        print(f"| {name} | {speeds} | {difference:.1e} |")
 
 
-def in_a_fresh_process(arguments, name):
-    """(seconds to the first score, peak memory in MiB of all processes together) of one side by itself."""
-    command = [sys.executable, __file__, arguments.folder, "--weights", arguments.weights, "--side", name]
-    started = time.perf_counter()
-    child = subprocess.Popen(
-        [*map(str, command), "--images", str(arguments.images)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    peak = Peak(child.pid)
-    while b"first" not in (line := child.stdout.readline()) and line:
-        pass
-    first = time.perf_counter() - started
-    child.stdout.read()
-    child.wait()
-    return first, peak.stop()
+def compare_with_decoding(arguments, files, folder):
+    """The processor time of all threads, with one thread for the networks, as a worker of `iqa` has."""
+    beauty, technical = (Scorer.of(load_scorer(weights).recipe, 1) for weights in SHIPPED.values())
+
+    def both(path):
+        picture = Picture(path, once=True)
+        return technical.score(picture), beauty.score(picture)
+
+    path = folder / "large.jpg"
+    path.write_bytes(make_jpeg(read_image(files[0]), 0, 6000, 4000))
+    scores = {"technical": technical.score, "beauty": beauty.score, "both": both}
+    sides = {"Pillow decodes it": lambda: Image.open(path).load()}
+    sides |= {name: partial(score, path) for name, score in scores.items()}
+    take_turns(sides, 1)  # to warm up
+    measured = take_turns(sides, arguments.rounds, time.process_time)
+    print(f"6000x4000, {path.stat().st_size / 1e6:.1f} MB, {technical.network.description}")
+    for name, (seconds, _) in measured.items():
+        print(f"{name:18s}{1000 * seconds:7.0f} ms{seconds / measured['Pillow decodes it'][0]:7.2f} x")
 
 
-class Peak:
-    """The largest sum, over time, of the peak memory of a process and of all below it that live (Linux's /proc)."""
-
-    def __init__(self, process):
-        self._process, self._largest, self._over = process, 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-
-    def _watch(self):
-        while not self._over.wait(0.05):
-            parents = {}
-            for entry in Path("/proc").glob("[0-9]*/stat"):
-                try:
-                    parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-                except OSError:
-                    continue
-            family, size = {self._process}, 0
-            while len(family) > size:
-                size = len(family)
-                family |= {process for process, parent in parents.items() if parent in family}
-            self._largest = max(self._largest, sum(map(_peak_of, family)))
-
-    def stop(self):
-        self._over.set()
-        self._thread.join()
-        return self._largest / 1024
+# --- whole commands ----------------------------------------------------------------------------------------------------
 
 
-def _peak_of(process):
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+def clocks():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
-def run_side(name, arguments, files):
-    """What a fresh process does: say when the first score is there, then score all the files."""
-    if name in KERAS_SIDES:
-        side = side_of(name, arguments.weights)
-        side(files[:1])
-        print("first", flush=True)
-        side(files)
-        return 0
-    path, card = facts_of(arguments.weights)
-    scorer = Scorer(path, head="histogram", cardless=card, runtime=name)
-    scorer.score(files[0])
-    print("first", flush=True)
-    options = RunOptions(batch_size=BATCH if name == "keras" else 1, workers=processors())
-    with tempfile.TemporaryDirectory() as folder:
-        entries = [Entry(str(path), path) for path in files]
-        return 1 if score_to_file(scorer, lambda: entries, Path(folder) / "scores.mat", options).skipped else 0
+def call(commands, folder):
+    """Run commands, each (checkout of this project, script, options), in a folder; returns what the last one printed."""
+    for project, *command in commands:
+        line, environment = [sys.executable, "-P", *map(str, command)], os.environ | {"PYTHONPATH": str(project)}
+        done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            sys.exit(f"{command}: exit code {done.returncode}\n{done.stderr}")
+    return done.stdout
 
 
-def memory(arguments):
-    """Print the peak memory of the whole command at 500 and at 5,000 images: the folder's own, again and again."""
-    files = list_images(arguments.folder)
-    script = Path(__file__).resolve().parent.parent / "AVA/infer_vanilla.py"
-    peaks = {}
-    for count in (500, 5000):
-        with tempfile.TemporaryDirectory() as folder:
-            for number in range(count):
-                os.symlink(files[number % len(files)].resolve(), Path(folder) / f"{number:05d}.jpg")
-            child = subprocess.Popen(
-                [sys.executable, script, folder, "--out", Path(folder) / "out.mat"], stderr=subprocess.DEVNULL
-            )
-            peak = Peak(child.pid)
-            child.wait()
-            peaks[count] = peak.stop()
-        print(f"{count} images: {peaks[count]:.0f} MiB")
-    print(f"ratio {peaks[5000] / peaks[500]:.3f}")
-    return 0
+def compare_commands(sides, rounds, folder):
+    """Time two sides, each a list of commands, and print the ratios of the other to this one."""
+    measured = take_turns({name: partial(call, commands, folder) for name, commands in sides.items()}, rounds, clocks)
+    for name, ((seconds, used), _) in measured.items():
+        print(f"{name:24s}{seconds:8.2f} s{used:8.2f} s of processors")
+    (ours, _), (theirs, _) = measured.values()
+    print(f"ratio: {theirs[0] / ours[0]:.3f} in time, {theirs[1] / ours[1]:.3f} in processor time")
+
+
+def compare_scores(ours, theirs, columns):
+    """Print how far the scores of two `.csv` are apart; `theirs` has the same columns, or "mean" instead of one."""
+    tables = []
+    for path in (ours, theirs):
+        with open(path, newline="", encoding="utf-8") as file:
+            tables.append({row["path"]: row for row in csv.DictReader(file)})
+    for column in columns:
+        pairs = [(row[column], tables[1][path].get(column, tables[1][path].get("mean"))) for path, row in tables[0].items()]
+        apart = [abs(float(mine) - float(other)) for mine, other in pairs if mine and other]
+        print(f"  {column}: {len(apart)} of {len(pairs)} pictures have both scores, {max(apart):.2g} apart at most")
+
+
+def compare_with_two_runs(arguments, files, folder):
+    (pictures := folder / "pictures").mkdir()
+    made = fill(pictures, files, arguments.images)
+    print(", ".join(f"{number} {kind}" for kind, number in made.items()))
+
+    def command(name, *script):
+        page = folder / f"{name}.html"
+        return [ROOT, *script, pictures, "--out", folder / f"{name}.csv", "--report", page, "--overwrite"]
+
+    infer = ROOT / "AVA/infer_vanilla.py", ROOT / "TID2013_regression/infer_regression.py"
+    two = [command(name, script) for name, script in zip(SHIPPED, infer, strict=True)]
+    compare_commands({"iqa": [command("both", "-m", "iqa")], "two infer scripts": two}, arguments.rounds, folder)
+    for name in SHIPPED:
+        compare_scores(folder / "both.csv", folder / f"{name}.csv", [name])
+
+
+def compare_with_checkout(arguments, files, folder):
+    (pictures := folder / "pictures").mkdir()
+    projects = {"this": ROOT, "other": arguments.against.resolve()}
+    for file in files:
+        (pictures / file.name).symlink_to(file.resolve())
+    for project in projects.values():
+        if Path(call([[project, "-c", "import iqa; print(iqa.__file__)"]], folder)).parent != project / "iqa":
+            sys.exit(f"{project}: Python loads another iqa")
+    for what, columns in (("infer_vanilla", ["mean"]), ("iqa", SHIPPED)):
+        sides, outs = {}, []
+        for side, project in projects.items():
+            script = ["-m", "iqa"] if what == "iqa" else [project / "AVA/infer_vanilla.py"]
+            outs.append(folder / f"{what}-{side}.csv")
+            sides[f"{what}, {side}"] = [[project, *script, pictures, "--out", outs[-1], "--overwrite"]]
+        compare_commands(sides, arguments.rounds, folder)
+        compare_scores(*outs, columns)
 
 
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", default="ava_vanilla", help="shipped AVA weights, or idealo's .hdf5")
-    parser.add_argument("--images", type=positive, default=500, help="files to score (default: 500)")
-    parser.add_argument("--rounds", type=positive, default=2, help="of which the best counts (default: 2)")
-    parser.add_argument("--memory", action="store_true", help="measure peak memory at 500 and 5,000 images, and no speed")
-    parser.add_argument("--side", help="run one side alone, as a fresh process does")
+    add = parser.add_argument
+    add("folder", type=Path, help="of photographs")
+    add("--weights", default="ava_vanilla", help="shipped AVA weights, or idealo's .hdf5, for the runtimes")
+    add("--images", type=positive, default=500, help="number of files to score (default: 500)")
+    add("--rounds", type=positive, default=3, help="of which the best counts (default: 3)")
+    add("--mixed", action="store_true", help="score a folder of many kinds of files with iqa, and with two infer scripts")
+    add("--large", action="store_true", help="compare scores of a large JPEG with its decoding")
+    add("--against", type=Path, metavar="CHECKOUT", help="compare with another checkout of this project")
     arguments = parser.parse_args()
-    if arguments.memory:
-        return memory(arguments)
-    files = [path for path, _ in named_images([arguments.folder])][: arguments.images]
-    if arguments.side:
-        return run_side(arguments.side, arguments, files)
-    measured = measure(files, arguments.weights, arguments.rounds)
-    fresh = {name: in_a_fresh_process(arguments, name) for name in measured}
-    slowest, _ = measured["original's loop"]
-    keras, expected = measured["batched Keras"]
-    original_first, _ = fresh["original's loop"]
-    print(f"{len(files)} files, {arguments.weights}, best of {arguments.rounds} rounds, {processors()} processors")
-    print("                  images/s  x original  x batched  largest difference  first score  x original  peak memory")
-    for name, (seconds, scores) in measured.items():
-        first, peak = fresh[name]
-        print(
-            f"{name:16s} {len(files) / seconds:9.1f} {slowest / seconds:11.1f} {keras / seconds:10.1f}"
-            f" {np.abs(scores - expected).max():19.1e} {first:10.2f} s {original_first / first:11.1f}"
-            f" {peak:8.0f} MiB"
-        )
+    files = list_images(arguments.folder)[: arguments.images]
+    print(f"{len(files)} files, best of {arguments.rounds} rounds, {processors()} processors")
+    comparisons = {"mixed": compare_with_two_runs, "large": compare_with_decoding, "against": compare_with_checkout}
+    for compare in [what for name, what in comparisons.items() if getattr(arguments, name)] or [compare_runtimes]:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(arguments, files, Path(folder))
     return 0
 
 
