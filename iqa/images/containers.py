@@ -39,7 +39,7 @@ def note_avif(image: Image.Image, file: BinaryIO) -> None:
     """Put the colours that an AVIF gives in numbers into `info`, as pillow-heif does.
 
     Raises:
-        ImageError: if only a part of the picture is to be seen, its clean aperture, which Pillow does not tell.
+        ImageError: if it has a clean aperture, which Pillow does not tell.
     """
     file.seek(0)
     content = file.read()
@@ -65,7 +65,7 @@ def transparent_colour(image: Image.Image) -> object:
     """The transparent colour of an image in the values that its pixels will have; a PNG has it in those of the file.
 
     Raises:
-        ImageError: if it has 16 bits a channel, of which Pillow keeps 8: other colours may look the same.
+        ImageError: if it has 16 bits a channel, of which Pillow keeps 8.
     """
     key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
     if image.format != "PNG" or key is None or not tiles:
@@ -82,28 +82,21 @@ def is_heic(content: bytes) -> bool:
 
 
 def without_metadata(content: bytes) -> Iterator[bytes]:
-    """Copies of a PNG with less and less metadata; none of any other file."""
-    if content.startswith(_PNG):
-        yield _png_of(content, _PIXELS + _MEANING)
-        yield _png_of(content, _PIXELS)
-
-
-def _png_of(content: bytes, kept: tuple[bytes, ...]) -> bytes:
-    """The chunks of these names; without those that are not needed for the pixels and whose checksum is wrong."""
-    file, parts = io.BytesIO(content[len(_PNG) :]), [_PNG]
-    while len(head := file.read(8)) == 8 and parts[-1][4:8] != b"IEND":
-        chunk = head + file.read(int.from_bytes(head[:4], "big") + 4)
-        needed = head[4:] in _PIXELS and head[4:] != b"tRNS"
-        if head[4:] in kept and (needed or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")):
-            parts.append(chunk)
-    return b"".join(parts)
+    """Copies of a PNG with less and less metadata, and with none whose checksum is wrong; nothing of any other file."""
+    for kept in (_PIXELS + _MEANING, _PIXELS) if content.startswith(_PNG) else ():
+        file, parts = io.BytesIO(content[len(_PNG) :]), [_PNG]
+        while len(head := file.read(8)) == 8 and parts[-1][4:8] != b"IEND":
+            chunk = head + file.read(int.from_bytes(head[:4], "big") + 4)
+            needed = head[4:] in _PIXELS and head[4:] != b"tRNS"
+            if head[4:] in kept and (needed or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")):
+                parts.append(chunk)
+        yield b"".join(parts)
 
 
 def ended(content: bytes) -> tuple[bytes, bytes] | None:
     """A JPEG that lacks its end, twice: ended, and with nonsense before its end; None of any other file.
 
-    If both are the same picture, the decoder needed nothing of the nonsense: all pixels were there. If they differ, the
-    picture is truncated.
+    If both are the same picture, the decoder needed nothing of the nonsense, and all pixels were there.
     """
     if not content.startswith(b"\xff\xd8"):
         return None

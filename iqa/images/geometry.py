@@ -31,11 +31,7 @@ FLAT = 3.0
 
 
 def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
-    """A warning for a picture in which there is nothing to judge, a lens cap or a blank page; None for all others.
-
-    Args:
-        patches: what a network sees of it, uint8 (N, size, size, 3).
-    """
+    """A warning for a picture, uint8 patches (N, size, size, 3), in which there is nothing to judge; None for others."""
     some = patches[:, ::8, ::8].reshape(-1, 3)  # quick, and enough for almost all pictures
     if (some.std(axis=0) <= FLAT).all() and (patches.reshape(-1, 3).std(axis=0) <= FLAT).all():
         return "nearly one flat colour: the score says little"
@@ -52,9 +48,8 @@ MARGIN = 8 / 7
 #: Where a model of patches looks unless it is told otherwise.
 CROP = "grid"
 
-#: How many patches a grid has at most, by pooling; to cover 24 megapixels takes 486. By detail they are `richest_places`,
-#: and scores of large photographs differ from those of all patches by 0.13 to 0.15 (root mean square). With 24 patches,
-#: evenly spread, they would differ by 0.48: what is in focus lies between them.
+#: How many patches a grid has at most, by pooling; to cover 24 megapixels takes 486. By detail they are `richest_places`:
+#: scores of large photographs differ from those of all patches by 0.14 (root mean square), with 24 spread evenly by 0.48.
 MOST = {"mean": 24, "detail": 10}
 
 #: A picture whose shorter side has fewer pixels is refused. Centres of TID2013's references of 160, 96 and 64 pixels a
@@ -87,12 +82,7 @@ class Geometry:
         pooling: str | None = None,
         longer_side: int | None = None,
     ) -> "Geometry":
-        """The geometry of a card.
-
-        Args:
-            crop: None for `CROP`. It is ignored, as `pooling` and `longer_side` are, for a model of whole pictures.
-            pooling: a key of `POOLINGS`; None for what the card says.
-        """
+        """The geometry of a card; `crop`, `pooling` (None for the card's) and `longer_side` are for models of patches."""
         preprocessing = card.preprocessing
         if preprocessing.kind != "patch":
             return cls(preprocessing, None, six_crops)
@@ -110,8 +100,7 @@ class Geometry:
 
     def __str__(self) -> str:
         if not self.crop:
-            views = ", six crops" if self.six_crops else ""
-            views += ", flip averaging" if self.preprocessing.flip_averaging else ""
+            views = ", six crops" * self.six_crops + ", flip averaging" * self.preprocessing.flip_averaging
             return f"whole image, {self.preprocessing.interpolation}, to {self.size}x{self.size}{views}"
         multiple, pooling = self.preprocessing.multiple, self.preprocessing.pooling
         blocks = f" on blocks of {multiple}" if multiple > 1 else ""
@@ -187,11 +176,7 @@ def shrink(image: Image.Image | NDArray[np.uint8], longer: int) -> Image.Image |
 
 
 def mirror(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) with mirror images of itself to the right and below, at least `size` pixels a side.
-
-    Raises:
-        ImageError: if its shorter side has fewer than `TINY` pixels.
-    """
+    """An image (H, W, 3) with mirror images of itself to the right and below; ImageError if it is smaller than `TINY`."""
     height, width = image.shape[:2]
     if min(height, width) < TINY:
         raise ImageError(f"{width}x{height} pixels are too few to judge: the shorter side must have at least {TINY}")
@@ -199,11 +184,7 @@ def mirror(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def patch(image: Image.Image | NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
-    """The square patch at a place.
-
-    Raises:
-        ImageError: if the image is smaller than the patch.
-    """
+    """The square patch at a place; ImageError if the image is smaller."""
     height, width = _extent(image)
     if min(height, width) < size:
         raise ImageError(f"{width}x{height} pixels are fewer than the {size}x{size} that this model needs")
@@ -219,14 +200,14 @@ def centre_patch(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[A
 
 
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
-    """A patch from anywhere, and mirrored or not, both with equal chance; see `random_patches` and `patch`."""
+    """A patch from anywhere, mirrored or not; see `random_patches`."""
     return random_patches([image], size, rng, multiple)[0]
 
 
 def random_view(
     image: NDArray[np.uint8], size: int, rng: np.random.Generator, interpolation: str = "bilinear"
 ) -> NDArray[np.uint8]:
-    """Nearly the whole image, as training sees it: resized to `MARGIN` times the size, a random patch of which is cut."""
+    """Nearly the whole image, as training sees it: a random patch of it resized to `MARGIN` times the size."""
     return random_patch(resize(image, round(MARGIN * size), interpolation), size, rng)
 
 
@@ -250,11 +231,12 @@ def place_in_centre(height: int, width: int, size: int, multiple: int = 1) -> li
 
 
 def places_that_cover(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    """The fewest places on a regular grid whose patches cover the whole image.
-
-    If they keep to blocks, as in `random_patches`, fewer than `multiple` rows and columns at the edges remain uncovered.
-    """
-    rows, columns = (_cover(length // multiple, size // multiple) * multiple for length in (height, width))
+    """The fewest places on a regular grid whose patches cover the whole image, but for what blocks leave at the edges."""
+    size = size // multiple
+    rows, columns = (
+        np.rint(np.linspace(0, max(0, length - size), max(1, -(-length // size)))).astype(int) * multiple
+        for length in (height // multiple, width // multiple)
+    )
     return [(int(top), int(left)) for top in rows for left in columns]
 
 
@@ -274,10 +256,6 @@ def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> lis
     return [(top, left) for top in tops for left in lefts]
 
 
-def _cover(length: int, size: int) -> NDArray[np.int_]:
-    return np.rint(np.linspace(0, max(0, length - size), max(1, -(-length // size)))).astype(int)
-
-
 def _middles(length: int, count: int, size: int, multiple: int) -> list[int]:
     """Where patches begin that lie in the middle of `count` equal parts of a length, on the nearest multiples."""
     begin = (np.arange(count) + 0.5) * length / count - size / 2
@@ -291,10 +269,7 @@ def read_resized(
     """The whole image squeezed to `size` x `size`, whatever its proportions, uint8 (size, size, 3); see `read_image`.
 
     A large JPEG that is averaged is decoded at a half, a quarter or an eighth, with at least `REDUCED` times `size` pixels
-    a side. With "nearest" all of it is decoded: the nearest pixel of a reduced picture would be another one.
-
-    Args:
-        interpolation: a key of `INTERPOLATIONS`.
+    a side. With "nearest" (see `INTERPOLATIONS`) all of it is decoded: the pixels of a reduced picture would be others.
     """
     picture = image if isinstance(image, Picture) else Picture(image)
     notes = [] if notes is None else notes
@@ -308,11 +283,7 @@ def resize(image: Image.Image | NDArray[np.uint8], size: int, interpolation: str
 
 
 def views(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Six views that mean the same to people: a picture and its mirror image, whole and with 1 or 3 rows and columns less.
-
-    Returns:
-        uint8 arrays (H, W, 3); fewer than six of pictures of at most 3 pixels a side.
-    """
+    """Six views (H, W, 3): a picture and its mirror image, whole and with 1 or 3 rows and columns less if it has more."""
     shortened = [image[less:, less:] for less in (0, 1, 3) if less < min(image.shape[:2])]
     return [side for view in shortened for side in (view, view[:, ::-1])]
 

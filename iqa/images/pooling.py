@@ -28,15 +28,7 @@ def mean_weights(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def detail_weights(patches: NDArray[np.uint8], power: float = POWER) -> NDArray[np.float64]:
-    """A weight for each patch that grows with its detail; patches without any detail count alike.
-
-    Args:
-        patches: of one picture, uint8 (N, size, size, 3).
-        power: of `detail`.
-
-    Returns:
-        float64 (N,), whose sum is 1.
-    """
+    """A weight for each patch, uint8 (N, size, size, 3), that grows with its detail: float64 (N,), whose sum is 1."""
     if len(patches) == 1:
         return np.ones(1)
     found = np.array([detail(patch) for patch in patches])
@@ -57,13 +49,12 @@ def detail(patch: NDArray[np.uint8]) -> float:
 def richest_places(
     coarse: Callable[[], Image.Image], places: Sequence[tuple[int, int]], size: int, most: int
 ) -> list[tuple[int, int]]:
-    """Those of the places whose patches have the most detail, at most `most`, in their order.
+    """Those of the places (top, left) whose patches have the most detail, at most `most`, in their order.
 
     The detail is estimated on the image made smaller, in a tenth of the time of `detail`.
 
     Args:
         coarse: gives the RGB image made `COARSE` times smaller; asked only if there are more places than `most`.
-        places: (top, left) of patches in the image.
         size: pixels in a side of a patch.
     """
     if len(places) <= most:

@@ -31,18 +31,12 @@ ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray 
 #: HEIF is pillow-heif's.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
 
-#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning). With
-#: transparency or more than 8 bits, and as a GIF, it may have half as many.
-MAX_PIXELS = 2 * 89_478_485
+#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning), with
+#: transparency, more than 8 bits or as a GIF with half as many; and one with more pixels a side: each row needs memory.
+MAX_PIXELS, MAX_SIDE = 2 * 89_478_485, 1_000_000
 
-#: So is one with more pixels a side: a decoder needs memory for each row, however short.
-MAX_SIDE = 1_000_000
-
-#: A larger file is refused unread.
-MAX_BYTES = 2**30
-
-#: A larger file that cannot be decoded is not mended: that takes its size in memory several times.
-MAX_MENDED = 2**28
+#: A file of more bytes is refused unread; a smaller one is not mended, which takes its size in memory several times.
+MAX_BYTES, MAX_MENDED = 2**30, 2**28
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,  # what Keras 2 did in `load_img(target_size=...)`
@@ -65,20 +59,18 @@ def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.u
     """Read an image as it looks on a white page: upright, in sRGB, transparency on white, 16 bits scaled to 8.
 
     Of an animated file the first frame is read, of a TIFF the first page that is no preview, of a raw file the preview or
-    the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands. The PIL image itself is not
-    changed. Broken metadata is ignored.
+    the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands. Broken metadata is ignored.
 
     Args:
-        image: a path, a PIL image, the bytes of a file, a binary file (which is read from its beginning if it can seek),
-            or a uint8 array: (H, W, 3), which is returned as it is, or grey (H, W).
+        image: a path, a PIL image, which is not changed, the bytes of a file, a binary file, or a uint8 array: (H, W, 3),
+            which is returned as it is, or grey (H, W).
         notes: a list to which is added, a line each, what is amiss with an image that was read all the same.
 
     Returns:
         A uint8 array (H, W, 3), RGB, 0-255.
 
     Raises:
-        ImageError: if there is no such file, or it is empty, broken, truncated, no image, or too large; if its pixels
-            cannot be read rightly; or if an array is not uint8 of shape (H, W, 3) or (H, W).
+        ImageError: if there is no such file, or its pixels or those of an array cannot be read rightly.
         TypeError: if it is none of these.
     """
     return np.asarray(read_rgb(image, notes=notes))
@@ -90,15 +82,22 @@ def read_rgb(
     """As `read_image`, but a PIL image unless `image` is an array: to copy a large one takes as long as to decode it.
 
     Args:
-        smallest: if so many pixels a side are enough, a large JPEG is decoded at a half, a quarter or an eighth, which is
-            quicker; None for all pixels.
+        smallest: if so many pixels a side are enough, a large JPEG is decoded at a half, a quarter or an eighth.
 
     Returns:
         A PIL image in RGB, or a uint8 array (H, W, 3). It may be `image` itself: do not change it.
     """
     _check_type(image)
     with _refusals():
-        return _check(image) if isinstance(image, np.ndarray) else _read(image, smallest, [] if notes is None else notes)
+        if not isinstance(image, np.ndarray):
+            return _read(image, smallest, [] if notes is None else notes)
+        if image.dtype != np.uint8:
+            raise ImageError(f"an image array must be uint8 with values of 0-255, not {image.dtype}")
+        if image.ndim == 2 and image.size:
+            return np.repeat(image[..., None], 3, axis=-1)
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageError(f"an image array must have the shape (H, W, 3) or (H, W), not {image.shape}")
+        return image
 
 
 def can_be_reduced(image: ImageLike, smallest: int) -> bool:
@@ -115,12 +114,7 @@ def can_be_reduced(image: ImageLike, smallest: int) -> bool:
 
 
 def in_memory(image: ImageLike) -> ImageLike:
-    """An image that can be read more than once: a binary file becomes its bytes, all others stay as they are.
-
-    Raises:
-        ImageError: if the file cannot be read.
-        TypeError: if it is no image.
-    """
+    """An image that can be read more than once: a binary file becomes its bytes; errors as of `read_image`."""
     _check_type(image)
     if isinstance(image, str | os.PathLike | Image.Image | np.ndarray):
         return image
@@ -136,17 +130,6 @@ def _check_type(image: object) -> None:
         "an image must be a path, a PIL image, the bytes of a file, a binary file or a uint8 array "
         f"(H, W, 3) or (H, W), not {type(image).__name__}"
     )
-
-
-def _check(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An array as RGB."""
-    if pixels.dtype != np.uint8:
-        raise ImageError(f"an image array must be uint8 with values of 0-255, not {pixels.dtype}")
-    if pixels.ndim == 2 and pixels.size:
-        return np.repeat(pixels[..., None], 3, axis=-1)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ImageError(f"an image array must have the shape (H, W, 3) or (H, W), not {pixels.shape}")
-    return pixels
 
 
 @contextlib.contextmanager
@@ -225,14 +208,14 @@ def _read(image: Any, smallest: int | None, notes: list[str]) -> Image.Image:
 def decoders() -> list[str]:
     """Those of `FORMATS` for which there is a decoder."""
     Image.init()
-    try:
+    known = set(Image.OPEN) - {"HEIF"}
+    with contextlib.suppress(ImportError):
         import pillow_heif
 
         if "HEIF" not in Image.OPEN:
             pillow_heif.register_heif_opener()
-    except ImportError:
-        return [name for name in FORMATS[:-1] if name in Image.OPEN]
-    return [name for name in FORMATS if name in Image.OPEN]
+        known.add("HEIF")
+    return [name for name in FORMATS if name in known]
 
 
 def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Image:
@@ -306,7 +289,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF says; as it is where that says nothing, or nothing that has a meaning."""
+    """An image turned as its EXIF says."""
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # broken EXIF

@@ -20,11 +20,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 #: Bits of the tag NewSubfileType, and values of the older SubfileType.
 _PREVIEW, _MASK = 1, 4
 
-#: No file needs to be searched further for a page that is not a preview.
-_PAGES = 100
-
-#: Bytes that the pixels may take on average where there are as many as may be; of 16 bits there may be fewer.
-_HELD = 4
+#: Pages that are searched for one that is no preview, and bytes that a pixel may take where there are as many as may be.
+_PAGES, _HELD = 100, 4
 
 #: PhotometricInterpretation -> channels of colour: grey from white, grey, RGB, CMYK, YCbCr.
 _CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3}
@@ -46,11 +43,7 @@ def _is_aside(kind: object, old_kind: object) -> bool:
 
 
 def beyond_pillow(image: Image.Image) -> str | None:
-    """What Pillow would read wrongly of an opened TIFF, in words; None if it reads it rightly.
-
-    Raises:
-        ImageError: if nothing could read it rightly.
-    """
+    """What Pillow would read wrongly of an opened TIFF, in words, or None; ImageError if nothing could read it rightly."""
     tags = _tags(image)
     bits, photometric = tags.get(258, (1,)), tags.get(262)
     if 2 in tags.get(339, ()):
@@ -66,11 +59,8 @@ def beyond_pillow(image: Image.Image) -> str | None:
     planes = tags.get(284, 1) == 2 and len(bits) > 1
     if bits[0] == 16 and (planes or photometric not in (1, 2, 5)):
         return "a TIFF of 16 bits in this layout"
-    if planes and (photometric not in (2, 5, 6) or 1 in tags.get(338, ())):
-        return "a TIFF of planes with transparency"
-    if photometric == 6 and tags.get(259) not in (6, 7):
-        return "a TIFF of YCbCr"
-    return None
+    odd = planes and (photometric not in (2, 5, 6) or 1 in tags.get(338, ()))
+    return "a TIFF in this layout" if odd or (photometric == 6 and tags.get(259) not in (6, 7)) else None
 
 
 def _tags(image: Image.Image) -> Any:
@@ -95,7 +85,9 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         raise ImageError(f"{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'") from None
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
-        page = _first_picture(opened)
+        pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]
+        whole = (page for page in pages if not _is_aside(_value(page, 254), _value(page, 255)))
+        page = next(whole, None) or max(pages, key=lambda page: page.imagewidth * page.imagelength)
         _check(page, most, file.seek(0, 2))
         pixels = page.asarray(maxworkers=1)
         planes = np.moveaxis(pixels, 0, -1) if page.planarconfig == 2 and pixels.ndim == 3 else pixels
@@ -109,13 +101,6 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
 def _value(page: Any, tag: int) -> Any:
     found = page.tags.get(tag)
     return None if found is None else found.value
-
-
-def _first_picture(opened: Any) -> Any:
-    """As `to_first_picture`."""
-    pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]
-    whole = (page for page in pages if not _is_aside(_value(page, 254), _value(page, 255)))
-    return next(whole, None) or max(pages, key=lambda page: page.imagewidth * page.imagelength)
 
 
 def _check(page: Any, most: int, size: int) -> None:
