@@ -155,7 +155,8 @@ def claim_folder(folder: str | os.PathLike[str], maker: str, overwrite: bool = F
             if not overwrite and any(folder.iterdir()):
                 reason = f"the folder holds what {maker} did not make: choose another folder, or give --overwrite"
                 raise OutputError(f"{printable(folder)}: {reason}")
-            mark.write_text(f"{maker}\n", encoding="utf-8")
+            with written_whole(mark) as file:
+                file.write(f"{maker}\n".encode())
     except OSError as error:
         raise OutputError(f"{printable(folder)}: the folder cannot be written ({error.strerror})") from None
 

@@ -14,7 +14,6 @@ from iqa.errors import ImageError
 
 #: A profile that moves no colour by more levels of 255 than this is sRGB, by whatever name and maker.
 SAME = 3
-
 #: The colour space in the header of a profile -> the mode of the pixels that it describes.
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
@@ -79,7 +78,6 @@ _Primaries = tuple[float, float, float, float, float, float, float, float]
 
 _D65 = (0.3127, 0.3290)
 _SRGB: _Primaries = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
-
 #: The primaries of ITU-T H.273 by their numbers.
 _PRIMARIES: dict[int, _Primaries] = {
     1: _SRGB,
@@ -91,11 +89,9 @@ _PRIMARIES: dict[int, _Primaries] = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-
 #: Transfers of H.273 that any screen shows as it shows sRGB (those of video, and its own); with highlights that none
 #: shows; and that are a power.
 _LIKE_SRGB, _HDR, _POWERS = (1, 6, 13, 14, 15), {16: "PQ", 18: "HLG"}, {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
-
 #: The light of white in HDR, and the most that is told apart, in candela a square metre (ITU-R BT.2408).
 _WHITE, _BRIGHTEST = 203.0, 1000.0
 
@@ -214,10 +210,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     grey = np.asarray(image)
     if grey.size and (grey.min() < 0 or grey.max() > 65535):
         raise ImageError("pixels of more than 16 bits, whose range is unknown")
-    eight = np.empty(grey.shape, np.uint8)
-    for top in range(0, len(grey), 256):  # not all at once, which would take 16 bytes a pixel
-        eight[top : top + 256] = (grey[top : top + 256].astype(np.int32) + 128) // 257
-    small = Image.fromarray(eight)
+    small = image.convert("I").point([(level + 128) // 257 for level in range(65536)], "L")
     key = image.info.get("transparency")
     if isinstance(key, int):
         small.putalpha(Image.fromarray(np.where(grey == key, np.uint8(0), np.uint8(255))))

@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
 from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
@@ -20,18 +19,14 @@ from iqa.images.stored import StoredFile, path_of, stored_files
 #: What is looked for in a folder; and of this, what is looked for only where an extra is installed, and its package.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
 EXTRAS = {"heic": (HEIC_SUFFIXES, "pillow_heif"), "raw": (RAW_SUFFIXES, "rawpy")}
-
 #: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes.
 _FOLDERS = ("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble")
 PASSED_OVER = frozenset((*_FOLDERS, ".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY))
-
 #: Why a URL holds no image unless shared storage is looked at.
 NOT_STORED = "URLs are for --engine ray, without --report, --sort-into and --xmp"
-
 #: A path, and None or the reason why there is no image; and the same of one that may lie on shared storage.
 Found = tuple[Path, str | None]
 FoundAnywhere = tuple[Path | StoredFile, str | None]
-
 #: How many files of each kind (".pdf", "linked folder") were left out.
 LeftOut = Counter[str]
 
@@ -46,9 +41,8 @@ def named_images(
     """The images that were named on a command line: (path, None), or (path, reason) for what holds no image.
 
     Args:
-        named: files, which are taken whatever their suffix; folders, for what is below them; or patterns such as
-            `photos/**/*.jpg` that the shell has not expanded. If nothing is named, the sample photograph is taken, and
-            stderr says so.
+        named: files, taken whatever their suffix; folders, for what is below them; or patterns such as `photos/**/*.jpg`
+            that the shell has not expanded. If nothing is named, the sample photograph is taken, and stderr says so.
         lists: files of paths, or "-" for stdin; see `read_list`. A path in them is never a pattern.
         null: the paths in the lists are separated by zero bytes, as `find -print0` does.
         left_out: counts what lies in the folders and is not looked for; see `in_words`.
@@ -86,7 +80,6 @@ def in_words(left_out: LeftOut) -> str:
 
 
 def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
-    """What one name stands for."""
     found: Iterable[FoundAnywhere]
     path, reason = path_of(name), "a folder without images"
     if isinstance(path, StoredFile):
@@ -127,50 +120,32 @@ def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:
 
 def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     """Whether the names of a path fit the parts of a pattern."""
-    fits = {0}  # how many of the parts the names so far may have used up
-    for name in (*names, None):
+    fits = [True]  # whether the names so far fit so many of the parts
+    for part in parts:
+        fits.append(fits[-1] and part == "**")
+    for name in names:
+        before, fits = fits, [False]
         for at, part in enumerate(parts):
-            if at in fits and part == "**":
-                fits.add(at + 1)
-        if name is None:
-            break
-        fits = {
-            at + (part != "**")
-            for at, part in enumerate(parts)
-            if at in fits and (part == "**" or fnmatch.fnmatchcase(name, part))
-        }
-    return len(parts) in fits
+            any_folder = part == "**" and (before[at + 1] or fits[at])
+            fits.append(any_folder or (part != "**" and before[at] and fnmatch.fnmatchcase(name, part)))
+    return fits[-1]
 
 
 def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]:
-    """The paths in a file, or in stdin for "-": one a line, in whatever encoding the file system has; or in marked UTF-16.
+    """The paths in a file, or in stdin for "-": one a line, in whatever encoding the file system has.
 
-    Args:
-        null: the paths are separated by zero bytes instead, since a name may hold a newline.
-
-    Raises:
-        ImageError: if there are zero bytes and `null` is not asked for.
-        OSError: if the file cannot be read.
+    With `null` they are separated by zero bytes, since a name may hold a newline; without, ImageError if there are any.
     """
     with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else open(file, "rb") as stream:
-        yield from _paths_in(stream, null)
-
-
-def _paths_in(stream: BinaryIO, null: bool) -> Iterator[str]:
-    first, lines = stream.readline(), iter(stream)
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = (first + stream.read()).decode("utf-16", "replace")
-        lines = map(os.fsencode, text.split("\0" if null else "\n"))
-    else:
-        first = first.removeprefix(codecs.BOM_UTF8)
-        lines = iter((first + stream.read()).split(b"\0")) if null else itertools.chain([first], lines)
-    for number, line in enumerate(lines, start=1):
-        if not null and b"\0" in line:
-            remedy = "give -0 for a list of find -print0, and save a list in UTF-16 as UTF-8"
-            raise ImageError(f"the list has a zero byte in line {number}: {remedy}")
-        path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
-        if path:
-            yield os.fsdecode(path)
+        first = stream.readline().removeprefix(codecs.BOM_UTF8)
+        lines = (first + stream.read()).split(b"\0") if null else itertools.chain([first], stream)
+        for number, line in enumerate(lines, start=1):
+            if not null and b"\0" in line:
+                remedy = "give -0 for a list of find -print0, and save a list in UTF-16 as UTF-8"
+                raise ImageError(f"the list has a zero byte in line {number}: {remedy}")
+            path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
+            if path:
+                yield os.fsdecode(path)
 
 
 def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:
@@ -237,11 +212,9 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:
-    """The photographs of a folder but those whose names a file excludes.
+    """The photographs of a folder but those whose names a file excludes; ImageError if none is left.
 
-    Raises:
-        LabelError: if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
-        ImageError: if no photograph is left.
+    LabelError if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
     """
     excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
     photos = list_images(folder)

@@ -1,8 +1,4 @@
-"""A picture that several networks look at, decoded as seldom as possible.
-
-picture = Picture("photo.jpg")
-patches, small = technical.patches(picture), beauty.patches(picture)        # of two `Geometry`
-"""
+"""A picture that several networks look at (`Geometry.patches`), decoded as seldom as possible."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +8,9 @@ from iqa.images.reading import ImageLike, can_be_reduced, in_memory, read_rgb
 
 
 class Picture:
-    """An image, decoded when it is first looked at and then kept.
+    """An image (see `read_image`), decoded when it is first looked at and then kept; TypeError if it is none.
 
-    Args:
-        image: see `iqa.images.reading.read_image`.
-        once: whether somebody needs all pixels anyway, so that `reduced` is made of them.
-
-    Raises:
-        TypeError: if it is no image.
+    `once` says that somebody needs all pixels anyway, so that `reduced` is made of them.
     """
 
     def __init__(self, image: ImageLike, once: bool = False) -> None:

@@ -3,7 +3,7 @@
     weights = POOLINGS["detail"](patches)       # uint8 (N, size, size, 3) -> float64 (N,), whose sum is 1
     score = weights @ scores
 
-People judge what is in focus. The mean over all patches judges the blurred background as well.
+People judge what is in focus; the mean over all patches judges the blurred background as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,8 @@ from PIL import Image
 
 #: Deviation, in pixels, of the Gaussian that removes noise and the edges of JPEG's blocks before detail is measured.
 SMOOTHED = 1.5
-
 #: Which power of its detail a patch weighs. At 0 all count alike, at infinity only the one with the most detail.
 POWER = 3.0
-
 #: How many times smaller a picture is made to find where its detail is.
 COARSE = 4
 
@@ -66,7 +64,6 @@ def richest_places(
 
 
 def _steepness(luma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How steep a picture (H, W) is at each pixel."""
     down, right = np.gradient(luma)
     down *= down  # in place: a large picture has millions of pixels here
     right *= right

@@ -19,28 +19,21 @@ from iqa.files import RAW_SUFFIXES, printable
 
 #: How a TIFF begins.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 #: How raw files begin that are no TIFF: of Fujifilm, Panasonic and Leica, Olympus, Sigma, Minolta, and Canon before CR2.
 _BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 _CR3 = b"ftypcrx "
 _JPEG = b"\xff\xd8"
-
 #: What a TIFF has in its place 8 if it is a CR2, or of Phase One.
 _TIFF_OF_MAKERS = (b"CR\2\0", b"IIII", b"MMMM")
-
 #: Values of the tag PhotometricInterpretation: a colour filter array, and raw data of all colours.
 RAW_DATA = (32803, 34892)
-
 #: Tags that say where the strips and tiles of a page begin, and how many bytes they have.
 _PARTS = ((273, 279), (324, 325))
-
 #: No file has more pages that matter, and no camera packs so many pixels of raw data into a byte.
 _PAGES, _PIXELS_PER_BYTE = 32, 32
-
 #: Data are developed at half their size, a pixel for each 2x2 of the colour filter, if the shorter side has so many then.
 #: That takes a sixth of the time, and no colour is guessed from the neighbours.
 ENOUGH = 1344
-
 #: How LibRaw says that a picture was taken with the camera turned -> EXIF's tag.
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}
 
@@ -88,10 +81,7 @@ def _numbers(page: TiffImagePlugin.ImageFileDirectory_v2, tag: int) -> list[int]
 
 
 def _check_whole(file: BinaryIO, pixels: int) -> None:
-    """Refuse a truncated file, of which LibRaw takes what is missing for black.
-
-    A file that is built like a TIFF says where its data end; others that have next to nothing of their data are refused.
-    """
+    """Refuse a truncated file, of which LibRaw takes what is missing for black: a TIFF says where its data end."""
     size = file.seek(0, os.SEEK_END)
     ends = [0]
     with contextlib.suppress(Exception):  # of a file that is not built like a TIFF
@@ -112,8 +102,7 @@ def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) 
         notes: is told if the picture was developed.
 
     Raises:
-        ImageError: if rawpy is not installed, or LibRaw cannot read the file.
-        MemoryError: if there is not enough.
+        ImageError, MemoryError: if rawpy is not installed, or LibRaw cannot read the file.
     """
     with _libraw(file) as raw:
         width, height = raw.sizes.width, raw.sizes.height
@@ -122,8 +111,15 @@ def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) 
         preview = _preview(raw, most, smallest)
         if preview and (2 * max(preview.size) >= max(width, height) or (smallest and min(preview.size) >= smallest)):
             return preview
-        _check_whole(file, raw.sizes.raw_width * raw.sizes.raw_height)
-        developed = _develop(raw, most)
+        pixels = raw.sizes.raw_width * raw.sizes.raw_height
+        _check_whole(file, pixels)
+        if raw.raw_type.name != "Flat" and pixels > most // 3:
+            raise ImageError(
+                f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels of all colours are more than {most // 3}"
+            )
+        half = min(width, height) >= 2 * ENOUGH or pixels > most // 4
+        # The camera's white balance, sRGB, so bright that a hundredth of the pixels is white.
+        developed = Image.fromarray(raw.postprocess(half_size=half, use_camera_wb=True, gamma=(2.4, 12.92)))
         found = f"its preview has {preview.width}x{preview.height}" if preview else "it has no preview that can be read"
         notes.append(f"a raw file, developed at {developed.width}x{developed.height} pixels: {found}")
         return developed
@@ -138,7 +134,6 @@ def read_time(file: BinaryIO) -> datetime | None:
 
 @contextlib.contextmanager
 def _libraw(file: BinaryIO) -> Iterator[Any]:
-    """A file, opened by LibRaw, which has read no pixels yet."""
     try:
         import rawpy
     except ImportError:
@@ -190,14 +185,3 @@ def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
     except Exception:  # decoders raise whatever their parsing runs into
         return None
     return preview
-
-
-def _develop(raw: Any, most: int) -> Image.Image:
-    """The data as a picture: the camera's white balance, sRGB, so bright that a hundredth of the pixels is white."""
-    import rawpy
-
-    pixels = raw.sizes.raw_width * raw.sizes.raw_height
-    if raw.raw_type != rawpy.RawType.Flat and pixels > most // 3:
-        raise ImageError(f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels of all colours are more than {most // 3}")
-    half = min(raw.sizes.width, raw.sizes.height) >= 2 * ENOUGH or pixels > most // 4
-    return Image.fromarray(raw.postprocess(half_size=half, use_camera_wb=True, gamma=(2.4, 12.92)))

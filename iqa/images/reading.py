@@ -1,9 +1,4 @@
-"""Any image file -> RGB uint8.
-
-    pixels = read_image("photo.jpg")            # (H, W, 3) uint8
-
-All images are read here, for training and for scoring alike.
-"""
+"""Any image file -> RGB uint8 (H, W, 3), `read_image("photo.jpg")`, for training and for scoring alike."""
 
 import contextlib
 import io
@@ -26,15 +21,12 @@ from iqa.images.colour import profile_of_codes, profile_of_info, to_eight_bits, 
 
 #: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
-
 #: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that are little maintained.
 #: HEIF is pillow-heif's.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
-
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning), with
 #: transparency, more than 8 bits or as a GIF with half as many; and one with more pixels a side: each row needs memory.
 MAX_PIXELS, MAX_SIDE = 2 * 89_478_485, 1_000_000
-
 #: A file of more bytes is refused unread; a smaller one is not mended, which takes its size in memory several times.
 MAX_BYTES, MAX_MENDED = 2**30, 2**28
 
@@ -42,16 +34,17 @@ INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,  # what Keras 2 did in `load_img(target_size=...)`
     "bilinear": Image.Resampling.BILINEAR,  # Pillow's averages over all pixels when it makes a picture smaller
 }
-
 #: The orientation in EXIF -> what turns the picture upright.
-_TURNS: dict[Any, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_NAMES = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_TURNS: dict[Any, Image.Transpose] = {number: Image.Transpose[name] for number, name in enumerate(_NAMES.split(), start=2)}
+#: What is raised in reading -> what is said of it.
+_REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "there is no such file",
+    IsADirectoryError: "it is a folder, not an image",
+    PermissionError: "no permission to read the file",
+    Image.DecompressionBombError: f"it has more than {MAX_PIXELS} pixels",
+    UnidentifiedImageError: "it is not an image, or of an unknown format",
+    MemoryError: "it needs more memory than there is",
 }
 
 
@@ -81,11 +74,8 @@ def read_rgb(
 ) -> Image.Image | NDArray[np.uint8]:
     """As `read_image`, but a PIL image unless `image` is an array: to copy a large one takes as long as to decode it.
 
-    Args:
-        smallest: if so many pixels a side are enough, a large JPEG is decoded at a half, a quarter or an eighth.
-
-    Returns:
-        A PIL image in RGB, or a uint8 array (H, W, 3). It may be `image` itself: do not change it.
+    If `smallest` pixels a side are enough, a large JPEG is decoded at a half, a quarter or an eighth. The result may be
+    `image` itself: do not change it.
     """
     _check_type(image)
     with _refusals():
@@ -126,10 +116,8 @@ def _check_type(image: object) -> None:
     known = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, np.ndarray)
     if isinstance(image, known) or (hasattr(image, "read") and not isinstance(image, io.TextIOBase)):
         return
-    raise TypeError(
-        "an image must be a path, a PIL image, the bytes of a file, a binary file or a uint8 array "
-        f"(H, W, 3) or (H, W), not {type(image).__name__}"
-    )
+    kinds = "a path, a PIL image, the bytes of a file, a binary file or a uint8 array (H, W, 3) or (H, W)"
+    raise TypeError(f"an image must be {kinds}, not {type(image).__name__}")
 
 
 @contextlib.contextmanager
@@ -139,21 +127,10 @@ def _refusals() -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError("there is no such file") from None
-    except IsADirectoryError:
-        raise ImageError("it is a folder, not an image") from None
-    except PermissionError:
-        raise ImageError("no permission to read the file") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"it has more than {MAX_PIXELS} pixels") from None
-    except UnidentifiedImageError:
-        raise ImageError("it is not an image, or of an unknown format") from None
-    except MemoryError:
-        raise ImageError("it needs more memory than there is") from None
     except Exception as error:  # decoders raise whatever their parsing runs into
-        reason = printable(" ".join(str(error).split())) or type(error).__name__
-        raise ImageError(f"it cannot be decoded: {reason}") from None
+        said = printable(" ".join(str(error).split())) or type(error).__name__
+        known = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        raise ImageError(next(known, f"it cannot be decoded: {said}")) from None
 
 
 def _bytes_of(image: Any) -> bytes:
@@ -168,7 +145,6 @@ def _bytes_of(image: Any) -> bytes:
 
 
 def _open_file(image: Any) -> BinaryIO:
-    """A path, or what has the bytes of a file, as an open file that can seek."""
     if not isinstance(image, str | os.PathLike):
         return io.BytesIO(_bytes_of(image))
     mode = Path(image).stat().st_mode
@@ -178,7 +154,6 @@ def _open_file(image: Any) -> BinaryIO:
 
 
 def _read(image: Any, smallest: int | None, notes: list[str]) -> Image.Image:
-    """An image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side."""
     if isinstance(image, Image.Image):
         # Pillow decodes an opened image when it is first used, which two threads must not do at once.
         with image.__dict__.setdefault("_decoded_by_one", threading.Lock()):
@@ -219,7 +194,6 @@ def decoders() -> list[str]:
 
 
 def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Image:
-    """A file in a format that Pillow knows, or a raw file of a camera, in RGB."""
     if raw.is_raw(file):  # before Pillow sees it: many are TIFFs, of which it would read a thumbnail
         return _to_rgb(raw.open_raw(file, MAX_PIXELS, smallest, notes), notes)
     file.seek(0)
@@ -237,19 +211,13 @@ def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Ima
 
 
 def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
-    """A file that could not be decoded, by other means; None if there are none."""
     for copy in containers.without_metadata(content):
         with contextlib.suppress(Exception):
             return _decode(io.BytesIO(copy), smallest, notes)
-    if "truncated" in str(error) and (endings := containers.ended(content)):
-        first, second = (_decode(io.BytesIO(ending), smallest, []) for ending in endings)
-        if first.size == second.size and first.tobytes() == second.tobytes():
-            notes.append("the file lacks its end, but no pixels")
-            return first
     if isinstance(error, UnidentifiedImageError):
         if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
-        if containers.is_heic(content) and "HEIF" not in decoders():
+        if content[4:8] == b"ftyp" and content[8:12] in containers.HEIC and "HEIF" not in decoders():
             raise ImageError("HEIC needs pillow-heif: pip install 'image-quality-assessment[heic]'")
     return None
 
@@ -289,7 +257,6 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF says."""
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # broken EXIF

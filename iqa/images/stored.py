@@ -1,8 +1,5 @@
 """Pictures on shared storage, which URLs name: s3://bucket/folder, gs://..., and whatever else fsspec knows.
 
-    for file, below, reason in stored_files("s3://bucket/holiday/"): ...
-    fetch("s3://bucket/photo.jpg", Path("picture.jpg"))
-
 fsspec comes with the extra `ray`; s3fs, gcsfs and their like are the user's to install.
 """
 
@@ -22,7 +19,6 @@ from iqa.images.reading import MAX_BYTES
 
 #: Seconds to wait before a file is asked for again that could not be fetched.
 PAUSES = (0.5, 3.0)
-
 #: What storages call the facts that tell a file from an older one of its name; each has some of them.
 _FACTS = ("size", "ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "updated", "created", "ino")
 
@@ -117,7 +113,6 @@ def fetch(url: str, place: Path) -> None:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
     try:
         from fsspec.core import url_to_fs
     except ImportError:

@@ -1,9 +1,4 @@
-"""Small pictures for a page, as WebP.
-
-kept = Thumbnails(folder, side=200, most=5000)
-kept.keep("photo.jpg", pixels)                      # of a picture that somebody has decoded already
-kept.find("photo.jpg")
-"""
+"""Small pictures for a page, as WebP: `thumbnail` of a file, `Thumbnails` of pictures that were decoded to be scored."""
 
 import contextlib
 import hashlib
@@ -70,7 +65,9 @@ class Thumbnails:
 
     def find(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
         """The thumbnail of a picture as `thumbnail` returns it, or None if there is none."""
-        return np.frombuffer(self._place_of(path).read_bytes(), np.uint8) if self.has(path) else None
+        with contextlib.suppress(OSError):
+            return np.frombuffer(self._place_of(path).read_bytes(), np.uint8)
+        return None
 
     def _place_of(self, path: str | os.PathLike[str]) -> Path:
         return self._folder / hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
