@@ -42,8 +42,7 @@ def settle_keras() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
-#: How lines begin that TensorFlow and LiteRT write when they start, whatever TF_CPP_MIN_LOG_LEVEL says
-#: (tensorflow/tensorflow#100442).
+#: How lines begin that TensorFlow and LiteRT write when they start, whatever they are told (tensorflow/tensorflow#100442).
 _GREETING = re.compile(
     rb"(WARNING: All log messages before absl::|[IWE]\d{4} \d\d:\d\d:\d\d|To enable the following instructions: "
     rb"|INFO: Created TensorFlow Lite )"

@@ -93,7 +93,7 @@ def check_target(
         OutputError: if the file may not or cannot be written; the message names it and the reason.
     """
     path, shown = Path(path), printable(path)
-    if any(_is_same(path, other) for other in inputs):
+    if os.path.exists(path) and any(os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
         raise OutputError(f"{shown}: this file is read, and an input is never overwritten: choose another name")
     if os.path.isdir(path):
         raise OutputError(f"{shown}: it is a folder; give the name of a file")
@@ -117,13 +117,6 @@ def check_target(
         f"{shown}: a file of that name exists, and it is not an older result of this command: "
         "choose another name, or give --overwrite"
     )
-
-
-def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except (OSError, ValueError):  # one of them does not exist
-        return False
 
 
 def holds(*names: str) -> Callable[[Path], bool]:
@@ -207,10 +200,8 @@ def text_to_name(text: str) -> str:
 
 
 def _restore(match: re.Match[str]) -> str:
-    if match[2]:
-        return chr(int(match[2], 16))
-    code = int(match[1], 16)
-    return chr(code if code < 0x80 else 0xDC00 + code)
+    code = int(match[1] or match[2], 16)
+    return chr(code if match[2] or code < 0x80 else 0xDC00 + code)
 
 
 #: What a spreadsheet would take for a formula, in its wide forms too.
@@ -228,8 +219,7 @@ def csv_row(row: Mapping[str, Any]) -> dict[str, Any]:
     cells = dict(row)
     for name, value in row.items():
         if isinstance(value, str):
-            mark = "./" if name == "path" else "'"
-            cells[name] = f"{mark if _FORMULA.match(value) else ''}{printable(value)}"
+            cells[name] = ("./" if name == "path" else "'") * bool(_FORMULA.match(value)) + printable(value)
     return cells
 
 
@@ -251,8 +241,7 @@ def read_json(path: str | os.PathLike[str], most: int = 1 << 24) -> Any:
     """
     if not Path(path).is_file() and Path(path).exists():
         raise ValueError("not an ordinary file")
-    with open(path, "rb") as file:
-        content = file.read(most + 1)
+    content = read_beginning(path, most + 1)
     if len(content) > most:
         raise ValueError(f"larger than {most / 1e6:.0f} MB")
     try:

@@ -70,13 +70,17 @@ def pictures():
 def test_a_bent_picture_is_read_or_refused_in_one_line(pictures, tmp_path, format, bends):
     path = tmp_path / "bent"
     path.write_bytes(bent(pictures[format], bends))
-    for read in (read_image, lambda path: read_resized(path, 32)):
-        try:
-            pixels = read(path)
-        except ImageError as error:
-            assert "\n" not in str(error) and str(error)
-        else:
-            assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    check(read_image, path)
+    check(lambda path: read_resized(path, 32), path)
+
+
+def check(read, path):
+    try:
+        pixels = read(path)
+    except ImageError as error:
+        assert "\n" not in str(error) and str(error)
+    else:
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
 
 @pytest.mark.parametrize("side", [None, 96])
@@ -87,12 +91,7 @@ def test_a_bent_raw_file_is_read_or_refused_in_one_line(make_dng, tmp_path, side
     content = make_dng(np.asarray(small), side and small.resize((side, side * 5 // 6)), 6)
     path = tmp_path / "bent.dng"
     path.write_bytes(bent(content, bends))
-    try:
-        pixels = read_image(path)
-    except ImageError as error:
-        assert "\n" not in str(error) and str(error)
-    else:
-        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    check(read_image, path)
 
 
 @BENT

@@ -31,10 +31,6 @@ def read_time(path: str | os.PathLike[str]) -> datetime | None:
 
 
 def _parse(time: object, fraction: object) -> datetime | None:
-    """
-    >>> _parse("2024:05:01 10:20:30", "25")
-    datetime.datetime(2024, 5, 1, 10, 20, 30, 250000)
-    """
     try:
         found = datetime.strptime(str(time).strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")
     except ValueError:

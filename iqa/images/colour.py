@@ -21,10 +21,8 @@ _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 def to_srgb(image: Image.Image, profile: bytes | None, warn: Callable[[str], None]) -> Image.Image:
     """Convert an image whose colour profile is not sRGB's; any other is returned as it is.
 
-    Args:
-        image: in any mode of 8 bits.
-        profile: of ICC; None or nothing for sRGB.
-        warn: is told if the profile is broken or made for other pixels, and therefore ignored.
+    The image is in any mode of 8 bits; no profile means sRGB. `warn` is told of a profile that is ignored, since it is broken
+    or made for other pixels.
     """
     if not profile:
         return image
@@ -106,8 +104,7 @@ def profile_of_codes(primaries: int, transfer: int, full: bool, warn: Callable[[
         full: whether the values have the full range, and not 16-235.
         warn: is told of colours that are taken for sRGB, or whose highlights are compressed.
 
-    Returns:
-        Nothing (b"") if the colours are sRGB's, or taken for it; None if the numbers do not say.
+    Nothing (b"") is returned if the colours are sRGB's, or taken for it; None if the numbers do not say.
     """
     values = np.linspace(0, 1, _STEPS)
     if not full:

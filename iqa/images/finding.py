@@ -96,7 +96,6 @@ def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator
 
 
 def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
-    """As `images_below`, of shared storage; a file that is named itself, or by a pattern, is taken whatever its suffix."""
     for file, below, reason in stored_files(url):
         suffix = os.path.splitext(file.url)[1].lower()
         if below and suffix not in SUFFIXES:
@@ -168,10 +167,7 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
 
 
 def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[tuple[str, str | None]]:
-    """All files below a folder, in the order and form of `images_below`, but as text.
-
-    What macOS (`._name`) and others put beside files (`PASSED_OVER`) is passed over; `left_out` counts linked folders.
-    """
+    """All files below a folder, as of `images_below`, but as text; `left_out` counts linked folders."""
     # The next one is the last; each has a character behind it: a file, a folder or a link. Of a million, text takes little.
     waiting = [f"{os.fspath(folder)}d"]
     while waiting:
@@ -204,11 +200,12 @@ def _kind_of(entry: os.DirEntry[str]) -> str:
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """`images_below` as a list of paths; ImageError if a folder cannot be read, or a link leads nowhere."""
-    found = list(images_below(folder))
-    for path, reason in found:
+    paths = []
+    for path, reason in images_below(folder):
         if reason:
             raise ImageError(f"{path}: {reason}")
-    return [path for path, _ in found]
+        paths.append(path)
+    return paths
 
 
 def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:

@@ -58,7 +58,6 @@ class Geometry:
     """How pictures are cut or resized for a network, and how much each part counts.
 
     Attributes:
-        preprocessing: what the card says.
         crop: where a model of patches looks, a key of `CROPS`; None for a model of whole pictures.
         six_crops: see a whole picture in the six views of `views`.
         longer_side: pixels to which the longer side of a larger picture is shrunk before it is cut; None for none.
@@ -230,10 +229,7 @@ def places_that_cover(height: int, width: int, size: int, multiple: int = 1) -> 
 
 
 def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    """`places_that_cover` the image; if these are more than `MOST["mean"]`, so many as lie evenly spread in it.
-
-    The image is divided into cells of nearly its own proportions, and a patch lies in the middle of each.
-    """
+    """`places_that_cover` the image; of more than `MOST["mean"]`, the middles of that many cells of its proportions."""
     covering, limit = places_that_cover(height, width, size, multiple), MOST["mean"]
     if len(covering) <= limit:
         return covering

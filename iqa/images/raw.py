@@ -101,8 +101,7 @@ def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) 
         smallest: a preview of so many pixels a side is large enough too.
         notes: is told if the picture was developed.
 
-    Raises:
-        ImageError, MemoryError: if rawpy is not installed, or LibRaw cannot read the file.
+    ImageError or MemoryError if rawpy is not installed, or LibRaw cannot read the file.
     """
     with _libraw(file) as raw:
         width, height = raw.sizes.width, raw.sizes.height

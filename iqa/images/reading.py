@@ -21,8 +21,7 @@ from iqa.images.colour import profile_of_codes, profile_of_info, to_eight_bits, 
 
 #: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
-#: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that are little maintained.
-#: HEIF is pillow-heif's.
+#: What is decoded at all, HEIF by pillow-heif. Pillow knows more: EPS, by Ghostscript, and formats little maintained.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
 #: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning), with
 #: transparency, more than 8 bits or as a GIF with half as many; and one with more pixels a side: each row needs memory.
@@ -234,7 +233,6 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """An opened image in RGB, upright, on white, in sRGB."""
     _check_size(image)
     codes = containers.colour_codes(image)
     profile = profile_of_codes(*codes, notes.append) if codes else None

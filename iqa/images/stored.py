@@ -69,8 +69,7 @@ def is_there(path: Path | StoredFile) -> bool:
 def stored_files(url: str) -> Iterator[tuple[StoredFile, tuple[str, ...] | None, str | None]]:
     """What a URL names: a file, all files below a folder, or those that match a pattern, in the order of their paths.
 
-    Yields:
-        (file, the parts of its path below the folder or None if it is no folder's, None); or (the URL, None, reason).
+    Yields (file, the parts of its path below the folder or None if it is no folder's, None); or (the URL, None, reason).
     """
     try:
         system, name = _open(url)
