@@ -28,10 +28,7 @@ IMAGE_SUFFIXES = (
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterator[IO[bytes]]:
-    """Write a binary file under a temporary name beside `path` and rename it when all of it is there.
-
-    If the block raises, nothing is left behind and an older file stays. For `durable` see `keep_on_disk`.
-    """
+    """Write a binary file whole or not at all, under a temporary name beside `path`; for `durable` see `keep_on_disk`."""
     with temporary_beside(path, durable) as name, open(name, "wb") as file:
         yield file
 
@@ -183,10 +180,7 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 
 
 def name_to_text(name: str | os.PathLike[str]) -> str:
-    """A file name as text for a table, from which `text_to_name` makes the name again, even after `printable`.
-
-    What no text can hold is escaped as by `printable`; a backslash that would look like such an escape becomes `\\x5c`.
-    """
+    """A file name as text for a table, of which `text_to_name` makes the name again, even after `printable`."""
     return _HALVES.sub(_escape, _LOOKS_ESCAPED.sub(r"\\x5c", str(name)))
 
 
@@ -209,9 +203,7 @@ _FORMULA = re.compile("[\\s'\"]*[=+@\uff1d\uff0b\uff0d\uff20-]")
 
 
 def csv_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a CSV, whose texts are on one line and are no formula to a spreadsheet; numbers stay numbers.
-
-    A `path` that begins like a formula gets `./` before it, any other such text an apostrophe.
+    """A row of a CSV, whose texts are on one line and, by `./` before a path and `'` before others, no formula.
 
     >>> csv_row({"path": "=1+1.jpg", "mean": -0.5, "error": "@SUM(A1)"})
     {'path': './=1+1.jpg', 'mean': -0.5, 'error': "'@SUM(A1)"}
@@ -233,12 +225,7 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: str | os.PathLike[str], most: int = 1 << 24) -> Any:
-    """Read JSON that anybody may have written.
-
-    Raises:
-        ValueError: in one line, if it is no ordinary file, has more bytes than `most`, or is not JSON in UTF-8.
-        OSError: if it cannot be opened.
-    """
+    """Read JSON that anybody may have written; ValueError, in one line, if it is none in UTF-8 or has over `most` bytes."""
     if not Path(path).is_file() and Path(path).exists():
         raise ValueError("not an ordinary file")
     content = read_beginning(path, most + 1)

@@ -1,17 +1,15 @@
-"""What cameras and telephones write: raw files, HEIC, large JPEGs; and what is said where the extra is missing."""
+"""What cameras and telephones write: raw files and HEIC; and what is said where the extra is missing."""
 
 import io
 import sys
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image
 
 from iqa.errors import ImageError
 from iqa.images import raw
 from iqa.images.capture import read_time
-from iqa.images.geometry import read_resized
-from iqa.images.picture import Picture
 from iqa.images.reading import read_image, read_rgb
 
 
@@ -122,30 +120,6 @@ def test_a_raw_file_needs_its_reader_and_says_so(make_dng, scene, green, monkeyp
     for path in tmp_path.iterdir():
         with pytest.raises(ImageError, match=r"a raw file needs rawpy: pip install 'image-quality-assessment\[raw\]'"):
             read_image(path)
-
-
-# --- large JPEGs ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_large_jpeg_is_decoded_once_for_both_models(photograph, tmp_path, monkeypatch):
-    path = tmp_path / "large.jpg"
-    Image.fromarray(np.tile(photograph, (6, 6, 1))).save(path, quality=95)
-    decoded = []
-    read = JpegImagePlugin.JpegImageFile.load
-
-    def note(image):
-        if getattr(image, "tile", None):
-            decoded.append(image.size)
-        return read(image)
-
-    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", note)
-    picture = Picture(path, once=True)
-    assert picture.whole([]).size == (1536, 1536)
-    once = read_resized(picture, 112)
-    assert decoded == [(1536, 1536)]
-    with Image.open(path) as image:
-        whole = np.asarray(image.convert("RGB").resize((112, 112), Image.Resampling.BILINEAR))
-    assert np.abs(once.astype(int) - whole).max() <= 2
 
 
 def test_a_telephones_turned_heic_and_jpeg_stand_upright(scene, tmp_path):

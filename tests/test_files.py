@@ -190,9 +190,3 @@ def test_figures_are_drawn_whatever_backend_a_notebook_named(tmp_path):
     environment = os.environ | {"MPLBACKEND": backend}
     done = subprocess.run([sys.executable, "-c", draw, tmp_path / "f.png"], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "f.png").stat().st_size > 1000
-
-
-def test_the_sample_photograph_is_found_without_loading_matplotlib():
-    ask = "import sys, iqa.images.finding as f; print(f.sample_photograph().is_file(), 'matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
-    assert done.stdout == "True False\n"

@@ -1,7 +1,6 @@
 """Which pictures are meant: folders, patterns, lists, and what lies beside pictures."""
 
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from PIL import Image
 
 from iqa.images import finding as inputs
-from iqa.images.finding import LeftOut, images_below, in_words, named_images, read_list
+from iqa.images.finding import LeftOut, images_below, in_words, named_images
 
 
 @pytest.fixture
@@ -89,33 +88,6 @@ def test_what_systems_put_beside_pictures_is_passed_over(pictures):
     assert not left_out
 
 
-def test_files_in_a_folder_that_can_be_listed_but_not_entered_are_named(pictures, monkeypatch):
-    def refusing(path, *arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(inputs.os, "stat", refusing)
-    monkeypatch.setattr(inputs.os, "lstat", refusing)
-    assert len(list(images_below(pictures))) == 4
-
-
-def test_a_thousand_levels_of_folders_are_walked(tmp_path):
-    levels = 1500
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(levels):
-        os.mkdir("d", dir_fd=here)
-        inner = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(os.open("p.png", os.O_CREAT, dir_fd=here))
-    os.close(here)
-    try:
-        ((path, reason),) = images_below(tmp_path)
-        assert (path.name, reason, len(path.parts)) == ("p.png", None, len(tmp_path.parts) + levels + 1)
-        assert [path for path, _ in named_images([f"{tmp_path}/**/*.png"])] == [path]
-    finally:  # pytest would remove it by recursion, and end its next runs with a RecursionError
-        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
-
-
 def test_patterns_that_the_shell_left_are_looked_for(pictures):
     found = named_images([f"{pictures}/**/*.png"])
     assert {name for name, _ in names(found, pictures)} == {"a/z.png", "b.png", "é\n&<.png"}
@@ -136,12 +108,6 @@ def test_lists_of_paths_are_read_in_any_encoding(tmp_path, separator, mark):
     (tmp_path / "list").write_bytes(mark + separator.join(listed) + separator)
     found = named_images([], [tmp_path / "list"], null=separator == b"\0")
     assert [os.fsencode(path) for path, _ in found] == listed
-
-
-@pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"a\nb", b"a\nbc\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbfa"])
-def test_lists_of_a_few_bytes_are_read(tmp_path, content):
-    (tmp_path / "list").write_bytes(content)
-    assert list(read_list(tmp_path / "list")) == content.removeprefix(b"\xef\xbb\xbf").decode().split()
 
 
 @pytest.mark.parametrize("content", ["a/b.jpg\r\n".encode("utf-16"), "a/b.jpg\n".encode("utf-16-be"), b"a\0/\0"])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from iqa.errors import ImageError, PredictionsError, WeightsError
+from iqa.errors import ImageError, PredictionsError
 from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import read_resized
@@ -109,32 +109,3 @@ def test_a_bent_file_of_predictions_is_read_or_refused_in_one_line(tmp_path, ben
             assert "\n" not in str(error) and str(path) in str(error)
         else:
             assert read.labels.shape == read.predictions.shape
-
-
-@pytest.fixture(scope="module")
-def small_model(tmp_path_factory):
-    import keras
-
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
-    path = tmp_path_factory.mktemp("small") / "m.weights.h5"
-    model.save_weights(path)
-    return model, path.read_bytes()
-
-
-@BENT
-@given(bends=BENDS)
-def test_bent_weights_are_loaded_or_refused_in_one_line_and_change_nothing(small_model, tmp_path, bends):
-    from iqa.models.weight_files import load_weights
-
-    model, content = small_model
-    before = model.get_weights()
-    (tmp_path / "m.weights.h5").write_bytes(bent(content, bends))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            load_weights(model, tmp_path / "m.weights.h5")
-        except WeightsError as error:
-            assert "\n" not in str(error)
-            for left, was in zip(model.get_weights(), before, strict=True):
-                np.testing.assert_array_equal(left, was)
-        model.set_weights(before)

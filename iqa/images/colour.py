@@ -21,8 +21,7 @@ _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 def to_srgb(image: Image.Image, profile: bytes | None, warn: Callable[[str], None]) -> Image.Image:
     """Convert an image whose colour profile is not sRGB's; any other is returned as it is.
 
-    The image is in any mode of 8 bits; no profile means sRGB. `warn` is told of a profile that is ignored, since it is broken
-    or made for other pixels.
+    The image is in any mode of 8 bits; no profile means sRGB. `warn` is told of a profile that is ignored.
     """
     if not profile:
         return image
