@@ -145,7 +145,7 @@ def test_a_picture_decoded_once_is_made_smaller_once_for_both(photograph, save):
 
 def test_what_is_amiss_with_a_picture_is_noted_once_for_each_network_that_looks(photograph, save):
     path = save("large.jpg", np.tile(photograph, (2, 2, 1)), icc_profile=b"no profile")
-    shared, expected = Picture(path, once=True), ["its colour profile is broken and was ignored"]
+    shared, expected = Picture(path, once=True), ["its colour profile is made for other pixels and was ignored"]
     for geometry in (Geometry(Preprocessing("resize", 32, "bilinear")), GRID):
         notes = []
         geometry.patches(shared, notes)

@@ -7,7 +7,6 @@
 The functions below `Geometry` cut or resize pixels, (H, W, 3) uint8 -> (size, size, 3) uint8.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -242,7 +241,7 @@ def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> lis
         begin = (np.arange(count) + 0.5) * length / count - size / 2
         highest = (length - size) // multiple * multiple
         spread.append([int(np.clip(multiple * round(place / multiple), 0, highest)) for place in begin])
-    return list(itertools.product(*spread))
+    return [(top, left) for top in spread[0] for left in spread[1]]
 
 
 def read_resized(

@@ -116,7 +116,8 @@ def _open(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError:
         raise ImportError("it needs fsspec: pip install 'image-quality-assessment[ray]'") from None
-    return url_to_fs(url)  # type: ignore[no-any-return]
+    system, path = url_to_fs(url)
+    return system, path
 
 
 def _in_a_line(error: Exception) -> str:
