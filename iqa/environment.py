@@ -17,10 +17,8 @@ import platformdirs
 
 from iqa.errors import IqaError
 
-_CGROUP = Path("/sys/fs/cgroup")
-
-
 #: Where the quota of a container stands, the processor time granted and its period, in cgroup 2 and 1.
+_CGROUP = Path("/sys/fs/cgroup")
 _QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 
 
@@ -44,8 +42,7 @@ def settle_keras() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
-#: How lines begin that TensorFlow and LiteRT write when they start, whatever TF_CPP_MIN_LOG_LEVEL says
-#: (tensorflow/tensorflow#100442).
+#: How lines begin that TensorFlow and LiteRT write when they start, whatever they are told (tensorflow/tensorflow#100442).
 _GREETING = re.compile(
     rb"(WARNING: All log messages before absl::|[IWE]\d{4} \d\d:\d\d:\d\d|To enable the following instructions: "
     rb"|INFO: Created TensorFlow Lite )"
@@ -60,8 +57,7 @@ if hasattr(os, "register_at_fork"):  # threads that held the lock do not exist i
 def without_greetings() -> Iterator[None]:
     """Keep the greetings of TensorFlow and LiteRT off stderr, and nothing else: other lines follow when the block ends.
 
-    If the block fails with an error that is not one of ours, all lines follow. One thread at a time, since stderr is the
-    process's.
+    If it fails with an error that is not one of ours, all lines follow. One thread at a time: stderr is the process's.
     """
     with _one_at_a_time:
         try:
@@ -71,36 +67,28 @@ def without_greetings() -> Iterator[None]:
         except (OSError, ValueError):  # there is no stderr to keep quiet
             yield
             return
-        said: list[bytes] = []
+        expected = False
         with temporary_file() as written:
             os.dup2(written.fileno(), 2)
             try:
                 yield
-            except BaseException as error:
-                said = _lines_of(written, isinstance(error, IqaError))
+                expected = True
+            except IqaError:
+                expected = True
                 raise
-            else:
-                said = _lines_of(written)
             finally:
+                with suppress(OSError, ValueError, AttributeError):  # it is None, closed, or there is no room
+                    sys.stderr.flush()
                 os.dup2(kept, 2)
                 os.close(kept)
+                written.seek(0)
+                lines = written.read().splitlines(keepends=True)
                 with suppress(OSError):
-                    os.write(2, b"".join(said))
-
-
-def _lines_of(file: IO[bytes], expected: bool = True) -> list[bytes]:
-    """What was written, without the greetings where all went as expected."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    file.seek(0)
-    return [line for line in file.read().splitlines(keepends=True) if not (expected and _GREETING.match(line))]
+                    os.write(2, b"".join(line for line in lines if not (expected and _GREETING.match(line))))
 
 
 def import_matplotlib() -> None:
-    """Import matplotlib, which fails if MPLBACKEND names a backend that is not installed, as a notebook's does for a child.
-
-    A backend that is installed is still the one of `pyplot`.
-    """
+    """Import matplotlib, which would fail if MPLBACKEND names a backend that is not installed, as of a notebook's child."""
     if "matplotlib" in sys.modules:
         return
     backend = os.environ.pop("MPLBACKEND", None)
@@ -120,19 +108,15 @@ def temporary_file() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()
     except OSError:
-        if hasattr(os, "memfd_create"):
-            return os.fdopen(os.memfd_create("iqa"), "w+b")
-        return open(os.devnull, "w+b")
+        return os.fdopen(os.memfd_create("iqa"), "w+b") if hasattr(os, "memfd_create") else open(os.devnull, "w+b")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The versions of those of the packages that are installed, {name: version}."""
     found = {}
     for package in packages:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

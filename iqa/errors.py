@@ -1,7 +1,6 @@
-"""The errors of this project: one class above them all, so that a caller can tell a refusal from a bug.
+"""The errors of this project: `iqa.commands.terminal.run` turns an `IqaError` into one line and exit code 2.
 
-`iqa.commands.terminal.run` turns an `IqaError` and an error of the file system into one line and exit code 2. Anything else
-is a bug and shows its traceback.
+Anything else, but an error of the file system, is a bug and shows its traceback.
 """
 
 

@@ -28,14 +28,7 @@ IMAGE_SUFFIXES = (
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], durable: bool = False) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name beside `path` and rename it when all of it is there.
-
-    Args:
-        durable: see `keep_on_disk`.
-
-    Yields:
-        A binary file object. If the block raises, nothing is left behind and an older file at `path` stays.
-    """
+    """Write a binary file whole or not at all, under a temporary name beside `path`; for `durable` see `keep_on_disk`."""
     with temporary_beside(path, durable) as name, open(name, "wb") as file:
         yield file
 
@@ -50,7 +43,7 @@ def temporary_beside(path: str | os.PathLike[str], durable: bool = False) -> Ite
     try:
         yield temporary
         if durable:
-            _fsync(temporary)
+            keep_on_disk(temporary)
         os.replace(temporary, path)
         if durable:
             keep_on_disk(path)
@@ -61,17 +54,13 @@ def temporary_beside(path: str | os.PathLike[str], durable: bool = False) -> Ite
 
 def keep_on_disk(path: str | os.PathLike[str]) -> None:
     """Wait until the disk has a file and its name, so that a power cut takes neither."""
-    _fsync(Path(path))
-    with suppress(OSError):  # Windows does not know how to do this for a folder
-        _fsync(Path(path).parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    path = Path(path)
+    for place in (path,) if os.name == "nt" else (path, path.parent):  # Windows does not know how to do this for a folder
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
@@ -94,15 +83,14 @@ def check_target(
     Args:
         path: of the file to write.
         overwrite: whether it may take the place of any other file.
-        known: function of the path, which says whether the file there is an older one of the same kind: one that the
-            command may replace without being told so.
+        known: says of the file there whether it is an older result of the command, which may be replaced unasked.
         inputs: files that the work reads. They are never overwritten.
 
     Raises:
         OutputError: if the file may not or cannot be written; the message names it and the reason.
     """
     path, shown = Path(path), printable(path)
-    if any(_is_same(path, other) for other in inputs):
+    if os.path.exists(path) and any(os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
         raise OutputError(f"{shown}: this file is read, and an input is never overwritten: choose another name")
     if os.path.isdir(path):
         raise OutputError(f"{shown}: it is a folder; give the name of a file")
@@ -117,25 +105,15 @@ def check_target(
         return
     if not stat.S_ISREG(found.st_mode):
         raise OutputError(f"{shown}: it is a pipe or a device; give the name of a file")
-    if not overwrite and not _agrees(known, path):
-        raise OutputError(
-            f"{shown}: a file of that name exists, and it is not an older result of this command: "
-            "choose another name, or give --overwrite"
-        )
-
-
-def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except (OSError, ValueError):  # one of them does not exist
-        return False
-
-
-def _agrees(known: Callable[[Path], bool] | None, path: Path) -> bool:
-    try:
-        return known is not None and known(path)
-    except Exception:  # a file of any kind, which is not the kind that is looked for
-        return False
+    if overwrite:
+        return
+    with suppress(Exception):  # of a file of any kind, which is not the kind that is looked for
+        if known and known(path):
+            return
+    raise OutputError(
+        f"{shown}: a file of that name exists, and it is not an older result of this command: "
+        "choose another name, or give --overwrite"
+    )
 
 
 def holds(*names: str) -> Callable[[Path], bool]:
@@ -154,32 +132,23 @@ MADE_BY = ".made-by"
 
 
 def claim_folder(folder: str | os.PathLike[str], maker: str, overwrite: bool = False) -> None:
-    """Make a folder for what a command makes, or take up the one that it made before.
-
-    Args:
-        folder: may exist if it is empty or `maker` has claimed it before.
-        maker: the name of the command.
-        overwrite: whether the folder may hold anything.
+    """Make a folder for what a command makes, or take up an empty one or the one that `maker`, a command, made before.
 
     Raises:
-        OutputError: if there is something else in it, or it cannot be written.
+        OutputError: if there is something else in it, unless `overwrite` is true, or it cannot be written.
     """
-    folder, shown = Path(folder), printable(folder)
+    folder, mark = Path(folder), Path(folder, MADE_BY)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        mark = folder / MADE_BY
-        before = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else None
-        with os.scandir(folder) as entries:
-            empty = next(entries, None) is None
-        if not overwrite and not empty and before != maker:
-            raise OutputError(
-                f"{shown}: the folder holds what {maker} did not make: choose another folder, or give --overwrite"
-            )
-        if before != maker:
+        ours = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").strip() == maker
+        if not ours:
+            if not overwrite and any(folder.iterdir()):
+                reason = f"the folder holds what {maker} did not make: choose another folder, or give --overwrite"
+                raise OutputError(f"{printable(folder)}: {reason}")
             with written_whole(mark) as file:
                 file.write(f"{maker}\n".encode())
     except OSError as error:
-        raise OutputError(f"{shown}: the folder cannot be written ({error.strerror})") from None
+        raise OutputError(f"{printable(folder)}: the folder cannot be written ({error.strerror})") from None
 
 
 #: What must reach neither a terminal nor a page as it is: control characters, marks of direction, halves of characters.
@@ -211,10 +180,7 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 
 
 def name_to_text(name: str | os.PathLike[str]) -> str:
-    """A file name as text for a table, from which `text_to_name` makes the name again, even after `printable`.
-
-    What no text can hold is escaped as by `printable`; a backslash that would look like such an escape becomes `\\x5c`.
-    """
+    """A file name as text for a table, of which `text_to_name` makes the name again, even after `printable`."""
     return _HALVES.sub(_escape, _LOOKS_ESCAPED.sub(r"\\x5c", str(name)))
 
 
@@ -228,10 +194,8 @@ def text_to_name(text: str) -> str:
 
 
 def _restore(match: re.Match[str]) -> str:
-    if match[2]:
-        return chr(int(match[2], 16))
-    code = int(match[1], 16)
-    return chr(code if code < 0x80 else 0xDC00 + code)
+    code = int(match[1] or match[2], 16)
+    return chr(code if match[2] or code < 0x80 else 0xDC00 + code)
 
 
 #: What a spreadsheet would take for a formula, in its wide forms too.
@@ -239,10 +203,7 @@ _FORMULA = re.compile("[\\s'\"]*[=+@\uff1d\uff0b\uff0d\uff20-]")
 
 
 def csv_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a CSV, whose texts are on one line and are no formula to a spreadsheet.
-
-    A `path` that begins like a formula gets `./` before it, which is the same file to any program. Any other such text
-    gets an apostrophe. Numbers stay numbers.
+    """A row of a CSV, whose texts are on one line and, by `./` before a path and `'` before others, no formula.
 
     >>> csv_row({"path": "=1+1.jpg", "mean": -0.5, "error": "@SUM(A1)"})
     {'path': './=1+1.jpg', 'mean': -0.5, 'error': "'@SUM(A1)"}
@@ -250,8 +211,7 @@ def csv_row(row: Mapping[str, Any]) -> dict[str, Any]:
     cells = dict(row)
     for name, value in row.items():
         if isinstance(value, str):
-            mark = "./" if name == "path" else "'"
-            cells[name] = f"{mark if _FORMULA.match(value) else ''}{printable(value)}"
+            cells[name] = ("./" if name == "path" else "'") * bool(_FORMULA.match(value)) + printable(value)
     return cells
 
 
@@ -265,19 +225,10 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: str | os.PathLike[str], most: int = 1 << 24) -> Any:
-    """Read JSON that anybody may have written.
-
-    Args:
-        most: bytes of the file, at most.
-
-    Raises:
-        ValueError: in one line, if it is not an ordinary file, larger than `most`, nested too deeply, or not JSON in UTF-8.
-        OSError: if it cannot be opened.
-    """
+    """Read JSON that anybody may have written; ValueError, in one line, if it is none in UTF-8 or has over `most` bytes."""
     if not Path(path).is_file() and Path(path).exists():
         raise ValueError("not an ordinary file")
-    with open(path, "rb") as file:
-        content = file.read(most + 1)
+    content = read_beginning(path, most + 1)
     if len(content) > most:
         raise ValueError(f"larger than {most / 1e6:.0f} MB")
     try:

@@ -1,18 +1,15 @@
-"""What cameras and telephones write: raw files, HEIC, large JPEGs; and what is said where the extra is missing."""
+"""What cameras and telephones write: raw files and HEIC; and what is said where the extra is missing."""
 
 import io
 import sys
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image
 
 from iqa.errors import ImageError
 from iqa.images import raw
 from iqa.images.capture import read_time
-from iqa.images.finding import LeftOut, images_below, in_words
-from iqa.images.geometry import read_resized
-from iqa.images.picture import Picture
 from iqa.images.reading import read_image, read_rgb
 
 
@@ -53,19 +50,13 @@ def test_raw_data_are_developed_to_the_colours_of_the_scene(make_dng, scene, mon
     assert np.abs((gain * linear) ** (1 / 2.2) - expected ** (1 / 2.2)).mean() * 255 < 3
 
 
-def test_a_preview_of_half_the_size_is_what_is_read(make_dng, scene, green):
+def test_a_preview_is_read_if_it_has_half_the_size(make_dng, scene, green):
     notes = []
     found = read_image(make_dng(scene, green.resize((160, 120))), notes)
-    assert found.shape == (120, 160, 3)
+    assert found.shape == (120, 160, 3) and not notes
     assert np.abs(found.astype(int) - (20, 180, 40)).max() <= 3
-    assert not notes
-
-
-def test_a_smaller_preview_is_passed_over(make_dng, scene, green):
-    notes = []
     found = read_image(make_dng(scene, green.resize((152, 112))), notes)
-    assert found.shape == (240, 320, 3)
-    assert spot(found) == (False, False)
+    assert found.shape == (240, 320, 3) and spot(found) == (False, False)
     assert notes == ["a raw file, developed at 320x240 pixels: its preview has 152x112"]
     small = read_rgb(io.BytesIO(make_dng(scene, green.resize((152, 112)))), smallest=100)
     assert small.size == (152, 112)  # enough for a thumbnail
@@ -78,13 +69,8 @@ def test_raw_data_and_preview_stand_upright(make_dng, scene, orientation, corner
         found = read_image(make_dng(scene, preview, orientation))
         assert found.shape == shape
         assert spot(found) == corner
-
-
-def test_a_preview_that_stands_upright_already_is_not_turned_again(make_dng, scene):
-    upright = Image.fromarray(scene).transpose(Image.Transpose.ROTATE_270)
-    found = read_image(make_dng(scene, upright, 6))
-    assert found.shape == (320, 240, 3)
-    assert spot(found) == (False, True)
+    upright = read_image(make_dng(scene, Image.fromarray(scene).transpose(Image.Transpose.ROTATE_270), 6))
+    assert upright.shape == (320, 240, 3) and spot(upright) == (False, True)  # not turned again
 
 
 def test_a_raw_file_is_known_by_its_content_whatever_its_name(make_dng, scene, green, tmp_path):
@@ -134,51 +120,6 @@ def test_a_raw_file_needs_its_reader_and_says_so(make_dng, scene, green, monkeyp
     for path in tmp_path.iterdir():
         with pytest.raises(ImageError, match=r"a raw file needs rawpy: pip install 'image-quality-assessment\[raw\]'"):
             read_image(path)
-
-
-# --- folders ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_gives_what_can_be_read_and_counts_the_rest_with_what_to_install(tmp_path, monkeypatch):
-    pytest.importorskip("rawpy")
-    pytest.importorskip("pillow_heif")
-    for name in ("IMG_1.jpg", "IMG_1.dng", "IMG_2.HEIC", "notes.txt"):
-        (tmp_path / name).touch()
-    for missing, found, extras in (
-        ([], ["IMG_1.dng", "IMG_1.jpg", "IMG_2.HEIC"], None),
-        (["rawpy"], ["IMG_1.jpg", "IMG_2.HEIC"], "raw"),
-        (["rawpy", "pillow_heif"], ["IMG_1.jpg"], "heic,raw"),
-    ):
-        for package in missing:
-            monkeypatch.setitem(sys.modules, package, None)
-        left_out = LeftOut()
-        assert [path.name for path, _ in images_below(tmp_path, left_out)] == found
-        remedy = f" (pictures: pip install 'image-quality-assessment[{extras}]')" if extras else "1 .txt"
-        assert in_words(left_out).endswith(remedy) and left_out[".txt"] == 1
-
-
-# --- large JPEGs ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_large_jpeg_is_decoded_once_for_both_models(photograph, tmp_path, monkeypatch):
-    path = tmp_path / "large.jpg"
-    Image.fromarray(np.tile(photograph, (6, 6, 1))).save(path, quality=95)
-    decoded = []
-    read = JpegImagePlugin.JpegImageFile.load
-
-    def note(image):
-        if getattr(image, "tile", None):
-            decoded.append(image.size)
-        return read(image)
-
-    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", note)
-    picture = Picture(path, once=True)
-    assert picture.whole([]).size == (1536, 1536)
-    once = read_resized(picture, 112)
-    assert decoded == [(1536, 1536)]
-    with Image.open(path) as image:
-        whole = np.asarray(image.convert("RGB").resize((112, 112), Image.Resampling.BILINEAR))
-    assert np.abs(once.astype(int) - whole).max() <= 2
 
 
 def test_a_telephones_turned_heic_and_jpeg_stand_upright(scene, tmp_path):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from iqa import environment
-from iqa.environment import processors, versions, without_greetings
+from iqa.environment import processors, without_greetings
 from iqa.errors import ImageError
 
 
@@ -40,10 +40,6 @@ def cgroup(monkeypatch, tmp_path):
 def test_processors_are_those_that_affinity_and_quota_allow(cgroup, affinity, files, expected):
     cgroup(affinity, files)
     assert processors() == expected
-
-
-def test_versions_are_those_of_what_is_installed():
-    assert set(versions(["numpy", "no-such-package"])) == {"numpy"}
 
 
 # --- greetings --------------------------------------------------------------------------------------------------------

@@ -17,30 +17,20 @@ _TIMES = (
 
 
 def read_time(path: str | os.PathLike[str]) -> datetime | None:
-    """The local time in the EXIF of a file, to a fraction of a second if the camera noted one; None where there is none.
-
-    Only the head of the file is read. A file that is broken has no time: whoever decodes it says what is wrong.
-    """
+    """The local time in the EXIF of a file, with a fraction of a second if there is one; None for none or a broken file."""
     with warnings.catch_warnings(), contextlib.suppress(Exception):  # decoders raise whatever their parsing runs into
         warnings.simplefilter("ignore")  # Pillow's, of broken metadata and many pixels
         with contextlib.suppress(OSError), Image.open(path, formats=decoders()) as opened:
-            return _time_in(opened.getexif())
+            exif = opened.getexif()
+            tags = exif.get_ifd(ExifTags.IFD.Exif)
+            times = [_parse(tags.get(time), tags.get(fraction)) for time, fraction in _TIMES]
+            return next(filter(None, times), None) or _parse(exif.get(ExifTags.Base.DateTime), None)
         with open(path, "rb") as file:
             return raw.read_time(file) if raw.is_raw(file) else None
     return None
 
 
-def _time_in(exif: Image.Exif) -> datetime | None:
-    tags = exif.get_ifd(ExifTags.IFD.Exif)
-    times = [_parse(tags.get(time), tags.get(fraction)) for time, fraction in _TIMES]
-    return next(filter(None, times), None) or _parse(exif.get(ExifTags.Base.DateTime), None)
-
-
 def _parse(time: object, fraction: object) -> datetime | None:
-    """
-    >>> _parse("2024:05:01 10:20:30", "25")
-    datetime.datetime(2024, 5, 1, 10, 20, 30, 250000)
-    """
     try:
         found = datetime.strptime(str(time).strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")
     except ValueError:

@@ -14,7 +14,6 @@ from iqa.errors import ImageError
 
 #: A profile that moves no colour by more levels of 255 than this is sRGB, by whatever name and maker.
 SAME = 3
-
 #: The colour space in the header of a profile -> the mode of the pixels that it describes.
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
@@ -22,10 +21,7 @@ _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 def to_srgb(image: Image.Image, profile: bytes | None, warn: Callable[[str], None]) -> Image.Image:
     """Convert an image whose colour profile is not sRGB's; any other is returned as it is.
 
-    Args:
-        image: in any mode of 8 bits.
-        profile: of ICC; None or nothing for sRGB.
-        warn: is told if the profile is broken or made for other pixels, and therefore ignored.
+    The image is in any mode of 8 bits; no profile means sRGB. `warn` is told of a profile that is ignored.
     """
     if not profile:
         return image
@@ -36,7 +32,16 @@ def to_srgb(image: Image.Image, profile: bytes | None, warn: Callable[[str], Non
             warn("its colour profile is made for other pixels and was ignored")
             return image
         transform = _transform(bytes(profile), space)
-        return image if transform is None else _convert(image, space, transform)
+        if transform is None:
+            return image
+        alpha = None
+        if image.has_transparency_data:
+            image = with_alpha(image)
+            alpha = image.getchannel("A")
+        converted: Image.Image = transform.apply(image if image.mode == space else image.convert("RGB").convert(space))
+        if alpha is not None:
+            converted.putalpha(alpha)
+        return converted
     except Exception:  # a parser in C, of what anyone may have written
         warn("its colour profile is broken and was ignored")
         return image
@@ -44,39 +49,18 @@ def to_srgb(image: Image.Image, profile: bytes | None, warn: Callable[[str], Non
 
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> Any:
-    """What converts pixels of a mode to RGB in sRGB; None if it would leave them as they are.
-
-    Raises:
-        PyCMSError, OSError: if the profile is broken.
-    """
+    """What converts pixels of a mode to RGB in sRGB; None if it would leave them as they are."""
     from PIL import ImageCms
 
-    convert = ImageCms.buildTransform(
-        ImageCms.getOpenProfile(io.BytesIO(profile)),
-        ImageCms.createProfile("sRGB"),
-        mode,
-        "RGB",
-        ImageCms.Intent.PERCEPTUAL,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
+    opened, srgb = ImageCms.getOpenProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    intent, flags = ImageCms.Intent.PERCEPTUAL, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    convert = ImageCms.buildTransform(opened, srgb, mode, "RGB", intent, flags)
     if mode == "CMYK":
         return convert
     steps = np.linspace(0, 255, 17).astype(np.uint8) if mode == "RGB" else np.arange(256, dtype=np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3) if mode == "RGB" else steps[None]
     moved = np.asarray(convert.apply(Image.fromarray(colours))).astype(int)
     return None if np.abs(moved - colours.reshape(1, -1, colours.size // moved.shape[1])).max() <= SAME else convert
-
-
-def _convert(image: Image.Image, mode: str, transform: Any) -> Image.Image:
-    """An image in RGB, or in RGBA if it has any transparency."""
-    alpha = None
-    if image.has_transparency_data:
-        image = with_alpha(image)
-        alpha = image.getchannel("A")
-    converted: Image.Image = transform.apply(image if image.mode == mode else image.convert("RGB").convert(mode))
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
@@ -86,14 +70,11 @@ def with_alpha(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGBA" else image.convert("RGBA")
 
 
-# --- profiles for colours that are given in numbers -------------------------------------------------------------------
-
 #: x and y of white, red, green and blue.
 _Primaries = tuple[float, float, float, float, float, float, float, float]
 
 _D65 = (0.3127, 0.3290)
 _SRGB: _Primaries = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
-
 #: The primaries of ITU-T H.273 by their numbers.
 _PRIMARIES: dict[int, _Primaries] = {
     1: _SRGB,
@@ -105,13 +86,9 @@ _PRIMARIES: dict[int, _Primaries] = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-
-#: Transfers of H.273 that any screen shows as it shows sRGB: those of video, and its own.
-_LIKE_SRGB = (1, 6, 13, 14, 15)
-
-#: Transfers with highlights that no ordinary screen shows, and their names.
-_HDR = {16: "PQ", 18: "HLG"}
-
+#: Transfers of H.273 that any screen shows as it shows sRGB (those of video, and its own); with highlights that none
+#: shows; and that are a power.
+_LIKE_SRGB, _HDR, _POWERS = (1, 6, 13, 14, 15), {16: "PQ", 18: "HLG"}, {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 #: The light of white in HDR, and the most that is told apart, in candela a square metre (ITU-R BT.2408).
 _WHITE, _BRIGHTEST = 203.0, 1000.0
 
@@ -126,8 +103,7 @@ def profile_of_codes(primaries: int, transfer: int, full: bool, warn: Callable[[
         full: whether the values have the full range, and not 16-235.
         warn: is told of colours that are taken for sRGB, or whose highlights are compressed.
 
-    Returns:
-        Nothing (b"") if the colours are sRGB's, or taken for it; None if the numbers do not say.
+    Nothing (b"") is returned if the colours are sRGB's, or taken for it; None if the numbers do not say.
     """
     values = np.linspace(0, 1, _STEPS)
     if not full:
@@ -148,18 +124,14 @@ def profile_of_codes(primaries: int, transfer: int, full: bool, warn: Callable[[
 def profile_of_info(info: Mapping[Any, Any]) -> bytes | None:
     """The profile of a PNG without one, by its chunks `gAMA` and `cHRM` as Pillow tells them.
 
-    A gamma near 1/2.2 is how older programs said sRGB, whose curve it resembles.
-
-    Returns:
-        None if the colours are sRGB's, or nothing or nonsense is said of them.
+    None if the colours are sRGB's, or nothing or nonsense is said of them. A gamma near 1/2.2 was how programs said sRGB.
     """
     gamma, primaries = info.get("gamma"), info.get("chromaticity")
     if "srgb" in info or not (gamma or primaries):
         return None
     values = np.linspace(0, 1, _STEPS)
     like_srgb = not isinstance(gamma, float) or not 0.05 < gamma < 10 or abs(gamma * 2.2 - 1) < 0.05
-    linear = _linear(values, 13) if like_srgb else values ** (1 / gamma)  # type: ignore[operator]
-    assert linear is not None
+    linear = light_of_srgb(values) if like_srgb else values ** (1 / gamma)  # type: ignore[operator]
     try:
         places = np.array(primaries, np.float64) if primaries else np.array(_SRGB)
         if like_srgb and np.abs(places - _SRGB).max() < 0.005:
@@ -178,9 +150,8 @@ def _linear(values: NDArray[np.float64], transfer: int) -> NDArray[np.float64] |
     """The light of values 0-1, 0-1; None for a transfer that is not known."""
     if transfer in _LIKE_SRGB:
         return light_of_srgb(values)
-    powers = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
-    if transfer in powers:
-        return values ** powers[transfer]
+    if transfer in _POWERS:
+        return values ** _POWERS[transfer]
     if transfer == 16:  # SMPTE ST 2084
         root = values ** (1 / 78.84375)
         light = 10_000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
@@ -200,11 +171,7 @@ def _compress(light: NDArray[np.float64], brightest: float, knee: float = 0.5) -
 
 
 def _make_profile(primaries: tuple[float, ...], linear: NDArray[np.float64]) -> bytes:
-    """A profile of ICC, version 2: the light (steps,) of rising values, the same for all channels, and the primaries.
-
-    Raises:
-        ValueError, LinAlgError: if the primaries span no colours.
-    """
+    """A profile of ICC, version 2, of the light (steps,) of rising values and of primaries; ValueError if they are none."""
     x, y = np.array(primaries[0::2]), np.array(primaries[1::2])
     if not (np.isfinite(x).all() and np.isfinite(y).all() and (y > 1e-6).all()):
         raise ValueError("no primaries")
@@ -235,17 +202,11 @@ def _xyz(values: NDArray[np.float64]) -> bytes:
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as grey of 8, white where it is transparent; `convert` would clip it to white.
-
-    Mode "I" is what older files of 16 bits come as; more bits have no range.
-    """
+    """Grey of 16 bits (mode "I;16", or "I" of older files) as grey of 8; `convert` would clip it to white."""
     grey = np.asarray(image)
     if grey.size and (grey.min() < 0 or grey.max() > 65535):
         raise ImageError("pixels of more than 16 bits, whose range is unknown")
-    eight = np.empty(grey.shape, np.uint8)
-    for top in range(0, len(grey), 256):  # not all at once, which would take 16 bytes a pixel
-        eight[top : top + 256] = (grey[top : top + 256].astype(np.int32) + 128) // 257
-    small = Image.fromarray(eight)
+    small = image.convert("I").point([(level + 128) // 257 for level in range(65536)], "L")
     key = image.info.get("transparency")
     if isinstance(key, int):
         small.putalpha(Image.fromarray(np.where(grey == key, np.uint8(0), np.uint8(255))))

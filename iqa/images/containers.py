@@ -1,4 +1,4 @@
-"""What Pillow does not tell of PNG and AVIF files, and what every browser shows although something in it is broken."""
+"""What Pillow does not tell of PNG and AVIF files, and PNGs that browsers show although something in them is broken."""
 
 import io
 import struct
@@ -14,13 +14,12 @@ from iqa.errors import ImageError
 Codes = tuple[int, int, bool]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-
 #: Chunks of a PNG that its pixels need; and those that say how to show them.
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _MEANING = (b"iCCP", b"eXIf", b"cICP", b"sRGB", b"gAMA", b"cHRM")
 
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-
+#: Brands of a HEIC.
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 #: How the boxes of an AVIF begin that give its colours in numbers, and that cut its picture.
 _NCLX, _CLAP = b"colrnclx", b"\0\0\0\x28clap"
 
@@ -36,11 +35,7 @@ PngImagePlugin.PngStream.chunk_cICP = _keep_codes  # type: ignore[attr-defined]
 
 
 def note_avif(image: Image.Image, file: BinaryIO) -> None:
-    """Put the colours that an AVIF gives in numbers into `info`, as pillow-heif does.
-
-    Raises:
-        ImageError: if only a part of the picture is to be seen, its clean aperture, which Pillow does not tell.
-    """
+    """Put the colours that an AVIF gives in numbers into `info`; ImageError if Pillow would not crop it (clap)."""
     file.seek(0)
     content = file.read()
     if _CLAP in content:
@@ -64,8 +59,7 @@ def colour_codes(image: Image.Image) -> Codes | None:
 def transparent_colour(image: Image.Image) -> object:
     """The transparent colour of an image in the values that its pixels will have; a PNG has it in those of the file.
 
-    Raises:
-        ImageError: if it has 16 bits a channel, of which Pillow keeps 8: other colours may look the same.
+    ImageError if it has 16 bits a channel, of which Pillow keeps 8.
     """
     key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
     if image.format != "PNG" or key is None or not tiles:
@@ -76,36 +70,13 @@ def transparent_colour(image: Image.Image) -> object:
     return key * {"L;2": 85, "L;4": 17}.get(mode, 1) if isinstance(key, int) else key
 
 
-def is_heic(content: bytes) -> bool:
-    """Whether a file says that it is a HEIC."""
-    return content[4:8] == b"ftyp" and content[8:12] in _HEIC
-
-
 def without_metadata(content: bytes) -> Iterator[bytes]:
-    """Copies of a PNG with less and less metadata; none of any other file."""
-    if content.startswith(_PNG):
-        yield _png_of(content, _PIXELS + _MEANING)
-        yield _png_of(content, _PIXELS)
-
-
-def _png_of(content: bytes, kept: tuple[bytes, ...]) -> bytes:
-    """The chunks of these names; without those that are not needed for the pixels and whose checksum is wrong."""
-    file, parts = io.BytesIO(content[len(_PNG) :]), [_PNG]
-    while len(head := file.read(8)) == 8 and parts[-1][4:8] != b"IEND":
-        chunk = head + file.read(int.from_bytes(head[:4], "big") + 4)
-        needed = head[4:] in _PIXELS and head[4:] != b"tRNS"
-        if head[4:] in kept and (needed or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")):
-            parts.append(chunk)
-    return b"".join(parts)
-
-
-def ended(content: bytes) -> tuple[bytes, bytes] | None:
-    """A JPEG that lacks its end, twice: ended, and with nonsense before its end; None of any other file.
-
-    If both are the same picture, the decoder needed nothing of the nonsense: all pixels were there. If they differ, the
-    picture is truncated.
-    """
-    if not content.startswith(b"\xff\xd8"):
-        return None
-    whole = content[:-1] if content.endswith(b"\xff") else content
-    return whole + b"\xff\xd9", whole + b"\x5a\xa5\x33\x0f" * 64 + b"\xff\xd9"
+    """Copies of a PNG with less and less metadata, and with none whose checksum is wrong; nothing of any other file."""
+    for kept in (_PIXELS + _MEANING, _PIXELS) if content.startswith(_PNG) else ():
+        file, parts = io.BytesIO(content[len(_PNG) :]), [_PNG]
+        while len(head := file.read(8)) == 8 and parts[-1][4:8] != b"IEND":
+            chunk = head + file.read(int.from_bytes(head[:4], "big") + 4)
+            needed = head[4:] in _PIXELS and head[4:] != b"tRNS"
+            if head[4:] in kept and (needed or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")):
+                parts.append(chunk)
+        yield b"".join(parts)

@@ -1,6 +1,7 @@
 """Which images are meant: files, folders, patterns and lists of paths -> one path after the other, however many."""
 
 import codecs
+import contextlib
 import fnmatch
 import glob
 import importlib.util
@@ -10,35 +11,22 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from iqa.errors import ImageError, LabelError
 from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
 from iqa.images.stored import StoredFile, path_of, stored_files
 
-#: What is looked for in a folder; a file that is named itself is read whatever its suffix.
+#: What is looked for in a folder; and of this, what is looked for only where an extra is installed, and its package.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
-
-#: Of these, what is looked for only where the extra of this name is installed, and the package that it brings.
 EXTRAS = {"heic": (HEIC_SUFFIXES, "pillow_heif"), "raw": (RAW_SUFFIXES, "rawpy")}
-
 #: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes.
-PASSED_OVER = frozenset(
-    (
-        *("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble"),
-        *(".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY),
-    )
-)
-
+_FOLDERS = ("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble")
+PASSED_OVER = frozenset((*_FOLDERS, ".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY))
 #: Why a URL holds no image unless shared storage is looked at.
 NOT_STORED = "URLs are for --engine ray, without --report, --sort-into and --xmp"
-
-#: A path, and None or the reason why there is no image.
+#: A path, and None or the reason why there is no image; and the same of one that may lie on shared storage.
 Found = tuple[Path, str | None]
-
-#: The same of a path that may lie on shared storage.
 FoundAnywhere = tuple[Path | StoredFile, str | None]
-
 #: How many files of each kind (".pdf", "linked folder") were left out.
 LeftOut = Counter[str]
 
@@ -50,19 +38,15 @@ def named_images(
     left_out: LeftOut | None = None,
     stored: bool = False,
 ) -> Iterator[FoundAnywhere]:
-    """The images that were named on a command line.
+    """The images that were named on a command line: (path, None), or (path, reason) for what holds no image.
 
     Args:
-        named: files, which are taken whatever their suffix; folders, for what is below them; or patterns such as
-            `photos/**/*.jpg` that the shell has not expanded. If nothing is named, the sample photograph is taken, and
-            stderr says so.
+        named: files, taken whatever their suffix; folders, for what is below them; or patterns such as `photos/**/*.jpg`
+            that the shell has not expanded. If nothing is named, the sample photograph is taken, and stderr says so.
         lists: files of paths, or "-" for stdin; see `read_list`. A path in them is never a pattern.
         null: the paths in the lists are separated by zero bytes, as `find -print0` does.
         left_out: counts what lies in the folders and is not looked for; see `in_words`.
         stored: whether URLs are looked up; if not, they hold no image.
-
-    Yields:
-        (path, None), or (path, reason) for what holds no image.
     """
     left_out = LeftOut() if left_out is None else left_out
     if not named and not lists:
@@ -96,7 +80,6 @@ def in_words(left_out: LeftOut) -> str:
 
 
 def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator[FoundAnywhere]:
-    """What one name stands for."""
     found: Iterable[FoundAnywhere]
     path, reason = path_of(name), "a folder without images"
     if isinstance(path, StoredFile):
@@ -113,14 +96,12 @@ def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator
 
 
 def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
-    """As `images_below`, of shared storage; a file that is named itself, or by a pattern, is taken whatever its suffix."""
     for file, below, reason in stored_files(url):
         suffix = os.path.splitext(file.url)[1].lower()
-        if below is None or suffix in SUFFIXES:
-            if not below or not any(map(_is_passed_over, below)):
-                yield file, reason
-        else:
+        if below and suffix not in SUFFIXES:
             left_out[suffix or "without a suffix"] += 1
+        elif not any(map(_is_passed_over, below or ())):
+            yield file, reason
 
 
 def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:
@@ -152,49 +133,24 @@ def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
 def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]:
     """The paths in a file, or in stdin for "-": one a line, in whatever encoding the file system has.
 
-    A mark of UTF-8 at the beginning is passed over, and a list that is marked as UTF-16 is read as such.
-
-    Args:
-        null: the paths are separated by zero bytes instead, since a name may hold a newline.
-
-    Raises:
-        ImageError: if there are zero bytes and `null` is not asked for.
-        OSError: if the file cannot be read.
+    With `null` they are separated by zero bytes, since a name may hold a newline; without, ImageError if there are any.
     """
-    if str(file) == "-":
-        yield from _paths_in(sys.stdin.buffer, null)
-    else:
-        with open(file, "rb") as stream:
-            yield from _paths_in(stream, null)
-
-
-def _paths_in(stream: BinaryIO, null: bool) -> Iterator[str]:
-    lines: Iterable[bytes]
-    first = stream.readline()
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = (first + stream.read()).decode("utf-16", "replace")
-        lines = (os.fsencode(line) for line in text.split("\0" if null else "\n"))
-    else:
-        first = first.removeprefix(codecs.BOM_UTF8)
+    with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else open(file, "rb") as stream:
+        first = stream.readline().removeprefix(codecs.BOM_UTF8)
         lines = (first + stream.read()).split(b"\0") if null else itertools.chain([first], stream)
-    for number, line in enumerate(lines, start=1):
-        if not null and b"\0" in line:
-            raise ImageError(
-                f"the list has a zero byte in line {number}: give -0 for a list of find -print0, and save a list in "
-                "UTF-16 as UTF-8"
-            )
-        path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
-        if path:
-            yield os.fsdecode(path)
+        for number, line in enumerate(lines, start=1):
+            if not null and b"\0" in line:
+                remedy = "give -0 for a list of find -print0, and save a list in UTF-16 as UTF-8"
+                raise ImageError(f"the list has a zero byte in line {number}: {remedy}")
+            path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
+            if path:
+                yield os.fsdecode(path)
 
 
 def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:
     """The image files below a folder, by suffix, in the order of their paths; linked folders are not entered.
 
-    HEIC and raw files are left out where what reads them is not installed.
-
-    Args:
-        left_out: counts what is not looked for.
+    HEIC and raw files are left out where what reads them is not installed; `left_out` counts what is not looked for.
 
     Yields:
         (path, None), or (path, reason) for a folder that cannot be read, or a link to nothing with an image's name.
@@ -211,13 +167,7 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
 
 
 def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[tuple[str, str | None]]:
-    """All files below a folder, in the order and form of `images_below`, but as text.
-
-    What macOS (`._name`) and others put beside files is passed over, see `PASSED_OVER`.
-
-    Args:
-        left_out: counts linked folders.
-    """
+    """All files below a folder, as of `images_below`, but as text; `left_out` counts linked folders."""
     # The next one is the last; each has a character behind it: a file, a folder or a link. Of a million, text takes little.
     waiting = [f"{os.fspath(folder)}d"]
     while waiting:
@@ -249,24 +199,19 @@ def _kind_of(entry: os.DirEntry[str]) -> str:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """`images_below` as a list of paths.
-
-    Raises:
-        ImageError: if a folder cannot be read, or a link leads nowhere.
-    """
-    found = list(images_below(folder))
-    for path, reason in found:
+    """`images_below` as a list of paths; ImageError if a folder cannot be read, or a link leads nowhere."""
+    paths = []
+    for path, reason in images_below(folder):
         if reason:
             raise ImageError(f"{path}: {reason}")
-    return [path for path, _ in found]
+        paths.append(path)
+    return paths
 
 
 def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:
-    """The photographs of a folder but those whose names a file excludes.
+    """The photographs of a folder but those whose names a file excludes; ImageError if none is left.
 
-    Raises:
-        LabelError: if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
-        ImageError: if no photograph is left.
+    LabelError if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
     """
     excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
     photos = list_images(folder)

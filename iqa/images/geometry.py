@@ -25,17 +25,12 @@ from iqa.images.reading import INTERPOLATIONS, ImageLike
 
 #: Where a patch begins: (top, left).
 Place = tuple[int, int]
-
 #: What varies by no more than this, the standard deviation of a channel, is a frame of one colour with a little noise.
 FLAT = 3.0
 
 
 def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
-    """A warning for a picture in which there is nothing to judge, a lens cap or a blank page; None for all others.
-
-    Args:
-        patches: what a network sees of it, uint8 (N, size, size, 3).
-    """
+    """A warning for a picture, uint8 patches (N, size, size, 3), in which there is nothing to judge; None for others."""
     some = patches[:, ::8, ::8].reshape(-1, 3)  # quick, and enough for almost all pictures
     if (some.std(axis=0) <= FLAT).all() and (patches.reshape(-1, 3).std(axis=0) <= FLAT).all():
         return "nearly one flat colour: the score says little"
@@ -45,18 +40,13 @@ def warn_if_flat(patches: NDArray[np.uint8]) -> str | None:
 #: A JPEG that is made smaller by decoding less of it keeps so many times the pixels a side that are wanted in the end. At 6
 #: the scores of 42 photographs of 12 to 50 megapixels moved by 0.0045 (root mean square; 0.020 at most), at 4 by 0.0079.
 REDUCED = 6
-
 #: How much larger a whole picture is than what training sees of it: the original's 256 pixels for 224.
 MARGIN = 8 / 7
-
 #: Where a model of patches looks unless it is told otherwise.
 CROP = "grid"
-
-#: How many patches a grid has at most, by pooling; to cover 24 megapixels takes 486. By detail they are `richest_places`,
-#: and scores of large photographs differ from those of all patches by 0.13 to 0.15 (root mean square). With 24 patches,
-#: evenly spread, they would differ by 0.48: what is in focus lies between them.
+#: How many patches a grid has at most, by pooling; to cover 24 megapixels takes 486. By detail they are `richest_places`:
+#: scores of large photographs then differ by 0.13 to 0.15 (root mean square), with 24 that are spread evenly by 0.48.
 MOST = {"mean": 24, "detail": 10}
-
 #: A picture whose shorter side has fewer pixels is refused. Centres of TID2013's references of 160, 96 and 64 pixels a
 #: side, continued by their mirror images to 224, score with an LCC of 0.80, 0.76 and 0.62; those of 224 pixels with 0.84.
 TINY = 96
@@ -67,7 +57,6 @@ class Geometry:
     """How pictures are cut or resized for a network, and how much each part counts.
 
     Attributes:
-        preprocessing: what the card says.
         crop: where a model of patches looks, a key of `CROPS`; None for a model of whole pictures.
         six_crops: see a whole picture in the six views of `views`.
         longer_side: pixels to which the longer side of a larger picture is shrunk before it is cut; None for none.
@@ -87,12 +76,7 @@ class Geometry:
         pooling: str | None = None,
         longer_side: int | None = None,
     ) -> "Geometry":
-        """The geometry of a card.
-
-        Args:
-            crop: None for `CROP`. It is ignored, as `pooling` and `longer_side` are, for a model of whole pictures.
-            pooling: a key of `POOLINGS`; None for what the card says.
-        """
+        """The geometry of a card; `crop`, `pooling` (None for the card's) and `longer_side` are for models of patches."""
         preprocessing = card.preprocessing
         if preprocessing.kind != "patch":
             return cls(preprocessing, None, six_crops)
@@ -110,8 +94,7 @@ class Geometry:
 
     def __str__(self) -> str:
         if not self.crop:
-            views = ", six crops" if self.six_crops else ""
-            views += ", flip averaging" if self.preprocessing.flip_averaging else ""
+            views = ", six crops" * self.six_crops + ", flip averaging" * self.preprocessing.flip_averaging
             return f"whole image, {self.preprocessing.interpolation}, to {self.size}x{self.size}{views}"
         multiple, pooling = self.preprocessing.multiple, self.preprocessing.pooling
         blocks = f" on blocks of {multiple}" if multiple > 1 else ""
@@ -124,9 +107,7 @@ class Geometry:
         return ", ".join(words)
 
     def patches(self, image: ImageLike | Picture, notes: list[str] | None = None) -> NDArray[np.uint8]:
-        """What the network sees of an image, uint8 (N, size, size, 3).
-
-        A picture that is smaller than a patch is continued by its mirror image, with a note.
+        """What the network sees of an image, uint8 (N, size, size, 3); a small one is continued by its mirror image.
 
         Args:
             image: see `read_image`; or a `Picture`, which several networks share.
@@ -157,10 +138,13 @@ class Geometry:
             image = shrink(image, self.longer_side)
         height, width = _extent(image)
         if min(height, width) < self.size:
-            image = mirror(np.asarray(image), self.size)
-            notes.append(
-                f"{width}x{height} pixels, continued by its mirror image to the {self.size}x{self.size} of a patch"
-            )
+            if min(height, width) < TINY:
+                least = f"the shorter side must have at least {TINY}"
+                raise ImageError(f"{width}x{height} pixels are too few to judge: {least}")
+            missing = [(0, max(0, self.size - length)) for length in (height, width)]
+            image = np.pad(np.asarray(image), (*missing, (0, 0)), mode="symmetric")
+            seen = f"continued by its mirror image to the {self.size}x{self.size} of a patch"
+            notes.append(f"{width}x{height} pixels, {seen}")
             height, width = _extent(image)
         if self.crop == "grid" and self.preprocessing.pooling == "detail":
             covering = places_that_cover(height, width, self.size, self.preprocessing.multiple)
@@ -186,24 +170,8 @@ def shrink(image: Image.Image | NDArray[np.uint8], longer: int) -> Image.Image |
     return as_image(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def mirror(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) with mirror images of itself to the right and below, at least `size` pixels a side.
-
-    Raises:
-        ImageError: if its shorter side has fewer than `TINY` pixels.
-    """
-    height, width = image.shape[:2]
-    if min(height, width) < TINY:
-        raise ImageError(f"{width}x{height} pixels are too few to judge: the shorter side must have at least {TINY}")
-    return np.pad(image, ((0, max(0, size - height)), (0, max(0, size - width)), (0, 0)), mode="symmetric")
-
-
 def patch(image: Image.Image | NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
-    """The square patch at a place.
-
-    Raises:
-        ImageError: if the image is smaller than the patch.
-    """
+    """The square patch at a place; ImageError if the image is smaller."""
     height, width = _extent(image)
     if min(height, width) < size:
         raise ImageError(f"{width}x{height} pixels are fewer than the {size}x{size} that this model needs")
@@ -219,14 +187,14 @@ def centre_patch(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[A
 
 
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
-    """A patch from anywhere, and mirrored or not, both with equal chance; see `random_patches` and `patch`."""
+    """A patch from anywhere, mirrored or not; see `random_patches`."""
     return random_patches([image], size, rng, multiple)[0]
 
 
 def random_view(
     image: NDArray[np.uint8], size: int, rng: np.random.Generator, interpolation: str = "bilinear"
 ) -> NDArray[np.uint8]:
-    """Nearly the whole image, as training sees it: resized to `MARGIN` times the size, a random patch of which is cut."""
+    """Nearly the whole image, as training sees it: a random patch of it resized to `MARGIN` times the size."""
     return random_patch(resize(image, round(MARGIN * size), interpolation), size, rng)
 
 
@@ -235,7 +203,7 @@ def random_patches(
 ) -> list[NDArray[Any]]:
     """The same random patch, mirrored or not, of several images of one size (the levels of one scene).
 
-    Its top and left are multiples of `multiple`: with 16, it keeps to the blocks in which JPEG coded the image.
+    Its place is a multiple of `multiple`: with 16, it keeps to the blocks in which JPEG coded the image.
     """
     height, width = images[0].shape[:2]
     top, left = (multiple * int(rng.integers(max(0, length - size) // multiple + 1)) for length in (height, width))
@@ -250,19 +218,17 @@ def place_in_centre(height: int, width: int, size: int, multiple: int = 1) -> li
 
 
 def places_that_cover(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    """The fewest places on a regular grid whose patches cover the whole image.
-
-    If they keep to blocks, as in `random_patches`, fewer than `multiple` rows and columns at the edges remain uncovered.
-    """
-    rows, columns = (_cover(length // multiple, size // multiple) * multiple for length in (height, width))
+    """The fewest places on a regular grid whose patches cover the whole image, but for what blocks leave at the edges."""
+    size = size // multiple
+    rows, columns = (
+        np.rint(np.linspace(0, max(0, length - size), max(1, -(-length // size)))).astype(int) * multiple
+        for length in (height // multiple, width // multiple)
+    )
     return [(int(top), int(left)) for top in rows for left in columns]
 
 
 def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    """`places_that_cover` the image; if these are more than `MOST["mean"]`, so many as lie evenly spread in it.
-
-    The image is divided into cells of nearly its own proportions, and a patch lies in the middle of each.
-    """
+    """`places_that_cover` the image; of more than `MOST["mean"]`, the middles of that many cells of its proportions."""
     covering, limit = places_that_cover(height, width, size, multiple), MOST["mean"]
     if len(covering) <= limit:
         return covering
@@ -270,19 +236,12 @@ def places_on_grid(height: int, width: int, size: int, multiple: int = 1) -> lis
     shapes = [(rows, min(most[1], limit // rows)) for rows in range(1, min(most[0], limit) + 1)]
     # As many as there may be, and of these the grid that is as dense down as across.
     rows, columns = max(shapes, key=lambda n: (n[0] * n[1], -abs(math.log(height / n[0] * n[1] / width))))
-    tops, lefts = _middles(height, rows, size, multiple), _middles(width, columns, size, multiple)
-    return [(top, left) for top in tops for left in lefts]
-
-
-def _cover(length: int, size: int) -> NDArray[np.int_]:
-    return np.rint(np.linspace(0, max(0, length - size), max(1, -(-length // size)))).astype(int)
-
-
-def _middles(length: int, count: int, size: int, multiple: int) -> list[int]:
-    """Where patches begin that lie in the middle of `count` equal parts of a length, on the nearest multiples."""
-    begin = (np.arange(count) + 0.5) * length / count - size / 2
-    highest = (length - size) // multiple * multiple
-    return [int(np.clip(multiple * round(place / multiple), 0, highest)) for place in begin]
+    spread = []
+    for length, count in ((height, rows), (width, columns)):
+        begin = (np.arange(count) + 0.5) * length / count - size / 2
+        highest = (length - size) // multiple * multiple
+        spread.append([int(np.clip(multiple * round(place / multiple), 0, highest)) for place in begin])
+    return [(top, left) for top in spread[0] for left in spread[1]]
 
 
 def read_resized(
@@ -291,10 +250,7 @@ def read_resized(
     """The whole image squeezed to `size` x `size`, whatever its proportions, uint8 (size, size, 3); see `read_image`.
 
     A large JPEG that is averaged is decoded at a half, a quarter or an eighth, with at least `REDUCED` times `size` pixels
-    a side. With "nearest" all of it is decoded: the nearest pixel of a reduced picture would be another one.
-
-    Args:
-        interpolation: a key of `INTERPOLATIONS`.
+    a side. With "nearest" (see `INTERPOLATIONS`) all of it is decoded: the pixels of a reduced picture would be others.
     """
     picture = image if isinstance(image, Picture) else Picture(image)
     notes = [] if notes is None else notes
@@ -308,11 +264,7 @@ def resize(image: Image.Image | NDArray[np.uint8], size: int, interpolation: str
 
 
 def views(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Six views that mean the same to people: a picture and its mirror image, whole and with 1 or 3 rows and columns less.
-
-    Returns:
-        uint8 arrays (H, W, 3); fewer than six of pictures of at most 3 pixels a side.
-    """
+    """Six views (H, W, 3): a picture and its mirror image, whole and with 1 or 3 rows and columns less if it has more."""
     shortened = [image[less:, less:] for less in (0, 1, 3) if less < min(image.shape[:2])]
     return [side for view in shortened for side in (view, view[:, ::-1])]
 

@@ -1,8 +1,4 @@
-"""A picture that several networks look at, decoded as seldom as possible.
-
-picture = Picture("photo.jpg")
-patches, small = technical.patches(picture), beauty.patches(picture)        # of two `Geometry`
-"""
+"""A picture that several networks look at (`Geometry.patches`), decoded as seldom as possible."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +8,9 @@ from iqa.images.reading import ImageLike, can_be_reduced, in_memory, read_rgb
 
 
 class Picture:
-    """An image, decoded when it is first looked at and then kept.
+    """An image (see `read_image`), decoded when it is first looked at and then kept; TypeError if it is none.
 
-    Args:
-        image: see `iqa.images.reading.read_image`.
-        once: whether somebody needs all pixels anyway, so that `reduced` is made of them.
-
-    Raises:
-        TypeError: if it is no image.
+    `once` says that somebody needs all pixels anyway, so that `reduced` is made of them.
     """
 
     def __init__(self, image: ImageLike, once: bool = False) -> None:
@@ -39,8 +30,7 @@ class Picture:
     def reduced(self, smallest: int, notes: list[str]) -> Image.Image | NDArray[np.uint8]:
         """The image in RGB, with at least `smallest` pixels a side if it has so many, made smaller if that is quicker.
 
-        It does not depend on what was asked before, but on `once`: a decoder that decodes less gives nearly the pixels of
-        an average over all of them.
+        It depends on `once` and not on what was asked before.
         """
         if not can_be_reduced(self._image, smallest):
             return self.whole(notes)
@@ -49,10 +39,7 @@ class Picture:
         return self.averaged(min(as_image(self.whole(notes)).size) // smallest)
 
     def averaged(self, factor: int) -> Image.Image:
-        """The image `factor` times smaller, each pixel the mean of all that fall on it; kept.
-
-        A quarter is made of the half, which another network may need as well: to go over all pixels is what takes time.
-        """
+        """The image `factor` times smaller, each pixel the mean of all that fall on it; a quarter is made of the half."""
         if factor not in self._averaged:
             smaller = self.averaged(2).reduce(2) if factor == 4 else as_image(self.whole([])).reduce(factor)
             self._averaged[factor] = smaller

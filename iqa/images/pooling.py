@@ -3,7 +3,7 @@
     weights = POOLINGS["detail"](patches)       # uint8 (N, size, size, 3) -> float64 (N,), whose sum is 1
     score = weights @ scores
 
-People judge what is in focus. The mean over all patches judges the blurred background as well.
+People judge what is in focus; the mean over all patches judges the blurred background as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,8 @@ from PIL import Image
 
 #: Deviation, in pixels, of the Gaussian that removes noise and the edges of JPEG's blocks before detail is measured.
 SMOOTHED = 1.5
-
 #: Which power of its detail a patch weighs. At 0 all count alike, at infinity only the one with the most detail.
 POWER = 3.0
-
 #: How many times smaller a picture is made to find where its detail is.
 COARSE = 4
 
@@ -28,15 +26,7 @@ def mean_weights(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def detail_weights(patches: NDArray[np.uint8], power: float = POWER) -> NDArray[np.float64]:
-    """A weight for each patch that grows with its detail; patches without any detail count alike.
-
-    Args:
-        patches: of one picture, uint8 (N, size, size, 3).
-        power: of `detail`.
-
-    Returns:
-        float64 (N,), whose sum is 1.
-    """
+    """A weight for each patch, uint8 (N, size, size, 3), that grows with its detail: float64 (N,), whose sum is 1."""
     if len(patches) == 1:
         return np.ones(1)
     found = np.array([detail(patch) for patch in patches])
@@ -57,13 +47,12 @@ def detail(patch: NDArray[np.uint8]) -> float:
 def richest_places(
     coarse: Callable[[], Image.Image], places: Sequence[tuple[int, int]], size: int, most: int
 ) -> list[tuple[int, int]]:
-    """Those of the places whose patches have the most detail, at most `most`, in their order.
+    """Those of the places (top, left) whose patches have the most detail, at most `most`, in their order.
 
     The detail is estimated on the image made smaller, in a tenth of the time of `detail`.
 
     Args:
         coarse: gives the RGB image made `COARSE` times smaller; asked only if there are more places than `most`.
-        places: (top, left) of patches in the image.
         size: pixels in a side of a patch.
     """
     if len(places) <= most:
@@ -75,7 +64,6 @@ def richest_places(
 
 
 def _steepness(luma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How steep a picture (H, W) is at each pixel."""
     down, right = np.gradient(luma)
     down *= down  # in place: a large picture has millions of pixels here
     right *= right

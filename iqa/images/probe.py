@@ -7,11 +7,7 @@ from numpy.typing import NDArray
 def draw_probe(size: int) -> NDArray[np.uint8]:
     """Waves that grow finer to the right and downwards, edges, and grain, in three different channels.
 
-    Args:
-        size: pixels in a side.
-
-    Returns:
-        uint8 (size, size, 3), the same on every machine.
+    uint8 (size, size, 3), the same on every machine.
 
     >>> int(draw_probe(224).astype(int).sum())
     19208776

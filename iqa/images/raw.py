@@ -1,7 +1,7 @@
 """Raw files of cameras (CR2, CR3, NEF, ARW, DNG and others), by LibRaw: rawpy, the extra `raw`.
 
-What is read is the preview that the camera put into the file, if its longer side has at least half as many pixels as that
-of the raw data: it is what the camera made of them, and what its JPEG shows. Otherwise the data are developed, with a note.
+The preview that the camera put into the file is read if its longer side has at least half as many pixels as that of the raw
+data. Otherwise the data are developed, with a note.
 """
 
 import contextlib
@@ -19,31 +19,21 @@ from iqa.files import RAW_SUFFIXES, printable
 
 #: How a TIFF begins.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 #: How raw files begin that are no TIFF: of Fujifilm, Panasonic and Leica, Olympus, Sigma, Minolta, and Canon before CR2.
 _BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 _CR3 = b"ftypcrx "
 _JPEG = b"\xff\xd8"
-
 #: What a TIFF has in its place 8 if it is a CR2, or of Phase One.
 _TIFF_OF_MAKERS = (b"CR\2\0", b"IIII", b"MMMM")
-
 #: Values of the tag PhotometricInterpretation: a colour filter array, and raw data of all colours.
 RAW_DATA = (32803, 34892)
-
 #: Tags that say where the strips and tiles of a page begin, and how many bytes they have.
 _PARTS = ((273, 279), (324, 325))
-
-#: No file has more pages that matter.
-_PAGES = 32
-
-#: No camera packs so many pixels of raw data into a byte.
-_PIXELS_PER_BYTE = 32
-
+#: No file has more pages that matter, and no camera packs so many pixels of raw data into a byte.
+_PAGES, _PIXELS_PER_BYTE = 32, 32
 #: Data are developed at half their size, a pixel for each 2x2 of the colour filter, if the shorter side has so many then.
 #: That takes a sixth of the time, and no colour is guessed from the neighbours.
 ENOUGH = 1344
-
 #: How LibRaw says that a picture was taken with the camera turned -> EXIF's tag.
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}
 
@@ -54,20 +44,16 @@ def is_raw(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(32)
     if head[:4] in TIFF:
-        return named or _is_raw_tiff(file, head[8:12])
+        with contextlib.suppress(Exception):  # of a broken file, of which its reader will say so
+            known = named or head[8:12] in _TIFF_OF_MAKERS
+            return known or any(page.get(262) in RAW_DATA for page in _list_pages(file))
+        return False
     return head.startswith(_BEGINNINGS) or head[4:12] == _CR3 or (named and not head.startswith(_JPEG))
 
 
 def _name_of(file: BinaryIO) -> str:
     name = getattr(file, "name", "")
     return name if isinstance(name, str) else ""
-
-
-def _is_raw_tiff(file: BinaryIO, maker: bytes) -> bool:
-    """Whether it is of a maker's own kind, or a page of it, or one below that, holds raw data."""
-    with contextlib.suppress(Exception):  # of a broken file, of which its reader will say so
-        return maker in _TIFF_OF_MAKERS or any(page.get(262) in RAW_DATA for page in _list_pages(file))
-    return False
 
 
 def _list_pages(file: BinaryIO) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:
@@ -95,14 +81,7 @@ def _numbers(page: TiffImagePlugin.ImageFileDirectory_v2, tag: int) -> list[int]
 
 
 def _check_whole(file: BinaryIO, pixels: int) -> None:
-    """Refuse a truncated file, of which LibRaw takes what is missing for black.
-
-    A file that is built like a TIFF says where its data end. Of others LibRaw itself notices most; those that have next to
-    nothing of their data are refused here.
-
-    Raises:
-        ImageError: if it is truncated.
-    """
+    """Refuse a truncated file, of which LibRaw takes what is missing for black: a TIFF says where its data end."""
     size = file.seek(0, os.SEEK_END)
     ends = [0]
     with contextlib.suppress(Exception):  # of a file that is not built like a TIFF
@@ -115,19 +94,14 @@ def _check_whole(file: BinaryIO, pixels: int) -> None:
 
 
 def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) -> Image.Image:
-    """The preview in a raw file if it is large enough, or the developed picture.
+    """The preview in a raw file if it is large enough, or the developed picture, with EXIF that says how to turn it.
 
     Args:
         most: the most pixels that it may have; a third of them if its data have all colours in each pixel.
         smallest: a preview of so many pixels a side is large enough too.
         notes: is told if the picture was developed.
 
-    Returns:
-        An image whose EXIF says how it is to be turned.
-
-    Raises:
-        ImageError: if rawpy is not installed, or LibRaw cannot read the file.
-        MemoryError: if there is not enough.
+    ImageError or MemoryError if rawpy is not installed, or LibRaw cannot read the file.
     """
     with _libraw(file) as raw:
         width, height = raw.sizes.width, raw.sizes.height
@@ -136,19 +110,22 @@ def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) 
         preview = _preview(raw, most, smallest)
         if preview and (2 * max(preview.size) >= max(width, height) or (smallest and min(preview.size) >= smallest)):
             return preview
-        _check_whole(file, raw.sizes.raw_width * raw.sizes.raw_height)
-        developed = _develop(raw, most)
+        pixels = raw.sizes.raw_width * raw.sizes.raw_height
+        _check_whole(file, pixels)
+        if raw.raw_type.name != "Flat" and pixels > most // 3:
+            raise ImageError(
+                f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels of all colours are more than {most // 3}"
+            )
+        half = min(width, height) >= 2 * ENOUGH or pixels > most // 4
+        # The camera's white balance, sRGB, so bright that a hundredth of the pixels is white.
+        developed = Image.fromarray(raw.postprocess(half_size=half, use_camera_wb=True, gamma=(2.4, 12.92)))
         found = f"its preview has {preview.width}x{preview.height}" if preview else "it has no preview that can be read"
         notes.append(f"a raw file, developed at {developed.width}x{developed.height} pixels: {found}")
         return developed
 
 
 def read_time(file: BinaryIO) -> datetime | None:
-    """The local time of the capture, in whole seconds; None if the file does not say it.
-
-    Raises:
-        ImageError: as `open_raw`.
-    """
+    """The local time of the capture, in whole seconds; None if the file does not say it. Errors as of `open_raw`."""
     with _libraw(file) as raw:
         time: datetime = raw.other.timestamp
         return time if time.year > 1970 else None
@@ -156,7 +133,6 @@ def read_time(file: BinaryIO) -> datetime | None:
 
 @contextlib.contextmanager
 def _libraw(file: BinaryIO) -> Iterator[Any]:
-    """A file, opened by LibRaw, which has read no pixels yet."""
     try:
         import rawpy
     except ImportError:
@@ -195,29 +171,16 @@ def _preview(raw: Any, most: int, smallest: int | None) -> Image.Image | None:
         if smallest:
             preview.draft(None, (smallest, smallest))
         exif = preview.getexif()
-        exif[ExifTags.Base.Orientation] = _orientation(raw.sizes, preview.size, exif.get(ExifTags.Base.Orientation))
+        # Most previews lie as the sensor lay, some stand upright already, and few say it themselves.
+        turned = said = _ORIENTATIONS.get(raw.sizes.flip, 1)
+        if turned in (6, 8):
+            said = turned if (preview.width > preview.height) == (raw.sizes.width > raw.sizes.height) else 1
+        elif exif.get(ExifTags.Base.Orientation):
+            said = exif[ExifTags.Base.Orientation]
+        exif[ExifTags.Base.Orientation] = said
         preview.load()
     except (MemoryError, rawpy.LibRawFatalError):
         raise
     except Exception:  # decoders raise whatever their parsing runs into
         return None
     return preview
-
-
-def _orientation(sizes: Any, size: tuple[int, int], said: object) -> object:
-    """EXIF's tag of a preview: most lie as the sensor lay, some stand upright already, and few say it themselves."""
-    turned = _ORIENTATIONS.get(sizes.flip, 1)
-    if turned in (6, 8):
-        return turned if (size[0] > size[1]) == (sizes.width > sizes.height) else 1
-    return said or turned
-
-
-def _develop(raw: Any, most: int) -> Image.Image:
-    """The data as a picture: the camera's white balance, sRGB, so bright that a hundredth of the pixels is white."""
-    import rawpy
-
-    pixels = raw.sizes.raw_width * raw.sizes.raw_height
-    if raw.raw_type != rawpy.RawType.Flat and pixels > most // 3:
-        raise ImageError(f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels of all colours are more than {most // 3}")
-    half = min(raw.sizes.width, raw.sizes.height) >= 2 * ENOUGH or pixels > most // 4
-    return Image.fromarray(raw.postprocess(half_size=half, use_camera_wb=True, gamma=(2.4, 12.92)))

@@ -1,9 +1,4 @@
-"""Any image file -> RGB uint8.
-
-    pixels = read_image("photo.jpg")            # (H, W, 3) uint8
-
-All images are read here, for training and for scoring alike.
-"""
+"""Any image file -> RGB uint8 (H, W, 3), `read_image("photo.jpg")`, for training and for scoring alike."""
 
 import contextlib
 import io
@@ -26,38 +21,29 @@ from iqa.images.colour import profile_of_codes, profile_of_info, to_eight_bits, 
 
 #: What can be read: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3), or grey (H, W).
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8]
-
-#: What is decoded at all. Pillow knows more: EPS, which it hands to Ghostscript, and formats that are little maintained.
-#: HEIF is pillow-heif's.
+#: What is decoded at all, HEIF by pillow-heif. Pillow knows more: EPS, by Ghostscript, and formats little maintained.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
-
-#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning). With
-#: transparency or more than 8 bits, and as a GIF, it may have half as many.
-MAX_PIXELS = 2 * 89_478_485
-
-#: So is one with more pixels a side: a decoder needs memory for each row, however short.
-MAX_SIDE = 1_000_000
-
-#: A larger file is refused unread.
-MAX_BYTES = 2**30
-
-#: A larger file that cannot be decoded is not mended: that takes its size in memory several times.
-MAX_MENDED = 2**28
+#: A picture with more pixels is refused as a decompression bomb (Pillow's own limit for its error, twice its warning), with
+#: transparency, more than 8 bits or as a GIF with half as many; and one with more pixels a side: each row needs memory.
+MAX_PIXELS, MAX_SIDE = 2 * 89_478_485, 1_000_000
+#: A file of more bytes is refused unread; a smaller one is not mended, which takes its size in memory several times.
+MAX_BYTES, MAX_MENDED = 2**30, 2**28
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,  # what Keras 2 did in `load_img(target_size=...)`
     "bilinear": Image.Resampling.BILINEAR,  # Pillow's averages over all pixels when it makes a picture smaller
 }
-
 #: The orientation in EXIF -> what turns the picture upright.
-_TURNS: dict[Any, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_NAMES = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_TURNS: dict[Any, Image.Transpose] = {number: Image.Transpose[name] for number, name in enumerate(_NAMES.split(), start=2)}
+#: What is raised in reading -> what is said of it.
+_REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "there is no such file",
+    IsADirectoryError: "it is a folder, not an image",
+    PermissionError: "no permission to read the file",
+    Image.DecompressionBombError: f"it has more than {MAX_PIXELS} pixels",
+    UnidentifiedImageError: "it is not an image, or of an unknown format",
+    MemoryError: "it needs more memory than there is",
 }
 
 
@@ -65,20 +51,18 @@ def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.u
     """Read an image as it looks on a white page: upright, in sRGB, transparency on white, 16 bits scaled to 8.
 
     Of an animated file the first frame is read, of a TIFF the first page that is no preview, of a raw file the preview or
-    the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands. The PIL image itself is not
-    changed. Broken metadata is ignored.
+    the developed data (see `iqa.images.raw`), of a PIL image the frame at which it stands. Broken metadata is ignored.
 
     Args:
-        image: a path, a PIL image, the bytes of a file, a binary file (which is read from its beginning if it can seek),
-            or a uint8 array: (H, W, 3), which is returned as it is, or grey (H, W).
+        image: a path, a PIL image, which is not changed, the bytes of a file, a binary file, or a uint8 array: (H, W, 3),
+            which is returned as it is, or grey (H, W).
         notes: a list to which is added, a line each, what is amiss with an image that was read all the same.
 
     Returns:
         A uint8 array (H, W, 3), RGB, 0-255.
 
     Raises:
-        ImageError: if there is no such file, or it is empty, broken, truncated, no image, or too large; if its pixels
-            cannot be read rightly; or if an array is not uint8 of shape (H, W, 3) or (H, W).
+        ImageError: if there is no such file, or its pixels or those of an array cannot be read rightly.
         TypeError: if it is none of these.
     """
     return np.asarray(read_rgb(image, notes=notes))
@@ -89,16 +73,20 @@ def read_rgb(
 ) -> Image.Image | NDArray[np.uint8]:
     """As `read_image`, but a PIL image unless `image` is an array: to copy a large one takes as long as to decode it.
 
-    Args:
-        smallest: if so many pixels a side are enough, a large JPEG is decoded at a half, a quarter or an eighth, which is
-            quicker; None for all pixels.
-
-    Returns:
-        A PIL image in RGB, or a uint8 array (H, W, 3). It may be `image` itself: do not change it.
+    If `smallest` pixels a side are enough, a large JPEG is decoded at a half, a quarter or an eighth. The result may be
+    `image` itself: do not change it.
     """
     _check_type(image)
     with _refusals():
-        return _check(image) if isinstance(image, np.ndarray) else _read(image, smallest, [] if notes is None else notes)
+        if not isinstance(image, np.ndarray):
+            return _read(image, smallest, [] if notes is None else notes)
+        if image.dtype != np.uint8:
+            raise ImageError(f"an image array must be uint8 with values of 0-255, not {image.dtype}")
+        if image.ndim == 2 and image.size:
+            return np.repeat(image[..., None], 3, axis=-1)
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageError(f"an image array must have the shape (H, W, 3) or (H, W), not {image.shape}")
+        return image
 
 
 def can_be_reduced(image: ImageLike, smallest: int) -> bool:
@@ -115,12 +103,7 @@ def can_be_reduced(image: ImageLike, smallest: int) -> bool:
 
 
 def in_memory(image: ImageLike) -> ImageLike:
-    """An image that can be read more than once: a binary file becomes its bytes, all others stay as they are.
-
-    Raises:
-        ImageError: if the file cannot be read.
-        TypeError: if it is no image.
-    """
+    """An image that can be read more than once: a binary file becomes its bytes; errors as of `read_image`."""
     _check_type(image)
     if isinstance(image, str | os.PathLike | Image.Image | np.ndarray):
         return image
@@ -132,21 +115,8 @@ def _check_type(image: object) -> None:
     known = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, np.ndarray)
     if isinstance(image, known) or (hasattr(image, "read") and not isinstance(image, io.TextIOBase)):
         return
-    raise TypeError(
-        "an image must be a path, a PIL image, the bytes of a file, a binary file or a uint8 array "
-        f"(H, W, 3) or (H, W), not {type(image).__name__}"
-    )
-
-
-def _check(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An array as RGB."""
-    if pixels.dtype != np.uint8:
-        raise ImageError(f"an image array must be uint8 with values of 0-255, not {pixels.dtype}")
-    if pixels.ndim == 2 and pixels.size:
-        return np.repeat(pixels[..., None], 3, axis=-1)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ImageError(f"an image array must have the shape (H, W, 3) or (H, W), not {pixels.shape}")
-    return pixels
+    kinds = "a path, a PIL image, the bytes of a file, a binary file or a uint8 array (H, W, 3) or (H, W)"
+    raise TypeError(f"an image must be {kinds}, not {type(image).__name__}")
 
 
 @contextlib.contextmanager
@@ -156,21 +126,10 @@ def _refusals() -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError("there is no such file") from None
-    except IsADirectoryError:
-        raise ImageError("it is a folder, not an image") from None
-    except PermissionError:
-        raise ImageError("no permission to read the file") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"it has more than {MAX_PIXELS} pixels") from None
-    except UnidentifiedImageError:
-        raise ImageError("it is not an image, or of an unknown format") from None
-    except MemoryError:
-        raise ImageError("it needs more memory than there is") from None
     except Exception as error:  # decoders raise whatever their parsing runs into
-        reason = printable(" ".join(str(error).split())) or type(error).__name__
-        raise ImageError(f"it cannot be decoded: {reason}") from None
+        said = printable(" ".join(str(error).split())) or type(error).__name__
+        known = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        raise ImageError(next(known, f"it cannot be decoded: {said}")) from None
 
 
 def _bytes_of(image: Any) -> bytes:
@@ -185,7 +144,6 @@ def _bytes_of(image: Any) -> bytes:
 
 
 def _open_file(image: Any) -> BinaryIO:
-    """A path, or what has the bytes of a file, as an open file that can seek."""
     if not isinstance(image, str | os.PathLike):
         return io.BytesIO(_bytes_of(image))
     mode = Path(image).stat().st_mode
@@ -195,7 +153,6 @@ def _open_file(image: Any) -> BinaryIO:
 
 
 def _read(image: Any, smallest: int | None, notes: list[str]) -> Image.Image:
-    """An image as a PIL image in RGB, at its own size or reduced to no fewer than `smallest` pixels a side."""
     if isinstance(image, Image.Image):
         # Pillow decodes an opened image when it is first used, which two threads must not do at once.
         with image.__dict__.setdefault("_decoded_by_one", threading.Lock()):
@@ -225,18 +182,17 @@ def _read(image: Any, smallest: int | None, notes: list[str]) -> Image.Image:
 def decoders() -> list[str]:
     """Those of `FORMATS` for which there is a decoder."""
     Image.init()
-    try:
+    known = set(Image.OPEN) - {"HEIF"}
+    with contextlib.suppress(ImportError):
         import pillow_heif
 
         if "HEIF" not in Image.OPEN:
             pillow_heif.register_heif_opener()
-    except ImportError:
-        return [name for name in FORMATS[:-1] if name in Image.OPEN]
-    return [name for name in FORMATS if name in Image.OPEN]
+        known.add("HEIF")
+    return [name for name in FORMATS if name in known]
 
 
 def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Image:
-    """A file in a format that Pillow knows, or a raw file of a camera, in RGB."""
     if raw.is_raw(file):  # before Pillow sees it: many are TIFFs, of which it would read a thumbnail
         return _to_rgb(raw.open_raw(file, MAX_PIXELS, smallest, notes), notes)
     file.seek(0)
@@ -254,19 +210,13 @@ def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Ima
 
 
 def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
-    """A file that could not be decoded, by other means; None if there are none."""
     for copy in containers.without_metadata(content):
         with contextlib.suppress(Exception):
             return _decode(io.BytesIO(copy), smallest, notes)
-    if "truncated" in str(error) and (endings := containers.ended(content)):
-        first, second = (_decode(io.BytesIO(ending), smallest, []) for ending in endings)
-        if first.size == second.size and first.tobytes() == second.tobytes():
-            notes.append("the file lacks its end, but no pixels")
-            return first
     if isinstance(error, UnidentifiedImageError):
         if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
-        if containers.is_heic(content) and "HEIF" not in decoders():
+        if content[4:8] == b"ftyp" and content[8:12] in containers.HEIC and "HEIF" not in decoders():
             raise ImageError("HEIC needs pillow-heif: pip install 'image-quality-assessment[heic]'")
     return None
 
@@ -283,7 +233,6 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """An opened image in RGB, upright, on white, in sRGB."""
     _check_size(image)
     codes = containers.colour_codes(image)
     profile = profile_of_codes(*codes, notes.append) if codes else None
@@ -306,7 +255,6 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF says; as it is where that says nothing, or nothing that has a meaning."""
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # broken EXIF

@@ -1,11 +1,9 @@
 """Pictures on shared storage, which URLs name: s3://bucket/folder, gs://..., and whatever else fsspec knows.
 
-    for file, reason in stored_images("s3://bucket/holiday/", left_out): ...
-    fetch(file, Path("picture.jpg"))
-
 fsspec comes with the extra `ray`; s3fs, gcsfs and their like are the user's to install.
 """
 
+import contextlib
 import glob
 import os
 import re
@@ -21,7 +19,6 @@ from iqa.images.reading import MAX_BYTES
 
 #: Seconds to wait before a file is asked for again that could not be fetched.
 PAUSES = (0.5, 3.0)
-
 #: What storages call the facts that tell a file from an older one of its name; each has some of them.
 _FACTS = ("size", "ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "updated", "created", "ino")
 
@@ -32,9 +29,7 @@ _URL = re.compile("[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 class StoredFile(os.PathLike[str]):
     """A file on shared storage. As a path it is its URL, which nothing but fsspec can open.
 
-    Attributes:
-        url: its name.
-        facts: what distinguishes it from an older one of that name; empty if it was not looked up.
+    `facts` distinguish it from an older one of that name; they are empty if it was not looked up.
     """
 
     url: str
@@ -51,14 +46,9 @@ class StoredFile(os.PathLike[str]):
         return self.url.rpartition("/")[2]
 
 
-def is_url(name: str) -> bool:
-    """Whether a name is a URL. That of a `Path` never is: it has no two slashes in a row."""
-    return bool(_URL.match(name))
-
-
 def path_of(name: str) -> Path | StoredFile:
-    """What a name means."""
-    return StoredFile(name) if is_url(name) else Path(name)
+    """What a name means: a URL, or a path of this machine. A `Path` is never a URL: it has no two slashes in a row."""
+    return StoredFile(name) if _URL.match(name) else Path(name)
 
 
 def local(path: Path | StoredFile | None) -> Path | None:
@@ -70,29 +60,24 @@ def is_there(path: Path | StoredFile) -> bool:
     """Whether a file exists; not, if its storage is out of reach."""
     if isinstance(path, Path):
         return os.path.exists(path)
-    try:
+    with contextlib.suppress(Exception):  # each storage has errors of its own
         system, name = _open(path.url)
         return bool(system.exists(name))
-    except Exception:  # each storage has errors of its own
-        return False
+    return False
 
 
 def stored_files(url: str) -> Iterator[tuple[StoredFile, tuple[str, ...] | None, str | None]]:
     """What a URL names: a file, all files below a folder, or those that match a pattern, in the order of their paths.
 
-    Yields:
-        (file, the parts of its path below the folder or None if it is no folder's, None); or (the URL, None, reason).
+    Yields (file, the parts of its path below the folder or None if it is no folder's, None); or (the URL, None, reason).
     """
     try:
         system, name = _open(url)
         system.invalidate_cache()
-        folder = not glob.has_magic(name) and system.isdir(name)
-        if folder:
-            found = system.find(name, detail=True)
-        elif glob.has_magic(name):
-            found = system.glob(name, detail=True)
-        else:
-            found = {name: system.info(name)}
+        pattern = glob.has_magic(name)
+        folder = not pattern and system.isdir(name)
+        list_files = system.find if folder else system.glob
+        found = list_files(name, detail=True) if folder or pattern else {name: system.info(name)}
     except FileNotFoundError:
         yield StoredFile(url), None, "there is no such file"
         return
@@ -107,11 +92,7 @@ def stored_files(url: str) -> Iterator[tuple[StoredFile, tuple[str, ...] | None,
 
 
 def fetch(url: str, place: Path) -> None:
-    """Copy a stored file to a place on this machine.
-
-    Raises:
-        ImageError: if that cannot be done, which is tried again after each of the `PAUSES`.
-    """
+    """Copy a stored file to a place on this machine; ImageError if that fails, after each of the `PAUSES` once more."""
     for pause in (*PAUSES, None):
         try:
             system, name = _open(url)
@@ -121,10 +102,9 @@ def fetch(url: str, place: Path) -> None:
             return
         except ImageError:
             raise
-        except FileNotFoundError:
-            raise ImageError("there is no such file") from None
-        except PermissionError:
-            raise ImageError("no permission to read the file") from None
+        except (FileNotFoundError, PermissionError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            raise ImageError("there is no such file" if missing else "no permission to read the file") from None
         except Exception as error:  # each storage has errors of its own, for a network that is down for a moment too
             if pause is None:
                 raise ImageError(f"it cannot be fetched: {_in_a_line(error)}") from None
@@ -132,7 +112,6 @@ def fetch(url: str, place: Path) -> None:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
     try:
         from fsspec.core import url_to_fs
     except ImportError:

@@ -1,10 +1,4 @@
-"""Small pictures for a page, as WebP.
-
-thumbnail("photo.jpg", 200)                         # of a file, which is decoded
-kept = Thumbnails(folder, side=200, most=5000)
-kept.keep("photo.jpg", pixels)                      # of a picture that somebody has decoded already
-kept.find("photo.jpg")
-"""
+"""Small pictures for a page, as WebP: `thumbnail` of a file, `Thumbnails` of pictures that were decoded to be scored."""
 
 import contextlib
 import hashlib
@@ -25,14 +19,7 @@ from iqa.images.reading import read_rgb
 
 
 def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray[np.uint8]:
-    """A small picture: the bytes of a WebP whose longer side has at most `side` pixels, uint8 (n,).
-
-    Args:
-        image: a path, or a PIL image, which is not changed.
-
-    Raises:
-        ImageError, TypeError: as `iqa.images.reading.read_image`.
-    """
+    """The bytes, uint8 (n,), of a WebP whose longer side has at most `side` pixels; errors as of `read_image`."""
     return _encode(read_rgb(image, 2 * side), side)
 
 
@@ -46,9 +33,7 @@ def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.u
 
 
 class Thumbnails:
-    """The thumbnails of a run, in a folder, each under the hash of the path of its picture.
-
-    Whoever decodes a picture to score it keeps its thumbnail, so that a page need not decode it once more.
+    """The thumbnails of a run, in a folder: whoever decodes a picture to score it keeps one for the page.
 
     Args:
         folder: where they lie; it exists already.

@@ -1,7 +1,7 @@
 """TIFFs that Pillow reads wrongly or not at all, by tifffile and imagecodecs (the extra `tiff`).
 
-A TIFF may hold anything. What Pillow is known to read rightly is left to Pillow, see `beyond_pillow`. What has no known
-black and white (signed numbers, floating point, 32 bits, raw data of a camera) is refused.
+What Pillow is known to read rightly is left to Pillow. What has no known black and white (signed numbers, floating point,
+32 bits, raw data of a camera) is refused.
 """
 
 import logging
@@ -19,13 +19,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 #: Bits of the tag NewSubfileType, and values of the older SubfileType.
 _PREVIEW, _MASK = 1, 4
-
-#: No file needs to be searched further for a page that is not a preview.
-_PAGES = 100
-
-#: Bytes that the pixels may take on average where there are as many as may be; of 16 bits there may be fewer.
-_HELD = 4
-
+#: Pages that are searched for one that is no preview, and bytes that a pixel may take where there are as many as may be.
+_PAGES, _HELD = 100, 4
 #: PhotometricInterpretation -> channels of colour: grey from white, grey, RGB, CMYK, YCbCr.
 _CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3}
 
@@ -46,11 +41,7 @@ def _is_aside(kind: object, old_kind: object) -> bool:
 
 
 def beyond_pillow(image: Image.Image) -> str | None:
-    """What Pillow would read wrongly of an opened TIFF, in words; None if it reads it rightly.
-
-    Raises:
-        ImageError: if nothing could read it rightly.
-    """
+    """What Pillow would read wrongly of an opened TIFF, in words, or None; ImageError if nothing could read it rightly."""
     tags = _tags(image)
     bits, photometric = tags.get(258, (1,)), tags.get(262)
     if 2 in tags.get(339, ()):
@@ -66,11 +57,8 @@ def beyond_pillow(image: Image.Image) -> str | None:
     planes = tags.get(284, 1) == 2 and len(bits) > 1
     if bits[0] == 16 and (planes or photometric not in (1, 2, 5)):
         return "a TIFF of 16 bits in this layout"
-    if planes and (photometric not in (2, 5, 6) or 1 in tags.get(338, ())):
-        return "a TIFF of planes with transparency"
-    if photometric == 6 and tags.get(259) not in (6, 7):
-        return "a TIFF of YCbCr"
-    return None
+    odd = planes and (photometric not in (2, 5, 6) or 1 in tags.get(338, ()))
+    return "a TIFF in this layout" if odd or (photometric == 6 and tags.get(259) not in (6, 7)) else None
 
 
 def _tags(image: Image.Image) -> Any:
@@ -81,7 +69,6 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
     """The first page of a TIFF that is no preview, in mode L, RGB, RGBA or CMYK, with its orientation and colour profile.
 
     Args:
-        file: the whole file.
         what: what Pillow cannot read of it, for the message where the extra is not installed.
         most: the most pixels that it may have.
 
@@ -95,31 +82,20 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         raise ImageError(f"{what} needs tifffile and imagecodecs: pip install 'image-quality-assessment[tiff]'") from None
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
-        page = _first_picture(opened)
+        pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]
+        whole = (page for page in pages if not _is_aside(page.tags.valueof(254), page.tags.valueof(255)))
+        page = next(whole, None) or max(pages, key=lambda page: page.imagewidth * page.imagelength)
         _check(page, most, file.seek(0, 2))
         pixels = page.asarray(maxworkers=1)
         planes = np.moveaxis(pixels, 0, -1) if page.planarconfig == 2 and pixels.ndim == 3 else pixels
         image = _to_image(planes.reshape(page.imagelength, page.imagewidth, -1), page)
-        image.getexif()[ExifTags.Base.Orientation] = _value(page, 274)
-        if profile := _value(page, 34675):
+        image.getexif()[ExifTags.Base.Orientation] = page.tags.valueof(274)
+        if profile := page.tags.valueof(34675):
             image.info["icc_profile"] = bytes(profile)
         return image
 
 
-def _value(page: Any, tag: int) -> Any:
-    found = page.tags.get(tag)
-    return None if found is None else found.value
-
-
-def _first_picture(opened: Any) -> Any:
-    """As `to_first_picture`."""
-    pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]
-    whole = (page for page in pages if not _is_aside(_value(page, 254), _value(page, 255)))
-    return next(whole, None) or max(pages, key=lambda page: page.imagewidth * page.imagelength)
-
-
 def _check(page: Any, most: int, size: int) -> None:
-    """Refuse what is too large, truncated, or of an unknown meaning, before anything is decoded."""
     if page.imagewidth * page.imagelength > most:
         raise ImageError(f"{page.imagewidth}x{page.imagelength} pixels are more than {most}")
     held = page.samplesperpixel * (1 if page.bitspersample <= 8 else 2)
