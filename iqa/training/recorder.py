@@ -10,15 +10,17 @@ import os
 import signal
 import threading
 import time
-from types import FrameType
 from typing import Any
 
 import keras
 import numpy as np
 
-from iqa.training.network_state import is_finite
-
 Logs = dict[str, Any] | None
+
+
+def is_finite(model: keras.Model) -> bool:
+    """Whether no weight is NaN or infinite."""
+    return all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 class Interrupted(Exception):
@@ -33,14 +35,12 @@ class Interrupt(contextlib.AbstractContextManager):
     """A context in which Ctrl-C is noted for `check` instead of raising `KeyboardInterrupt`; it can be nested."""
 
     def __init__(self) -> None:
-        self.asked, self._depth = False, 0
-        self._previous: Any = None
+        self.asked, self._depth, self._previous = False, 0, None
 
     def __enter__(self) -> "Interrupt":
         # Only the main thread may set handlers, and only it is sent Ctrl-C.
         if self._depth == 0 and threading.current_thread() is threading.main_thread():
-            self.asked = False
-            self._previous = signal.signal(signal.SIGINT, self._note)
+            self.asked, self._previous = False, signal.signal(signal.SIGINT, self._note)
         self._depth += 1
         return self
 
@@ -51,11 +51,10 @@ class Interrupt(contextlib.AbstractContextManager):
             self._previous = None
 
     def check(self) -> None:
-        """Raise `Interrupted` if Ctrl-C was pressed."""
         if self.asked:
             raise Interrupted
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _note(self, *_: Any) -> None:
         if not self.asked:
             # Not `print`: a handler may run in the middle of another print to the same stream, which Python refuses.
             os.write(2, b"\nCtrl-C: stopping after this step\n")
@@ -93,12 +92,12 @@ class Recorder(Stopper):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         state, opened = self.session.state, self.session.state.open_epoch
-        self.started = time.monotonic() - (opened.seconds if opened else 0)
-        self.step, self.figures = opened.step if opened else 0, None
+        self.started = time.monotonic() - (opened["seconds"] if opened else 0)
+        self.step, self.figures = opened["step"] if opened else 0, None
         if opened:  # Keras has just set the metrics to 0
-            for variable, value in zip(self.model.metrics_variables, opened.metrics, strict=True):
+            for variable, value in zip(self.model.metrics_variables, opened["metrics"], strict=True):
                 variable.assign(np.asarray(value))
-            state.phases[-1].seconds -= opened.seconds
+            state.phases[-1].seconds -= opened["seconds"]
             state.open_epoch = None
         else:
             state.drawn += 1
