@@ -76,8 +76,6 @@ def test_gradients_are_finite_on_degenerate_batches(true, predicted):
     assert np.isfinite(model.get_weights()[0]).all()
 
 
-# --- histograms -----------------------------------------------------------------------------------------------------
-
 RNG = np.random.default_rng(7)
 TRUE, PREDICTED = (RNG.dirichlet(np.full(10, 0.7), 12) for _ in range(2))
 VALUES = np.arange(1, 11)
@@ -124,12 +122,6 @@ def test_losses_of_histograms_are_their_numpy_twins(loss):
     assert float(loss(*tensors(TRUE, PREDICTED))) == pytest.approx(twins()[loss], rel=1e-4)
 
 
-def test_the_distance_of_a_distribution_from_itself_is_zero_and_from_its_shift_by_a_bin_the_root_of_a_tenth():
-    histogram = np.eye(10)[3:4]
-    assert float(losses.emd(*tensors(histogram, histogram))) == pytest.approx(0, abs=1e-5)
-    assert float(losses.emd(*tensors(histogram, np.eye(10)[4:5]))) == pytest.approx(0.1**0.5)
-
-
 # One-hot, uniform, and with bins that nobody chose; each against itself too.
 DEGENERATE = (np.eye(10)[[0, 5, 9]], np.full((3, 10), 0.1), np.tile([0.5, 0, 0.5, 0, 0, 0, 0, 0, 0, 0], (3, 1)))
 
@@ -145,9 +137,6 @@ def test_gradients_of_histogram_losses_are_finite_on_degenerate_histograms(loss)
         gradient = tape.gradient(value, y_pred)
         assert np.isfinite(float(value))
         assert gradient is None or np.isfinite(gradient.numpy()).all()
-
-
-# --- metrics --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [16, 17, 5])
@@ -168,15 +157,13 @@ def test_metrics_of_an_epoch_are_means_over_images_whatever_the_batches(batch_si
 @pytest.mark.parametrize("metric", [*metrics.histogram_metrics(), *metrics.score_metrics()], ids=lambda m: m.name)
 def test_metrics_are_made_again_from_their_configuration_and_start_from_nothing(metric):
     again = type(metric).from_config(metric.get_config())
-    assert again.name == metric.name
     for one in (metric, again):
         one.update_state(*tensors(TRUE, PREDICTED))
-    assert float(again.result()) == pytest.approx(float(metric.result()))
+    assert (again.name, float(again.result())) == (metric.name, pytest.approx(float(metric.result())))
     again.reset_state()
     again.update_state(*tensors(TRUE, TRUE))
-    assert float(again.result()) == pytest.approx(
-        float(again.name in ("accuracy", "binary_accuracy", "lcc", "srcc")), abs=1e-3
-    )
+    perfect = float(again.name in ("accuracy", "binary_accuracy", "lcc", "srcc"))
+    assert float(again.result()) == pytest.approx(perfect, abs=1e-3)
 
 
 def test_srcc_is_scipys_over_all_batches_with_ties_and_without_what_is_not_known():
@@ -202,23 +189,3 @@ def test_srcc_is_that_of_the_last_pictures_and_of_the_means_of_their_patches():
     assert float(metric.result()) == pytest.approx(1)
     patches.update_state(column([1, 1, 2, 2, 3, 3]), column([9, 0, 4, 4, 1, 0]))  # means 4.5, 4, 0.5
     assert float(patches.result()) == pytest.approx(-1)
-
-
-def test_srcc_within_a_step_is_that_of_the_last_pictures():
-    import tensorflow as tf
-
-    rng = np.random.default_rng(5)
-    true, predicted = rng.integers(0, 9, 100).astype(np.float32), rng.normal(size=100).astype(np.float32)
-    true[7] = np.nan
-    metric, figures = metrics.SRCC(), []
-
-    @tf.function
-    def step(t, p):
-        metric.update_state(t, p)
-        return metric.result()
-
-    for start in range(0, 100, 25):
-        figures.append(float(step(column(true[start : start + 25]), column(predicted[start : start + 25]))))
-    known = ~np.isnan(true)
-    assert figures[-1] == pytest.approx(stats.spearmanr(true[known], predicted[known]).statistic, abs=1e-4)
-    assert float(metric.result()) == pytest.approx(figures[-1], abs=1e-4)

@@ -39,9 +39,6 @@ def epochs(data, *numbers):
     return found
 
 
-# --- order, chance, workers -------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module", params=["photographs", "ladders", "evaluation"])
 def make(request, ladders, images):
     return {
@@ -84,9 +81,6 @@ def test_order_and_cuts_differ_from_epoch_to_epoch_and_seed_to_seed(ladders, ima
         assert len({pixels for pixels, _ in seen}) == 6
 
 
-# --- what a batch holds -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("patches", [1, 3])
 def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders, patches):
     pixels, mos = Ladders(ladders, batch_size=12 * patches, cut=cut, seed=1, patches=patches)[0]
@@ -95,16 +89,6 @@ def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders, patche
     by_picture = pixels.reshape(2, 5, patches, -1).astype(int)
     assert (np.diff(by_picture, axis=1) == 30).all()
     assert patches == 1 or (by_picture[:, :, 0] != by_picture[:, :, 1]).any()
-
-
-def test_patches_of_a_ladder_keep_to_the_blocks_asked_for(ladders):
-    picture = read_image(ladders[0][0].path)  # of 12x14 pixels
-    on_blocks = [picture[top : top + SIZE, left : left + SIZE] for top in (0, 4) for left in (0, 4)]
-    expected = {np.ascontiguousarray(patch[:, ::step]).tobytes() for patch in on_blocks for step in (1, -1)}
-    data = Ladders(ladders[:1], 5, cut_of(SIZE, multiple=4), seed=1)
-    seen = {pixels[: len(pixels) // 5] for pixels, _ in epochs(data, *range(40))}
-    assert seen <= expected
-    assert len(seen) > len(expected) / 2
 
 
 def test_an_epoch_shows_every_ladder_and_every_photograph_once(ladders, images):
@@ -143,9 +127,6 @@ def test_training_sees_the_pixels_that_scoring_sees(tmp_path):
     assert Resized.before_crop(replace(preprocessing, size=224)) == Resized(256)
 
 
-# --- broken pictures --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind, workers", [("ladders", 0), ("photographs", 0), ("evaluation", 0), ("evaluation", 2)])
 def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind, workers):
     ladders = make_ladders(tmp_path, scenes=4)
@@ -164,9 +145,6 @@ def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind, work
 def test_an_image_that_is_too_small_for_a_patch_is_named_by_its_batch(ladders):
     with pytest.raises(ImageError, match=r"s0_01_1\.png: 14x12 pixels are fewer"):
         Ladders(ladders[:1], 5, cut_of(13))[0]
-
-
-# --- the cache --------------------------------------------------------------------------------------------------------
 
 
 def test_a_cache_gives_the_same_batches_and_decodes_nothing(images, tmp_path, monkeypatch, capsys):
@@ -192,9 +170,6 @@ def test_a_large_batch_scales_and_warms_up_the_learning_rate():
     assert [float(rate(step)) for step in (0, 250, 500, 900)] == pytest.approx([1e-4, 2.5e-4, 4e-4, 4e-4])
     cosine = decay_over(1e-4, 1000, True, 256)
     assert float(cosine(500)) == pytest.approx(4e-4) and float(cosine(1000)) == pytest.approx(0, abs=1e-9)
-
-
-# --- usable images ----------------------------------------------------------------------------------------------------
 
 
 def test_unusable_images_are_named_and_remembered_where_the_memory_can_be_read(ladders, tmp_path, monkeypatch, capsys):

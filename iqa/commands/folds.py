@@ -25,17 +25,14 @@ SHOWN = ("mse", "emd", "lcc", "srcc")
 def cross_validate(options: argparse.Namespace, images: Sequence[Any], train: Callable[..., Any]) -> int:
     """Train on all folds but one, for each fold in turn, and print what that reaches; returns the exit code.
 
-    Args:
-        options: with `folds`; the run of a fold has its own `run`.
-        images: usable ones, with paths.
-        train: function (options of one fold, images to train on, images to test on) -> a prompt, once it has trained.
+    `train` is a function (options of one fold, images to train on, images to test on) -> a prompt, once it has trained.
 
     Raises:
-        LabelError: if the images cannot be split so.
         RunError: if the folder holds a cross-validation or run that is not to be resumed.
         KeyboardInterrupt: after Ctrl-C; the same command with --resume continues.
     """
-    record, done = options.run / FOLDS_NAME, []
+    done: list[dict[str, Any]] = []
+    record = options.run / FOLDS_NAME
     splits = split_into_folds(images, options.folds, options.seed)
     if (record.exists() or (options.run / "checkpoint.npz").exists()) and not options.resume:
         raise RunError(f"{options.run} holds a run: resume it (--resume) or choose another folder (--run)")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iqa.cards import Card, Head, Preprocessing, Scale, card_for, keras2_card, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start
@@ -20,9 +20,6 @@ from iqa.training.run_folder import read_state
 from iqa.training.schedule import parse_schedule
 from iqa.training.usable import fingerprint, usable_images
 
-if TYPE_CHECKING:
-    from iqa.training.prompt import Prompt
-
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
 FOLDS_NAME = "folds.json"
 
@@ -35,7 +32,8 @@ Sets = tuple[Sequence[Any], Sequence[Any]]
 def train_parser(description: str | None, run: str, batch_size: int, labels: str = "") -> argparse.ArgumentParser:
     """The options that all train scripts share; `run`, `batch_size` and `labels` are defaults of those names."""
     parser = parser_of(description)
-    add, large = parser.add_argument, {"nargs": "?", "const": 256, "metavar": "N"}
+    add = parser.add_argument
+    large: dict[str, Any] = {"nargs": "?", "const": 256, "metavar": "N"}
     add("--images", type=Path, help="folder of the images (required for a new run)")
     add("--train-labels", type=Path, default=labels or None, help="labels to train on, such as a .csv")
     add("--test-labels", type=Path, help="labels to test on")
@@ -60,15 +58,7 @@ def train_parser(description: str | None, run: str, batch_size: int, labels: str
 
 
 def parse_options(parser: argparse.ArgumentParser, original: str) -> argparse.Namespace:
-    """The options of the command line. With --resume, those that are not given are the ones that the run began with.
-
-    Args:
-        original: what "original" as a --schedule stands for.
-
-    Raises:
-        RunError: if the run cannot be read.
-        UsageError: if the schedule cannot be.
-    """
+    """The options of the command line, with --resume over those that the run began with; `original` is that schedule."""
     options = parser.parse_args()
     stored = _stored_options(options.run) if options.resume else {}
     if stored:
@@ -113,23 +103,17 @@ def _from(folder: str, value: Any) -> Any:
     """An option whose paths were meant from another folder."""
     if isinstance(value, list):
         return [_from(folder, entry) for entry in value]
-    if isinstance(value, Path):
-        return folder / value
-    return os.path.join(folder, value) if isinstance(value, str) and os.path.isfile(os.path.join(folder, value)) else value
+    there = isinstance(value, str) and os.path.isfile(os.path.join(folder, value))
+    return Path(folder, value) if isinstance(value, Path) else os.path.join(folder, value) if there else value
 
 
 def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], smallest: int = 1, test: str = "") -> Sets:
     """(images to train on, images to test on), without an image in both; with --folds (all, none).
 
-    Images that cannot be used are named on stderr and left out.
-
     Args:
         read: function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`.
         smallest: pixels that the shorter side must have.
         test: the labels to test on if no option says which.
-
-    Raises:
-        LabelError: what is wrong with the labels, or that a set is empty.
     """
     images = read(options.train_labels, group=str(options.split_by or options.group_by or GROUP_COLUMN))
     testing: Sequence[Any] = []
@@ -157,10 +141,7 @@ def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], small
 
 
 def scale_of(labels: Path, span: Sequence[float], model: Scale) -> Scale:
-    """The scale of a model that learns these labels, whose scores lie in `span`, in the range of the scale `model`.
-
-    Only AVA's own votes, in the files that they come in, have AVA's population, which percentiles are of.
-    """
+    """`model`, with percentiles, for AVA's own .json or .txt; else the same range of what these labels of a `span` mean."""
     whole = tuple(span) == (model.lowest, model.highest)
     if whole and labels.suffix.lower() in (".json", ".txt"):
         return model
@@ -172,17 +153,11 @@ def scale_of(labels: Path, span: Sequence[float], model: Scale) -> Scale:
 def start_network(
     options: argparse.Namespace, network: str, head: Head, preprocessing: Preprocessing, noise: float, scale: Scale
 ) -> tuple[Any, Card]:
-    """The network that a training begins with, and its card.
-
-    With --weights, backbone, levels of the head and preprocessing are those that the weights were trained with.
+    """The network that a training begins with, and its card; with --weights, it sees what they were trained to see.
 
     Args:
         network: the backbone, one of `iqa.cards.BACKBONES`.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-
-    Raises:
-        CardError: if there are no such weights, or they are of a network with another head.
-        WeightsError: see `iqa.models.networks.network_to_train`.
     """
     with quiet_start():  # and only now: --help should not wait for TensorFlow
         from iqa.models.backbones import build_backbone
@@ -215,14 +190,12 @@ def open_session(
     metrics: Sequence[Any],
     see: Callable[[Path], Any],
     **settings: Any,
-) -> "Prompt":
-    """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`.
+) -> Any:
+    """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`; returns it.
 
     Args:
-        script: the path of the script; a run is not resumed with a script that was changed.
-        model, card: of `start_network`.
-        data: batches to train on and to test on.
-        sets: the images in them, of `read_sets`.
+        script: its path; a run is not resumed with a script that was changed.
+        data, sets: batches to train on and to test on, and the images in them.
         loss, metrics, see: see `iqa.training.session.Session`.
         settings: what else must be the same when the run is resumed; written on the card too.
     """
@@ -247,10 +220,12 @@ def open_session(
     session, best = Session(model, *data, loss, metrics, card, options.run, **given), options.run / "best.weights.h5"
     if session.begin(options.phases, options.resume, options.seed) and best.exists() and not options.folds:
         _compile(best)
+    seen, prompt = card.preprocessing, Prompt(session)
+    network = (
+        f"{card.backbone.backbone}, {card.head.kind}; {seen.kind} of {seen.size}x{seen.size}; scores {card.scale.name}"
+    )
     steps = f"training on {len(training)} images in {data[0].steps} steps, testing on {len(testing)}"
-    seen = f"{card.preprocessing.kind} of {card.preprocessing.size}x{card.preprocessing.size}"
-    prompt = Prompt(session)
-    open_prompt(prompt, f"{card.backbone.backbone}, {card.head.kind}; {seen}; scores {card.scale.name}", steps)
+    open_prompt(prompt, network, steps)
     return prompt
 
 

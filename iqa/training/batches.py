@@ -19,7 +19,7 @@ from iqa.cards import Preprocessing
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
-from iqa.training.cache import Ahead, Batch, Cut, Draw, Pictures, Pixels, join
+from iqa.training.cache import Ahead, Batch, Cut, Draw, Pictures, Pixels
 
 
 class Batches(keras.utils.PyDataset):
@@ -28,7 +28,7 @@ class Batches(keras.utils.PyDataset):
     Args:
         count, a_batch: numbers that are drawn in an epoch, and in a batch.
         seed: of order and chance; None for all in order.
-        whole: whether an epoch leaves out the last batch if it is smaller.
+        whole: leave out the last batch of an epoch if it is smaller.
         workers: processes; 0 for threads.
 
     Attributes:
@@ -48,7 +48,11 @@ class Batches(keras.utils.PyDataset):
         order, chance = (int(word) for word in np.random.SeedSequence(seed or 0).generate_state(2))
         numbers = grain.MapDataset.range(count)
         drawn = (numbers if seed is None else numbers.shuffle(seed=order)).random_map(draw, seed=chance)
-        batches = drawn.batch(min(count, a_batch), drop_remainder=whole, batch_fn=join)
+        batches = drawn.batch(
+            min(count, a_batch),
+            drop_remainder=whole,
+            batch_fn=lambda parts: tuple(map(np.concatenate, zip(*parts, strict=True))),
+        )
         self.steps, self._epochs, self.data_workers = len(batches), batches.repeat(), workers
         self._ahead: Ahead | None = None
         self._alone: deque[tuple[int, Batch]] = deque(maxlen=2)
@@ -125,11 +129,10 @@ class Photographs(Batches):
     """Batches of single images in random order, cut at random.
 
     Args:
-        images: with paths.
         batch_size: images a batch; the last of an epoch is smaller.
         cut: function (pixels, rng) -> uint8 (size, size, 3).
-        mirrored: every picture is followed by its mirror image, within the same `batch_size`.
-        patches: cuts of each picture, one after the other in the batch and with the same label, within `batch_size` too.
+        patches: cuts of each picture, one after the other and with the same label, all within `batch_size`.
+        mirrored: every cut is followed by its mirror image, within `batch_size` too.
         read: what comes before chance, (path) -> the pixels that are cut; `Resized` for a model of whole pictures.
         cache, cache_size: a folder in which what was read is kept, and how many GB at most; see `Pictures.keep`.
 

@@ -86,15 +86,8 @@ class Pictures:
 
         Its name holds a hash of the pictures (path, size, time of change), of how they are read and of Pillow's version.
 
-        Args:
-            limit: GB at most; what does not fit is decoded each time.
-
-        Returns:
-            Whether the file holds all of them.
-
-        Raises:
-            UsageError: if the disk is too full.
-            ImageError: naming a file that cannot be read.
+        What is beyond `limit` GB is decoded each time. Returns whether the file holds all of them, or raises a
+        `UsageError` if the disk is too full.
         """
         assert isinstance(self.read, Resized)
         each = 3 * self.read.size**2
@@ -151,12 +144,6 @@ class Draw:
             pixels.append(seen)
             labels.append(self.pictures.labels[[each] * len(seen)])
         return np.concatenate(pixels), np.concatenate(labels)
-
-
-def join(parts: Sequence[Batch]) -> Batch:
-    """One batch of the parts, in their order."""
-    pixels, labels = zip(*parts, strict=True)
-    return np.concatenate(pixels), np.concatenate(labels)
 
 
 class Ahead:

@@ -1,4 +1,4 @@
-"""Keras losses, written with `keras.ops` alone, so that every backend of Keras can use them.
+"""Keras losses, for every backend of Keras.
 
 All take `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add to 1,
 whose means count where a score is needed. A score that is NaN is not known: `LadderLoss` and `known_mse` leave it out.
@@ -25,9 +25,8 @@ def picture_means(scores: Any, patches: int) -> Any:
 
 def _mask_unknown(scores: Any) -> tuple[Any, Any]:
     """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
-    unknown = ops.isnan(scores)
-    known = 1 - ops.cast(unknown, scores.dtype)
-    return known / ops.maximum(ops.sum(known), 1), ops.where(unknown, ops.zeros_like(scores), scores)
+    known = 1 - ops.cast(ops.isnan(scores), scores.dtype)
+    return known / ops.maximum(ops.sum(known), 1), ops.where(ops.isnan(scores), 0.0, scores)
 
 
 def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
@@ -62,10 +61,8 @@ class LadderLoss(keras.losses.Loss):
     Pictures whose score is not known, NaN, count in the penalty alone, as if each were worse than the one before it.
 
     Args:
-        steps: pictures a ladder.
-        weight: of the ranking term.
+        weight: of the penalty.
         temperature: T, in units of the score: how far apart two images should be for the penalty to fade.
-        patches: of each picture.
     """
 
     def __init__(self, steps: int = 5, weight: float = 2.0, temperature: float = 0.15, patches: int = 1) -> None:

@@ -17,13 +17,7 @@ from iqa.training.losses import EPSILON, histogram_variance, image_emd, picture_
 
 
 class ImageMean(keras.metrics.Mean):
-    """The mean over images of a function.
-
-    Args:
-        function: (y_true, y_pred) -> a value an image, (N,).
-        name: by default the function's.
-        root: take the square root of the mean at the end, for a root mean square.
-    """
+    """The mean over images of a function (y_true, y_pred) -> (N,), or the `root` of that, for a root mean square."""
 
     def __init__(self, function: Callable[[Any, Any], Any], name: str | None = None, root: bool = False) -> None:
         super().__init__(name=name or function.__name__)

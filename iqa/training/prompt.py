@@ -12,9 +12,6 @@ from iqa.evaluation.tables import align_columns
 from iqa.training.recorder import Interrupted
 from iqa.training.run_folder import BY_HAND, Figures, PhaseRecord
 
-#: Columns of the bars of `curve()`.
-BAR = 34
-
 HELP = """pretrain(epochs=1, learning_rate=1e-3)   train the head, backbone frozen
 fit(learning_rate, epochs=1)             train all layers; Ctrl-C stops after the step
 finish()                                 train the rest of what Ctrl-C stopped
@@ -107,16 +104,16 @@ def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], mo
     Epochs that were undone have an x behind their number.
     """
     figures = [row[monitor] for row in log if math.isfinite(row.get(monitor, math.nan))]
-    low, high = (min(figures), max(figures)) if figures else (0, 0)
+    low, high, width = (min(figures), max(figures), 34) if figures else (0, 0, 34)
     label = f"{monitor}, {low:.4f} to {high:.4f}" if figures else monitor
     names = ["loss", "val_loss", *dict.fromkeys((monitor, "val_srcc"))]
-    rows, legend = [["epoch", "phase", "rate", *names, label.ljust(BAR)]], ""
+    rows, legend = [["epoch", "phase", "rate", *names, label.ljust(width)]], ""
     for row in log:
         mark, bar = " ", ""
         if phases[row["phase"] - 1].status == "undone":
             mark, legend = "x", "\nx: undone"
         if row.get(monitor) in figures:
-            bar = "#" * round(1 + (BAR - 1) * ((row[monitor] - low) / (high - low) if high > low else 0))
+            bar = "#" * round(1 + (width - 1) * ((row[monitor] - low) / (high - low) if high > low else 0))
         place = [f"{row['epoch']}{mark}", str(row["phase"]), f"{row['learning_rate']:g}"]
-        rows.append([*place, *(_figure(row, name) for name in names), bar.ljust(BAR)])
+        rows.append([*place, *(_figure(row, name) for name in names), bar.ljust(width)])
     return align_columns(rows) + legend

@@ -26,16 +26,11 @@ def measure_rates(
 ) -> tuple[list[float], list[float], float]:
     """Train a copy of a trainer's network at rates that rise by the same factor, until the loss diverges.
 
-    Args:
-        steps: at least 10.
-
     Returns:
         Of each step the rate, and the smoothed loss as a share of the untouched network's; the rate of the lowest loss.
 
     Raises:
-        UsageError: if the rates are no range, the steps are too few, or no loss is finite.
-        Interrupted: after Ctrl-C.
-        ImageError: naming an image that cannot be read.
+        UsageError: if the rates are no range, the steps are fewer than 10, or no loss is finite.
     """
     if not 0 < lowest < highest < math.inf:
         raise UsageError(f"the rates must rise from above 0, got {lowest:g} to {highest:g}")

@@ -35,7 +35,8 @@ class Interrupt(contextlib.AbstractContextManager):
     """A context in which Ctrl-C is noted for `check` instead of raising `KeyboardInterrupt`; it can be nested."""
 
     def __init__(self) -> None:
-        self.asked, self._depth, self._previous = False, 0, None
+        self.asked, self._depth = False, 0
+        self._previous: Any = None
 
     def __enter__(self) -> "Interrupt":
         # Only the main thread may set handlers, and only it is sent Ctrl-C.
@@ -55,8 +56,7 @@ class Interrupt(contextlib.AbstractContextManager):
             raise Interrupted
 
     def _note(self, *_: Any) -> None:
-        if not self.asked:
-            # Not `print`: a handler may run in the middle of another print to the same stream, which Python refuses.
+        if not self.asked:  # and not `print`: Python refuses one in the middle of another to the same stream
             os.write(2, b"\nCtrl-C: stopping after this step\n")
         self.asked = True
 
@@ -73,13 +73,7 @@ class Stopper(keras.callbacks.Callback):
 
 
 class Recorder(Stopper):
-    """Follows the epochs and steps of a `fit` of a session.
-
-    Attributes:
-        began: whether Keras has begun to train.
-        step: how many steps of this epoch are done.
-        figures: of the steps of the epoch, once the test data is being evaluated.
-    """
+    """Follows a `fit` of a session: how many steps of an epoch are done, and their figures once it is being evaluated."""
 
     def __init__(self, session: Any) -> None:
         super().__init__(session.interrupt)
@@ -117,10 +111,8 @@ class Recorder(Stopper):
 
     def measure(self) -> dict[str, float]:
         """The figures of the epoch's steps, from the metrics: what the last step said may be an estimate."""
-        if self.figures is not None:
-            return self.figures
-        found = self.model.get_metrics_result()
-        return {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
+        found = {} if self.figures else self.model.get_metrics_result()
+        return self.figures or {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of the last step was that of the weights before it.

@@ -35,9 +35,6 @@ from iqa.training.schedule import PATIENCE
 #: What `PhaseRecord.asked` says of a phase that `model.fit` trained.
 BY_HAND = "by hand"
 
-#: Names that `save` refuses: they, or their cards, are files of the run.
-RESERVED = ("best", "phases", "run")
-
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-quality-assessment")
 
 Figures = dict[str, float]
@@ -87,7 +84,7 @@ class RunState:
     """Everything about a run but its variables.
 
     Attributes:
-        phases, log: a record for each phase; a row for each epoch, {column: value}.
+        log: a row for each epoch, {column: value}.
         begin: the name of the file with the weights before the last phase.
         best: epoch and figure of the best epoch.
         figures: of the current weights on the test data, if they are known.
@@ -95,7 +92,7 @@ class RunState:
         open_epoch: the epoch that was stopped in its middle: how many steps are done, in how many seconds; the values of
             the variables of the loss and the metrics; the figures of its steps, if only the validation is missing.
         schedule: the phases that the run was begun with, as text.
-        settings, options: what must not change in a run, {name: value}; its command line.
+        settings, options: what must not change in a run; its command line.
     """
 
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -144,11 +141,6 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.npz"
         self._lock = FileLock(self.path.resolve() / "session.lock", timeout=0, is_singleton=True)
 
-    @property
-    def holds_a_run(self) -> bool:
-        """Whether a state was ever committed here."""
-        return self.checkpoint.exists()
-
     def lock(self) -> None:
         """Keep other processes out until this one ends; raises a `RunError` if one is there. All that writes calls it."""
         try:
@@ -159,11 +151,7 @@ class RunFolder:
             raise RunError(message) from None
 
     def note_start(self, seed: int | None) -> None:
-        """Add the command line, the versions of what matters and the seed to `run.json`.
-
-        Raises:
-            RunError: if there is a `run.json` that holds something else.
-        """
+        """Add the command line, the versions of what matters and the seed to `run.json`."""
         self.lock()
         remove_leftovers(self.path)
         file = self.path / "run.json"

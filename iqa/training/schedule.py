@@ -37,11 +37,7 @@ class Phase:
 def parse_schedule(text: str, original: str | None = None) -> list[Phase]:
     """ "1@1e-3:frozen,4@1e-4,until-plateau@1e-5" -> a list of `Phase`; "original" stands for the text `original`.
 
-    >>> parse_schedule("1@1e-3:frozen,4@1e-4")[1]
-    Phase(learning_rate=0.0001, epochs=4, frozen=False, plateau=False, cosine=False)
-
-    Raises:
-        UsageError: naming the part that is neither EPOCHS@RATE nor until-plateau@RATE, with or without :frozen and :cosine.
+    Raises a `UsageError` that names the part that is neither EPOCHS@RATE nor until-plateau@RATE.
     """
     phases = []
     for part in (original if original and text == "original" else text).split(","):

@@ -1,21 +1,17 @@
 """A training run by a schedule or from a prompt; it can be stopped after any step and continued from there.
 
-    session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
-    session.train_phase(Phase(1e-4, epochs=2))         # from a prompt, or ...
-    session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
-
-`iqa.training.run_folder` says what a run leaves behind, `iqa.training.prompt` has the commands of the prompt.
+session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
+session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
 """
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-from numpy.typing import NDArray
 
 from iqa.errors import ImageError, RunError
 from iqa.files import printable
@@ -24,11 +20,9 @@ from iqa.models.weight_files import load_weights, without_optimizer
 from iqa.training.network_state import decay_of, decay_over, is_frozen, learning_rate_of
 from iqa.training.prompt import epoch_table, phase_table
 from iqa.training.rate_range import measure_rates
-from iqa.training.run_folder import BY_HAND, RESERVED, PhaseRecord, read_npz
+from iqa.training.run_folder import BY_HAND, PhaseRecord, read_npz
 from iqa.training.schedule import Phase, parse_schedule
 from iqa.training.trainer import HEAD, Trainer, name_of
-
-See: TypeAlias = Callable[[Path], NDArray[Any]]
 
 
 class Session(Trainer):
@@ -42,7 +36,7 @@ class Session(Trainer):
         large_batch: the images of a batch, if learning rates are to be scaled for them; see `decay_over`.
     """
 
-    def __init__(self, *arguments: Any, see: See | None = None, large_batch: int | None = None, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, see: Any = None, large_batch: int | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.see, self.large_batch = see, large_batch
         self.model.compile, self.model.fit = self.compile_by_hand, self.fit_by_hand
@@ -72,9 +66,7 @@ class Session(Trainer):
     def run_schedule(self, phases: Sequence[Phase]) -> bool:
         """Run the phases of a schedule that this run has not done yet; returns False if Ctrl-C stopped it.
 
-        Raises:
-            RunError: if the run was begun with another schedule, or the loss is no longer finite.
-            ImageError: naming an image that cannot be read.
+        Raises a `RunError` if the run was begun with another schedule, or the loss is no longer finite.
         """
         texts = [str(phase) for phase in phases]
         if not self.state.follows(texts):
@@ -96,10 +88,9 @@ class Session(Trainer):
     def resume(self) -> bool:
         """Go back to the last checkpoint of the run folder; returns False if there is none.
 
-        Raises:
-            RunError: if the checkpoint cannot be read, or is of another network, or of a run with other settings.
+        Raises a `RunError` if it cannot be read, or is of another network, or of a run with other settings.
         """
-        if not self.folder.holds_a_run:
+        if not self.folder.checkpoint.exists():
             return False
         state, variables = self.folder.read()
         begun, ours = state.settings, self.state.settings
@@ -123,11 +114,7 @@ class Session(Trainer):
         return True
 
     def finish(self) -> None:
-        """Train what Ctrl-C stopped: the rest of the last phase, and of the schedule.
-
-        Raises:
-            RunError: if there is nothing to finish, or it is not known what the phase was given.
-        """
+        """Train what Ctrl-C stopped, if it is known what it was given: the rest of the last phase, and of the schedule."""
         last = self.state.phases[-1] if self.state.phases else None
         if last and last.status == "interrupted" and not last.can_continue:
             given, number = ", ".join(last.callbacks) or "what model.fit was given", len(self.state.phases)
@@ -151,22 +138,13 @@ class Session(Trainer):
         self.fit(learning_rate, epochs, True, callbacks)
 
     def fit(self, learning_rate: Any, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
-        """Train a new phase, all layers unless `frozen`; with a new optimizer.
-
-        Args:
-            learning_rate: a number, or a learning rate schedule of Keras.
-            callbacks: Keras callbacks.
-        """
+        """Train a new phase, all layers unless `frozen`, at a rate or by a learning rate schedule of Keras."""
         decay = learning_rate if callable(learning_rate) else None
         first = float(keras.ops.convert_to_numpy(learning_rate(0))) if decay else float(learning_rate)
         self.train_phase(Phase(first, epochs, frozen), decay, callbacks)
 
     def train_phase(self, phase: Phase, decay: Any = None, callbacks: Any = None) -> None:
-        """Train a new phase with a new Adam optimizer, which follows `decay`, a learning rate schedule of Keras, if given.
-
-        Raises:
-            RunError: if the folder holds another run.
-        """
+        """Train a new phase with a new Adam optimizer, which follows `decay` if given, a learning rate schedule."""
         kind = type(decay).__name__ if decay else None
         asked = f"{phase.epochs}@{kind}{':frozen' if phase.frozen else ''}" if kind else str(phase)
         steps = phase.epochs * self.train_data.steps
@@ -232,8 +210,7 @@ class Session(Trainer):
         It is a tenth of the rate at which the smoothed loss is lowest; None if it never fell by more than a hundredth.
 
         Args:
-            lowest, highest: rates of the first and the last step.
-            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
+            lowest, highest: rates of the first and the last of so many steps, at least 10.
             frozen: test for the head alone, as `pretrain` trains it.
         """
         rates, losses, best = measure_rates(self, lowest, highest, steps, frozen)
@@ -248,7 +225,6 @@ class Session(Trainer):
 
     def predict(self, path: str | Path) -> float | Score | None:
         """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
-        assert self.see
         try:
             patches = self.see(Path(path))
         except ImageError as error:
@@ -272,28 +248,18 @@ class Session(Trainer):
         draw_training(self.state.log, file, rates, {n for n in rates if self.state.phases[n - 1].status == "undone"})
         print(f"wrote {file}")
 
-    def _path_of(self, name: str | Path) -> Path:
-        return self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
-
     def save(self, name: str | Path) -> None:
-        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says.
-
-        Raises:
-            RunError: if the name is reserved for the run's own files.
-        """
-        path = self._path_of(name)
-        if path.parent == self.folder.path and path.name.removesuffix(".weights.h5") in RESERVED:
+        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
+        path = self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
+        if path.parent == self.folder.path and path.name.removesuffix(".weights.h5") in ("best", "phases", "run"):
             raise RunError(f"{path.name} is reserved for the run's own files: choose another name")
         self._save(path, {})
         print(f"saved {path}")
 
     def load(self, name: str | Path) -> None:
-        """Load weights by a name given to `save`, or from a path; the optimizer is a new one.
-
-        Raises:
-            WeightsError: if they are not weights of this model.
-        """
-        path = self._path_of(name) if self._path_of(name).exists() else Path(name)
+        """Load weights of this model by a name given to `save`, or from a path; the optimizer is a new one."""
+        path = self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
+        path = path if path.exists() else Path(name)
         load_weights(without_optimizer(self.model), path)
         self.compile()
         self.state.figures = self.state.open_epoch = None

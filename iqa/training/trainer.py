@@ -37,8 +37,7 @@ class Trainer:
 
     Args:
         model: a flat model of `iqa.models.networks`; its layers are trained, in a model of their own.
-        card: of the weights, without `training` and `sha256`: these are added when weights are saved.
-        run: the run folder.
+        card: of the weights; what is trained here is added when they are saved.
         monitor: the figure of the test data, higher is better, by which the best epoch is chosen.
         settings: what must be the same when the run is resumed, {name: value}, as JSON holds it.
         options: the options of the command line, which --resume restores.
@@ -102,7 +101,7 @@ class Trainer:
     def refuse_another_run(self) -> None:
         """Raise a `RunError` if the folder holds a run that is not this one."""
         self.folder.lock()
-        if self.folder.holds_a_run and not self._committed:
+        if self.folder.checkpoint.exists() and not self._committed:
             raise RunError(f"{self.folder.path} holds a run: resume it (--resume) or choose another folder (--run)")
 
     def open_phase(self, phase: PhaseRecord, callbacks: Any, **by_hand: Any) -> None:
@@ -174,7 +173,6 @@ class Trainer:
             self._comparable = True
 
     def _fit(self, callbacks: list[Any], by_hand: dict[str, Any]) -> None:
-        """Let Keras fit the rest of an epoch that was stopped, if there is one, and the epochs that are left."""
         phase, opened, done = self.state.phases[-1], self.state.open_epoch, len(self.state.log)
         settings = {
             "x": self.train_data,
@@ -241,10 +239,8 @@ class Trainer:
         """After Ctrl-C: commit the part of an epoch that was trained, and say where training stopped."""
         state, phase, steps = self.state, self.state.phases[-1], self.train_data.steps
         where = f"in epoch {self.epoch} after step {recorder.step} of {steps}"
-        if recorder.figures is not None:
-            where = f"in the validation of epoch {self.epoch}"
-        elif not recorder.step:
-            where = f"before the first step of epoch {self.epoch}"
+        if recorder.figures or not recorder.step:
+            where = f"{'in the validation' if recorder.figures else 'before the first step'} of epoch {self.epoch}"
         if not is_finite(self.model):
             self._go_back("not finite")
         elif recorder.step:
@@ -261,11 +257,10 @@ class Trainer:
 
     @property
     def _variables(self) -> list[Any]:
-        """All that a step reads and changes but the metrics: weights, random generators, the optimizer's variables."""
+        # All that a step reads and changes but the metrics: weights, random generators, the optimizer's variables.
         return [*self.model.variables, *self.model.optimizer.variables]
 
     def commit(self) -> None:
-        """Write a checkpoint of the state of the run as it is now."""
         self.state.optimizer = optimizer_config(self.model)
         self.state.trainable = [layer.trainable for layer in self.model.layers]
         self._committed = True

@@ -17,12 +17,9 @@ from iqa.labels.tid2013 import LabelledImage
 
 
 def usable_images(images: Sequence[Any], smallest: int, memory: Path) -> list[Any]:
-    """The images that can be decoded; the others are named on stderr.
+    """The images that can be decoded, with `smallest` pixels in the shorter side; the others are named on stderr.
 
-    Args:
-        images: with paths, or with None where no file was found.
-        smallest: pixels that the shorter side must have.
-        memory: a JSON file that remembers the verdict on each file, by its size and time of change.
+    The file `memory` remembers the verdict on each file, by its size and time of change.
     """
     try:
         known = read_json(memory, most=1 << 28)
