@@ -16,7 +16,7 @@ from iqa.labels.ratings import RatedImage
 from iqa.training.batches import Evaluation, Ladders, Photographs
 from iqa.training.cache import Resized
 from iqa.training.network_state import decay_over
-from iqa.training.usable import fingerprint, usable_images, usable_ladders
+from iqa.training.usable import fingerprint, usable_images
 
 cut = cut_of(SIZE)
 
@@ -185,16 +185,6 @@ def test_unusable_images_are_named_and_remembered_where_the_memory_can_be_read(l
         monkeypatch.setattr("iqa.training.usable.read_image", None)  # the second time nothing is decoded
     assert usable_images([good], 13, memory) == []
     assert "good: its shorter side has 12 pixels, and at least 13 are needed" in capsys.readouterr().err
-
-
-def test_a_ladder_with_an_unusable_image_is_left_out_by_name(tmp_path, capsys):
-    ladders = make_ladders(tmp_path, scenes=3)
-    ladders[1][3].path.write_bytes(b"")
-    assert usable_ladders(ladders, SIZE, tmp_path / "memory.json") == [ladders[0], ladders[2]]
-    err = capsys.readouterr().err
-    assert "s1_01_4: the file is empty" in err
-    assert "1 of 15 images cannot be used" in err
-    assert "left out, incomplete: s1_01_1, s1_01_2, s1_01_3, s1_01_4, s1_01_5" in err
 
 
 def test_a_fingerprint_tells_other_images_labels_and_orders_apart(ladders):

@@ -25,7 +25,6 @@ FOLDS_NAME = "folds.json"
 
 #: Processes that decode. On two cores threads are quicker; on many they would wait for each other.
 WORKERS = processors() if processors() > 2 else 0
-
 Sets = tuple[Sequence[Any], Sequence[Any]]
 
 
@@ -211,11 +210,10 @@ def open_session(
         "seed": options.seed,
         **settings,
     }
-    named = ("batch_size", "mixed_precision", "large_batch")
     held = facts | {"training set": fingerprint(training), "test set": fingerprint(testing)}
-    held |= {name.replace("_", " "): getattr(options, name) for name in named}
-    labels = {"labels": options.train_labels.name} if options.train_labels else {}
-    card = replace(card, trained_on={"images": len(training), **card.trained_on, **facts, **labels})
+    held |= {name.replace("_", " "): getattr(options, name) for name in ("batch_size", "mixed_precision", "large_batch")}
+    described = facts | ({"labels": options.train_labels.name} if options.train_labels else {})
+    card = replace(card, trained_on={"images": len(training), **card.trained_on, **described})
     given: dict[str, Any] = {"see": see, "large_batch": options.large_batch, "settings": held, "options": options.begun}
     session, best = Session(model, *data, loss, metrics, card, options.run, **given), options.run / "best.weights.h5"
     if session.begin(options.phases, options.resume, options.seed) and best.exists() and not options.folds:

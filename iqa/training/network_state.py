@@ -6,9 +6,6 @@ import keras
 
 from iqa.models.settings import settle
 
-#: The batch that learning rates are meant for where a large one takes its place.
-SMALL = 16
-
 
 def prepare(seed: int, mixed_precision: bool = False) -> None:
     """Settle what must be known before a network is built: the seed, and 16 bits, float16 on GPUs, else bfloat16."""
@@ -67,13 +64,13 @@ def decay_over(rate: float, steps: int, cosine: bool, large_batch: int | None = 
 
     With `cosine` it falls to 0 as half a period of one does (Loshchilov, Hutter, "SGDR", ICLR 2017, arXiv:1608.03983,
     without restarts). For a `large_batch` Adam's rate grows as the square root of its images does (Malladi et al., "On the
-    SDEs and scaling rules for adaptive gradient algorithms", NeurIPS 2022): it rises from that of batches of `SMALL`
+    SDEs and scaling rules for adaptive gradient algorithms", NeurIPS 2022): it rises from that of batches of 16
     through 500 steps, half an epoch of AVA in batches of 256, or a half of the phase if that is less.
     """
     schedules = keras.optimizers.schedules
     if not large_batch:
         return schedules.CosineDecay(rate, steps) if cosine else rate
-    highest, rising = rate * (large_batch / SMALL) ** 0.5, max(1, min(500, steps // 2))
+    highest, rising = rate * (large_batch / 16) ** 0.5, max(1, min(500, steps // 2))
     if cosine:
         return schedules.CosineDecay(rate, max(1, steps - rising), warmup_target=highest, warmup_steps=rising)
     return schedules.PolynomialDecay(rate, rising, highest)  # which stays there

@@ -22,7 +22,7 @@ save("name")  load("name")  undo()       weights with their card; undo: as befor
 freeze()  unfreeze()                     the backbone, for Keras by hand:
 model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
 
-#: The methods of `iqa.training.session.Session` that a prompt offers.
+#: The methods of `Session` that a prompt offers.
 COMMANDS = (
     *("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate", "evaluate", "predict", "save", "load", "undo"),
     *("phases", "curve"),

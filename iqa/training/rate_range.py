@@ -14,11 +14,9 @@ from iqa.errors import UsageError
 from iqa.training.network_state import own_optimizer, set_frozen
 from iqa.training.trainer import HEAD, Trainer
 
-#: Weight of the past in the smoothed loss; how many times its lowest value ends the test.
-SMOOTHING, DIVERGED = 0.8, 4.0
-
-#: Steps before which neither the lowest loss counts nor a rise ends the test: the mean is of too few.
-FIRST = 5
+#: Weight of the past in the smoothed loss; how many times its lowest value ends the test; the steps before which neither
+#: the lowest loss counts nor a rise ends the test: the mean is of too few.
+SMOOTHING, DIVERGED, FIRST = 0.8, 4.0, 5
 
 
 def measure_rates(

@@ -1,7 +1,7 @@
 """Ctrl-C that waits for a safe point, and the Keras callbacks that follow a `fit` and stop it there.
 
-A `KeyboardInterrupt` breaks in anywhere: in Keras while it traces a step, which leaves a train function that fails from
-then on, or half-way through a checkpoint. Here Ctrl-C is only noted, and `check` raises `Interrupted` between two steps.
+A `KeyboardInterrupt` breaks in anywhere: half-way through a checkpoint, or in Keras while it traces a step, whose train
+function then fails for good. Here Ctrl-C is only noted, and `check` raises `Interrupted` between two steps.
 """
 
 import contextlib

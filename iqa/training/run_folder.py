@@ -84,7 +84,6 @@ class RunState:
     """Everything about a run but its variables.
 
     Attributes:
-        log: a row for each epoch, {column: value}.
         begin: the name of the file with the weights before the last phase.
         best: epoch and figure of the best epoch.
         figures: of the current weights on the test data, if they are known.
@@ -183,8 +182,7 @@ class RunFolder:
         return state, variables
 
     def _write_for_readers(self, state: RunState) -> None:
-        # log.csv is written whole, where Keras's CSVLogger appends as the epoch ends: killed before the checkpoint, or
-        # resumed after a part of an epoch, it would hold an epoch twice.
+        # Where Keras's CSVLogger appends, a log killed before the checkpoint would hold an epoch twice.
         phases = [asdict(phase) for phase in state.phases]
         write_json(self.path / "phases.json", {"phases": phases, "log": state.log, "best": state.best})
         text = io.StringIO(newline="")

@@ -86,10 +86,7 @@ class Session(Trainer):
         return True
 
     def resume(self) -> bool:
-        """Go back to the last checkpoint of the run folder; returns False if there is none.
-
-        Raises a `RunError` if it cannot be read, or is of another network, or of a run with other settings.
-        """
+        """Go back to the last checkpoint, of this network with these settings, if there is one; returns whether there is."""
         if not self.folder.checkpoint.exists():
             return False
         state, variables = self.folder.read()

@@ -140,7 +140,6 @@ class Trainer:
         self._comparable = by_hand.get("validation_data", self.test_data) is self.test_data
         self._comparable &= not by_hand.get("validation_steps")
         recorder = Recorder(self)
-        # TensorFlow writes its events with TensorBoard's code, which `pip install .[tensorboard]` brings.
         events = [keras.callbacks.TensorBoard(self.folder.path / "events", write_graph=False)] if self.writes_events else []
         try:
             try:
