@@ -23,8 +23,7 @@ from iqa.training.usable import fingerprint, usable_images
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
 FOLDS_NAME = "folds.json"
 
-#: Processes that decode. On two cores threads are quicker; on many they would wait for each other.
-WORKERS = processors() if processors() > 2 else 0
+WORKERS = processors() if processors() > 2 else 0  # of two cores threads make more
 Sets = tuple[Sequence[Any], Sequence[Any]]
 
 

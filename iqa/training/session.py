@@ -86,7 +86,7 @@ class Session(Trainer):
         return True
 
     def resume(self) -> bool:
-        """Go back to the last checkpoint, of this network with these settings, if there is one; returns whether there is."""
+        """Go back to the last checkpoint, of this network with these settings; returns whether there is one."""
         if not self.folder.checkpoint.exists():
             return False
         state, variables = self.folder.read()
