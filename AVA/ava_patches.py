@@ -13,7 +13,7 @@ from functools import partial
 from iqa.cards import AVA_SCALE, Head, Preprocessing
 from iqa.commands.folds import cross_validate
 from iqa.commands.terminal import quiet_start, run
-from iqa.commands.train import open_session, parse_options, read_sets, start_network, train_parser
+from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.images.geometry import Geometry, random_patch
 from iqa.labels.ratings import oversample, read_ratings
 
@@ -70,13 +70,15 @@ def train(options, training, testing):
         from iqa.training.metrics import histogram_metrics
 
     # Network and head: from --weights, else a new head on the --backbone.
-    model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, AVA_SCALE)
+    scale = scale_of(options.train_labels, options.scale, AVA_SCALE)  # one's own labels are not AVA's
+    model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, scale)
 
     # Batches.
     shown = oversample(training) if OVERSAMPLE else training
-    train_data = Photographs(shown, options.batch_size, partial(augment, seen=card.preprocessing), options.seed)
+    cut, workers = partial(augment, seen=card.preprocessing), options.data_workers
+    train_data = Photographs(shown, options.batch_size, cut, options.seed, workers=workers)
     see = Geometry.of(card, "centre").patches
-    test_data = Evaluation(testing, options.batch_size, see)
+    test_data = Evaluation(testing, options.batch_size, see, workers)
 
     # Loss: that of the vanilla model, and the correlation of the means in the batch: a patch says less of a photograph than
     # the whole of it, and the order of photographs is what is asked for.
@@ -86,12 +88,13 @@ def train(options, training, testing):
     metrics = histogram_metrics(len(testing))
 
     data, sets = (train_data, test_data), (training, testing)
-    return open_session(options, __file__, model, card, data, sets, loss, metrics, see, ORIGINAL_SCHEDULE)
+    return open_session(options, __file__, model, card, data, sets, loss, metrics, see)
 
 
 def main():
-    options = parse_options(train_parser(__doc__, "runs/ava_patches", BATCH_SIZE, TRAIN_LABELS))
-    read = partial(read_ratings, scale=tuple(options.scale or (1, 10)))
+    options = parse_options(train_parser(__doc__, "runs/ava_patches", BATCH_SIZE, TRAIN_LABELS), ORIGINAL_SCHEDULE)
+    options.scale = options.scale or (1, 10)
+    read = partial(read_ratings, scale=tuple(options.scale))
     training, testing = read_sets(options, read, PREPROCESSING.size, TEST_LABELS)
     return cross_validate(options, training, train) if options.folds else train(options, training, testing)
 

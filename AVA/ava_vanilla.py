@@ -9,12 +9,13 @@ another one, edit it here, and give it a --run of its own: a run is resumed only
 """
 
 from functools import partial
+from pathlib import Path
 
 from iqa.cards import AVA_SCALE, Head, Preprocessing
 from iqa.commands.folds import cross_validate
 from iqa.commands.terminal import quiet_start, run
-from iqa.commands.train import open_session, parse_options, read_sets, start_network, train_parser
-from iqa.images.geometry import Geometry, random_view
+from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
+from iqa.images.geometry import Geometry, random_patch
 from iqa.labels.ratings import oversample, read_ratings
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -52,14 +53,14 @@ TRAIN_LABELS, TEST_LABELS = "data/ava_labels_train.json", "data/ava_labels_test.
 
 
 def augment(pixels, rng, seen):
-    """A random crop of the image resized to 8/7 of what the network sees, mirrored or not: uint8 (size, size, 3).
+    """A random crop, mirrored or not: uint8 (size, size, 3).
 
     Args:
-        pixels: uint8 (H, W, 3).
+        pixels: the image resized to 8/7 of what the network sees, by the code that scoring uses, uint8 (H, W, 3).
         rng: all chance comes from it, so that a resumed run sees the same crops.
         seen: the `Preprocessing` of the network.
     """
-    return random_view(pixels, seen.size, rng, seen.interpolation)
+    return random_patch(pixels, seen.size, rng)
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -70,16 +71,21 @@ def train(options, training, testing):
     with quiet_start():  # and only now: --help should not wait for TensorFlow
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
+        from iqa.training.cache import Resized
         from iqa.training.metrics import histogram_metrics
 
     # Network and head: from --weights, else a new head on the --backbone.
-    model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, AVA_SCALE)
+    scale = scale_of(options.train_labels, options.scale, AVA_SCALE)  # one's own labels are not AVA's
+    model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, scale)
 
     # Batches.
     shown = oversample(training) if OVERSAMPLE else training
-    train_data = Photographs(shown, options.batch_size, partial(augment, seen=card.preprocessing), options.seed)
+    workers, kept = options.data_workers, {"cache": options.cache, "cache_size": options.cache_size}
+    seen, read = card.preprocessing, Resized.before_crop(card.preprocessing)
+    cut = partial(augment, seen=seen)
+    train_data = Photographs(shown, options.batch_size, cut, options.seed, read=read, workers=workers, **kept)
     see = Geometry.of(card).patches
-    test_data = Evaluation(testing, options.batch_size, see)
+    test_data = Evaluation(testing, options.batch_size, see, workers)
 
     # Loss: earth mover's distance alone fits the shape of the histograms long before their means; the moments speed these
     # up. Alone it is `losses.emd`.
@@ -89,12 +95,16 @@ def train(options, training, testing):
     metrics = histogram_metrics(len(testing))
 
     data, sets = (train_data, test_data), (training, testing)
-    return open_session(options, __file__, model, card, data, sets, loss, metrics, see, ORIGINAL_SCHEDULE)
+    return open_session(options, __file__, model, card, data, sets, loss, metrics, see)
 
 
 def main():
-    options = parse_options(train_parser(__doc__, "runs/ava_vanilla", BATCH_SIZE, TRAIN_LABELS))
-    training, testing = read_sets(options, partial(read_ratings, scale=tuple(options.scale or (1, 10))), test=TEST_LABELS)
+    parser = train_parser(__doc__, "runs/ava_vanilla", BATCH_SIZE, TRAIN_LABELS)
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the resized images there; of AVA 50 GB")
+    parser.add_argument("--cache-size", type=float, metavar="GB", help="keep no more than so many GB of them")
+    options = parse_options(parser, ORIGINAL_SCHEDULE)
+    options.scale = options.scale or (1, 10)
+    training, testing = read_sets(options, partial(read_ratings, scale=tuple(options.scale)), test=TEST_LABELS)
     return cross_validate(options, training, train) if options.folds else train(options, training, testing)
 
 

@@ -96,12 +96,19 @@ def main():
         from iqa.models.settings import settle
         from iqa.models.weight_files import save_with_card
         from iqa.training.batches import Photographs, naming_broken_images
-        from iqa.training.losses import Steady, emd_and_moments
+        from iqa.training.losses import emd_and_moments, histogram_mean
 
         settle()
         keras.utils.set_random_seed(arguments.seed)
         begin = (arguments.backbone, NOISE, DROPOUT, arguments.weights)
         model, facts = network_to_train("histogram", *begin, size=arguments.size, network=arguments.network)
+
+    def steady(y_true, y_pred):
+        """The loss, and a penalty on the difference between the mean scores of a picture and of its mirror image."""
+        pairs = keras.ops.reshape(histogram_mean(y_pred), (-1, 2))
+        apart = keras.ops.mean((pairs[:, 0] - pairs[:, 1]) ** 2)
+        return emd_and_moments(y_true, y_pred) + STEADY * keras.ops.sqrt(apart + 1e-12)
+
     for layer in model.layers:  # the statistics of the weights that it starts from
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization) or arguments.backbone == "none"
     data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=True)
@@ -111,7 +118,7 @@ def main():
         arguments.rate / 20, steps - rising, alpha=0.05, warmup_target=arguments.rate, warmup_steps=rising
     )
     average = max(0.0, min(0.999, 1 - 10 / steps))  # over the last tenth of a short run
-    model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=average), Steady(emd_and_moments, STEADY))
+    model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=average), steady)
     resume = keras.callbacks.BackupAndRestore(arguments.out.with_suffix(".backup"), save_freq=500)
     with naming_broken_images(data):
         model.fit(data, epochs=arguments.epochs, shuffle=False, callbacks=[resume, keras.callbacks.TerminateOnNaN(True)])

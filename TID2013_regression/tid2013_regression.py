@@ -16,10 +16,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from iqa.cards import TID2013_SCALE, Head, Preprocessing, Scale
+from iqa.cards import TID2013_SCALE, Head, Preprocessing
 from iqa.commands.folds import cross_validate
 from iqa.commands.terminal import positive, quiet_start, run
-from iqa.commands.train import open_session, parse_options, read_sets, start_network, train_parser
+from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch
 from iqa.labels import scores, tid2013
@@ -62,7 +62,7 @@ def read_data(options, size):
     if both := {image.reference for image in train} & {image.reference for image in validation}:
         raise LabelError(f"scenes to train on and to choose by: {', '.join(sorted(both))}")
     memory = options.run / "images.json"
-    validation, _ = usable_images(validation, size, memory)
+    validation = usable_images(validation, size, memory)
     photographs = [ladder for folder in options.ladders for ladder in tid2013.read_ladders(folder)]
     found = (
         tid2013.ladders(train)[0],
@@ -70,7 +70,7 @@ def read_data(options, size):
         tid2013.read_order(*options.order),
         tid2013.read_order(*options.across),
     )
-    tid, photographs, ordered, across = (usable_ladders(part, size, memory)[0] if part else [] for part in found)
+    tid, photographs, ordered, across = (usable_ladders(part, size, memory) if part else [] for part in found)
     ordered += tid2013.across_scenes(across, options.seed)
     if not tid or not validation:
         raise LabelError(f"{options.images} holds no ladders to train on or none to validate on")
@@ -99,27 +99,26 @@ def train(options, training, testing):
 
     # Network and head: from --weights, else a new head on the --backbone.
     model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, TID2013_SCALE)
-    patches, seen, rows = options.patches, card.preprocessing, options.batch_size
+    patches, seen, rows, workers = options.patches, card.preprocessing, options.batch_size, options.data_workers
+    cut = partial(augment, seen=seen)
 
     # Batches, and the loss: mean squared error, correlation, and in ladders the order of their levels.
     if options.of_scores:
-        span = "{:g}-{:g}".format(*options.scale)
-        meaning = f"{options.train_labels.name} mean opinion score, {span} mapped linearly to 0-9, higher is better"
-        card = replace(card, scale=Scale(*scores.TID2013, meaning))
-        train_data = Photographs(training, rows, partial(augment, seen=seen), options.seed, patches=patches)
+        card = replace(card, scale=scale_of(options.train_labels, options.scale, TID2013_SCALE))
+        train_data = Photographs(training, rows, cut, options.seed, patches=patches, workers=workers)
         loss = LadderLoss(steps=1, weight=0.0, patches=patches)  # each picture is a ladder of its own
     else:
-        train_data = Ladders(training, rows, seen.size, options.seed, patches, seen.multiple)
+        train_data = Ladders(training, rows, cut, options.seed, patches, workers)
         loss = LadderLoss(weight=RANKING, patches=patches)
         training = [image for ladder in training for image in ladder]
     see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(seen, patches)
-    test_data = Evaluation(testing, max(1, rows // patches), see)
+    test_data = Evaluation(testing, max(1, rows // patches), see, workers)
 
     # What is measured in each epoch, on both sets. The epoch with the best LCC on the test set becomes best.weights.h5.
     metrics = score_metrics(patches, len(testing))
 
     data, sets = (train_data, test_data), (training, testing)
-    return open_session(options, __file__, model, card, data, sets, loss, metrics, see, ORIGINAL_SCHEDULE, patches=patches)
+    return open_session(options, __file__, model, card, data, sets, loss, metrics, see, patches=patches)
 
 
 def main():
@@ -129,7 +128,7 @@ def main():
     add("--order", help="folders of make_ladders.py of which only the order in a ladder counts")
     add("--across", help="the same, with steps of different photographs")
     parser.add_argument("--patches", type=positive, default=1, help="patches of each picture, scored by their mean")
-    options = parse_options(parser)
+    options = parse_options(parser, ORIGINAL_SCHEDULE)
     options.of_scores = bool(options.train_labels) and options.train_labels.suffix.lower() == ".csv"
     if not options.of_scores:
         if options.test_share or options.split_by or options.folds:

@@ -138,10 +138,8 @@ def fit_network(through_session, images):
     from iqa.training.batches import Evaluation
     from iqa.training.losses import emd_and_moments
     from iqa.training.metrics import LCC
-    from iqa.training.run_folder import RunFolder
     from iqa.training.schedule import Phase
     from iqa.training.session import Session
-    from iqa.training.trainer import Objective, Trainer
 
     # The same weights on both sides: where they are such that activations vanish, a step takes half as long again.
     keras.utils.set_random_seed(0)
@@ -157,7 +155,7 @@ def fit_network(through_session, images):
         return time.perf_counter() - began
     card = Card(facts, Head("histogram"), GEOMETRY, AVA_SCALE)
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(Trainer(model, train, test, Objective(emd_and_moments, [LCC()]), card, RunFolder(folder)))
+        session = Session(model, train, test, emd_and_moments, [LCC()], card, folder)
         session.evaluate()  # the figures before the first phase are no part of the comparison
         began = time.perf_counter()
         session.train_phase(Phase(1e-4, 1))

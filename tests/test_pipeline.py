@@ -6,23 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_training import SIZE, make_ladders, see
+from tiny_training import SIZE, cut_of, make_ladders, see
 
 from iqa.cards import Preprocessing
-from iqa.errors import ImageError, UsageError
-from iqa.images.geometry import Geometry, random_patch
+from iqa.errors import ImageError
+from iqa.images.geometry import Geometry
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
 from iqa.training.batches import Evaluation, Ladders, Photographs
 from iqa.training.cache import Resized
-from iqa.training.large_batch import scale_rate
-from iqa.training.usable import fingerprint, split_usable, usable_ladders
-
-
-def cut_of(size):
-    # Workers get a function of a function whole; for one of this module they would load it, and Keras.
-    return lambda pixels, rng: random_patch(pixels, size, rng)
-
+from iqa.training.network_state import decay_over
+from iqa.training.usable import fingerprint, usable_images
 
 cut = cut_of(SIZE)
 
@@ -45,14 +39,11 @@ def epochs(data, *numbers):
     return found
 
 
-# --- order, chance, workers -------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module", params=["photographs", "ladders", "evaluation"])
 def make(request, ladders, images):
     return {
         "photographs": lambda seed=3, workers=0: Photographs(images, 4, cut, seed, patches=2, workers=workers),
-        "ladders": lambda seed=3, workers=0: Ladders(ladders, 5, SIZE, seed, workers=workers),
+        "ladders": lambda seed=3, workers=0: Ladders(ladders, 5, cut, seed, workers=workers),
         "evaluation": lambda seed=3, workers=0: Evaluation(images, 7, see, workers=workers),
     }[request.param]
 
@@ -73,8 +64,8 @@ def test_batches_are_the_same_alone_in_any_order_and_from_any_step(make):
         pixels, labels = data[index]
         assert (pixels.tobytes(), labels.tolist()) == whole[place]
     for step in range(len(data)):
-        with data.beginning_at(step):
-            assert epochs(data, 1) == whole[data.steps + step : 2 * data.steps]
+        data.first = step
+        assert epochs(data, 1) == whole[data.steps + step : 2 * data.steps]
 
 
 def test_a_copy_that_is_read_on_its_own_changes_nothing(make):
@@ -85,17 +76,14 @@ def test_a_copy_that_is_read_on_its_own_changes_nothing(make):
 
 
 def test_order_and_cuts_differ_from_epoch_to_epoch_and_seed_to_seed(ladders, images):
-    for make in (lambda seed: Photographs(images, 30, cut, seed), lambda seed: Ladders(ladders, 30, SIZE, seed)):
+    for make in (lambda seed: Photographs(images, 30, cut, seed), lambda seed: Ladders(ladders, 30, cut, seed)):
         seen = [epochs(make(seed), epoch)[0] for seed in (0, 1, 2**70) for epoch in (0, 1)]
         assert len({pixels for pixels, _ in seen}) == 6
 
 
-# --- what a batch holds -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("patches", [1, 3])
 def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders, patches):
-    pixels, mos = Ladders(ladders, batch_size=12 * patches, patch_size=SIZE, seed=1, patches=patches)[0]
+    pixels, mos = Ladders(ladders, batch_size=12 * patches, cut=cut, seed=1, patches=patches)[0]
     assert (pixels.shape, pixels.dtype) == ((10 * patches, SIZE, SIZE, 3), np.uint8)
     np.testing.assert_array_equal(mos[:, 0], np.repeat([6, 5, 4, 3, 2] * 2, patches))
     by_picture = pixels.reshape(2, 5, patches, -1).astype(int)
@@ -103,19 +91,9 @@ def test_a_batch_holds_whole_ladders_cut_alike_with_their_labels(ladders, patche
     assert patches == 1 or (by_picture[:, :, 0] != by_picture[:, :, 1]).any()
 
 
-def test_patches_of_a_ladder_keep_to_the_blocks_asked_for(ladders):
-    picture = read_image(ladders[0][0].path)  # of 12x14 pixels
-    on_blocks = [picture[top : top + SIZE, left : left + SIZE] for top in (0, 4) for left in (0, 4)]
-    expected = {np.ascontiguousarray(patch[:, ::step]).tobytes() for patch in on_blocks for step in (1, -1)}
-    data = Ladders(ladders[:1], batch_size=5, patch_size=SIZE, seed=1, multiple=4)
-    seen = {pixels[: len(pixels) // 5] for pixels, _ in epochs(data, *range(40))}
-    assert seen <= expected
-    assert len(seen) > len(expected) / 2
-
-
 def test_an_epoch_shows_every_ladder_and_every_photograph_once(ladders, images):
     marked = [[replace(image, mos=image.mos + number / 100) for image in ladder] for number, ladder in enumerate(ladders)]
-    labels = [label for _, batch in epochs(Ladders(marked, 10, SIZE, seed=1), 0) for label in batch]
+    labels = [label for _, batch in epochs(Ladders(marked, 10, cut, seed=1), 0) for label in batch]
     assert sorted(label for (label,) in labels[::5]) == pytest.approx([6 + number / 100 for number in range(6)])
     batches = [batch for _, batch in epochs(Photographs(images, 7, cut, seed=1), 0)]
     assert [len(batch) for batch in batches] == [7, 7, 7, 7, 2]
@@ -149,16 +127,13 @@ def test_training_sees_the_pixels_that_scoring_sees(tmp_path):
     assert Resized.before_crop(replace(preprocessing, size=224)) == Resized(256)
 
 
-# --- broken pictures --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind, workers", [("ladders", 0), ("photographs", 0), ("evaluation", 0), ("evaluation", 2)])
 def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind, workers):
     ladders = make_ladders(tmp_path, scenes=4)
     ladders[3][2].path.write_bytes(b"no picture")
     images = [image for ladder in ladders for image in ladder]
     data = {
-        "ladders": lambda: Ladders(ladders, 5, SIZE, workers=workers),
+        "ladders": lambda: Ladders(ladders, 5, cut, workers=workers),
         "photographs": lambda: Photographs(images, 5, cut, workers=workers),
         "evaluation": lambda: Evaluation(images, 5, see, workers=workers),
     }[kind]()
@@ -169,10 +144,7 @@ def test_a_broken_image_is_named_by_the_batch_that_needs_it(tmp_path, kind, work
 
 def test_an_image_that_is_too_small_for_a_patch_is_named_by_its_batch(ladders):
     with pytest.raises(ImageError, match=r"s0_01_1\.png: 14x12 pixels are fewer"):
-        Ladders(ladders[:1], 5, 13)[0]
-
-
-# --- the cache --------------------------------------------------------------------------------------------------------
+        Ladders(ladders[:1], 5, cut_of(13))[0]
 
 
 def test_a_cache_gives_the_same_batches_and_decodes_nothing(images, tmp_path, monkeypatch, capsys):
@@ -184,9 +156,6 @@ def test_a_cache_gives_the_same_batches_and_decodes_nothing(images, tmp_path, mo
     assert len(make(cache=tmp_path, workers=2)) == 5
     whole = [file for file in tmp_path.glob("*.u8") if file.stat().st_size == 30 * 300]
     assert len(whole) == 1 and "will have 0.0 GB" in capsys.readouterr().err
-    whole[0].with_suffix(".partial").write_bytes(whole[0].read_bytes()[: 7 * 300 + 11])
-    whole[0].unlink()  # as if it had been killed
-    assert epochs(make(cache=tmp_path), 0) == decoded[:5]
     monkeypatch.setattr("iqa.training.cache.read_resized", None)
     assert epochs(make(cache=tmp_path), 0, 1) == decoded
     with pytest.raises(TypeError):  # another size is not taken out of this file
@@ -194,49 +163,28 @@ def test_a_cache_gives_the_same_batches_and_decodes_nothing(images, tmp_path, mo
     images[0].path.touch()
     with pytest.raises(TypeError):  # nor are other pictures
         make(cache=tmp_path)
-    with pytest.raises(UsageError, match="a model of patches"):
-        Photographs(images, 8, cut, cache=tmp_path)
 
 
 def test_a_large_batch_scales_and_warms_up_the_learning_rate():
-    rate = scale_rate(1e-4, batch_size=256, steps=1000)
+    rate = decay_over(1e-4, 1000, False, 256)
     assert [float(rate(step)) for step in (0, 250, 500, 900)] == pytest.approx([1e-4, 2.5e-4, 4e-4, 4e-4])
-    cosine = scale_rate(1e-4, batch_size=256, steps=1000, cosine=True)
+    cosine = decay_over(1e-4, 1000, True, 256)
     assert float(cosine(500)) == pytest.approx(4e-4) and float(cosine(1000)) == pytest.approx(0, abs=1e-9)
 
 
-# --- usable images ----------------------------------------------------------------------------------------------------
-
-
-def test_unusable_images_are_named_once_and_remembered(ladders, tmp_path, monkeypatch):
+def test_unusable_images_are_named_and_remembered_where_the_memory_can_be_read(ladders, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.png").write_bytes(b"x")
-    votes = (0.1,) * 10
+    votes, memory = (0.1,) * 10, tmp_path / "memory.json"
     good = RatedImage("good", votes, ladders[0][0].path)
     images = [good, RatedImage("bad", votes, tmp_path / "bad.png"), RatedImage("missing", votes)]
-    memory = tmp_path / "memory.json"
+    memory.write_text("{")
     for _ in range(2):
-        kept, refused = split_usable(images, memory=memory)
-        assert kept == [good]
-        assert [name for name, _ in refused] == ["bad", "missing"]
+        assert usable_images(images, 1, memory) == [good]
+        err = capsys.readouterr().err
+        assert "bad: it is not an image" in err and "missing: there is no such file\n2 of 3 images cannot be used" in err
         monkeypatch.setattr("iqa.training.usable.read_image", None)  # the second time nothing is decoded
-    assert split_usable([good], smallest=13, memory=memory)[1] == [
-        ("good", "its shorter side has 12 pixels, and at least 13 are needed")
-    ]
-
-
-def test_a_memory_that_cannot_be_read_costs_a_second_look_and_no_more(ladders, tmp_path):
-    (tmp_path / "memory.json").write_text("{")
-    assert split_usable(ladders[0], memory=tmp_path / "memory.json") == (ladders[0], [])
-
-
-def test_a_ladder_with_an_unusable_image_is_left_out_by_name(tmp_path, capsys):
-    ladders = make_ladders(tmp_path, scenes=3)
-    ladders[1][3].path.write_bytes(b"")
-    assert usable_ladders(ladders, SIZE, tmp_path / "memory.json") == ([ladders[0], ladders[2]], 1)
-    err = capsys.readouterr().err
-    assert "s1_01_4: the file is empty" in err
-    assert "1 of 15 images cannot be used" in err
-    assert "left out, incomplete: s1_01_1, s1_01_2, s1_01_3, s1_01_4, s1_01_5" in err
+    assert usable_images([good], 13, memory) == []
+    assert "good: its shorter side has 12 pixels, and at least 13 are needed" in capsys.readouterr().err
 
 
 def test_a_fingerprint_tells_other_images_labels_and_orders_apart(ladders):
@@ -244,20 +192,3 @@ def test_a_fingerprint_tells_other_images_labels_and_orders_apart(ladders):
     others = [images[:4], images[::-1], [replace(image, mos=image.mos + 1e-9) for image in images]]
     assert fingerprint(images) == fingerprint([replace(image, path=None) for image in images])
     assert len({fingerprint(other) for other in (images, *others)}) == 4
-
-
-@pytest.mark.parametrize(
-    "weights, interpolation",
-    [(None, "bilinear"), ("ava_vanilla", "bilinear"), ("ava_patches", "bilinear"), ("old.hdf5", "nearest")],
-)
-def test_training_keeps_the_geometry_of_the_weights_that_it_starts_from(tmp_path, weights, interpolation):
-    from iqa.commands.train import preprocessing_to_train
-
-    (tmp_path / "old.hdf5").touch()
-    file = str(tmp_path / weights) if weights and "." in weights else weights
-    preprocessing = preprocessing_to_train(file, Preprocessing("resize", 224, "bilinear", training="random crop"))
-    assert (preprocessing.kind, preprocessing.interpolation, preprocessing.training) == (
-        "resize",
-        interpolation,
-        "random crop",
-    )

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from AVA import ava_vanilla, infer_vanilla
-from iqa.cards import card_of, read_card
+from iqa.cards import AVA_SCALE, card_of, read_card
+from iqa.commands.train import scale_of
 from iqa.models import backbones
 from iqa.training.schedule import parse_schedule
 from iqa.training.trainer import Trainer
@@ -29,6 +30,7 @@ def tiny_backbone(monkeypatch):
 
     monkeypatch.setitem(backbones.NETWORKS, "mobilenet_v2", backbones.Network(build, "minus_one_to_one"))
     monkeypatch.setattr(Trainer, "writes_events", False)
+    monkeypatch.setattr("iqa.models.compiled.compile_weights", lambda weights: weights.with_name("best.tflite"))
 
 
 @pytest.fixture
@@ -109,14 +111,17 @@ def test_the_regression_is_trained_on_any_scores_with_groups_whole_and_scores_wi
     assert np.isfinite(infer_regression.infer(own / "0.png", model))
 
 
-def test_a_split_that_stands_in_the_file_is_kept(command, own, tmp_path):
-    prompt, out, err = train_scores(command, own, tmp_path / "run", "--split-by", "set")
-    assert "in neither split: validation: 1" in out, err
-    assert "5 images to train on, 2 to test on" in out
-    assert [image.name for image in prompt.session.test_data.images] == ["4.png", "6.png"]
+def test_only_avas_own_votes_bring_its_population():
+    scales = [
+        scale_of(Path(file), span, AVA_SCALE)
+        for file, span in (("a.json", [1, 10]), ("AVA.txt", (1, 10)), ("a.csv", (1, 5)))
+    ]
+    assert scales[:2] == [AVA_SCALE] * 2
+    assert (scales[2].population, scales[2].meaning) == (
+        None,
+        "a.csv mean opinion score, 1-5 mapped linearly to 1-10, higher is better",
+    )
 
-
-# --- another experiment is an edit of one place ----------------------------------------------------------------------
 
 VANILLA = ["--test-share", 0.25, "--backbone", "none", "--batch-size", 3]
 TURN = """    from scipy.ndimage import rotate
@@ -126,7 +131,7 @@ TURN = """    from scipy.ndimage import rotate
 EDITS = {
     "plain EMD": ("loss = losses.emd_and_moments", "loss = losses.emd"),
     "another dropout": ("dropout=0.75", "dropout=0.5"),
-    "rotation by two degrees": ("    return random_view(", f"{TURN}    return random_view("),
+    "rotation by two degrees": ("    return random_patch(", f"{TURN}    return random_patch("),
     "a hidden layer": ("hidden=0", "hidden=256"),
 }
 
@@ -150,9 +155,10 @@ def test_another_experiment_is_an_edit_of_one_place_of_the_script(command, own, 
     script, run = edited(tmp_path, name), tmp_path / "run"
     options = ["--images", own, "--train-labels", own / "votes.csv", *VANILLA, "--run", run]
     prompt, out, err = command(script, *options, "--schedule", "1@1e-3:frozen")
-    assert "6 images to train on, 2 to test on" in out, err
+    assert "6 images to train on, 2 to test on" in out and "best.tflite" in out, err
     card, session = read_card(card_of(run / "best.weights.h5")), prompt.session
     assert card.trained_on["script"].startswith("ava_edited.py ")
+    assert (card.scale.population, card.scale.name) == (None, "votes.csv, 1-10")
     layers = {layer.name: layer for layer in session.model.layers}
     if name == "plain EMD":
         assert card.trained_on["loss"] == "emd"
@@ -192,9 +198,6 @@ def test_a_training_that_begins_with_weights_keeps_their_preprocessing(command, 
     assert again.session.train_data[0][0].shape == (6, 64, 64, 3)
 
 
-# --- folds -----------------------------------------------------------------------------------------------------------
-
-
 def test_every_picture_is_tested_once_and_folds_that_are_finished_are_not_trained_again(command, own, tmp_path):
     run = tmp_path / "run"
     code, out, err = train_scores(command, own, run, "--folds", 2, "--group-by", "scene", "--schedule", "1@1e-2:cosine")
@@ -205,12 +208,8 @@ def test_every_picture_is_tested_once_and_folds_that_are_finished_are_not_traine
     assert "fold 2 of 2: 4 images to train on, 4 to test on" in out
     assert heading.split() == ["fold", "images", "mse", "lcc", "srcc"]
     mse = [fold["after"]["mse"] for fold in found]
-    assert means.split()[:4] == [
-        "mean",
-        f"{np.mean([fold['before']['mse'] for fold in found]):.3f}",
-        ">",
-        f"{np.mean(mse):.3f}",
-    ]
+    before = np.mean([fold["before"]["mse"] for fold in found])
+    assert means.split()[:4] == ["mean", f"{before:.3f}", ">", f"{np.mean(mse):.3f}"]
     assert spread.split()[3] == f"{np.std(mse, ddof=1):.3f}"
     code, _, err = train_scores(command, own, run, "--folds", 2, "--schedule", "1@1e-2:cosine")
     assert (code, err.count("holds a run: resume it (--resume)")) == (2, 1)
@@ -222,26 +221,19 @@ def test_every_picture_is_tested_once_and_folds_that_are_finished_are_not_traine
     assert again[1]["after"]["mse"] == pytest.approx(mse[1], rel=1e-4)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "script, options, reason",
     [
         (ava_vanilla, ["--weights", "ava_vanilla", "--backbone", "none"], "--backbone and --weights do not go together"),
-        (ava_vanilla, ["--schedule", "4", "--test-share", 0.25, "--backbone", "none"], "schedule: expected EPOCHS@RATE"),
+        (ava_vanilla, ["--schedule", "4", "--train-labels", "missing.csv"], "schedule: expected EPOCHS@RATE"),
         (ava_vanilla, ["--folds", 2, "--test-share", 0.2], "--test-share and --folds do not go together: choose one"),
-        (ava_vanilla, ["--weights", "missing.hdf5", "--test-share", 0.2], "missing.hdf5: there is no such file"),
         (ava_vanilla, ["--weights", "no_such_model", "--test-share", 0.2], "there is no such file"),
         (tid2013_regression, [], "a .csv of scores needs --test-share, --split-by, --test-labels or --folds"),
-        (tid2013_regression, ["--test-share", 1], "must be above 0 and below 1, got 1"),
+        (tid2013_regression, ["--test-share", 1], "must be above 0 and below 1, got 1.0"),
         (tid2013_regression, ["--folds", 1], "--folds must be at least 2, got 1"),
-        (tid2013_regression, ["--folds", 2], "--folds trains unattended and needs a --schedule"),
         (tid2013_regression, ["--test-share", 0.2, "--ladders", "x"], "do not go with a .csv of scores"),
-        (tid2013_regression, ["--test-share", 0.2, "--test-images", "x"], "--test-images needs --test-labels"),
         (tid2013_regression, ["--test-share", 0.2, "--scale", 0, 50], "line 2: a score of 90 is not within 0-50"),
         (tid2013_regression, ["--split-by", "scene"], "no row says train... in the column of the splits"),
-        (tid2013_regression, ["--split-by", "set", "--group-by", "scene"], "--split-by and --group-by do not go together"),
         (tid2013_regression, ["--test-share", 0.2, "--test-split", "dev"], "--test-split names rows of --split-by"),
         (tid2013_regression, ["--folds", 5, "--group-by", "scene", "--schedule", "1@1e-3"], "need at least as many groups"),
     ],
@@ -253,13 +245,6 @@ def test_what_cannot_be_done_is_said_in_one_line(command, own, tmp_path, script,
     code, _, err = command(script, *given, *options)
     assert code == 2
     assert reason in err.splitlines()[-1]
-
-
-def test_options_for_tables_of_scores_are_refused_with_tid2013s_labels(command, tmp_path):
-    code, _, err = command(tid2013_regression, "--images", tmp_path, "--test-share", 0.2, "--run", tmp_path / "run")
-    assert (code, err.count("and --folds need a .csv of scores")) == (2, 1)
-    code, _, err = command(ava_vanilla, "--run", tmp_path / "new", "--resume")
-    assert (code, err.count("--images is missing")) == (2, 1)
 
 
 def test_the_original_schedules_are_those_of_its_readme():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Preprocessing
 from iqa.commands.terminal import run
-from iqa.images.geometry import centre_patch
+from iqa.images.geometry import centre_patch, random_patch
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import LabelledImage
 
@@ -28,6 +28,11 @@ CARD = Card(
 
 def see(path):
     return centre_patch(read_image(path), SIZE)[None]
+
+
+def cut_of(size, multiple=1):
+    # Workers get a function of a function whole; for one of this module they would load it, and Keras.
+    return lambda pixels, rng: random_patch(pixels, size, rng, multiple)
 
 
 def make_ladders(folder, scenes=6):
@@ -66,7 +71,7 @@ def tiny_prompt(ladders, run, model=None, card=CARD, settings=None, options=None
     from iqa.training.prompt import Prompt
     from iqa.training.session import Session
 
-    train_data = Ladders(ladders, 10, SIZE, seed=2)
+    train_data = Ladders(ladders, 10, cut_of(SIZE), seed=2)
     test_data = Evaluation([image for ladder in ladders[:2] for image in ladder], 10, see)
     model = model or network()
     session = Session(

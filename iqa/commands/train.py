@@ -1,7 +1,4 @@
-"""What the train scripts share: options and what --resume restores, labels, the first network, the session.
-
-A script says what is particular to its experiment, builds its batches and hands all of it to `open_session`.
-"""
+"""What the train scripts share: options and what --resume restores, labels, the first network, the session."""
 
 import argparse
 import os
@@ -9,11 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iqa.cards import Card, Head, Preprocessing, Scale, card_for, keras2_card, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive, quiet_start
-from iqa.errors import CardError, LabelError, RunError
+from iqa.environment import processors
+from iqa.errors import CardError, ExportError, LabelError, RunError
 from iqa.files import printable, read_json
 from iqa.labels.rating_files import GROUP_COLUMN
 from iqa.labels.ratings import locate_ratings
@@ -22,27 +20,23 @@ from iqa.training.run_folder import read_state
 from iqa.training.schedule import parse_schedule
 from iqa.training.usable import fingerprint, usable_images
 
-if TYPE_CHECKING:
-    from iqa.training.prompt import Prompt
-
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
 FOLDS_NAME = "folds.json"
 
+WORKERS = processors() if processors() > 2 else 0  # of two cores threads make more
 Sets = tuple[Sequence[Any], Sequence[Any]]
 
 
-# --- options ---------------------------------------------------------------------------------------------------------
-
-
-def train_parser(description: str, run: str, batch_size: int, labels: str = "") -> argparse.ArgumentParser:
+def train_parser(description: str | None, run: str, batch_size: int, labels: str = "") -> argparse.ArgumentParser:
     """The options that all train scripts share; `run`, `batch_size` and `labels` are defaults of those names."""
     parser = parser_of(description)
     add = parser.add_argument
+    large: dict[str, Any] = {"nargs": "?", "const": 256, "metavar": "N"}
     add("--images", type=Path, help="folder of the images (required for a new run)")
     add("--train-labels", type=Path, default=labels or None, help="labels to train on, such as a .csv")
     add("--test-labels", type=Path, help="labels to test on")
     add("--test-images", type=Path, help="folder of the images of --test-labels (default: --images)")
-    add("--test-share", type=share, metavar="SHARE", help="test on this share of --train-labels")
+    add("--test-share", type=float, metavar="SHARE", help="test on this share of --train-labels")
     add("--split-by", metavar="COLUMN", help="train on rows of a .csv with train... in COLUMN, test on --test-split")
     add("--test-split", metavar="NAME", help=f"value of the --split-by column to test on (default: {TEST_SPLIT})")
     add("--folds", type=positive, metavar="K", help="train K times, each time testing on another Kth of --train-labels")
@@ -54,26 +48,15 @@ def train_parser(description: str, run: str, batch_size: int, labels: str = "") 
     add("--run", type=Path, default=Path(run), help=f"folder for the log and the checkpoints (default: {run})")
     add("--schedule", help='phases, such as "1@1e-3:frozen,4@1e-4:cosine,until-plateau@1e-5", or "original"')
     add("--mixed-precision", action="store_true", help="compute in 16 bits: float16 on GPUs, else bfloat16")
-    add("--strategy", choices=["mirrored"], help="train on all GPUs of this machine")
+    add("--large-batch", type=positive, **large, help="for a GPU: N (256) images a step, 16 bits, rates scaled for them")
+    add("--data-workers", type=natural, default=WORKERS, help=f"processes that decode; 0: threads (default: {WORKERS})")
     add("--resume", action="store_true", help="continue the run in --run with the options it began with")
     add("--seed", type=natural, default=0, help="seed of order, crops and first weights (default: 0)")
     return parser
 
 
-def share(text: str) -> float:
-    """A number above 0 and below 1, for `argparse`."""
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, got {text}")
-    return number
-
-
-def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options of the command line. With --resume, those that are not given are the ones that the run began with.
-
-    Raises:
-        RunError: if the run cannot be read.
-    """
+def parse_options(parser: argparse.ArgumentParser, original: str) -> argparse.Namespace:
+    """The options of the command line, with --resume over those that the run began with; `original` is that schedule."""
     options = parser.parse_args()
     stored = _stored_options(options.run) if options.resume else {}
     if stored:
@@ -83,11 +66,24 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.set_defaults(**{name: _from(stored["folder"], begun[name]) for name in begun.keys() - of_the_call})
         options = parser.parse_args()
     options.begun = stored or {"argv": sys.argv[1:], "folder": os.getcwd()}
-    if options.images is None:
-        parser.error("--images is missing: the folder of the images")
-    if options.weights and options.backbone:
-        parser.error("--backbone and --weights do not go together: the weights bring their backbone")
-    _check_split(parser, options)
+    options.phases = parse_schedule(options.schedule, original) if options.schedule else []
+    if options.large_batch:
+        options.batch_size, options.mixed_precision = options.large_batch, True
+    ways = ("test_share", "split_by", "test_labels", "folds")
+    chosen = [f"--{name.replace('_', '-')}" for name in ways if getattr(options, name) is not None]
+    for wrong, reason in (
+        (options.images is None, "--images is missing: the folder of the images"),
+        (options.weights and options.backbone, "--backbone and --weights do not go together: weights bring their backbone"),
+        (len(chosen) > 1, f"{' and '.join(chosen)} do not go together: choose one"),
+        (not 0 < (options.test_share or 0.5) < 1, f"--test-share must be above 0 and below 1, got {options.test_share}"),
+        (options.split_by and options.group_by, "--split-by and --group-by do not go together: the split is the file's"),
+        (options.test_split and not options.split_by, "--test-split names rows of --split-by, and there is no --split-by"),
+        (options.folds == 1, "--folds must be at least 2, got 1"),
+        (options.test_images and not options.test_labels, "--test-images needs --test-labels"),
+        (options.folds and not options.schedule, "--folds trains unattended and needs a --schedule"),
+    ):
+        if wrong:
+            parser.error(reason)
     return options
 
 
@@ -105,97 +101,69 @@ def _from(folder: str, value: Any) -> Any:
     """An option whose paths were meant from another folder."""
     if isinstance(value, list):
         return [_from(folder, entry) for entry in value]
-    if isinstance(value, Path):
-        return folder / value
-    return os.path.join(folder, value) if isinstance(value, str) and os.path.isfile(os.path.join(folder, value)) else value
-
-
-def _check_split(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    ways = ("test_share", "split_by", "test_labels", "folds")
-    chosen = [f"--{name.replace('_', '-')}" for name in ways if getattr(options, name)]
-    for wrong, reason in (
-        (len(chosen) > 1, f"{' and '.join(chosen)} do not go together: choose one"),
-        (
-            options.split_by and options.group_by,
-            "--split-by and --group-by do not go together: the split is the file's own",
-        ),
-        (options.test_split and not options.split_by, "--test-split names rows of --split-by, and there is no --split-by"),
-        (options.folds == 1, "--folds must be at least 2, got 1"),
-        (options.test_images and not options.test_labels, "--test-images needs --test-labels"),
-        (options.folds and not options.schedule, "--folds trains unattended and needs a --schedule"),
-    ):
-        if wrong:
-            parser.error(reason)
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
+    there = isinstance(value, str) and os.path.isfile(os.path.join(folder, value))
+    return Path(folder, value) if isinstance(value, Path) else os.path.join(folder, value) if there else value
 
 
 def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], smallest: int = 1, test: str = "") -> Sets:
     """(images to train on, images to test on), without an image in both; with --folds (all, none).
 
-    Images that cannot be used are named on stderr and left out.
-
     Args:
         read: function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`.
         smallest: pixels that the shorter side must have.
         test: the labels to test on if no option says which.
-
-    Raises:
-        LabelError: what is wrong with the labels, or that a set is empty.
     """
     images = read(options.train_labels, group=str(options.split_by or options.group_by or GROUP_COLUMN))
     testing: Sequence[Any] = []
     if options.split_by:
         images, testing, others = split_by_name(images, options.test_split or TEST_SPLIT)
         if others:
-            names = ", ".join(f"{printable(name)}: {count}" for name, count in others.items())
-            print(f"in neither split: {names}")
+            print(f"in neither split: {', '.join(f'{printable(name)}: {count}' for name, count in others.items())}")
     elif options.test_share:
         images, testing = split_by_group(images, options.test_share, options.seed)
     elif not options.folds:
         testing = read(options.test_labels or Path(test))
         check_apart(images, testing)
-    training = _locate(images, options.images, options.run / "train_images.json", smallest)
-    tested = _locate(testing, options.test_images or options.images, options.run / "test_images.json", smallest)
+
+    def locate(images: Sequence[Any], folder: Path, memory: str) -> list[Any]:
+        if not folder.is_dir():
+            raise LabelError(f"{folder}: there is no such folder")
+        return usable_images(locate_ratings(images, folder), smallest, options.run / memory) if images else []
+
+    training = locate(images, options.images, "train_images.json")
+    tested = locate(testing, options.test_images or options.images, "test_images.json")
     if not training or not (tested or options.folds):
         raise LabelError(f"{options.images} holds no usable image of the training or of the test labels")
     print(f"{len(training)} images to train on, {len(tested)} to test on")
     return training, tested
 
 
-def _locate(images: Sequence[Any], folder: Path, memory: Path, smallest: int) -> list[Any]:
-    if not folder.is_dir():
-        raise LabelError(f"{folder}: there is no such folder")
-    return usable_images(locate_ratings(images, folder), smallest, memory)[0] if images else []
-
-
-# --- the network and the session -------------------------------------------------------------------------------------
+def scale_of(labels: Path, span: Sequence[float], model: Scale) -> Scale:
+    """`model`, with percentiles, for AVA's own .json or .txt; else the same range of what these labels of a `span` mean."""
+    whole = tuple(span) == (model.lowest, model.highest)
+    if whole and labels.suffix.lower() in (".json", ".txt"):
+        return model
+    mapped = "" if whole else f" mapped linearly to {model.lowest:g}-{model.highest:g}"
+    meaning = f"{labels.name} mean opinion score, {span[0]:g}-{span[1]:g}{mapped}, higher is better"
+    return Scale(model.lowest, model.highest, meaning)
 
 
 def start_network(
     options: argparse.Namespace, network: str, head: Head, preprocessing: Preprocessing, noise: float, scale: Scale
 ) -> tuple[Any, Card]:
-    """The network that a training begins with, and its card.
-
-    With --weights, backbone, levels of the head and preprocessing are those that the weights were trained with.
+    """The network that a training begins with, and its card; with --weights, it sees what they were trained to see.
 
     Args:
         network: the backbone, one of `iqa.cards.BACKBONES`.
-        head, preprocessing, scale: what the script trains.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-
-    Raises:
-        CardError: if there are no such weights, or they are of a network with another head.
-        WeightsError: see `iqa.models.networks.network_to_train`.
     """
     with quiet_start():  # and only now: --help should not wait for TensorFlow
         from iqa.models.backbones import build_backbone
         from iqa.models.heads import add_head
         from iqa.models.networks import network_to_train
-        from iqa.training.devices import prepare
+        from iqa.training.network_state import prepare
 
-        prepare(options.seed, options.strategy, options.mixed_precision)
+        prepare(options.seed, options.mixed_precision)
         if not options.weights:
             backbone, facts = build_backbone(options.backbone or "imagenet", noise, preprocessing.size, network)
             return add_head(backbone, head), Card(facts, head, preprocessing, scale)
@@ -203,11 +171,10 @@ def start_network(
         card = card_for(file, cardless)
         if card.head.hidden != head.hidden:
             raise CardError(f"{file}: head.hidden is {card.head.hidden}, but a head with {head.hidden} is trained here")
-        seen = preprocessing
         if card.preprocessing.kind == preprocessing.kind:
-            seen = replace(card.preprocessing, training=preprocessing.training)
-        model, facts = network_to_train(head.kind, "", noise, head.dropout, file, cardless, seen.size)
-        return model, Card(facts, replace(card.head, dropout=head.dropout), seen, scale)
+            preprocessing = replace(card.preprocessing, training=preprocessing.training)
+        model, facts = network_to_train(head.kind, "", noise, head.dropout, file, cardless, preprocessing.size)
+        return model, Card(facts, replace(card.head, dropout=head.dropout), preprocessing, scale)
 
 
 def open_session(
@@ -220,26 +187,20 @@ def open_session(
     loss: Callable[[Any, Any], Any],
     metrics: Sequence[Any],
     see: Callable[[Path], Any],
-    original: str = "",
     **settings: Any,
-) -> "Prompt":
-    """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`.
+) -> Any:
+    """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`; returns it.
 
     Args:
-        script: the path of the script; a run is not resumed with a script that was changed.
-        model, card: of `start_network`.
-        data: batches to train on and to test on.
-        sets: the images in them, of `read_sets`.
-        loss, metrics: see `iqa.training.trainer.Trainer`.
-        see: see `iqa.training.session.Session`.
-        original: what "original" as a --schedule stands for.
+        script: its path; a run is not resumed with a script that was changed.
+        data, sets: batches to train on and to test on, and the images in them.
+        loss, metrics, see: see `iqa.training.session.Session`.
         settings: what else must be the same when the run is resumed; written on the card too.
     """
     with quiet_start():
         from iqa.training.prompt import Prompt, open_prompt
         from iqa.training.session import Session
         from iqa.training.trainer import name_of
-    phases = parse_schedule(options.schedule, original) if options.schedule else []
     training, testing = sets
     facts = {
         "script": f"{Path(script).name} {sha256(script)[:12]}",
@@ -248,20 +209,33 @@ def open_session(
         "seed": options.seed,
         **settings,
     }
-    held = facts | {
-        "training set": fingerprint(training),
-        "test set": fingerprint(testing),
-        "batch size": options.batch_size,
-        "mixed precision": options.mixed_precision,
-    }
-    described = {"images": len(training), **card.trained_on, **facts}
-    if options.train_labels:
-        described["labels"] = options.train_labels.name
-    card = replace(card, trained_on=described)
-    session = Session(model, *data, loss, metrics, card, options.run, see=see, settings=held, options=options.begun)
-    session.begin(phases, options.resume, options.seed)
+    held = facts | {"training set": fingerprint(training), "test set": fingerprint(testing)}
+    held |= {name.replace("_", " "): getattr(options, name) for name in ("batch_size", "mixed_precision", "large_batch")}
+    described = facts | ({"labels": options.train_labels.name} if options.train_labels else {})
+    card = replace(card, trained_on={"images": len(training), **card.trained_on, **described})
+    given: dict[str, Any] = {"see": see, "large_batch": options.large_batch, "settings": held, "options": options.begun}
+    session, best = Session(model, *data, loss, metrics, card, options.run, **given), options.run / "best.weights.h5"
+    if session.begin(options.phases, options.resume, options.seed) and best.exists() and not options.folds:
+        _compile(best)
+    seen, prompt = card.preprocessing, Prompt(session)
+    network = (
+        f"{card.backbone.backbone}, {card.head.kind}; {seen.kind} of {seen.size}x{seen.size}; scores {card.scale.name}"
+    )
     steps = f"training on {len(training)} images in {data[0].steps} steps, testing on {len(testing)}"
-    seen = f"{card.preprocessing.kind} of {card.preprocessing.size}x{card.preprocessing.size}"
-    prompt = Prompt(session)
-    open_prompt(prompt, f"{card.backbone.backbone}, {card.head.kind}; {seen}; scores {card.scale.name}", steps)
+    open_prompt(prompt, network, steps)
     return prompt
+
+
+def _compile(weights: Path) -> None:
+    """Write the compiled network beside weights. Those that have barely learnt round badly, and stay without."""
+    try:
+        with quiet_start():
+            import keras
+
+            from iqa.models.compiled import compile_weights
+
+            keras.config.set_dtype_policy("float32")  # the network that was trained keeps its own
+            written = compile_weights(weights)
+        print(f"wrote {printable(written)}")
+    except ExportError as error:
+        print(printable(f"warning: {error}"), file=sys.stderr)

@@ -1,8 +1,7 @@
 """Labels + geometry -> training batches, as `keras.utils.PyDataset`, which every backend of Keras can fit on.
 
-Grain computes them. Order and chance depend on the seed, the epoch and the place alone: any batch can be computed alone,
-and is the same with any number of workers. Keras fits on Grain's own data sets as well, but then knows no number of steps,
-and starts the worker processes again in each epoch.
+Grain computes them. Order and chance depend on the seed, the epoch and the place alone, with any number of workers. Keras
+fits on Grain's own data sets as well, but knows no number of steps then, and starts the workers again in each epoch.
 """
 
 import contextlib
@@ -20,57 +19,52 @@ from iqa.cards import Preprocessing
 from iqa.errors import ImageError
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
-from iqa.training.cache import Ahead, Batch, Cut, Draw, Labelled, Pictures, Pixels, join, labels_of
-
-__all__ = ["Batch", "Batches", "Evaluation", "Ladders", "Photographs", "labels_of", "naming_broken_images", "see_at_random"]
+from iqa.training.cache import Ahead, Batch, Cut, Draw, Pictures, Pixels
 
 
 class Batches(keras.utils.PyDataset):
     """Batches that are computed ahead where they are asked for in order, in worker processes or in threads.
 
     Args:
-        draw: function (number, rng) -> a part of a batch, such as `Draw`.
-        count, a_batch: of these numbers in an epoch, and in a batch.
+        count, a_batch: numbers that are drawn in an epoch, and in a batch.
         seed: of order and chance; None for all in order.
-        whole: whether an epoch leaves out the last batch if it is smaller.
+        whole: leave out the last batch of an epoch if it is smaller.
         workers: processes; 0 for threads.
 
     Attributes:
         steps: batches in a whole epoch.
-        epoch: number of the current one; set it to see another.
+        epoch, first: number of the current epoch, and the batch that it begins at; to be set.
         failure: the `ImageError` that ended an epoch: TensorFlow hides it behind an error of its own.
     """
 
     epoch = 0
     failure: ImageError | None = None
-    _first = 0
+    first = 0
 
     def __init__(
-        self,
-        draw: Callable[[int, np.random.Generator], Batch],
-        count: int,
-        a_batch: int,
-        seed: int | None = None,
-        whole: bool = False,
-        workers: int = 0,
+        self, draw: Draw, count: int, a_batch: int, seed: int | None = None, whole: bool = False, workers: int = 0
     ) -> None:
         super().__init__()
         order, chance = (int(word) for word in np.random.SeedSequence(seed or 0).generate_state(2))
         numbers = grain.MapDataset.range(count)
         drawn = (numbers if seed is None else numbers.shuffle(seed=order)).random_map(draw, seed=chance)
-        batches = drawn.batch(min(count, a_batch), drop_remainder=whole, batch_fn=join)
+        batches = drawn.batch(
+            min(count, a_batch),
+            drop_remainder=whole,
+            batch_fn=lambda parts: tuple(map(np.concatenate, zip(*parts, strict=True))),
+        )
         self.steps, self._epochs, self.data_workers = len(batches), batches.repeat(), workers
         self._ahead: Ahead | None = None
         self._alone: deque[tuple[int, Batch]] = deque(maxlen=2)
         self._lock = threading.Lock()  # Keras's thread lives on for a batch where a fit is interrupted
 
     def __len__(self) -> int:
-        return self.steps - self._first
+        return self.steps - self.first
 
     def __getitem__(self, index: int) -> Batch:
         try:
             with self._lock:
-                return self._batch(self.epoch * self.steps + self._first + index)
+                return self._batch(self.epoch * self.steps + self.first + index)
         except ImageError as error:
             self.failure = error
             self.close()
@@ -79,8 +73,7 @@ class Batches(keras.utils.PyDataset):
     def _batch(self, place: int) -> Batch:
         """The batch at a place, counted from the first epoch on."""
         known = dict(self._alone)  # of the first two: Keras asks twice for them, and maybe of another epoch first
-        in_order = list(known) == [place - 2, place - 1]
-        if in_order and not (self._ahead and self._ahead.place == place):
+        if list(known) == [place - 2, place - 1] and not (self._ahead and self._ahead.place == place):
             self.close()
             self._ahead = Ahead(self._epochs, place, self.data_workers)
         if self._ahead and self._ahead.place == place:
@@ -97,15 +90,6 @@ class Batches(keras.utils.PyDataset):
             self._ahead.close()
         self._ahead = None
 
-    @contextlib.contextmanager
-    def beginning_at(self, step: int) -> Iterator[None]:
-        """A context in which an epoch begins at batch `step`, to finish one that was stopped there."""
-        self._first = step
-        try:
-            yield
-        finally:
-            self._first = 0
-
     def on_epoch_end(self) -> None:
         self.epoch += 1
 
@@ -113,14 +97,14 @@ class Batches(keras.utils.PyDataset):
 @contextlib.contextmanager
 def naming_broken_images(*datasets: Any) -> Iterator[None]:
     """Raise the `ImageError` that names the file instead of the error that TensorFlow makes of it."""
-    for data in datasets:
-        if isinstance(data, Batches):
-            data.failure = None
+    ours = [data for data in datasets if isinstance(data, Batches)]
+    for data in ours:
+        data.failure = None
     try:
         yield
     except Exception:
-        for data in datasets:
-            if getattr(data, "failure", None):
+        for data in ours:
+            if data.failure:
                 raise data.failure from None
         raise
 
@@ -128,51 +112,28 @@ def naming_broken_images(*datasets: Any) -> Iterator[None]:
 class Ladders(Batches):
     """Batches of whole ladders in random order: the levels of one scene and distortion, cut and mirrored alike.
 
-    What varies within a ladder is then the distortion alone, so that the network cannot explain it by the scene.
-
-    Args:
-        ladders: lists of `LabelledImage`, all of one length.
-        batch_size: images a batch; rounded down to whole ladders, at least one. What is left in an epoch waits for another:
-            a last batch of one ladder would make a poor correlation.
-        patch_size: pixels in a side.
-        seed: an integer.
-        patches: of each picture, one after the other in the batch and with the same label.
-        multiple: see `iqa.images.geometry.random_patches`.
-        workers: see `Batches`.
-
-    Yields:
-        (pixels, labels): uint8 (N, patch_size, patch_size, 3) and float32 (N, 1).
+    What varies within a ladder is then the distortion alone, so that the network cannot explain it by the scene. A batch
+    has `batch_size` images or fewer, but one ladder at least. What is left in an epoch waits for another: a last batch of
+    one ladder would make a poor correlation. For the arguments see `Photographs`.
     """
 
     def __init__(
-        self,
-        ladders: Sequence[Sequence[Labelled]],
-        batch_size: int,
-        patch_size: int,
-        seed: int = 0,
-        patches: int = 1,
-        multiple: int = 1,
-        workers: int = 0,
+        self, ladders: Sequence[Sequence[Any]], batch_size: int, cut: Cut, seed: int = 0, patches: int = 1, workers: int = 0
     ) -> None:
-        self.ladders, self.seed, levels = ladders, seed, len(ladders[0])
-        pictures = Pictures([image for ladder in ladders for image in ladder])
-        # A lambda: workers get it whole, where a function of this module would make them load Keras.
-        draw = Draw(pictures, lambda pixels, rng: random_patch(pixels, patch_size, rng, multiple), levels, patches)
-        super().__init__(draw, len(ladders), max(1, batch_size // (levels * patches)), seed, True, workers)
+        levels, pictures = len(ladders[0]), Pictures([image for ladder in ladders for image in ladder])
+        a_batch = max(1, batch_size // (levels * patches))
+        super().__init__(Draw(pictures, cut, levels, patches), len(ladders), a_batch, seed, True, workers)
 
 
 class Photographs(Batches):
     """Batches of single images in random order, cut at random.
 
     Args:
-        images: with paths.
         batch_size: images a batch; the last of an epoch is smaller.
         cut: function (pixels, rng) -> uint8 (size, size, 3).
-        seed: an integer.
-        mirrored: every picture is followed by its mirror image, within the same `batch_size`.
-        patches: cuts of each picture, one after the other in the batch and with the same label, within `batch_size` too.
+        patches: cuts of each picture, one after the other and with the same label, all within `batch_size`.
+        mirrored: every cut is followed by its mirror image, within `batch_size` too.
         read: what comes before chance, (path) -> the pixels that are cut; `Resized` for a model of whole pictures.
-        workers: see `Batches`.
         cache, cache_size: a folder in which what was read is kept, and how many GB at most; see `Pictures.keep`.
 
     Yields:
@@ -181,7 +142,7 @@ class Photographs(Batches):
 
     def __init__(
         self,
-        images: Sequence[Labelled],
+        images: Sequence[Any],
         batch_size: int,
         cut: Cut,
         seed: int = 0,
@@ -192,7 +153,7 @@ class Photographs(Batches):
         cache: Path | None = None,
         cache_size: float | None = None,
     ) -> None:
-        self.images, self.seed, pictures = images, seed, Pictures(images, read)
+        pictures = Pictures(images, read)
         if cache and pictures.keep(cache, cache_size, workers):
             workers = 0  # to copy a picture is quicker than to send it to another process
         a_batch = max(1, batch_size // (patches * (2 if mirrored else 1)))
@@ -200,17 +161,9 @@ class Photographs(Batches):
 
 
 class Evaluation(Batches):
-    """Batches of all images, in the order given.
+    """Batches of all images in the order given, each as all patches of `see`: (path) -> uint8 (K, size, size, 3)."""
 
-    Args:
-        images, batch_size, workers: see `Photographs`.
-        see: function (path) -> the patches that the network sees of a picture, uint8 (K, size, size, 3), such as
-            `Geometry.patches`. They come one after the other with the same label.
-    """
-
-    def __init__(
-        self, images: Sequence[Labelled], batch_size: int, see: Callable[[Path], Pixels], workers: int = 0
-    ) -> None:
+    def __init__(self, images: Sequence[Any], batch_size: int, see: Callable[[Path], Pixels], workers: int = 0) -> None:
         self.images = images
         super().__init__(Draw(Pictures(images, see)), len(images), batch_size, workers=workers)
 

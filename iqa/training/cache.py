@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grain
 import numpy as np
@@ -27,28 +27,13 @@ from tqdm import tqdm
 from iqa.cards import Preprocessing
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
-from iqa.files import printable
+from iqa.files import printable, remove_leftovers, written_whole
 from iqa.images.geometry import MARGIN, read_resized
 from iqa.images.reading import read_image
 
 Pixels = NDArray[np.uint8]
 Batch = tuple[NDArray[Any], NDArray[np.float32]]
 Cut = Callable[[Pixels, np.random.Generator], Pixels]
-
-
-class Labelled(Protocol):
-    """What a batch is made of: `LabelledImage`, `RatedImage` or `ScoredImage`, with its file."""
-
-    @property
-    def path(self) -> Path | None: ...
-
-    @property
-    def label(self) -> Any: ...
-
-
-def labels_of(images: Sequence[Labelled]) -> NDArray[np.float32]:
-    """The labels of images as a network's output: float32 (N, 1) of scores or (N, 10) of histograms."""
-    return np.array([image.label for image in images], np.float32).reshape(len(images), -1)
 
 
 @dataclass(frozen=True)
@@ -59,31 +44,33 @@ class Resized:
     interpolation: str = "bilinear"
 
     @classmethod
-    def before_crop(cls, preprocessing: Preprocessing) -> "Resized":
+    def before_crop(cls, seen: Preprocessing) -> "Resized":
         """At `MARGIN` times the network's size, for `random_patch` to cut from."""
-        return cls(round(MARGIN * preprocessing.size), preprocessing.interpolation or "bilinear")
+        return cls(round(MARGIN * seen.size), seen.interpolation or "bilinear")
 
     def __call__(self, path: Path) -> Pixels:
         return read_resized(path, self.size, self.interpolation)
 
 
 class Pictures:
-    """The pictures of a training set, by number; an `ImageError` names the file.
+    """The pictures of a training set, by number, and `labels`, float32 (N, 1) or (N, 10); an `ImageError` names the file.
 
     Args:
-        images: with paths.
+        images: with `path` and `label`.
         read: what comes before chance, (path) -> uint8 (H, W, 3) or (K, H, W, 3).
     """
 
-    def __init__(self, images: Sequence[Labelled], read: Callable[[Path], Pixels] = read_image) -> None:
-        self.read, self.labels = read, labels_of(images)
+    def __init__(self, images: Sequence[Any], read: Callable[[Path], Pixels] = read_image) -> None:
+        self.read, self.labels = read, np.array([image.label for image in images], np.float32).reshape(len(images), -1)
         # Arrays, not objects: each worker has a copy, and AVA has 250,000.
         self._paths = np.array([os.fsencode(image.path or "") for image in images])
-        self._rows, self._held, self._cached = np.arange(len(images)), 0, np.empty(0, np.uint8)
+        self._rows, self._held, self._cache = np.arange(len(images)), 0, Path()
 
     def __getitem__(self, number: int) -> Pixels:
-        row = self._rows[number]
-        return self._cached[row] if row < self._held else self._decode(number)
+        if (row := int(self._rows[number])) >= self._held:
+            return self._decode(number)
+        shape = (self.read.size, self.read.size, 3)  # type: ignore[attr-defined]
+        return np.fromfile(self._cache, np.uint8, each := int(np.prod(shape)), offset=row * each).reshape(shape)
 
     def path(self, number: int) -> Path:
         return Path(os.fsdecode(self._paths[number]))
@@ -95,68 +82,46 @@ class Pictures:
             raise ImageError(f"{self.path(number)}: {error}") from None
 
     def keep(self, folder: Path, limit: float | None = None, workers: int = 0) -> bool:
-        """Decode the pictures once into a memory-mapped file in `folder`, from which they then come.
+        """Decode the pictures, by so many processes, into a file in `folder`, from which they then come.
 
-        Its name holds a hash of the pictures (path, size, time of change), of how they are read and of Pillow's version: a
-        file of others is not used. A killed call goes on where it stopped.
+        Its name holds a hash of the pictures (path, size, time of change), of how they are read and of Pillow's version.
 
-        Args:
-            limit: GB at most; what does not fit is decoded each time.
-            workers: processes that decode.
-
-        Returns:
-            Whether the file holds all of them.
-
-        Raises:
-            UsageError: if `read` is no `Resized`, or the disk is too full.
-            ImageError: naming a file that cannot be read.
+        What is beyond `limit` GB is decoded each time. Returns whether the file holds all of them, or raises a
+        `UsageError` if the disk is too full.
         """
-        if not isinstance(self.read, Resized):
-            raise UsageError("--cache holds resized pictures: a model of patches cuts them from the originals")
-        shape = (self.read.size, self.read.size, 3)
-        each = int(np.prod(shape))
-        _, numbers, rows = np.unique(self._paths, return_index=True, return_inverse=True)
+        assert isinstance(self.read, Resized)
+        each = 3 * self.read.size**2
+        _, numbers, self._rows = np.unique(self._paths, return_index=True, return_inverse=True)
         held = len(numbers) if limit is None else min(len(numbers), int(limit * 1e9 / each))
         known = hashlib.sha256(f"{self.read} {PIL.__version__}".encode())
         for number in numbers[:held]:
             state = self.path(number).stat()
             known.update(b"%b %d %d\n" % (self._paths[number], state.st_size, state.st_mtime_ns))
-        file = folder / f"pixels-{known.hexdigest()[:16]}.u8"
+        self._cache = folder / f"pixels-{known.hexdigest()[:16]}.u8"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # another run that wants the same waits
-            if held and not file.exists():
-                self._fill(file, numbers[:held], each, workers)
-        if held:
-            self._cached = np.memmap(file, np.uint8, "r", shape=(held, *shape))
-        self._held, self._rows = held, rows
+        with FileLock(self._cache.with_suffix(".lock")):  # another run that wants the same waits
+            if held and not self._cache.exists():
+                self._fill(numbers[:held], held * each, workers)
+        self._held = held
         return held == len(numbers)
 
-    def _fill(self, file: Path, numbers: NDArray[np.int64], each: int, workers: int) -> None:
-        partial = file.with_suffix(".partial")
-        done = partial.stat().st_size // each if partial.exists() else 0
-        print(f"{printable(file)} will have {len(numbers) * each / 1e9:.1f} GB", file=sys.stderr)
-        free = shutil.disk_usage(file.parent).free
-        if free < (len(numbers) - done) * each:
-            raise UsageError(f"{file.parent} has {free / 1e9:.1f} GB left: choose a smaller --cache-size")
-        reading = Ahead(grain.MapDataset.source(numbers).map(self._decode).repeat(), done, workers)
-        with open(partial, "ab") as whole:
-            whole.truncate(done * each)
-            for _ in tqdm(range(done, len(numbers)), "caching", unit="image", file=sys.stderr):
+    def _fill(self, numbers: NDArray[np.int64], size: int, workers: int) -> None:
+        remove_leftovers(self._cache.parent, self._cache.name)
+        print(f"{printable(self._cache)} will have {size / 1e9:.1f} GB", file=sys.stderr)
+        if (free := shutil.disk_usage(self._cache.parent).free) < size:
+            raise UsageError(f"{self._cache.parent} has {free / 1e9:.1f} GB left: choose a smaller --cache-size")
+        reading = Ahead(grain.MapDataset.source(numbers).map(self._decode).repeat(), 0, workers)
+        with written_whole(self._cache, durable=True) as whole:
+            for _ in tqdm(numbers, "caching", unit="image", file=sys.stderr):
                 whole.write(next(reading).tobytes())
-            whole.flush()
-            os.fsync(whole.fileno())
         reading.close()
-        partial.replace(file)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """(number, rng) -> (pixels, labels) of a picture, or of a ladder: so many `levels`, cut and mirrored alike.
+    """(number, rng) -> (pixels, labels) of a picture, or of a ladder: so many `levels`, cut alike. See `Photographs`.
 
-    Attributes:
-        cut: (pixels, rng) -> uint8 (size, size, 3); None for all that `pictures` hold, (K, size, size, 3).
-        patches: cuts of each picture, one after the other.
-        mirrored: whether each cut is followed by its mirror image.
+    Without `cut` it is all that `pictures` hold, (K, size, size, 3).
     """
 
     pictures: Pictures
@@ -168,26 +133,17 @@ class Draw:
     def __call__(self, number: int, rng: np.random.Generator) -> Batch:
         chances, pixels, labels = rng.integers(2**63, size=self.patches), [], []
         for each in range(number * self.levels, (number + 1) * self.levels):
-            seen = self._cut(each, chances)
+            seen = self.pictures[each]
+            if self.cut:
+                try:
+                    seen = np.stack([self.cut(seen, np.random.default_rng(chance)) for chance in chances])
+                except ImageError as error:
+                    raise ImageError(f"{self.pictures.path(each)}: {error}") from None
+            if self.mirrored:
+                seen = np.stack([seen, seen[:, :, ::-1]], axis=1).reshape(-1, *seen.shape[1:])
             pixels.append(seen)
             labels.append(self.pictures.labels[[each] * len(seen)])
         return np.concatenate(pixels), np.concatenate(labels)
-
-    def _cut(self, number: int, chances: NDArray[np.int64]) -> Pixels:
-        picture = self.pictures[number]
-        if self.cut is None:
-            return picture
-        try:
-            cuts = np.stack([self.cut(picture, np.random.default_rng(chance)) for chance in chances])
-        except ImageError as error:
-            raise ImageError(f"{self.pictures.path(number)}: {error}") from None
-        return np.stack([cuts, cuts[:, :, ::-1]], axis=1).reshape(-1, *cuts.shape[1:]) if self.mirrored else cuts
-
-
-def join(parts: Sequence[Batch]) -> Batch:
-    """One batch of the parts, in their order."""
-    pixels, labels = zip(*parts, strict=True)
-    return np.concatenate(pixels), np.concatenate(labels)
 
 
 class Ahead:
@@ -221,11 +177,5 @@ class Ahead:
 
 def _end_with_parent(*_: int) -> None:
     """In a worker: leave no orphan when the parent was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    parent: Any = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

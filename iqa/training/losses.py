@@ -1,10 +1,9 @@
-"""Keras losses, written with `keras.ops` alone, so that every backend of Keras can use them.
+"""Keras losses, for every backend of Keras.
 
 All take `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add to 1,
 whose means count where a score is needed. A score that is NaN is not known: `LadderLoss` and `known_mse` leave it out.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,9 +11,6 @@ from keras import ops
 
 #: r divides by deviations, and a root's slope is infinite at 0: without this their gradients would not be finite.
 EPSILON = 1e-6
-
-
-# --- scores ----------------------------------------------------------------------------------------------------------
 
 
 def scores_of(y: Any) -> Any:
@@ -29,9 +25,8 @@ def picture_means(scores: Any, patches: int) -> Any:
 
 def _mask_unknown(scores: Any) -> tuple[Any, Any]:
     """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
-    unknown = ops.isnan(scores)
-    known = 1 - ops.cast(unknown, scores.dtype)
-    return known / ops.maximum(ops.sum(known), 1), ops.where(unknown, ops.zeros_like(scores), scores)
+    known = 1 - ops.cast(ops.isnan(scores), scores.dtype)
+    return known / ops.maximum(ops.sum(known), 1), ops.where(ops.isnan(scores), 0.0, scores)
 
 
 def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
@@ -44,20 +39,17 @@ def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
     return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
 
 
-@keras.saving.register_keras_serializable("iqa")
 def pearson_loss(y_true: Any, y_pred: Any) -> Any:
     """1 - r^2, r the Pearson correlation of the scores in the batch."""
     return 1 - pearson_correlation(ops.cast(y_true, y_pred.dtype), y_pred) ** 2
 
 
-@keras.saving.register_keras_serializable("iqa")
 def known_mse(y_true: Any, y_pred: Any) -> Any:
     """Mean squared error of the scores that are known; 0 if there are none."""
     shares, true = _mask_unknown(scores_of(ops.cast(y_true, y_pred.dtype)))
     return ops.sum(shares * (true - scores_of(y_pred)) ** 2)
 
 
-@keras.saving.register_keras_serializable("iqa")
 class LadderLoss(keras.losses.Loss):
     """`known_mse` + `pearson_loss`, and a penalty on every pair of a ladder that is ranked wrongly or too close to call.
 
@@ -69,22 +61,12 @@ class LadderLoss(keras.losses.Loss):
     Pictures whose score is not known, NaN, count in the penalty alone, as if each were worse than the one before it.
 
     Args:
-        steps: pictures a ladder.
-        weight: of the ranking term.
+        weight: of the penalty.
         temperature: T, in units of the score: how far apart two images should be for the penalty to fade.
-        patches: of each picture.
     """
 
-    def __init__(
-        self,
-        steps: int = 5,
-        weight: float = 2.0,
-        temperature: float = 0.15,
-        patches: int = 1,
-        name: str = "ladder_loss",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(name=name, reduction="mean", **kwargs)
+    def __init__(self, steps: int = 5, weight: float = 2.0, temperature: float = 0.15, patches: int = 1) -> None:
+        super().__init__(name="ladder_loss", reduction="mean")
         self.steps, self.weight, self.temperature, self.patches = steps, weight, temperature, patches
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -99,108 +81,50 @@ class LadderLoss(keras.losses.Loss):
         ranking = ops.sum(penalty) / ops.maximum(ops.sum(pairs), 1)
         return known_mse(y_true, y_pred) + pearson_loss(y_true, y_pred) + self.weight * ranking
 
-    def get_config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("name", "steps", "weight", "temperature", "patches")}
-
-
-# --- histograms: (N, 10) of shares that add to 1, bin i worth the score i --------------------------------------------
-
 
 def histogram_mean(histogram: Any) -> Any:
     """The mean scores of histograms (N, bins), bins worth 1 ... bins: (N,)."""
-    values = ops.arange(1, ops.shape(histogram)[-1] + 1, dtype=histogram.dtype)
-    return ops.sum(histogram * values, axis=-1)
+    return ops.sum(histogram * ops.arange(1, histogram.shape[-1] + 1, dtype=histogram.dtype), axis=-1)
 
 
 def histogram_variance(histogram: Any) -> Any:
     """The variances, second central moments, of histograms (N, bins): (N,)."""
-    values = ops.arange(1, ops.shape(histogram)[-1] + 1, dtype=histogram.dtype)
-    deviation = values - ops.expand_dims(histogram_mean(histogram), -1)
+    deviation = ops.arange(1, histogram.shape[-1] + 1, dtype=histogram.dtype) - histogram_mean(histogram)[:, None]
     return ops.sum(histogram * deviation**2, axis=-1)
-
-
-def _cumulative_difference(y_true: Any, y_pred: Any) -> Any:
-    return ops.cumsum(ops.cast(y_true, y_pred.dtype), axis=-1) - ops.cumsum(y_pred, axis=-1)
 
 
 def _root(square: Any) -> Any:
     return ops.sqrt(square + EPSILON**2)
 
 
-@keras.saving.register_keras_serializable("iqa")
 def image_emd(y_true: Any, y_pred: Any) -> Any:
     """Earth mover's distance of each image, r = 2: sqrt(mean over bins of (CDF difference)^2), (N,).
 
     Talebi, Milanfar, "NIMA: Neural Image Assessment", IEEE TIP 27(8), 2018, eq. 1.
     """
-    return _root(ops.mean(_cumulative_difference(y_true, y_pred) ** 2, axis=-1))
+    return _root(ops.mean(ops.cumsum(ops.cast(y_true, y_pred.dtype) - y_pred, axis=-1) ** 2, axis=-1))
 
 
-@keras.saving.register_keras_serializable("iqa")
 def emd(y_true: Any, y_pred: Any) -> Any:
     """The mean of `image_emd` over the images of the batch."""
     return ops.mean(image_emd(y_true, y_pred))
 
 
-@keras.saving.register_keras_serializable("iqa")
-def emd_l1(y_true: Any, y_pred: Any) -> Any:
-    """Earth mover's distance, r = 1: mean over images and bins of |CDF difference| (NIMA, eq. 1)."""
-    return ops.mean(ops.abs(_cumulative_difference(y_true, y_pred)))
-
-
-def _rms_difference(y_true: Any, y_pred: Any, moment: Callable[[Any], Any]) -> Any:
-    return _root(ops.mean((moment(ops.cast(y_true, y_pred.dtype)) - moment(y_pred)) ** 2))
-
-
-@keras.saving.register_keras_serializable("iqa")
 def first_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the mean scores in the batch."""
-    return _rms_difference(y_true, y_pred, histogram_mean)
+    return _root(ops.mean((histogram_mean(ops.cast(y_true, y_pred.dtype)) - histogram_mean(y_pred)) ** 2))
 
 
-@keras.saving.register_keras_serializable("iqa")
 def second_moment(y_true: Any, y_pred: Any) -> Any:
     """Root mean square difference of the variances (second central moments) in the batch."""
-    return _rms_difference(y_true, y_pred, histogram_variance)
+    return _root(ops.mean((histogram_variance(ops.cast(y_true, y_pred.dtype)) - histogram_variance(y_pred)) ** 2))
 
 
-@keras.saving.register_keras_serializable("iqa")
 def emd_and_moments(y_true: Any, y_pred: Any) -> Any:
     """50 EMD + 2 first_moment + second_moment: the loss of the vanilla model."""
     return 50 * emd(y_true, y_pred) + 2 * first_moment(y_true, y_pred) + second_moment(y_true, y_pred)
 
 
-@keras.saving.register_keras_serializable("iqa")
 def emd_moments_and_pearson(y_true: Any, y_pred: Any) -> Any:
     """`emd_and_moments` + 5 (1 - r^2), r the Pearson correlation of the means in the batch: the patches model's loss."""
     return emd_and_moments(y_true, y_pred) + 5 * pearson_loss(y_true, y_pred)
-
-
-@keras.saving.register_keras_serializable("iqa")
-class Steady(keras.losses.Loss):
-    """A loss, and a penalty on the difference between the mean scores of a picture and of its mirror image.
-
-    A batch holds pairs, as `Photographs(mirrored=True)` yields them. Dropout also makes the two of a pair differ, so train
-    with little of it.
-
-    Args:
-        loss: function (y_true, y_pred) of this module.
-        weight: of the penalty, the root mean square difference within the pairs.
-    """
-
-    def __init__(
-        self, loss: Callable[[Any, Any], Any] = emd_and_moments, weight: float = 10.0, name: str = "steady", **kwargs: Any
-    ) -> None:
-        super().__init__(name=name, reduction="sum", **kwargs)
-        self.loss, self.weight = loss, weight
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        first, second = ops.unstack(ops.reshape(histogram_mean(y_pred), (-1, 2)), axis=1)
-        return self.loss(y_true, y_pred) + self.weight * _root(ops.mean((first - second) ** 2))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "loss": keras.saving.serialize_keras_object(self.loss), "weight": self.weight}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Steady":
-        return cls(**config | {"loss": keras.saving.deserialize_keras_object(config["loss"])})

@@ -13,57 +13,37 @@ import numpy as np
 from keras import ops
 from scipy import stats
 
-from iqa.training.devices import place_among_replicas
 from iqa.training.losses import EPSILON, histogram_variance, image_emd, picture_means, scores_of
 
-_Function = Callable[[Any, Any], Any]
 
-
-@keras.saving.register_keras_serializable("iqa")
 class ImageMean(keras.metrics.Mean):
-    """The mean over images of a function.
+    """The mean over images of a function (y_true, y_pred) -> (N,), or the `root` of that, for a root mean square."""
 
-    Args:
-        function: (y_true, y_pred) -> a value an image, (N,).
-        name: by default the function's.
-        root: take the square root of the mean at the end, for a root mean square.
-    """
-
-    def __init__(self, function: _Function, name: str | None = None, root: bool = False, dtype: Any = None) -> None:
-        super().__init__(name=name or function.__name__, dtype=dtype)
+    def __init__(self, function: Callable[[Any, Any], Any], name: str | None = None, root: bool = False) -> None:
+        super().__init__(name=name or function.__name__)
         self.function, self.root = function, root
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true = ops.cast(y_true, y_pred.dtype)
-        unknown = ops.isnan(scores_of(y_true))
-        values = self.function(y_true, y_pred)
-        weights = 1 - ops.cast(unknown, self.dtype)
-        if sample_weight is not None:
-            weights = weights * ops.reshape(ops.cast(sample_weight, self.dtype), (-1,))
-        super().update_state(ops.where(unknown, ops.zeros_like(values), values), weights)
+        unknown, values = ops.isnan(scores_of(y_true)), self.function(y_true, y_pred)
+        super().update_state(ops.where(unknown, 0.0, values), 1 - ops.cast(unknown, self.dtype))
 
     def result(self) -> Any:
         mean = super().result()
         return ops.sqrt(mean) if self.root else mean
 
     def get_config(self) -> dict[str, Any]:
-        function = keras.saving.serialize_keras_object(self.function)
-        return {"name": self.name, "function": function, "root": self.root}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "ImageMean":
-        return cls(**config | {"function": keras.saving.deserialize_keras_object(config["function"])})
+        return {"name": self.name, "function": self.function, "root": self.root}
 
 
-@keras.saving.register_keras_serializable("iqa")
 class LCC(keras.metrics.Metric):
     """Pearson's linear correlation coefficient over the whole epoch, which is not the mean of that of its batches.
 
     With `patches` above 1 it is that of pictures, each scored by the mean over so many consecutive patches.
     """
 
-    def __init__(self, name: str = "lcc", patches: int = 1, **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
+    def __init__(self, name: str = "lcc", patches: int = 1) -> None:
+        super().__init__(name=name)
         self.patches = patches
         # Sums of 1, t, p, t^2, p^2, tp, of scores less 5: r does not change, and float32 loses less over 250,000 images.
         self.sums = self.add_weight(shape=(6,), initializer="zeros", name="sums")
@@ -71,7 +51,7 @@ class LCC(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] - 5 for y in (y_true, y_pred))
         known = 1 - ops.cast(ops.isnan(t), t.dtype)
-        t, p = ops.where(ops.isnan(t), ops.zeros_like(t), t), known * p
+        t, p = ops.where(ops.isnan(t), 0.0, t), known * p
         terms = (known, t, p, t * t, p * p, t * p)
         self.sums.assign(self.sums + ops.stack([ops.sum(term) for term in terms]))
 
@@ -84,37 +64,31 @@ class LCC(keras.metrics.Metric):
         return (tp - t * p) / ops.sqrt(variances + EPSILON**2)
 
 
-@keras.saving.register_keras_serializable("iqa")
 class SRCC(keras.metrics.Metric):
     """Spearman's rank correlation coefficient of the pictures of an epoch: the last `capacity` of them, if there are more.
 
-    In the middle of an epoch, where Keras asks for every metric at every step, it is that of the last `WINDOW` pictures
+    In the middle of an epoch, where Keras asks for every metric at every step, it is that of the last 256 pictures
     alone; at the end it is exact. For `patches` see `LCC`.
     """
 
-    WINDOW = 256
-
-    def __init__(self, name: str = "srcc", patches: int = 1, capacity: int = 4096, **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
+    def __init__(self, name: str = "srcc", patches: int = 1, capacity: int = 4096) -> None:
+        super().__init__(name=name)
         self.patches, self.capacity = patches, capacity
-        # Rows of t, p, and 1 where t is known. What is not written yet is 0, so that the rows of several replicas, each of
-        # which writes into places of its own, can be added.
+        # Rows of t, p, and 1 where t is known.
         self.rows = self.add_weight(shape=(capacity, 3), initializer="zeros", name="rows")
         self.count = self.add_weight(shape=(), initializer="zeros", name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] for y in (y_true, y_pred))
         known = 1 - ops.cast(ops.isnan(t), t.dtype)
-        rows = ops.stack([ops.where(ops.isnan(t), ops.zeros_like(t), t), p, known], axis=1)
+        rows = ops.stack([ops.where(ops.isnan(t), 0.0, t), p, known], axis=1)
         places = self._places(ops.arange(ops.shape(t)[0], dtype="int32"))
         self.rows.assign(ops.scatter_update(self.rows, places[:, None], rows))
         self.count.assign(self.count + ops.cast(ops.shape(t)[0], self.dtype))
 
     def _places(self, following: Any) -> Any:
-        """Where this replica keeps the pictures that follow those it has seen: 0 for the next one, -1 for the last."""
-        replica, replicas = place_among_replicas()
-        numbers = ops.cast(self.count, "int32") + following
-        return (numbers * replicas + replica) % self.capacity
+        """The rows of the pictures that follow those seen so far: 0 for the next one, -1 for the last."""
+        return (ops.cast(self.count, "int32") + following) % self.capacity
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "patches": self.patches, "capacity": self.capacity}
@@ -125,30 +99,20 @@ class SRCC(keras.metrics.Metric):
         except (AttributeError, NotImplementedError, TypeError):  # Keras traces a step: there are no numbers yet
             return self._estimate()
         t, p = t[known > 0], p[known > 0]
-        if not np.isfinite(p).all():
-            figure = math.nan
-        elif len(t) < 2 or np.ptp(t) == 0 or np.ptp(p) == 0:
-            figure = 0.0  # as LCC
-        else:
-            figure = float(stats.spearmanr(t, p).statistic)
+        varies = len(t) > 1 and np.ptp(t) != 0 and np.ptp(p) != 0  # else 0, as LCC; NaN where a prediction is none
+        figure = (stats.spearmanr(t, p).statistic if varies else 0.0) if np.isfinite(p).all() else math.nan
         return ops.convert_to_tensor(figure, dtype=self.dtype)
 
     def _estimate(self) -> Any:
         """Of the last pictures, with ranks by comparing each with each."""
-        window = min(self.WINDOW, self.capacity)
-        places = self._places(-1 - ops.arange(window, dtype="int32"))
-        rows = ops.take(self.rows, places, axis=0)
-        t, p, known = rows[:, 0], rows[:, 1], rows[:, 2]
+        places = self._places(-1 - ops.arange(min(256, self.capacity), dtype="int32"))
+        t, p, known = ops.unstack(ops.take(self.rows, places, axis=0), axis=1)
         ranks = [ops.sum(ops.sign(x[:, None] - x[None, :]) * known[None, :], axis=1) * known for x in (t, p)]
         products = [ops.sum(ranks[i] * ranks[j]) for i, j in ((0, 1), (0, 0), (1, 1))]
         return products[0] / ops.sqrt(products[1] * products[2] + EPSILON**2)
 
 
-#: Pictures whose scores `SRCC` keeps if the test data has fewer.
-CAPACITY = 4096
-
-
-def histogram_metrics(pictures: int = CAPACITY) -> list[keras.metrics.Metric]:
+def histogram_metrics(pictures: int = 0) -> list[keras.metrics.Metric]:
     """The metrics of the models of votes; new ones at each call. `pictures`: of the test data."""
     return [
         ImageMean(image_emd, "emd"),
@@ -157,40 +121,33 @@ def histogram_metrics(pictures: int = CAPACITY) -> list[keras.metrics.Metric]:
         ImageMean(squared_mean_difference, "first_moment", root=True),
         ImageMean(squared_variance_difference, "second_moment", root=True),
         LCC(),
-        SRCC(capacity=max(pictures, CAPACITY)),
+        SRCC(capacity=max(pictures, 4096)),
     ]
 
 
-def score_metrics(patches: int = 1, pictures: int = CAPACITY) -> list[keras.metrics.Metric]:
+def score_metrics(patches: int = 1, pictures: int = 0) -> list[keras.metrics.Metric]:
     """The metrics of the models of scores; new ones at each call. See `LCC` for `patches`; `pictures`: of the test data."""
-    correlations = [LCC(patches=patches), SRCC(patches=patches, capacity=max(pictures, CAPACITY))]
+    correlations = [LCC(patches=patches), SRCC(patches=patches, capacity=max(pictures, 4096))]
     return [ImageMean(squared_mean_difference, "mse"), *correlations]
 
 
-# --- functions (y_true, y_pred) -> a value an image, (N,) ------------------------------------------------------------
-
-
-@keras.saving.register_keras_serializable("iqa")
 def accuracy(y_true: Any, y_pred: Any) -> Any:
     """1 - |predicted - true| / true, of the mean scores."""
     true = scores_of(y_true)
     return 1 - ops.abs(scores_of(y_pred) - true) / true
 
 
-@keras.saving.register_keras_serializable("iqa")
 def binary_accuracy(y_true: Any, y_pred: Any) -> Any:
     """1 where the predicted and the true mean score lie on the same side of 5 (or of 10), else 0."""
     same = ops.equal(ops.floor(scores_of(y_true) / 5 + 1e-6), ops.floor(scores_of(y_pred) / 5 + 1e-6))
     return ops.cast(same, y_pred.dtype)
 
 
-@keras.saving.register_keras_serializable("iqa")
 def squared_mean_difference(y_true: Any, y_pred: Any) -> Any:
     """(true - predicted)^2 of the scores, or of the means of histograms."""
     return (scores_of(y_true) - scores_of(y_pred)) ** 2
 
 
-@keras.saving.register_keras_serializable("iqa")
 def squared_variance_difference(y_true: Any, y_pred: Any) -> Any:
     """(true - predicted)^2 of the variances of histograms."""
     return (histogram_variance(y_true) - histogram_variance(y_pred)) ** 2

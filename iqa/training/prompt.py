@@ -3,17 +3,14 @@
 import functools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from iqa.errors import IqaError
 from iqa.evaluation.tables import align_columns
-from iqa.training.recorder import Interrupt, Interrupted
+from iqa.training.recorder import Interrupted
 from iqa.training.run_folder import BY_HAND, Figures, PhaseRecord
-
-#: Columns of a terminal that the tables keep to, and those of the bars of `curve()`.
-WIDTH, BAR = 100, 34
 
 HELP = """pretrain(epochs=1, learning_rate=1e-3)   train the head, backbone frozen
 fit(learning_rate, epochs=1)             train all layers; Ctrl-C stops after the step
@@ -25,7 +22,7 @@ save("name")  load("name")  undo()       weights with their card; undo: as befor
 freeze()  unfreeze()                     the backbone, for Keras by hand:
 model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)"""
 
-#: The methods of `iqa.training.session.Session` that a prompt offers.
+#: The methods of `Session` that a prompt offers.
 COMMANDS = (
     *("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate", "evaluate", "predict", "save", "load", "undo"),
     *("phases", "curve"),
@@ -41,42 +38,32 @@ class Prompt:
     def __getattr__(self, name: str) -> Any:
         if name not in COMMANDS:
             raise AttributeError(name)
-        return _guard(self.session.interrupt, getattr(self.session, name))
+        command = getattr(self.session, name)
+
+        @functools.wraps(command)
+        def guarded(*arguments: Any, **settings: Any) -> Any:
+            with self.session.interrupt:
+                try:
+                    return command(*arguments, **settings)
+                except Interrupted:
+                    print("stopped")
+                except IqaError as error:
+                    print(error)
+
+        return guarded
 
     def commands(self) -> dict[str, Any]:
         """What a prompt offers, {name: value}: `COMMANDS` and the plain Keras objects."""
-        session = self.session
-        objects = {"model": session.model, "train_data": session.train_data, "test_data": session.test_data}
-        return {name: getattr(self, name) for name in COMMANDS} | objects | {"session": session}
-
-
-def _guard(interrupt: Interrupt, command: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(command)
-    def guarded(*arguments: Any, **settings: Any) -> Any:
-        with interrupt:
-            try:
-                return command(*arguments, **settings)
-            except Interrupted:
-                print("stopped")
-            except IqaError as error:
-                print(error)
-            return None
-
-    return guarded
+        objects = {name: getattr(self.session, name) for name in ("model", "train_data", "test_data")}
+        return {name: getattr(self, name) for name in COMMANDS} | objects | {"session": self.session}
 
 
 def open_prompt(prompt: Prompt, *facts: str) -> None:
-    """Under `python3 -i`: the first screen, and at the prompt Ctrl-C and our own errors as one line.
-
-    Args:
-        facts: lines about the model and the data.
-    """
+    """Under `python3 -i`: the first screen, `facts` above it, and Ctrl-C and our own errors as one line from now on."""
     if not sys.flags.interactive:
         return
-    session = prompt.session
-    done = (
-        f"{len(session.state.log)} epochs in {len(session.state.phases)} phases so far" if session.state.phases else "new"
-    )
+    session, state = prompt.session, prompt.session.state
+    done = f"{len(state.log)} epochs in {len(state.phases)} phases so far" if state.phases else "new"
     events = "" if session.writes_events else "; no TensorBoard events: pip install tensorboard"
     print("\n".join([*facts, f"run: {session.folder.path} ({done}{events})", "", HELP]))
     shown = sys.excepthook
@@ -92,9 +79,6 @@ def open_prompt(prompt: Prompt, *facts: str) -> None:
     sys.excepthook = hook
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
-
-
 def phase_table(phases: Sequence[PhaseRecord]) -> str:
     """A row for each phase: what was asked and done; below, figures on the test data before and after it."""
     done = [["phase", "rate", "backbone", "epochs", "steps", "time", "loss", "status"]]
@@ -105,14 +89,13 @@ def phase_table(phases: Sequence[PhaseRecord]) -> str:
         shares = [f"{phase.done}/{phase.epochs}", str(phase.steps), f"{minutes}:{seconds:02d}", phase.loss]
         status = ", ".join([phase.status, *([BY_HAND] if phase.asked == BY_HAND else []), *phase.callbacks])
         done.append([str(number), phase.rate, "frozen" if phase.frozen else "trained", *shares, status])
-        sides = (("before", phase.before), ("after", phase.after))
-        figures += [[str(number), side, *(_figure(found, name) for name in names)] for side, found in sides]
-    return "\n\n".join([align_columns(done, WIDTH), align_columns([["phase", "", *names], *figures])])
+        for side, found in (("before", phase.before), ("after", phase.after)):
+            figures.append([str(number), side, *(_figure(found, name) for name in names)])
+    return "\n\n".join([align_columns(done, 100), align_columns([["phase", "", *names], *figures])])
 
 
 def _figure(figures: Figures | None, name: str) -> str:
-    value = (figures or {}).get(name)
-    return "-" if value is None else f"{value:.4f}"
+    return f"{figures[name]:.4f}" if figures and figures.get(name) is not None else "-"
 
 
 def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], monitor: str) -> str:
@@ -121,16 +104,16 @@ def epoch_table(log: Sequence[dict[str, Any]], phases: Sequence[PhaseRecord], mo
     Epochs that were undone have an x behind their number.
     """
     figures = [row[monitor] for row in log if math.isfinite(row.get(monitor, math.nan))]
-    low, high = (min(figures), max(figures)) if figures else (0, 0)
+    low, high, width = (min(figures), max(figures), 34) if figures else (0, 0, 34)
     label = f"{monitor}, {low:.4f} to {high:.4f}" if figures else monitor
     names = ["loss", "val_loss", *dict.fromkeys((monitor, "val_srcc"))]
-    rows = [["epoch", "phase", "rate", *names, label.ljust(BAR)]]
-    undone = False
+    rows, legend = [["epoch", "phase", "rate", *names, label.ljust(width)]], ""
     for row in log:
-        share = (row[monitor] - low) / (high - low) if row.get(monitor) in figures and high > low else 0
-        mark = "x" if phases[row["phase"] - 1].status == "undone" else " "
-        undone = undone or mark == "x"
-        bar = "#" * round(1 + (BAR - 1) * share) if row.get(monitor) in figures else ""
+        mark, bar = " ", ""
+        if phases[row["phase"] - 1].status == "undone":
+            mark, legend = "x", "\nx: undone"
+        if row.get(monitor) in figures:
+            bar = "#" * round(1 + (width - 1) * ((row[monitor] - low) / (high - low) if high > low else 0))
         place = [f"{row['epoch']}{mark}", str(row["phase"]), f"{row['learning_rate']:g}"]
-        rows.append([*place, *(_figure(row, name) for name in names), bar.ljust(BAR)])
-    return align_columns(rows) + ("\nx: undone" if undone else "")
+        rows.append([*place, *(_figure(row, name) for name in names), bar.ljust(width)])
+    return align_columns(rows) + legend

@@ -1,7 +1,7 @@
 """Ctrl-C that waits for a safe point, and the Keras callbacks that follow a `fit` and stop it there.
 
-A `KeyboardInterrupt` breaks in anywhere: in Keras while it traces a step, which leaves a train function that fails from
-then on, or half-way through a checkpoint. Here Ctrl-C is only noted, and `check` raises `Interrupted` between two steps.
+A `KeyboardInterrupt` breaks in anywhere: half-way through a checkpoint, or in Keras while it traces a step, whose train
+function then fails for good. Here Ctrl-C is only noted, and `check` raises `Interrupted` between two steps.
 """
 
 import contextlib
@@ -10,15 +10,17 @@ import os
 import signal
 import threading
 import time
-from types import FrameType
 from typing import Any
 
 import keras
 import numpy as np
 
-from iqa.training.network_state import is_finite
-
 Logs = dict[str, Any] | None
+
+
+def is_finite(model: keras.Model) -> bool:
+    """Whether no weight is NaN or infinite."""
+    return all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 class Interrupted(Exception):
@@ -39,8 +41,7 @@ class Interrupt(contextlib.AbstractContextManager):
     def __enter__(self) -> "Interrupt":
         # Only the main thread may set handlers, and only it is sent Ctrl-C.
         if self._depth == 0 and threading.current_thread() is threading.main_thread():
-            self.asked = False
-            self._previous = signal.signal(signal.SIGINT, self._note)
+            self.asked, self._previous = False, signal.signal(signal.SIGINT, self._note)
         self._depth += 1
         return self
 
@@ -51,13 +52,11 @@ class Interrupt(contextlib.AbstractContextManager):
             self._previous = None
 
     def check(self) -> None:
-        """Raise `Interrupted` if Ctrl-C was pressed."""
         if self.asked:
             raise Interrupted
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if not self.asked:
-            # Not `print`: a handler may run in the middle of another print to the same stream, which Python refuses.
+    def _note(self, *_: Any) -> None:
+        if not self.asked:  # and not `print`: Python refuses one in the middle of another to the same stream
             os.write(2, b"\nCtrl-C: stopping after this step\n")
         self.asked = True
 
@@ -74,13 +73,7 @@ class Stopper(keras.callbacks.Callback):
 
 
 class Recorder(Stopper):
-    """Follows the epochs and steps of a `fit` of a session.
-
-    Attributes:
-        began: whether Keras has begun to train.
-        step: how many steps of this epoch are done.
-        figures: of the steps of the epoch, once the test data is being evaluated.
-    """
+    """Follows a `fit` of a session: how many steps of an epoch are done, and their figures once it is being evaluated."""
 
     def __init__(self, session: Any) -> None:
         super().__init__(session.interrupt)
@@ -93,12 +86,12 @@ class Recorder(Stopper):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         state, opened = self.session.state, self.session.state.open_epoch
-        self.started = time.monotonic() - (opened.seconds if opened else 0)
-        self.step, self.figures = opened.step if opened else 0, None
+        self.started = time.monotonic() - (opened["seconds"] if opened else 0)
+        self.step, self.figures = opened["step"] if opened else 0, None
         if opened:  # Keras has just set the metrics to 0
-            for variable, value in zip(self.model.metrics_variables, opened.metrics, strict=True):
+            for variable, value in zip(self.model.metrics_variables, opened["metrics"], strict=True):
                 variable.assign(np.asarray(value))
-            state.phases[-1].seconds -= opened.seconds
+            state.phases[-1].seconds -= opened["seconds"]
             state.open_epoch = None
         else:
             state.drawn += 1
@@ -118,10 +111,8 @@ class Recorder(Stopper):
 
     def measure(self) -> dict[str, float]:
         """The figures of the epoch's steps, from the metrics: what the last step said may be an estimate."""
-        if self.figures is not None:
-            return self.figures
-        found = self.model.get_metrics_result()
-        return {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
+        found = {} if self.figures else self.model.get_metrics_result()
+        return self.figures or {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of the last step was that of the weights before it.

@@ -1,4 +1,4 @@
-"""The folder of a training run: what a person reads about it, and what `--resume` needs.
+"""The folder of a training run: what a person reads about it, and what `--resume` needs. Loads without Keras.
 
 | file | content |
 |---|---|
@@ -10,19 +10,16 @@
 | `run.json` | every start of this run: command line, versions, seed, time |
 | `events/` | the same figures for TensorBoard, if it is installed |
 | `session.lock` | held by the process whose session is open |
-
-Loads without Keras.
 """
 
 import csv
-import dataclasses
 import io
 import json
 import math
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +30,10 @@ from numpy.typing import NDArray
 from iqa.environment import now, versions
 from iqa.errors import RunError
 from iqa.files import read_json, remove_leftovers, write_json, written_whole
-from iqa.training.schedule import PATIENCE, Phase
+from iqa.training.schedule import PATIENCE
 
 #: What `PhaseRecord.asked` says of a phase that `model.fit` trained.
 BY_HAND = "by hand"
-
-#: Names that `save` refuses: they, or their cards, are files of the run.
-RESERVED = ("best", "phases", "run")
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-quality-assessment")
 
@@ -48,13 +42,11 @@ Figures = dict[str, float]
 
 @dataclass
 class PhaseRecord:
-    """One phase, as it was asked for and as it went.
+    """One phase, as it was asked for and as it went; one that reached its plateau has the epochs that it took.
 
     Attributes:
         asked: the text of the `Phase`, or `BY_HAND`.
-        learning_rate: at its start; decay: the class of Keras's learning rate schedule, if there was one.
-        frozen, epochs, plateau, cosine: see `Phase`; a phase that reached its plateau has the epochs that it took.
-        loss, callbacks: the names of the loss and of the callbacks that were given.
+        decay: the class of Keras's learning rate schedule, if one was given; loss, callbacks: names too.
         done, steps, seconds: epochs, training steps and time so far.
         before, after: figures on the test data.
         status: "interrupted" until it is "done", "undone", "not finite" or "given up".
@@ -76,11 +68,6 @@ class PhaseRecord:
     after: Figures | None = None
     status: str = "interrupted"
 
-    @classmethod
-    def of(cls, phase: Phase, asked: str | None = None, **facts: Any) -> "PhaseRecord":
-        """The record of a phase that begins."""
-        return cls(asked or str(phase), **dataclasses.asdict(phase), **facts)
-
     @property
     def rate(self) -> str:
         """The learning rate, or the name of the schedule that it follows, as a table shows it."""
@@ -93,36 +80,18 @@ class PhaseRecord:
 
 
 @dataclass
-class OpenEpoch:
-    """An epoch that was stopped in its middle.
-
-    Attributes:
-        step: how many of its steps are done.
-        seconds: that they took.
-        metrics: values of the variables of the loss and the metrics, as nested lists.
-        figures: of the whole epoch, if all steps are done and only the validation is missing.
-    """
-
-    step: int
-    seconds: float
-    metrics: list[Any]
-    figures: Figures | None = None
-
-
-@dataclass
 class RunState:
     """Everything about a run but its variables.
 
     Attributes:
-        phases, log: a record for each phase; a row for each epoch, {column: value}.
         begin: the name of the file with the weights before the last phase.
         best: epoch and figure of the best epoch.
         figures: of the current weights on the test data, if they are known.
         drawn: epochs that were begun; each has its own order of the data.
-        open_epoch: the epoch that was stopped in its middle.
+        open_epoch: the epoch that was stopped in its middle: how many steps are done, in how many seconds; the values of
+            the variables of the loss and the metrics; the figures of its steps, if only the validation is missing.
         schedule: the phases that the run was begun with, as text.
-        settings, options: what must not change in a run, {name: value}; its command line.
-        optimizer, trainable: configuration of the optimizer, flags of the layers.
+        settings, options: what must not change in a run; its command line.
     """
 
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -131,19 +100,12 @@ class RunState:
     best: dict[str, Any] | None = None
     figures: Figures | None = None
     drawn: int = 0
-    open_epoch: OpenEpoch | None = None
+    open_epoch: dict[str, Any] | None = None
     schedule: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] | None = None
     trainable: list[bool] = field(default_factory=list)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "RunState":
-        """The state behind what `dataclasses.asdict` made of it."""
-        opened = value["open_epoch"]
-        phases = [PhaseRecord(**phase) for phase in value["phases"]]
-        return cls(**value | {"phases": phases, "open_epoch": OpenEpoch(**opened) if opened else None})
 
     @property
     def kept(self) -> list[PhaseRecord]:
@@ -155,24 +117,14 @@ class RunState:
         done = [phase.asked for phase in self.kept]
         return done == list(schedule[: len(done)])
 
-    def on_plateau(self, monitor: str) -> bool:
-        """Whether the last epochs of the last phase brought no improvement.
+    def has_finished(self) -> bool:
+        """Whether all phases of its schedule are done."""
+        return len(self.kept) == len(self.schedule) and (not self.kept or self.kept[-1].status == "done")
 
-        Computed from the log: Keras's EarlyStopping would count from 0 in a resumed run.
-        """
+    def on_plateau(self, monitor: str) -> bool:
+        """Whether the last epochs of the last phase brought no improvement. EarlyStopping would forget at a resume."""
         figures = [row.get(monitor, -math.inf) for row in self.log if row["phase"] == len(self.phases)]
         return len(figures) - 1 - figures.index(max(figures)) >= PATIENCE
-
-    def check_settings(self, settings: Mapping[str, Any]) -> None:
-        """Make sure that a run is resumed with the settings that it began with.
-
-        Raises:
-            RunError: naming each setting that differs, and both its values.
-        """
-        names = [name for name in {**self.settings, **settings} if settings.get(name) != self.settings.get(name)]
-        changed = [f"{name} {self.settings.get(name)}, now {settings.get(name)}" for name in names]
-        if changed:
-            raise RunError(f"the run was begun with other settings: {'; '.join(changed)}")
 
 
 class RunFolder:
@@ -188,17 +140,8 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.npz"
         self._lock = FileLock(self.path.resolve() / "session.lock", timeout=0, is_singleton=True)
 
-    @property
-    def holds_a_run(self) -> bool:
-        """Whether a state was ever committed here."""
-        return self.checkpoint.exists()
-
     def lock(self) -> None:
-        """Keep other processes out until this one ends; whatever writes here calls it first.
-
-        Raises:
-            RunError: if another process has a session open on the folder.
-        """
+        """Keep other processes out until this one ends; raises a `RunError` if one is there. All that writes calls it."""
         try:
             if not self._lock.is_locked:
                 self._lock.acquire()
@@ -207,11 +150,7 @@ class RunFolder:
             raise RunError(message) from None
 
     def note_start(self, seed: int | None) -> None:
-        """Add the command line, the versions of what matters and the seed to `run.json`.
-
-        Raises:
-            RunError: if there is a `run.json` that holds something else; see `lock` too.
-        """
+        """Add the command line, the versions of what matters and the seed to `run.json`."""
         self.lock()
         remove_leftovers(self.path)
         file = self.path / "run.json"
@@ -227,19 +166,12 @@ class RunFolder:
     def commit(self, state: RunState, variables: Sequence[NDArray[Any]]) -> None:
         """Make `state` with these variables the state of the run."""
         self.lock()
-        _write(self.checkpoint, variables, dataclasses.asdict(state))
+        write_npz(self.checkpoint, variables, asdict(state))
         self._write_for_readers(state)
         if state.phases and state.phases[-1].steps:  # before that, the phase may still come to nothing
             for file in self.path.glob("phase-*-begin.npz"):
                 if file.name != state.begin:
                     file.unlink()
-
-    def write_begin(self, number: int, weights: Sequence[NDArray[Any]]) -> str:
-        """Keep the weights before phase `number`, which `read_npz` reads; returns the name of the file."""
-        self.lock()
-        name = f"phase-{number:02d}-begin.npz"
-        _write(self.path / name, weights, None)
-        return name
 
     def read(self) -> tuple[RunState, list[NDArray[Any]]]:
         """(state, variables) of the last `commit`; for its errors see `lock` and `read_npz`."""
@@ -250,9 +182,8 @@ class RunFolder:
         return state, variables
 
     def _write_for_readers(self, state: RunState) -> None:
-        # log.csv is written whole, where Keras's CSVLogger appends as the epoch ends: killed before the checkpoint, or
-        # resumed after a part of an epoch, it would hold an epoch twice.
-        phases = [dataclasses.asdict(phase) for phase in state.phases]
+        # Where Keras's CSVLogger appends, a log killed before the checkpoint would hold an epoch twice.
+        phases = [asdict(phase) for phase in state.phases]
         write_json(self.path / "phases.json", {"phases": phases, "log": state.log, "best": state.best})
         text = io.StringIO(newline="")
         names = list(dict.fromkeys(name for row in state.log for name in row))
@@ -267,23 +198,21 @@ def read_state(folder: Path | str) -> RunState:
     """The state of the run in a folder, read and nothing more; for its errors see `read_npz`."""
     file = Path(folder) / "checkpoint.npz"
     try:
-        return RunState.from_json(read_npz(file)[0])
+        value = read_npz(file)[0]
+        return RunState(**value | {"phases": [PhaseRecord(**phase) for phase in value["phases"]]})
     except (KeyError, TypeError) as error:
         raise RunError(f"{file}: not the state of a run ({error})") from None
 
 
-def _write(file: Path, variables: Sequence[NDArray[Any]], value: Any) -> None:
+def write_npz(file: Path, variables: Sequence[NDArray[Any]], value: Any = None) -> None:
+    """Write a checkpoint, which `read_npz` reads."""
     arrays: dict[str, Any] = {f"{number:04d}": array for number, array in enumerate(variables)}
     with written_whole(file, durable=True) as opened:
         np.savez(opened, state=np.array(json.dumps(value)), **arrays)
 
 
 def read_npz(file: Path) -> tuple[Any, list[NDArray[Any]]]:
-    """(state, arrays) of a checkpoint.
-
-    Raises:
-        RunError: if the file is missing or broken.
-    """
+    """(state, arrays) of a checkpoint; raises a `RunError` if the file is missing or broken."""
     try:
         with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return json.loads(str(stored["state"])), [stored[name] for name in stored.files if name != "state"]

@@ -1,87 +1,72 @@
 """A training run by a schedule or from a prompt; it can be stopped after any step and continued from there.
 
-    session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
-    session.train_phase(Phase(1e-4, epochs=2))         # from a prompt, or ...
-    session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
-
-`iqa.training.trainer` trains, `iqa.training.run_folder` says what a run leaves behind, `iqa.training.prompt` has the
-commands of the prompt.
+session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
+session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
 """
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-from numpy.typing import NDArray
 
 from iqa.errors import ImageError, RunError
 from iqa.files import printable
 from iqa.labels.histograms import Score
 from iqa.models.weight_files import load_weights, without_optimizer
-from iqa.training.batches import naming_broken_images
-from iqa.training.network_state import is_frozen, learning_rate_of
+from iqa.training.network_state import decay_of, decay_over, is_frozen, learning_rate_of
 from iqa.training.prompt import epoch_table, phase_table
 from iqa.training.rate_range import measure_rates
-from iqa.training.recorder import Interrupted, Stopper
-from iqa.training.run_folder import BY_HAND, RESERVED, PhaseRecord, read_npz
+from iqa.training.run_folder import BY_HAND, PhaseRecord, read_npz
 from iqa.training.schedule import Phase, parse_schedule
 from iqa.training.trainer import HEAD, Trainer, name_of
-
-#: A learning rate, or a `keras.optimizers.schedules.LearningRateSchedule` in its place (Keras has no types).
-Rate: TypeAlias = Any
 
 
 class Session(Trainer):
     """One run: starts or resumes it, trains phases, saves, loads and undoes.
 
-    `compile`, `fit` and `evaluate` of its `model`, called by hand, are recorded as its own phases are.
+    `compile` and `fit` of its `model`, called by hand, are recorded as its own phases are.
 
     Args:
         arguments, settings: see `Trainer`.
         see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3), for `predict`.
+        large_batch: the images of a batch, if learning rates are to be scaled for them; see `decay_over`.
     """
 
-    def __init__(self, *arguments: Any, see: Callable[[Path], NDArray[Any]] | None = None, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, see: Any = None, large_batch: int | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.see = see
+        self.see, self.large_batch = see, large_batch
         self.model.compile, self.model.fit = self.compile_by_hand, self.fit_by_hand
-        self.model.evaluate = self.evaluate_by_hand
 
-    # --- beginning, resuming, schedules ------------------------------------------------------------------------------
-
-    def begin(self, phases: Sequence[Phase], resume: bool = False, seed: int | None = None) -> None:
+    def begin(self, phases: Sequence[Phase], resume: bool = False, seed: int | None = None) -> bool:
         """Resume the run in the folder if asked, and run the phases if there are any: the last step of a script.
 
-        A run that is resumed without phases continues its own schedule, unless a prompt will open.
+        A run that is resumed without phases continues its own schedule, unless a prompt will open. Returns whether a
+        schedule was run to its end.
 
         Raises:
             RunError: see `resume` and `run_schedule`, or if the folder holds another run or session.
             KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
         """
         if not resume:
-            self._refuse_another_run()
+            self.refuse_another_run()
         elif not self.resume():
             print(f"nothing to resume in {printable(self.folder.path)}: starting a new run", file=sys.stderr)
         elif not phases and not sys.flags.interactive:
             phases = self._own_schedule()
         self.folder.note_start(seed)
-        if phases and not self.run_schedule(phases) and not sys.flags.interactive:
+        finished = bool(phases) and self.run_schedule(phases)
+        if phases and not finished and not sys.flags.interactive:
             raise KeyboardInterrupt
-
-    def _refuse_another_run(self) -> None:
-        self.folder.lock()
-        if self.folder.holds_a_run:
-            raise RunError(f"{self.folder.path} holds a run: resume it (--resume) or choose another folder (--run)")
+        return finished
 
     def run_schedule(self, phases: Sequence[Phase]) -> bool:
         """Run the phases of a schedule that this run has not done yet; returns False if Ctrl-C stopped it.
 
-        Raises:
-            RunError: if the run was begun with another schedule, or the loss is no longer finite.
-            ImageError: naming an image that cannot be read.
+        Raises a `RunError` if the run was begun with another schedule, or the loss is no longer finite.
         """
         texts = [str(phase) for phase in phases]
         if not self.state.follows(texts):
@@ -101,18 +86,14 @@ class Session(Trainer):
         return True
 
     def resume(self) -> bool:
-        """Go back to the last checkpoint of the run folder; returns False if there is none.
-
-        Raises:
-            RunError: if the checkpoint cannot be read, or is of another network, or of a run with other settings.
-        """
-        if not self.folder.holds_a_run:
+        """Go back to the last checkpoint, of this network with these settings; returns whether there is one."""
+        if not self.folder.checkpoint.exists():
             return False
         state, variables = self.folder.read()
-        try:
-            state.check_settings(self.state.settings)
-        except RunError as error:
-            raise RunError(f"{self.folder.path}: {error}") from None
+        begun, ours = state.settings, self.state.settings
+        names = [name for name in begun | ours if begun.get(name) != ours.get(name)]
+        if changed := [f"{name} {begun.get(name)}, now {ours.get(name)}" for name in names]:
+            raise RunError(f"{self.folder.path}: the run was begun with other settings: {'; '.join(changed)}")
         if len(state.trainable) != len(self.model.layers):
             raise RunError(f"{self.folder.checkpoint}: the state of another network")
         for layer, trainable in zip(self.model.layers, state.trainable, strict=True):
@@ -130,18 +111,12 @@ class Session(Trainer):
         return True
 
     def finish(self) -> None:
-        """Train what Ctrl-C stopped: the rest of the last phase, and of the schedule.
-
-        Raises:
-            RunError: if there is nothing to finish, or it is not known what the phase was given.
-        """
+        """Train what Ctrl-C stopped, if it is known what it was given: the rest of the last phase, and of the schedule."""
         last = self.state.phases[-1] if self.state.phases else None
-        schedule = self._own_schedule()
         if last and last.status == "interrupted" and not last.can_continue:
-            given = ", ".join(last.callbacks) or "what model.fit was given"
-            number = len(self.state.phases)
+            given, number = ", ".join(last.callbacks) or "what model.fit was given", len(self.state.phases)
             raise RunError(f"phase {number} cannot be finished without {given}: start another phase")
-        if schedule:
+        if schedule := self._own_schedule():
             self.run_schedule(schedule)
         elif last and last.can_continue:
             with self.interrupt:
@@ -151,52 +126,30 @@ class Session(Trainer):
 
     def _own_schedule(self) -> list[Phase]:
         """The schedule of the run if it was followed so far and is not finished; else an empty list."""
-        schedule, kept = self.state.schedule, self.state.kept
-        finished = len(kept) == len(schedule) and (not kept or kept[-1].status == "done")
-        return [] if finished or not kept or not self.state.follows(schedule) else parse_schedule(",".join(schedule))
+        state, schedule = self.state, self.state.schedule
+        ends = state.has_finished() or not state.kept or not state.follows(schedule)
+        return [] if ends else parse_schedule(",".join(schedule))
 
-    # --- phases ------------------------------------------------------------------------------------------------------
-
-    def pretrain(self, epochs: int = 1, learning_rate: Rate = 1e-3, callbacks: Any = None) -> None:
+    def pretrain(self, epochs: int = 1, learning_rate: Any = 1e-3, callbacks: Any = None) -> None:
         """Train the head alone, with the backbone frozen."""
         self.fit(learning_rate, epochs, True, callbacks)
 
-    def fit(self, learning_rate: Rate, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
-        """Train a new phase, all layers unless `frozen`; with a new optimizer.
-
-        Args:
-            learning_rate: a number, or a learning rate schedule of Keras.
-            epochs: at least 1.
-            frozen: train the head alone.
-            callbacks: Keras callbacks.
-        """
+    def fit(self, learning_rate: Any, epochs: int = 1, frozen: bool = False, callbacks: Any = None) -> None:
+        """Train a new phase, all layers unless `frozen`, at a rate or by a learning rate schedule of Keras."""
         decay = learning_rate if callable(learning_rate) else None
         first = float(keras.ops.convert_to_numpy(learning_rate(0))) if decay else float(learning_rate)
         self.train_phase(Phase(first, epochs, frozen), decay, callbacks)
 
-    def train_phase(self, phase: Phase, decay: Rate | None = None, callbacks: Any = None) -> None:
-        """Train a new phase with a new Adam optimizer.
-
-        Args:
-            phase: with a `decay`, its learning rate is the first one.
-            decay: a learning rate schedule of Keras.
-            callbacks: Keras callbacks; see `keras.Model.fit`.
-
-        Raises:
-            RunError: if the folder holds another run.
-        """
-        if phase.cosine:
-            decay = keras.optimizers.schedules.CosineDecay(phase.learning_rate, phase.epochs * self.train_data.steps)
+    def train_phase(self, phase: Phase, decay: Any = None, callbacks: Any = None) -> None:
+        """Train a new phase with a new Adam optimizer, which follows `decay` if given, a learning rate schedule."""
+        kind = type(decay).__name__ if decay else None
+        asked = f"{phase.epochs}@{kind}{':frozen' if phase.frozen else ''}" if kind else str(phase)
+        steps = phase.epochs * self.train_data.steps
+        rate = decay or decay_over(phase.learning_rate, steps, phase.cosine, self.large_batch)
         with self.interrupt:
             self.set_frozen(phase.frozen)
-            self.compile(keras.optimizers.Adam(phase.learning_rate if decay is None else decay))
-            self.open_phase(PhaseRecord.of(phase, loss=name_of(self.loss)), callbacks)
-
-    def open_phase(self, phase: PhaseRecord, callbacks: Any, **by_hand: Any) -> None:
-        """As `Trainer.open_phase`, in a folder that holds no other run."""
-        if not self._committed:
-            self._refuse_another_run()
-        super().open_phase(phase, callbacks, **by_hand)
+            self.compile(keras.optimizers.Adam(rate))
+            self.open_phase(PhaseRecord(asked, **asdict(phase), loss=name_of(self.loss), decay=kind), callbacks)
 
     def undo(self) -> None:
         """Go back to the weights before the last phase. It works once, not phase by phase."""
@@ -214,42 +167,61 @@ class Session(Trainer):
         if state.best and state.log[state.best["epoch"] - 1]["phase"] == number:
             print(f"best.weights.h5 stays that of epoch {state.best['epoch']}, which is undone")
 
-    def freeze(self) -> None:
+    def freeze(self, frozen: bool = True) -> None:
         """Freeze the backbone for training by `model.fit`; compiles the model again with the script's loss."""
-        self.set_frozen(True)
+        self.set_frozen(frozen)
         self.compile()
-        print("backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head")
+        what = "backbone frozen for model.fit by hand; fit() trains all layers, pretrain() the head"
+        print(what if frozen else "all layers are trained by model.fit")
 
     def unfreeze(self) -> None:
         """The opposite of `freeze`."""
-        self.set_frozen(False)
-        self.compile()
-        print("all layers are trained by model.fit")
+        self.freeze(False)
 
-    # --- what it has learnt ------------------------------------------------------------------------------------------
+    def compile_by_hand(self, optimizer: Any = "rmsprop", loss: Any = None, **settings: Any) -> None:
+        """`model.compile`, for `model.fit`; a phase that was stopped before it cannot be finished any more."""
+        self._compile(keras.optimizers.get(optimizer), loss, **settings)
+        self.state.figures, self._of_the_script = None, False
+        if self.state.phases and self.state.phases[-1].can_continue:
+            self.state.phases[-1].status = "given up"
+
+    def fit_by_hand(self, *arguments: Any, **settings: Any) -> keras.callbacks.History:
+        """`model.fit` with the same arguments, except that epochs are counted over the whole run."""
+        given = inspect.signature(keras.Model.fit).bind(self.model, *arguments, **settings).arguments
+        given.pop("self")
+        epochs = given.pop("epochs", 1) - given.pop("initial_epoch", 0)
+        given.setdefault("validation_data", None)  # as in Keras: no validation unless asked for
+        if given.get("x") is not self.train_data:
+            given.setdefault("shuffle", True)
+        phase = Phase(learning_rate_of(self.model), epochs, is_frozen(self.model, HEAD))
+        record = PhaseRecord(BY_HAND, **asdict(phase), loss=name_of(self.model.loss), decay=decay_of(self.model))
+        self.state.figures = None  # the weights may have been changed by hand too
+        self.model.history = keras.callbacks.History()
+        with self.interrupt:
+            self.open_phase(record, given.pop("callbacks", None), **given)
+        return self.model.history
 
     def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
         """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
 
-        A tenth of the rate at which the smoothed loss is lowest, by a common rule of thumb; None if the loss never fell.
+        It is a tenth of the rate at which the smoothed loss is lowest; None if it never fell by more than a hundredth.
 
         Args:
-            lowest, highest: rates of the first and the last step; between them they rise by the same factor each time.
-            steps: batches to train on, at least 10. The test ends earlier where the loss diverges.
+            lowest, highest: rates of the first and the last of so many steps, at least 10.
             frozen: test for the head alone, as `pretrain` trains it.
         """
-        found = measure_rates(self, lowest, highest, steps, frozen)
-        tried = f"{len(found.rates)} steps at rates of {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
-        print(f"{tried}: the loss is {min(found.losses):.3g} of what it was at best, {found.losses[-1]:.3g} at last")
-        if not found.falls:
+        rates, losses, best = measure_rates(self, lowest, highest, steps, frozen)
+        tried = f"{len(rates)} steps at rates of {rates[0]:.1g} to {rates[-1]:.1g}"
+        print(f"{tried}: the loss is {min(losses):.3g} of what it was at best, {losses[-1]:.3g} at last")
+        if min(losses) >= 0.99:
             print("the loss did not fall at any of these rates: nothing to suggest")
             return None
-        print(f"lowest at {found.lowest:.1g}; suggested learning rate: {found.suggested:g}, a tenth of that")
-        return found.suggested
+        suggested = float(f"{best / 10:.1g}")
+        print(f"lowest at {best:.1g}; suggested learning rate: {suggested:g}, a tenth of that")
+        return suggested
 
     def predict(self, path: str | Path) -> float | Score | None:
         """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
-        assert self.see
         try:
             patches = self.see(Path(path))
         except ImageError as error:
@@ -273,72 +245,21 @@ class Session(Trainer):
         draw_training(self.state.log, file, rates, {n for n in rates if self.state.phases[n - 1].status == "undone"})
         print(f"wrote {file}")
 
-    # --- weights -----------------------------------------------------------------------------------------------------
-
-    def _path_of(self, name: str | Path) -> Path:
-        return self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
-
     def save(self, name: str | Path) -> None:
-        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says.
-
-        Raises:
-            RunError: if the name is reserved for the run's own files.
-        """
-        path = self._path_of(name)
-        if path.parent == self.folder.path and path.name.removesuffix(".weights.h5") in RESERVED:
+        """Save the weights alone, with their card, as NAME.weights.h5 in the run folder, or where a path says."""
+        path = self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
+        if path.parent == self.folder.path and path.name.removesuffix(".weights.h5") in ("best", "phases", "run"):
             raise RunError(f"{path.name} is reserved for the run's own files: choose another name")
         self._save(path, {})
         print(f"saved {path}")
 
     def load(self, name: str | Path) -> None:
-        """Load weights by a name given to `save`, or from a path; the optimizer is a new one.
-
-        Raises:
-            WeightsError: if they are not weights of this model.
-        """
-        saved = self._path_of(name)
-        path = saved if saved.exists() else Path(name)
+        """Load weights of this model by a name given to `save`, or from a path; the optimizer is a new one."""
+        path = self.folder.path / f"{str(name).removesuffix('.weights.h5')}.weights.h5"
+        path = path if path.exists() else Path(name)
         load_weights(without_optimizer(self.model), path)
         self.compile()
         self.state.figures = self.state.open_epoch = None
         if self.state.phases:
             self.commit()
         print(f"loaded {path}")
-
-    # --- Keras by hand -----------------------------------------------------------------------------------------------
-
-    def compile_by_hand(self, optimizer: Any = "rmsprop", loss: Any = None, **settings: Any) -> None:
-        """`model.compile`, for `model.fit`; a phase that was stopped before it cannot be finished any more."""
-        self._compile(keras.optimizers.get(optimizer), loss, **settings)
-        self.state.figures, self._of_the_script = None, False
-        if self.state.phases and self.state.phases[-1].can_continue:
-            self.state.phases[-1].status = "given up"
-
-    def fit_by_hand(self, *arguments: Any, **settings: Any) -> keras.callbacks.History:
-        """`model.fit` with the same arguments, except that epochs are counted over the whole run."""
-        given = inspect.signature(keras.Model.fit).bind(self.model, *arguments, **settings).arguments
-        given.pop("self")
-        epochs = given.pop("epochs", 1) - given.pop("initial_epoch", 0)
-        given.setdefault("validation_data", None)  # as in Keras: no validation unless asked for
-        if given.get("x") is not self.train_data:
-            given.setdefault("shuffle", True)
-        phase = Phase(learning_rate_of(self.model), epochs, is_frozen(self.model, HEAD))
-        record = PhaseRecord.of(phase, BY_HAND, loss=name_of(self.model.loss))
-        self.state.figures = None  # the weights may have been changed by hand too
-        self.model.history = keras.callbacks.History()
-        with self.interrupt:
-            self.open_phase(record, given.pop("callbacks", None), **given)
-        return self.model.history
-
-    def evaluate_by_hand(self, *arguments: Any, **settings: Any) -> Any:
-        """`model.evaluate`, which Ctrl-C stops after a step; the result is then None."""
-        given = settings.get("callbacks")
-        if isinstance(given, keras.callbacks.CallbackList):  # Keras's own call within a `fit`
-            return keras.Model.evaluate(self.model, *arguments, **settings)
-        settings["callbacks"] = [*(keras.tree.flatten(given) if given else []), Stopper(self.interrupt)]
-        with self.interrupt, naming_broken_images(self.test_data):
-            try:
-                return keras.Model.evaluate(self.model, *arguments, **settings)
-            except Interrupted:
-                print("stopped")
-                return None

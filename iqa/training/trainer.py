@@ -24,17 +24,9 @@ from iqa.errors import RunError
 from iqa.files import printable
 from iqa.models.weight_files import save_with_card
 from iqa.training.batches import naming_broken_images
-from iqa.training.devices import over_replicas
-from iqa.training.network_state import (
-    decay_of,
-    is_finite,
-    learning_rate_of,
-    optimizer_config,
-    own_optimizer,
-    set_frozen,
-)
-from iqa.training.recorder import Interrupt, Interrupted, NotFinite, Recorder, Stopper
-from iqa.training.run_folder import BY_HAND, Figures, OpenEpoch, PhaseRecord, RunFolder, RunState
+from iqa.training.network_state import learning_rate_of, optimizer_config, own_optimizer, set_frozen
+from iqa.training.recorder import Interrupt, Interrupted, NotFinite, Recorder, Stopper, is_finite
+from iqa.training.run_folder import Figures, PhaseRecord, RunFolder, RunState, write_npz
 
 #: The head's first layer: from there on layers are trained in frozen phases too.
 HEAD = "dropout"
@@ -45,10 +37,7 @@ class Trainer:
 
     Args:
         model: a flat model of `iqa.models.networks`; its layers are trained, in a model of their own.
-        train_data, test_data: batches of `iqa.training.batches` to train on and to test on.
-        loss, metrics: as for `compile`.
-        card: of the weights, without `training` and `sha256`: these are added when weights are saved.
-        run: the run folder.
+        card: of the weights; what is trained here is added when they are saved.
         monitor: the figure of the test data, higher is better, by which the best epoch is chosen.
         settings: what must be the same when the run is resumed, {name: value}, as JSON holds it.
         options: the options of the command line, which --resume restores.
@@ -73,11 +62,10 @@ class Trainer:
         self.folder, self.interrupt = RunFolder(run), Interrupt()
         held, begun = json.loads(json.dumps([settings or {}, options or {}]))
         self.state = RunState(settings=held, options=begun)
+        self.pretrained = card.backbone.backbone_weights != "none"
         self._of_the_script = self._comparable = True
         self._committed = False  # whether what the folder holds is this run
         self.compile(keras.optimizers.Adam(1e-3))
-
-    # --- the model ---------------------------------------------------------------------------------------------------
 
     def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
         """Compile with the script's loss and metrics, and a new optimizer, of the same kind by default."""
@@ -86,11 +74,8 @@ class Trainer:
             self.state.figures = None  # they were those of another loss
         optimizer = optimizer or own_optimizer(self.model)
         # New metrics: Keras sets those of an earlier compilation to 0 only once it has built them, after the first batch.
-        metrics = [
-            type(metric).from_config(metric.get_config()) if isinstance(metric, keras.Metric) else metric
-            for metric in self.metrics
-        ]
-        self._compile(type(optimizer).from_config(optimizer.get_config()), over_replicas(self.loss), metrics=metrics)
+        metrics = [type(metric).from_config(metric.get_config()) for metric in self.metrics]
+        self._compile(type(optimizer).from_config(optimizer.get_config()), self.loss, metrics=metrics)
         self._of_the_script = True
 
     def _compile(self, optimizer: keras.optimizers.Optimizer, loss: Any, **settings: Any) -> None:
@@ -98,24 +83,12 @@ class Trainer:
         # Without its variables, an interrupt while Keras traces the first step would break the optimizer.
         self.model.optimizer.build(self.model.trainable_variables)
 
-    @property
-    def pretrained(self) -> bool:
-        """Whether the backbone did not begin with random weights."""
-        return self.card.backbone.backbone_weights != "none"
-
     def set_frozen(self, frozen: bool) -> None:
         """Freeze or unfreeze the backbone; compile afterwards."""
-        set_frozen(self.model, HEAD, frozen, keep_normalisation=self.pretrained)
+        set_frozen(self.model, HEAD, frozen, self.pretrained)
 
     def evaluate(self, again: bool = True) -> Figures:
-        """The loss and the metrics on the test data, {name: value}.
-
-        Args:
-            again: compute them even if they are known.
-
-        Raises:
-            ImageError: naming an image that cannot be read.
-        """
+        """The loss and the metrics on the test data, {name: value}; computed `again` even if they are known."""
         if again or self.state.figures is None:
             print(f"evaluating on {len(self.test_data)} batches of test data", flush=True)
             with naming_broken_images(self.test_data):
@@ -125,22 +98,25 @@ class Trainer:
             self.state.figures = {name: float(value) for name, value in figures.items()}
         return self.state.figures
 
-    # --- phases ------------------------------------------------------------------------------------------------------
+    def refuse_another_run(self) -> None:
+        """Raise a `RunError` if the folder holds a run that is not this one."""
+        self.folder.lock()
+        if self.folder.checkpoint.exists() and not self._committed:
+            raise RunError(f"{self.folder.path} holds a run: resume it (--resume) or choose another folder (--run)")
 
     def open_phase(self, phase: PhaseRecord, callbacks: Any, **by_hand: Any) -> None:
-        """Evaluate the weights, keep them for `undo`, and train the phase."""
+        """Evaluate the weights, keep them for `undo`, and train the phase; `by_hand` is what `model.fit` was given."""
+        self.refuse_another_run()
         given = [callback for callback in keras.tree.flatten(callbacks) if callback is not None]
         phase.callbacks = [type(callback).__name__ for callback in given]
-        phase.decay = None if phase.cosine else decay_of(self.model)
-        if phase.decay and phase.asked != BY_HAND:
-            phase.asked = f"{phase.epochs}@{phase.decay}{':frozen' if phase.frozen else ''}"
         try:
             self._settle_last_epoch()
             phase.before = self.evaluate(again=False)
         except Interrupted:
             phase.before = None
         begin = self.state.begin
-        self.state.begin = self.folder.write_begin(len(self.state.phases) + 1, self.model.get_weights())
+        self.state.begin = f"phase-{len(self.state.phases) + 1:02d}-begin.npz"
+        write_npz(self.folder.path / self.state.begin, self.model.get_weights())
         self.state.phases.append(phase)
         self.state.open_epoch = None  # a phase that was stopped before this one stays unfinished
         self.commit()
@@ -154,11 +130,7 @@ class Trainer:
             raise
 
     def train(self, callbacks: Sequence[Any] = (), **by_hand: Any) -> None:
-        """Train what is left of the last phase; `by_hand` is what `model.fit` was given.
-
-        Raises:
-            ImageError: naming an image that cannot be read; the epochs that are done are kept.
-        """
+        """Train what is left of the last phase; of an `ImageError` the epochs that are done are kept."""
         phase = self.state.phases[-1]
         epochs = "until the plateau" if phase.plateau else f"epochs {phase.epochs}"
         frozen = ", backbone frozen" if phase.frozen else ""
@@ -168,24 +140,26 @@ class Trainer:
         self._comparable = by_hand.get("validation_data", self.test_data) is self.test_data
         self._comparable &= not by_hand.get("validation_steps")
         recorder = Recorder(self)
-        # TensorFlow writes its events with TensorBoard's code, which `pip install .[tensorboard]` brings.
         events = [keras.callbacks.TensorBoard(self.folder.path / "events", write_graph=False)] if self.writes_events else []
         try:
-            with naming_broken_images(self.train_data, self.test_data):
-                self.interrupt.check()
-                self._settle_last_epoch()
-                self._fit([*callbacks, recorder, *events], by_hand)
+            try:
+                with naming_broken_images(self.train_data, self.test_data):
+                    self.interrupt.check()
+                    self._settle_last_epoch()
+                    self._fit([*callbacks, recorder, *events], by_hand)
+            except BaseException:  # Keras ends its events at the end of a `fit` alone
+                print()  # the progress bar's line
+                for callback in events if recorder.began else []:
+                    if recorder.figures is not None:
+                        callback.on_test_end({})
+                    callback.on_train_end()
+                raise
         except Interrupted:
-            self._end_events(events, recorder)
             self._keep_stopped(recorder)
         except NotFinite as error:
-            self._end_events(events, recorder)
-            self._go_back()
-            self.state.phases[-1].status = "not finite"
-            self.commit()
+            self._go_back("not finite")
             print(f"{error}: back to the weights before")
         except BaseException:
-            self._end_events(events, recorder)
             self.model.train_function = None
             self._go_back()
             raise
@@ -198,7 +172,6 @@ class Trainer:
             self._comparable = True
 
     def _fit(self, callbacks: list[Any], by_hand: dict[str, Any]) -> None:
-        """Let Keras fit the rest of an epoch that was stopped, if there is one, and the epochs that are left."""
         phase, opened, done = self.state.phases[-1], self.state.open_epoch, len(self.state.log)
         settings = {
             "x": self.train_data,
@@ -208,11 +181,14 @@ class Trainer:
             "callbacks": callbacks,
         } | by_hand
         if opened:
-            print(f"continuing epoch {self.epoch} after step {opened.step} of {self.train_data.steps}", flush=True)
-            with self.train_data.beginning_at(opened.step):
+            print(f"continuing epoch {self.epoch} after step {opened['step']} of {self.train_data.steps}", flush=True)
+            self.train_data.first = opened["step"]
+            try:
                 blank = np.zeros((1, *self.model.output_shape[1:]), np.float32)
                 self.model.compute_metrics(None, blank, blank)  # Keras makes the metrics' variables at the first batch
                 keras.Model.fit(self.model, **settings, initial_epoch=done, epochs=done + 1)
+            finally:
+                self.train_data.first = 0
         left, done = phase.epochs - phase.done, len(self.state.log)
         if left > 0:
             keras.Model.fit(self.model, **settings, initial_epoch=done, epochs=done + left)
@@ -226,16 +202,6 @@ class Trainer:
     def writes_events(self) -> bool:
         """Whether there will be events for TensorBoard."""
         return keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard") is not None
-
-    def _end_events(self, events: list[keras.callbacks.Callback], recorder: Recorder) -> None:
-        # Keras does this at the end of a `fit`, but not if an exception ends it.
-        print()  # the progress bar's line
-        for callback in events if recorder.began else []:
-            if recorder.figures is not None:
-                callback.on_test_end({})
-            callback.on_train_end()
-
-    # --- epochs ------------------------------------------------------------------------------------------------------
 
     def end_epoch(self, logs: dict[str, Any], seconds: float) -> None:
         """Add an epoch with Keras's figures to the log, decide whether it is the best or ends the phase, and commit it."""
@@ -263,17 +229,19 @@ class Trainer:
     def _settle_last_epoch(self) -> None:
         """Add its figures on the test data to an epoch that was stopped before they were known, and end it."""
         opened = self.state.open_epoch
-        if opened and opened.figures is not None:
+        if opened and opened["figures"]:
             figures = self.evaluate(again=False)
-            self.state.phases[-1].seconds -= opened.seconds
-            self.end_epoch(opened.figures | {f"val_{name}": value for name, value in figures.items()}, opened.seconds)
+            self.state.phases[-1].seconds -= opened["seconds"]
+            self.end_epoch(opened["figures"] | {f"val_{name}": value for name, value in figures.items()}, opened["seconds"])
 
     def _keep_stopped(self, recorder: Recorder) -> None:
         """After Ctrl-C: commit the part of an epoch that was trained, and say where training stopped."""
         state, phase, steps = self.state, self.state.phases[-1], self.train_data.steps
+        where = f"in epoch {self.epoch} after step {recorder.step} of {steps}"
+        if recorder.figures or not recorder.step:
+            where = f"{'in the validation' if recorder.figures else 'before the first step'} of epoch {self.epoch}"
         if not is_finite(self.model):
-            self._go_back()
-            self.state.phases[-1].status = "not finite"
+            self._go_back("not finite")
         elif recorder.step:
             complete = recorder.figures is not None or recorder.step == steps
             metrics = [keras.ops.convert_to_numpy(variable).tolist() for variable in self.model.metrics_variables]
@@ -281,40 +249,32 @@ class Trainer:
             seconds = time.monotonic() - recorder.started
             phase.seconds = round(phase.seconds + seconds, 1)
             if phase.can_continue:
-                state.open_epoch = OpenEpoch(recorder.step, seconds, metrics, recorder.measure() if complete else None)
+                state.open_epoch = {"step": recorder.step, "seconds": seconds, "metrics": metrics}
+                state.open_epoch["figures"] = recorder.measure() if complete else None
         self.commit()
-        where = f"in epoch {self.epoch} after step {recorder.step} of {steps}"
-        if recorder.figures is not None:
-            where = f"in the validation of epoch {self.epoch}"
-        elif not recorder.step:
-            where = f"before the first step of epoch {self.epoch}"
         print(f"stopped {where}; checkpoint {printable(self.folder.checkpoint)}")
-
-    # --- variables ---------------------------------------------------------------------------------------------------
 
     @property
     def _variables(self) -> list[Any]:
-        """All that a step reads and changes but the metrics: weights, random generators, the optimizer's variables."""
+        # All that a step reads and changes but the metrics: weights, random generators, the optimizer's variables.
         return [*self.model.variables, *self.model.optimizer.variables]
 
     def commit(self) -> None:
-        """Write a checkpoint of the state of the run as it is now."""
         self.state.optimizer = optimizer_config(self.model)
         self.state.trainable = [layer.trainable for layer in self.model.layers]
         self._committed = True
         self.folder.commit(self.state, [keras.ops.convert_to_numpy(variable) for variable in self._variables])
 
-    def _go_back(self) -> None:
+    def _go_back(self, status: str | None = None) -> None:
         """Go back to the last checkpoint, which was written with the model compiled as it is now."""
         self.state, variables = self.folder.read()
         self.assign(variables)
+        if status:
+            self.state.phases[-1].status = status
+            self.commit()
 
     def assign(self, variables: Sequence[NDArray[Any]]) -> None:
-        """Set all variables to those of a checkpoint; those of the optimizer may be missing.
-
-        Raises:
-            RunError: if they are of another network.
-        """
+        """Set all variables to those of a checkpoint, or raise a `RunError`; those of the optimizer may be missing."""
         ours = self._variables
         same = all(tuple(our.shape) == value.shape for our, value in zip(ours, variables, strict=False))
         if not same or not len(self.model.variables) <= len(variables) <= len(ours):

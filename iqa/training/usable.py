@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,31 +13,20 @@ from iqa.environment import processors
 from iqa.errors import ImageError
 from iqa.files import name_to_text, printable, read_json, write_json
 from iqa.images.reading import read_image
-from iqa.labels.ratings import RatedImage
 from iqa.labels.tid2013 import LabelledImage
 
-Labelled: TypeAlias = LabelledImage | RatedImage
-Image = TypeVar("Image", LabelledImage, RatedImage)
-Refused = list[tuple[str, str]]
 
+def usable_images(images: Sequence[Any], smallest: int, memory: Path) -> list[Any]:
+    """The images that can be decoded, with `smallest` pixels in the shorter side; the others are named on stderr.
 
-def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None = None) -> tuple[list[Image], Refused]:
-    """Decode every image once, in threads, and sort out those that cannot be trained on.
-
-    Args:
-        images: with paths, or with None where no file was found.
-        smallest: pixels that the shorter side must have.
-        memory: a JSON file that remembers the verdict on each file, by its size and time of change.
-
-    Returns:
-        (good, refused): a list of images, and a list of (name, reason).
+    The file `memory` remembers the verdict on each file, by its size and time of change.
     """
     try:
-        known = read_json(memory, most=1 << 28) if memory else {}
+        known = read_json(memory, most=1 << 28)
     except (OSError, ValueError):  # the images are decoded again
         known = {}
 
-    def verdict(image: Image) -> tuple[dict[str, Any] | None, str | None]:
+    def verdict(image: Any) -> tuple[dict[str, Any] | None, str | None]:
         if image.path is None:
             return None, "there is no such file"
         try:
@@ -58,38 +47,29 @@ def split_usable(images: Sequence[Image], smallest: int = 1, memory: Path | None
     with ThreadPoolExecutor(processors()) as pool:
         verdicts = list(tqdm(pool.map(verdict, images), total=len(images), unit="image", file=sys.stderr))
     judged = list(zip(images, verdicts, strict=True))
-    if memory:
-        write_json(memory, known | {name_to_text(str(image.path)): entry for image, (entry, _) in judged if entry})
+    write_json(memory, known | {name_to_text(str(image.path)): entry for image, (entry, _) in judged if entry})
     good = [image for image, (_, reason) in judged if reason is None]
-    return good, [(image.name, reason) for image, (_, reason) in judged if reason]
+    for image, (_, reason) in judged:
+        if reason:
+            print(printable(f"{image.name}: {reason}"), file=sys.stderr)
+    if len(good) < len(images):
+        print(f"{len(images) - len(good)} of {len(images)} images cannot be used", file=sys.stderr)
+    return good
 
 
-def usable_images(images: Sequence[Image], smallest: int, memory: Path, kind: str = "images") -> tuple[list[Image], int]:
-    """The images that can be used, and how many cannot; those are named on stderr."""
-    good, refused = split_usable(images, smallest, memory)
-    for name, reason in refused:
-        print(printable(f"{name}: {reason}"), file=sys.stderr)
-    if refused:
-        print(f"{len(refused)} of {len(images)} {kind} cannot be used", file=sys.stderr)
-    return good, len(refused)
+def usable_ladders(groups: Sequence[Sequence[LabelledImage]], smallest: int, memory: Path) -> list[list[LabelledImage]]:
+    """The ladders all of whose images can be used; the others are named on stderr."""
+    files = {image.path for image in usable_images([image for ladder in groups for image in ladder], smallest, memory)}
+    whole = []
+    for ladder in groups:
+        if all(image.path in files for image in ladder):
+            whole.append(list(ladder))
+        else:
+            print(printable(f"left out, incomplete: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
+    return whole
 
 
-def usable_ladders(
-    groups: Sequence[Sequence[LabelledImage]], smallest: int, memory: Path
-) -> tuple[list[list[LabelledImage]], int]:
-    """The ladders all of whose images can be used, and how many cannot; both are named on stderr."""
-    good, refused = usable_images([image for ladder in groups for image in ladder], smallest, memory)
-    if not refused:
-        return [list(ladder) for ladder in groups], 0
-    files = {image.path for image in good}
-    whole = [list(ladder) for ladder in groups if all(image.path in files for image in ladder)]
-    broken = [ladder for ladder in groups if not all(image.path in files for image in ladder)]
-    for ladder in broken:
-        print(printable(f"left out, incomplete: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
-    return whole, len(broken)
-
-
-def fingerprint(images: Sequence[Labelled]) -> str:
+def fingerprint(images: Sequence[Any]) -> str:
     """A text that differs for other images, labels or order: their number and the beginning of a hash."""
     digest = hashlib.sha256()
     for image in images:
