@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from iqa.images import finding as inputs
-from iqa.images.finding import LeftOut, images_below, in_words, named_images
+from iqa.images.finding import LeftOut, images_below, in_words, named_images, read_list
 
 
 @pytest.fixture
@@ -110,7 +110,13 @@ def test_lists_of_paths_are_read_in_any_encoding(tmp_path, separator, mark):
     assert [os.fsencode(path) for path, _ in found] == listed
 
 
-@pytest.mark.parametrize("content", ["a/b.jpg\r\n".encode("utf-16"), "a/b.jpg\n".encode("utf-16-be"), b"a\0/\0"])
+@pytest.mark.parametrize("null", [False, True])
+def test_a_list_that_is_marked_as_utf_16_is_read_as_such(tmp_path, null):
+    (tmp_path / "list").write_bytes(("a é.png\0/b.png\0" if null else "a é.png\r\n/b.png\r\n").encode("utf-16"))
+    assert list(read_list(tmp_path / "list", null)) == ["a é.png", "/b.png"]
+
+
+@pytest.mark.parametrize("content", ["a/b.jpg\r\n".encode("utf-16-le"), "a/b.jpg\n".encode("utf-16-be"), b"a\0/\0"])
 def test_a_list_with_zero_bytes_that_were_not_asked_for_is_refused_and_walks_no_disk(tmp_path, content):
     (tmp_path / "list").write_bytes(content)
     ((path, reason),) = named_images([], [tmp_path / "list"])

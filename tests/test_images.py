@@ -456,3 +456,10 @@ def test_a_gif_with_a_vast_canvas_is_refused_since_it_is_held_twice():
     content[6:10] = (10_000).to_bytes(2, "little") * 2
     with pytest.raises(ImageError, match=r"10000x10000 pixels of a GIF, .* are more than 89478485"):
         read_image(bytes(content))
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_jpeg_that_lacks_its_end_is_read_with_a_note(save, photograph, missing):
+    content, notes = save("p.jpg", photograph).read_bytes(), []
+    np.testing.assert_array_equal(read_image(content[:-missing], notes), read_image(content))
+    assert notes == ["the file lacks its end, but no pixels"]

@@ -137,7 +137,12 @@ def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]
     """
     with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else open(file, "rb") as stream:
         first = stream.readline().removeprefix(codecs.BOM_UTF8)
-        lines = (first + stream.read()).split(b"\0") if null else itertools.chain([first], stream)
+        lines: Iterable[bytes]
+        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+            text = (first + stream.read()).decode("utf-16", "replace")
+            lines = map(os.fsencode, text.split("\0" if null else "\n"))
+        else:
+            lines = (first + stream.read()).split(b"\0") if null else itertools.chain([first], stream)
         for number, line in enumerate(lines, start=1):
             if not null and b"\0" in line:
                 remedy = "give -0 for a list of find -print0, and save a list in UTF-16 as UTF-8"

@@ -213,6 +213,15 @@ def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[st
     for copy in containers.without_metadata(content):
         with contextlib.suppress(Exception):
             return _decode(io.BytesIO(copy), smallest, notes)
+    if "truncated" in str(error) and content.startswith(b"\xff\xd8"):
+        # A JPEG without its end marker. If nonsense before one changes nothing, the decoder had all pixels already.
+        nonsense = (b"", b"\x5a\xa5\x33\x0f" * 64)
+        first, second = (
+            _decode(io.BytesIO(content.removesuffix(b"\xff") + end + b"\xff\xd9"), smallest, []) for end in nonsense
+        )
+        if first.size == second.size and first.tobytes() == second.tobytes():
+            notes.append("the file lacks its end, but no pixels")
+            return first
     if isinstance(error, UnidentifiedImageError):
         if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
