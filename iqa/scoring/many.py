@@ -1,8 +1,4 @@
-"""Many pictures, scored with some models, each decoded once -> `Result`s.
-
-models = {"beauty": load_scorer("ava_vanilla"), "technical": load_scorer("tid2013_regression")}
-for result in score_all(models, paths, workers=2): ...
-"""
+"""Many pictures, scored with some models, each decoded once -> `Result`s."""
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -42,12 +38,10 @@ def score_all(
     """Score any number of pictures with some models, each decoded once; one that fails does not stop the others.
 
     Args:
-        models: {name: model}.
         paths: taken as they are needed, a little ahead.
         workers: how many processes decode and score, so that a picture that crashes its decoder is an error like others; 0
             does everything in this process. Keras takes one process, since it uses all processors.
-        timeout: seconds that a picture may take in a worker, `TIMEOUT` for None. Without it a single picture is scored in
-            this process: it is not worth a worker.
+        timeout: seconds that a picture may take in a worker, `TIMEOUT` for None; without it a single one needs no worker.
         batch_size: pictures that go through Keras at once.
         thumbnails: where to keep one of each picture.
         features: what `Result.features` holds: those of the model of this name, or `STRUCTURE`; None for none.
@@ -58,7 +52,7 @@ def score_all(
     paths = iter(paths)
     first = list(islice(paths, 2 if workers else 0))
     every = chain(first, paths)
-    on_keras = _on_keras(models)
+    on_keras = any(model.network.name == "keras" for model in models.values())
     if len(first) < 2 and (timeout is None or not first):
         while batch := list(islice(every, batch_size if on_keras else 1)):
             yield from score_pictures(batch, models, thumbnails, features)
@@ -67,16 +61,10 @@ def score_all(
     chunk = batch_size if on_keras else CHUNK if seconds >= HURRY else 1
     recipes = {name: model.recipe for name, model in models.items()}
     prepare = partial(open_models, recipes, thumbnails.recipe if thumbnails else None, features)
-    with Workers(prepare, _lost, 1 if on_keras else workers, seconds, chunk) as pool:
+    with Workers(
+        prepare, lambda path, reason: Result(path, error=reason), 1 if on_keras else workers, seconds, chunk
+    ) as pool:
         yield from pool.map(every)
-
-
-def _on_keras(models: Mapping[str, Scorer]) -> bool:
-    return any(model.network.name == "keras" for model in models.values())
-
-
-def _lost(path: Path | StoredFile, reason: str) -> Result:
-    return Result(path, error=reason)
 
 
 def open_models(
@@ -86,7 +74,6 @@ def open_models(
 
     `thumbnails` is a `Thumbnails.recipe`; for `features` see `score_all`.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LibRaw's threads would find no free processor
     keras = any(recipe["runtime"] == "keras" for recipe in recipes.values())
     models = {name: Scorer.of(recipe, None if keras else 1) for name, recipe in recipes.items()}
     kept = Thumbnails(**thumbnails) if thumbnails else None
@@ -100,7 +87,7 @@ def score_pictures(
     features: str | None = None,
 ) -> list[Result]:
     """Score some pictures here and now, on Keras together, otherwise one is decoded after the other; see `score_all`."""
-    if len(paths) > 1 and not _on_keras(models):
+    if len(paths) > 1 and all(model.network.name != "keras" for model in models.values()):
         return [result for path in paths for result in score_pictures([path], models, thumbnails, features)]
     pictures = [Picture(path, once=len(models) > 1) for path in paths]
     # Models of patches first: they need whole pictures, which the others may then use.
@@ -152,8 +139,8 @@ def _combine(
 SHIPPED = {"beauty": "ava_vanilla", "technical": "tid2013_regression"}
 
 
-def load_shipped(runtime: str = "auto") -> dict[str, Scorer]:
-    """The models of `SHIPPED`; see `load_scorer`."""
+def load_shipped(runtime: str) -> dict[str, Scorer]:
+    """The models of `SHIPPED`."""
     return {name: load_scorer(weights, runtime=runtime) for name, weights in SHIPPED.items()}
 
 
@@ -172,7 +159,6 @@ def score_many(
     The models are loaded when the function is called. A picture that cannot be scored is a result with an `error`.
 
     Args:
-        paths: of pictures, an iterable of any length.
         workers: how many processes decode and score; None for one per processor, 0 to do it in this process. They start
             with the second picture, and end with the iterator.
         runtime: inference backend, one of `iqa.scoring.runtimes.RUNTIMES`.
@@ -182,8 +168,7 @@ def score_many(
         An iterator of the `Result` of each picture, in their order.
 
     Raises:
-        TypeError: if `paths` is a single path.
-        UsageError: if an argument has a value that it cannot have.
+        TypeError, UsageError: if `paths` is a single path, or an argument has a value that it cannot have.
         RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
         WorkerError: while results are taken, if worker processes cannot be started.
     """

@@ -1,9 +1,7 @@
-"""A model with its weights: a picture -> what the model says of it.
+"""A model with its weights, which a process loads once and many threads may use.
 
-    scorer = load_scorer("tid2013_regression")
-    scorer.score("photo.jpg")                       # a mean opinion score
-
-A process loads a model once for the same arguments, and many threads may use it.
+scorer = load_scorer("tid2013_regression")
+scorer.score("photo.jpg")                       # a mean opinion score
 """
 
 import math
@@ -33,28 +31,18 @@ from iqa.scoring.workers import Workers
 
 
 class Judgement(NamedTuple):
-    """The mean of a network's answers over the patches of a picture, weighted as `Geometry.weights` says.
+    """The mean of a network's answers over the patches of a picture, weighted as `Geometry.weights` says; all float32."""
 
-    Attributes:
-        output: a score, float32 (1,), or a histogram of votes, float32 (10,).
-        features: what the head sees, float32 (n,).
-        faults: a logit for each of `iqa.labels.faults.KINDS`, float32 (7,); None if the model knows none.
-        notes: lines about what is amiss with the picture.
-    """
-
-    output: NDArray[np.float32]
-    features: NDArray[np.float32]
-    faults: NDArray[np.float32] | None
-    notes: list[str]
+    output: NDArray[np.float32]  # (1,), a score, or (10,), a histogram of votes
+    features: NDArray[np.float32]  # (n,), what the head sees
+    faults: NDArray[np.float32] | None  # (7,), a logit for each of `iqa.labels.faults.KINDS`, if the model knows them
+    notes: list[str]  # what is amiss with the picture
 
 
 class Scorer:
     """A model with its weights, ready to score; `load_scorer` makes it.
 
-    Attributes:
-        weights, sha256, card: the weight file, its hash, its card.
-        geometry: what the network sees of a picture.
-        recipe: the same as JSON holds it, for another process; see `open_models`.
+    Its `geometry` is what the network sees of a picture, and its `recipe` what another process needs, as JSON holds it.
     """
 
     def __init__(
@@ -96,10 +84,8 @@ class Scorer:
         process = os.getpid()
         if process not in self._networks:
             if self._networks and next(iter(self._networks.values())).name == "keras":
-                raise RuntimeUnavailable(
-                    "Keras cannot score in a process that was forked after it was loaded: start the process by spawn or "
-                    "forkserver, or choose another runtime"
-                )
+                reason = "Keras cannot score in a process that was forked after it was loaded: start the process by spawn"
+                raise RuntimeUnavailable(f"{reason} or forkserver, or choose another runtime")
             self._networks[process] = open_network(self._runtime, self.weights, self.card, self.sha256, self._threads)
         return self._networks[process]
 
@@ -155,7 +141,7 @@ class Scorer:
             return self.score_of(self._judge_one(image).output)
         with _lock:
             if os.getpid() not in self._workers:
-                workers = Workers(partial(_prepare, self.recipe), _lost, processors())
+                workers = Workers(partial(_prepare, self.recipe), lambda _, reason: ImageError(reason), processors())
                 weakref.finalize(self, workers.close)
                 self._workers[os.getpid()] = workers
         with _as_file(image) as path:
@@ -180,10 +166,6 @@ def _prepare(recipe: Mapping[str, Any]) -> Callable[[list[Path]], list[Judgement
     """What a worker of `Scorer.score` does."""
     scorer = Scorer.of(recipe, None if recipe["runtime"] == "keras" else 1)
     return lambda paths: scorer.judge([Picture(path) for path in paths])
-
-
-def _lost(path: Path, reason: str) -> ImageError:
-    return ImageError(reason)
 
 
 @contextmanager
@@ -228,19 +210,17 @@ def load_scorer(
 
     Args:
         weights: the name of shipped weights, or the path of a weight file.
-        head: "regression" or "histogram", the kind of model that the caller can use; None for any.
+        head: "regression" or "histogram", if the caller can use no other kind of model.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none; see `iqa.cards.keras2_card`.
         runtime: one of `iqa.scoring.runtimes.RUNTIMES`.
-        crop: where a model of patches looks, a key of `iqa.images.geometry.CROPS`; None for `iqa.images.geometry.CROP`.
-        pooling: a key of `iqa.images.pooling.POOLINGS`; None for what the card says.
+        crop, pooling: keys of `iqa.images.geometry.CROPS` and `iqa.images.pooling.POOLINGS`, for a model of patches.
         longer_side: pixels to which the longer side of a larger picture is shrunk before a model of patches sees it.
         six_crops: whether a model of whole pictures takes the mean over six crops.
 
     Raises:
         CardError: if there is no such file, or its card is missing, broken, another file's or of another kind of model.
         UsageError: if an argument is for another kind of model, or has a value that it cannot have.
-        WeightsError: if the weights do not fit the network on the card.
-        RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
+        WeightsError, RuntimeUnavailable: see `open_network`.
     """
     path = weights_file(weights)
     card, found = card_for(path, cardless), path.stat()
