@@ -85,8 +85,8 @@ class Table:
             if isinstance(score, Score):
                 found |= {f"{prefix}std": score.std, f"{prefix}percentile": score.percentile}
             for column, value in found.items():
-                exact = self.alone or value is None
-                row[column] = value if exact else round(value, 1 if column.endswith("percentile") else 4)
+                digits = 1 if column.endswith("percentile") else 4
+                row[column] = value if self.alone or value is None else round(value, digits)
             if self.alone and isinstance(score, Score):
                 row["histogram"] = score.histogram.tolist()
         if not self.alone:
