@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -50,9 +49,6 @@ def expected(pictures, tiny_histogram):
     """{path: score} of the pictures that can be scored."""
     model = infer_vanilla.load(tiny_histogram)
     return {path: infer_vanilla.infer(path, model) for path, _ in images_below(pictures) if path.stem != "broken"}
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_row_is_printed_for_each_image_and_the_bad_ones_are_named(infer, pictures, expected):
@@ -117,26 +113,6 @@ def test_nothing_is_said_of_ava_unless_the_card_says_so(infer, command, pictures
     assert command(infer_vanilla, pictures / "b.png", "--weights", weights, "--out", out, "--report", page)[0] == 0
     assert "percentile" not in out.read_text()
     assert "AVA" not in re.sub(r"base64,[^\"]*", "", page.read_text())  # three letters of a picture may be these
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def test_json_lines_are_what_json_prints(infer, pictures, tmp_path):
-    infer(pictures, "--out", tmp_path / "s.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
-    assert {row.pop("model").split()[0] for row in rows} == {"tiny"}
-    assert rows == [json.loads(line) for line in infer(pictures, "--json")[1].splitlines()]
-
-
-def test_parquet_holds_the_scores_and_where_they_come_from(infer, pictures, expected, tmp_path):
-    from pyarrow import parquet
-
-    infer(pictures, "--out", tmp_path / "s.parquet")
-    table = parquet.read_table(tmp_path / "s.parquet")
-    for row in table.to_pylist():
-        assert row["error"] or row["mean"] == pytest.approx(expected[Path(text_to_name(row["path"]))].mean, abs=1e-5)
-    assert table.schema.metadata[b"model"] == b"tiny"
 
 
 def test_mat_of_images_without_labels_has_their_paths_and_is_no_set_to_measure(infer, pictures, tmp_path):
@@ -226,13 +202,6 @@ def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(i
     assert read.predictions[1] == np.float32(one)
 
 
-def test_two_labels_of_one_file_are_both_written(command, tiny, labelled, tmp_path):
-    (tmp_path / "l.csv").write_text("image,score\nI01_01_1.BMP,3\nI01_01_5.BMP,4\nI01_01_1.BMP,5\n")
-    given = ("--labels", tmp_path / "l.csv", "--images", labelled, "--weights", tiny, "--out", tmp_path / "p.mat")
-    code, _, err = command(infer_regression, *given)
-    assert code == 2 or read_predictions(tmp_path / "p.mat").labels.tolist() == [3, 4, 5], err
-
-
 def test_a_labelled_run_of_nothing_or_half_of_one_is_an_error_of_usage(command, infer_labelled, labelled, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = infer_labelled(tmp_path / "p.mat", "--images", tmp_path / "empty")
@@ -260,13 +229,9 @@ def test_options_of_which_one_would_be_ignored_are_refused_by_name(command, scri
 
 #: A run that tells of each picture that it is noted, so that a test can kill it there.
 TELLING = """
-import sys
 from iqa.scoring.journal import Journal
 record = Journal.record
-def record_and_tell(self, position, result):
-    record(self, position, result)
-    print("noted", result.path, flush=True)
-Journal.record = record_and_tell
+Journal.record = lambda *noted: (record(*noted), print("noted", flush=True))
 from AVA import infer_vanilla
 from iqa.commands.terminal import run
 run(infer_vanilla.main)
@@ -291,21 +256,16 @@ def test_a_run_that_is_killed_twice_ends_with_the_arrays_of_one_that_was_not(tin
 
     whole = start(tmp_path / "whole.mat")
     assert whole.communicate() and whole.returncode == 1
-    out, moments = tmp_path / "killed.mat", random.Random(0)
-    told = []
-    for _ in range(2):
-        process, until = start(out), moments.randrange(5, 20)
-        while until and (line := process.stdout.readline()):
-            told.append(Path(line).name)
-            until -= 1
+    out, noted = tmp_path / "killed.mat", 0
+    for until in (7, 16):
+        process = start(out)
+        noted += sum(process.stdout.readline() == "noted\n" for _ in range(until))
         process.send_signal(signal.SIGKILL)
-        told += [Path(line).name for line in process.communicate()[0].splitlines()]
+        noted += process.communicate()[0].count("noted\n")
         assert process.returncode == -signal.SIGKILL and not out.exists()
     last = start(out)
-    told += [Path(line).name for line in last.communicate()[0].splitlines()]
-    assert last.returncode == 1
-    scored = [name.strip() for name in told if int(name[:4]) % 5 != 4]
-    assert len(scored) - len(set(scored)) <= 2  # what was noted and not yet told when the kill came
+    noted += last.communicate()[0].count("noted\n")
+    assert last.returncode == 1 and noted <= 60 + 2 * 12  # pictures without a score are tried again
     expected, found = matlab.loadmat(tmp_path / "whole.mat"), matlab.loadmat(out)
     assert len(expected["skipped"]) == 12
     for name in ("labels", "predictions", "filenames", "skipped"):

@@ -17,16 +17,8 @@ from iqa.images.finding import sample_photograph
 from iqa.images.picture import Picture
 from iqa.images.pooling import detail_weights
 from iqa.images.reading import read_image
-from iqa.scoring import runtimes
 from iqa.scoring.many import score_all
 from iqa.scoring.scorer import Scorer, load_scorer
-
-
-def test_the_grid_of_a_large_picture_goes_through_in_steps(tiny, photograph, monkeypatch):
-    scorer = load_scorer(tiny, crop="grid", runtime="keras")
-    whole = scorer.score(photograph)
-    monkeypatch.setattr(runtimes, "STEP", 3)
-    assert scorer.score(photograph) == pytest.approx(whole, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +46,6 @@ def test_the_score_is_the_mean_over_the_patches_of_a_grid_weighted_as_the_card_s
     with np.load(tiny) as stored:
         *_, kernel, bias = (stored[name] for name in stored.files)
     assert by_detail.score(photograph) == pytest.approx((by_detail.features(photograph) @ kernel + bias)[0], abs=1e-4)
-
-
-def test_patches_keep_to_blocks_if_the_card_says_so(tiny, copy_of, photograph):
-    geometry = load_scorer(copy_of(tiny, preprocessing={"multiple": 32}), crop="centre").geometry
-    image = photograph[:250, :250]
-    np.testing.assert_array_equal(geometry.patches(image)[0], image[:224, :224])
-    assert str(geometry) == "centre patch of 224x224 on blocks of 32"
 
 
 @pytest.mark.parametrize("runtime", ["keras", "litert"])
@@ -111,15 +96,11 @@ def test_weights_without_a_card_or_with_that_of_others_are_refused(tiny, copy_of
         load_scorer(copied)
 
 
-def test_a_histogram_model_gives_mean_deviation_and_shares_of_all_of_a_picture(tiny_histogram, photograph):
-    scorer = load_scorer(tiny_histogram)
-    mean, std, histogram = scorer.score(photograph)
+def test_a_histogram_model_gives_mean_deviation_and_shares(tiny_histogram, photograph):
+    mean, std, histogram = load_scorer(tiny_histogram).score(photograph)
     assert (histogram.shape, histogram.dtype, histogram.sum()) == ((10,), np.float32, pytest.approx(1, abs=1e-6))
     assert mean == pytest.approx(histogram @ np.arange(1, 11), abs=1e-5)
     assert std == pytest.approx(np.sqrt(histogram @ (np.arange(1, 11) - mean) ** 2), abs=1e-5)
-    small = np.ascontiguousarray(photograph[:100, :30])
-    expected = np.asarray(Image.fromarray(small).resize((224, 224), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(scorer.geometry.patches(small)[0], expected)
 
 
 # --- one scorer for all who ask for the same ------------------------------------------------------------------------

@@ -85,7 +85,6 @@ def judge(content: bytes) -> tuple[float, float] | None:
 MISUSES = {
     "infer(3)": 'incompatible type "int"',
     'infer("photo.jpg", "ava_vanilla")': 'incompatible type "str"; expected "Scorer | None"',
-    'infer("photo.jpg", crop="centre")': 'Unexpected keyword argument "crop"',
     'score_many([3], workers="2")': 'incompatible type "str"; expected "int | None"',
     "next(score_many([])).beauty.mean": 'has no attribute "mean"',
     "from iqa import score_mny": 'has no attribute "score_mny"',
