@@ -27,7 +27,6 @@ from iqa.images.pooling import POOLINGS
 from iqa.images.reading import ImageLike, in_memory
 from iqa.labels.histograms import Score
 from iqa.scoring.runtimes import Network, open_network
-from iqa.scoring.workers import Workers
 
 
 class Judgement(NamedTuple):
@@ -57,7 +56,7 @@ class Scorer:
         self.weights, self.sha256, self.card = weights, sha256, card
         self.geometry = Geometry.of(card, **(options or {}))
         self._runtime, self._threads, self._networks = runtime, threads, dict[int, Network]()
-        self._workers = dict[int, Workers[Path, Judgement | ImageError]]()  # of each process, as the networks
+        self._workers = dict[int, Any]()  # of each process, as the networks
         runtime = self.network.name  # what "auto" chooses here is not chosen again
         self.recipe: dict[str, Any] = {
             "weights": str(weights.resolve()),
@@ -139,6 +138,8 @@ class Scorer:
         check_seconds(timeout)
         if timeout is None:
             return self.score_of(self._judge_one(image).output)
+        from iqa.scoring.workers import Workers  # which most callers do not need
+
         with _lock:
             if os.getpid() not in self._workers:
                 workers = Workers(partial(_prepare, self.recipe), lambda _, reason: ImageError(reason), processors())
