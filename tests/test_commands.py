@@ -1,13 +1,12 @@
-"""What all commands have in common: errors and bugs, exit codes, greetings, the prompt."""
+"""What all commands have in common: errors and bugs, exit codes, the prompt."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from iqa.commands.terminal import quiet_start, run
+from iqa.commands.terminal import run
 from iqa.errors import ImageError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,14 +34,6 @@ def test_a_bug_shows_its_traceback(bug):
     with pytest.raises(type(bug)) as shown:
         run(main)
     assert shown.value is bug
-
-
-def test_greetings_are_shown_if_a_bug_follows_and_not_if_one_of_our_errors_does(capfd):
-    for error in (ImageError("ours"), ValueError("a bug")):
-        with pytest.raises(type(error)), quiet_start():
-            os.write(2, f"greeting before {error}\n".encode())
-            raise error
-    assert capfd.readouterr().err == "greeting before a bug\n"
 
 
 def test_ctrl_c_ends_with_130():

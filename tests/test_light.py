@@ -62,17 +62,6 @@ def test_what_needs_keras_says_which_extra_brings_it(save, photograph):
     assert re.fullmatch(r".*error: .*[Kk]eras.* pip install 'image-quality-assessment\[train\]'\n", done.stderr)
 
 
-def test_a_damaged_compiled_file_is_not_used_and_the_refusal_says_what_writes_it(copy_of, save, photograph):
-    own = copy_of(shipped_weights("ava_vanilla"))
-    content = bytearray(compiled_beside(own).read_bytes())
-    content[len(content) // 2] ^= 1
-    compiled_beside(own).write_bytes(content)
-    done = run_scripts(["AVA/infer_vanilla.py"], save("p.png", photograph), "--weights", own)
-    assert done.returncode == 2
-    assert "ava_vanilla.tflite is not the file that ava_vanilla.json describes, which `python -m iqa.export" in done.stderr
-    assert "needs Keras, which is not installed" in done.stderr
-
-
 def test_a_plain_installation_brings_nothing_heavy_and_the_extras_name_the_rest():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}

@@ -64,11 +64,6 @@ def test_an_item_that_ends_its_worker_is_lost_and_no_other(workers, what, reason
     assert list(workers.map(items)) == [*range(9), (what, reason), *range(10, 20)]
 
 
-def test_one_item_may_have_a_time_limit_of_its_own(workers):
-    assert workers.ask("hang", timeout=0.2) == ("hang", "it took longer than 0.2 s")
-    assert workers.ask(7, timeout=60) == 7
-
-
 def test_workers_that_are_killed_from_outside_cost_nothing(workers):
     answers = workers.map(range(500))
     first, killed = next(answers), workers.processes

@@ -20,18 +20,11 @@ from iqa.images.reading import read_image
 from iqa.labels.histograms import Score
 from iqa.scoring.scorer import Scorer
 
-#: Pictures of one scene: (label, path or uint8 RGB array), the undistorted picture first.
-Steps = Sequence[tuple[str, Path | NDArray[np.uint8]]]
+Steps = Sequence[tuple[str, Path | NDArray[np.uint8]]]  # of one scene, (label, uint8 RGB), the undistorted one first
 
 
 def scene_parser(description: str | None, weights: str | PathLike[str], patches: bool = False) -> Parser:
-    """The parser of these experiments.
-
-    Args:
-        description: the script's docstring.
-        weights: the default of --weights.
-        patches: whether the model sees patches, see `iqa.commands.infer.add_patch_options`.
-    """
+    """The parser of these experiments: the script's docstring, default weights, whether the model sees patches."""
     parser = parser_of(description)
     parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
     parser.add_argument("--weights", default=str(weights), help="default: those of the infer script")
@@ -43,7 +36,7 @@ def scene_parser(description: str | None, weights: str | PathLike[str], patches:
 
 
 def check_figure_of(arguments: Namespace) -> None:
-    """Refuse, before the work, a figure that may not be written; see `iqa.files.check_target`."""
+    """Refuse, before the work, a figure that may not be written."""
     if arguments.figure:
         from iqa.evaluation.plots import check_figure
 
@@ -54,8 +47,8 @@ def list_series(named: str | None) -> Mapping[str, Steps]:
     """The pictures of one scene that an experiment compares, {title: steps}.
 
     Args:
-        named: a folder of files of one scene, of which the one with the shortest name is the undistorted one; or an
-            image, which is degraded by `everyday_ladders`; or None, which takes the sample photograph.
+        named: a folder of files of one scene, the undistorted one that with the shortest name; or an image, by default the
+            sample photograph, which is degraded by `everyday_ladders`.
 
     Raises:
         ImageError: if an image cannot be read, or the folder holds none; the message names it.
@@ -79,21 +72,12 @@ def print_curves(
     scale: str,
     distance: Callable[[Any, Any], float] | None = None,
 ) -> int:
-    """Print a row for every picture, and draw the curves if a figure is wanted.
+    """Print a row for every picture, and draw the curves if a figure is wanted; returns the exit code.
 
     Args:
-        series: see `list_series`.
-        scorer: scores the pictures.
-        figure: file to write, or None.
         scale: name of the figure's vertical axis.
         distance: function (features of the undistorted picture, features) -> a number that each row shows beside the
-            score. The curve then shows it instead of the scores.
-
-    Returns:
-        The exit code: 1 if a picture could not be scored.
-
-    Raises:
-        ImageError: if `distance` is given and the undistorted picture could not be scored.
+            score, and the curve instead of it. The undistorted picture must then be one that can be scored.
     """
     curves, refused = {}, 0
     for title, steps in series.items():

@@ -39,7 +39,7 @@ def main() -> int:
         if arguments.out:
             _export(weights, arguments.format, arguments.out, arguments.overwrite)
             continue
-        cardless = CARDLESS[arguments.like] if arguments.like else None
+        cardless = CARDLESS.get(arguments.like)
         if cardless is None and not card_of(weights).is_file():
             raise CardError(f"{weights}: it has no card; give --like and one of {', '.join(CARDLESS)}")
         file = load_quietly(lambda weights=weights, card=cardless: compile_weights(weights, card))  # type: ignore[misc]

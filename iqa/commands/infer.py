@@ -2,12 +2,13 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from iqa.commands.scoring import Labelled, Printer, add_scoring_options, check_scoring_options, labels_of, score
+from iqa.commands.scoring import Printer, add_scoring_options, check_scoring_options, score
 from iqa.commands.terminal import Parser, parser_of, positive
 from iqa.files import printable
 from iqa.images.geometry import CROP, CROPS
@@ -16,19 +17,14 @@ from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.page import write_page
 from iqa.scoring.ranking import RankedSet
+from iqa.scoring.results import Result
 from iqa.scoring.runs import complain
 from iqa.scoring.scorer import Scorer
 from iqa.scoring.writers import ALONE, Table, write_mat, write_table
 
 
 def infer_parser(description: str | None, weights: str | os.PathLike[str], patches: bool = False) -> Parser:
-    """The parser that all infer scripts share.
-
-    Args:
-        description: the script's docstring.
-        weights: the default of --weights.
-        patches: whether the model sees patches.
-    """
+    """The parser that all infer scripts share: the script's docstring, default weights, whether the model sees patches."""
     parser = parser_of(description)
     add = parser.add_argument
     add_scoring_options(parser, ".mat, .csv, .jsonl or .parquet")
@@ -46,7 +42,7 @@ PATCH_OPTIONS = ("crop", "pooling", "longer_side")
 
 
 def add_patch_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which patches a model sees, and how their scores are averaged."""
+    """Add the options `PATCH_OPTIONS`."""
     add = parser.add_argument
     add("--crop", choices=CROPS, help=f"where patches are cut (default: {CROP}; centre: one patch, as the original did)")
     add("--pooling", choices=POOLINGS, help="how the scores of patches are averaged (default: as the model card says)")
@@ -57,17 +53,12 @@ def infer_images(
     parser: Parser,
     arguments: argparse.Namespace,
     load: Callable[..., Scorer],
-    read_labelled: Callable[[], Sequence[Labelled]],
+    read_labelled: Callable[[], Sequence[Any]],
     hint: str = "",
 ) -> int:
     """Do what the arguments of `infer_parser` ask for; returns the exit code.
 
-    Args:
-        parser, arguments: of `infer_parser`.
-        load: `load` of the script.
-        read_labelled: function that reads the labelled set, in the order of the labels, with the paths of the pictures
-            that were found.
-        hint: where to get missing weights.
+    `read_labelled` returns the labelled set, in the order of the labels: `name`, `label`, and `path`, None if missing.
     """
     given = (arguments.labels, arguments.folder)
     if any(given) and (not all(given) or not arguments.out or arguments.images or arguments.list):
@@ -81,8 +72,13 @@ def infer_images(
     options = {name: value for name in names if (value := getattr(arguments, name, None))}
 
     def write(journal: Journal, table: Table, thumbnails: Thumbnails | None) -> int:
-        def pictures():  # type: ignore[no-untyped-def]
-            return labels_of(labelled, journal, arguments.folder)
+        def pictures() -> Iterator[tuple[Result, Any]]:
+            """(result, label) in the order of the labels; without labels None, in that of the run."""
+            if labelled is None:
+                yield from ((result, None) for result in journal.results())
+            for image in labelled or ():
+                if result := journal.find(image.path or arguments.folder / image.name):
+                    yield result, np.atleast_1d(np.asarray(image.label, np.float64))
 
         (card,) = table.cards.values()
         if arguments.out and arguments.out.suffix.lower() == ".mat":
@@ -90,17 +86,12 @@ def infer_images(
         elif arguments.out:
             write_table(arguments.out, table, lambda: (table.row(result, label) for result, label in pictures()))
         if arguments.report:
-            labels = None if labelled is None else np.stack([label for _, label in pictures()])
+            labels = np.stack([label for _, label in pictures()]) if labelled is not None else None
+            if labels is not None and labels.shape[1] == 1:
+                labels = labels[:, 0]
             ranked = RankedSet(lambda: (result for result, _ in pictures()), [ALONE], ALONE)
-            write_page(
-                arguments.report,
-                ranked,
-                {ALONE: card.scale},
-                dict(table.provenance),
-                labels=None if labels is None else labels.squeeze(1) if labels.shape[1] == 1 else labels,
-                thumbnails=thumbnails,
-                workers=arguments.workers,
-            )
+            scales, kept = {ALONE: card.scale}, {"thumbnails": thumbnails, "workers": arguments.workers}
+            write_page(arguments.report, ranked, scales, dict(table.provenance), labels=labels, **kept)
             complain(f"{printable(arguments.report)}: open this page in a browser")
         if not arguments.out:
             printer = Printer(table, arguments.json)

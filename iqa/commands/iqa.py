@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from iqa.commands.scoring import Printer, add_scoring_options, check_scoring_options, score
-from iqa.commands.terminal import Parser, parser_of, positive
+from iqa.commands.terminal import parser_of, positive
 from iqa.files import printable
 from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
@@ -36,7 +36,19 @@ from iqa.scoring.writers import Table, write_table
 
 def main() -> int:
     """The command; returns the exit code."""
-    parser = _parser()
+    parser = parser_of(__doc__)
+    parser.prog = "iqa"
+    add = parser.add_argument
+    add_scoring_options(parser, ".csv, .jsonl or .parquet")
+    add("--top", type=positive, metavar="N", help="print only the N best, the best first")
+    add("--by", choices=(BOTH, *SHIPPED), default=BOTH, help=f"score to rank by (default: {BOTH}, the mean of the places)")
+    add("--sort-into", type=Path, metavar="FOLDER", help="make FOLDER with links in best/ good/ rest/ worst/")
+    add("--copy", action="store_true", help="with --sort-into: make copies instead of links")
+    add("--xmp", action="store_true", help="write one to five stars to an XMP sidecar beside each picture")
+    names = "name sidecars a.jpg.xmp as darktable and digiKam do, or a.xmp as Lightroom does (default: darktable)"
+    add("--xmp-names", choices=NAMES, default="darktable", help=names)
+    add("--replace-stars", action="store_true", help="with --xmp: also rate pictures that have stars or are rejected")
+    add("--bursts", action="store_true", help="find pictures that were taken within seconds and look alike")
     arguments = parser.parse_args()
     wanted = ("out", "report", "top", "sort_into", "xmp", "bursts")
     is_set = any(getattr(arguments, name) for name in wanted)
@@ -55,33 +67,8 @@ def main() -> int:
     return score(arguments, lambda: load_shipped(arguments.runtime), is_set, write)
 
 
-def _parser() -> Parser:
-    parser = parser_of(__doc__)
-    parser.prog = "iqa"
-    add = parser.add_argument
-    add_scoring_options(parser, ".csv, .jsonl or .parquet")
-    add("--top", type=positive, metavar="N", help="print only the N best, the best first")
-    add("--by", choices=(BOTH, *SHIPPED), default=BOTH, help=f"score to rank by (default: {BOTH}, the mean of the places)")
-    add("--sort-into", type=Path, metavar="FOLDER", help="make FOLDER with links in best/ good/ rest/ worst/")
-    add("--copy", action="store_true", help="with --sort-into: make copies instead of links")
-    add("--xmp", action="store_true", help="write one to five stars to an XMP sidecar beside each picture")
-    add(
-        "--xmp-names",
-        choices=NAMES,
-        default="darktable",
-        help="name sidecars a.jpg.xmp as darktable and digiKam do, or a.xmp as Lightroom does (default: darktable)",
-    )
-    add("--replace-stars", action="store_true", help="with --xmp: also rate pictures that have stars or are rejected")
-    add("--bursts", action="store_true", help="find pictures that were taken within seconds and look alike")
-    return parser
-
-
 def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, thumbnails: Thumbnails | None) -> int:
-    """What comes after the last score, in an order in which the files are safe before the terminal is written to.
-
-    Returns:
-        How many pictures could not get their stars or their place in a folder.
-    """
+    """What comes after the last score: files first, then the terminal; returns how many pictures got no stars or place."""
 
     def burst_of(number: int, place: Place | None = None) -> dict[str, Any]:
         place = place or ranked.place_of(number)
@@ -97,10 +84,14 @@ def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, t
         )
         complain(f"{printable(arguments.report)}: open this page in a browser")
     failed = 0
-    if arguments.xmp:
-        failed += _tell(write_stars(ranked.placed(), arguments.xmp_names, arguments.replace_stars))
-    if arguments.sort_into:
-        failed += _tell(sort_into(arguments.sort_into, ranked.placed(), arguments.copy))
+    for wanted, make in (
+        (arguments.xmp, lambda: write_stars(ranked.placed(), arguments.xmp_names, arguments.replace_stars)),
+        (arguments.sort_into, lambda: sort_into(arguments.sort_into, ranked.placed(), arguments.copy)),
+    ):
+        refused, lines = make() if wanted else (0, [])
+        failed += refused
+        for line in lines:
+            complain(line)
     printer = Printer(table, arguments.json)
     if arguments.top:
         for result, place in ranked.top(arguments.top):
@@ -111,11 +102,4 @@ def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, t
     if not arguments.json:
         for line in ranked.describe_bursts():
             print(line)
-    return failed
-
-
-def _tell(done: tuple[int, list[str]]) -> int:
-    failed, lines = done
-    for line in lines:
-        complain(line)
     return failed

@@ -14,33 +14,21 @@ from iqa.files import check_target, holds, printable, write_json
 
 
 def plot_parser(description: str | None, predictions: Path) -> Parser:
-    """The options that all plot scripts share.
-
-    Args:
-        description: the script's docstring.
-        predictions: the default file.
-    """
+    """The options that all plot scripts share; the script's docstring, and the default file."""
     parser = parser_of(description)
-    parser.add_argument("file", nargs="?", type=Path, default=predictions, help=f"default: {predictions.name} beside this")
-    parser.add_argument("--json", type=Path, help="write the metrics here")
-    parser.add_argument(
-        "--figure", type=Path, help="write distributions, scatter and calibration here, as .pdf, .svg or .png"
-    )
-    parser.add_argument("--show", action="store_true", help="open the figure")
+    add = parser.add_argument
+    add("file", nargs="?", type=Path, default=predictions, help=f"default: {predictions.name} beside this")
+    add("--json", type=Path, help="write the metrics here")
+    add("--figure", type=Path, help="write distributions, scatter and calibration here, as .pdf, .svg or .png")
+    add("--show", action="store_true", help="open the figure")
     add_overwrite(parser)
-    parser.add_argument(
-        "--bootstrap", type=natural, default=1000, help="resamples for the 95 %% intervals (default: 1000; 0 for none)"
-    )
-    parser.add_argument("--logistic", action="store_true", help="LCC after VQEG's four-parameter logistic as well")
+    add("--bootstrap", type=natural, default=1000, help="resamples for the 95 %% intervals (default: 1000; 0 for none)")
+    add("--logistic", action="store_true", help="LCC after VQEG's four-parameter logistic as well")
     return parser
 
 
 def check_targets(arguments: Namespace) -> None:
-    """Refuse, before the work, to write over anything but older figures and metrics; see `iqa.files.check_target`.
-
-    Args:
-        arguments: of `plot_parser`; `figure` gets its default.
-    """
+    """Refuse, before the work, to write over anything but older figures and metrics; `figure` gets its default."""
     if arguments.json:
         check_target(arguments.json, arguments.overwrite, holds("n", "confusion_matrix", "srcc"), [arguments.file])
     if arguments.show and not arguments.figure:
@@ -53,11 +41,7 @@ def check_targets(arguments: Namespace) -> None:
 
 
 def plot_histograms(description: str | None, predictions: Path) -> int:
-    """Print the original's table for a `.mat` of histograms, as the command line asks; returns the exit code.
-
-    Args:
-        description, predictions: see `plot_parser`.
-    """
+    """Print the original's table for a `.mat` of histograms, as the command line asks; returns the exit code."""
     arguments = plot_parser(description, predictions).parse_args()
     check_targets(arguments)
     read = read_predictions(arguments.file, bins=10)
@@ -68,14 +52,7 @@ def plot_histograms(description: str | None, predictions: Path) -> int:
 
 
 def print_results(arguments: Namespace, read: Predictions, result: Agreement, scenes: Sequence[str] | None = None) -> None:
-    """Print the table, the intervals below it, and on stderr what was left out.
-
-    Args:
-        arguments: of `plot_parser`.
-        read: the predictions.
-        result: how well they agree with the labels.
-        scenes: see `format_intervals`.
-    """
+    """Print the table, the intervals below it (for `scenes` see `format_intervals`), and on stderr what was left out."""
     intervals = format_intervals(read.labels, read.predictions, arguments.bootstrap, arguments.logistic, scenes)
     print(*format_agreement(result), *intervals, sep="\n")
     if result.accuracy_n < result.n:
@@ -86,12 +63,7 @@ def print_results(arguments: Namespace, read: Predictions, result: Agreement, sc
 
 
 def write_results(arguments: Namespace, read: Predictions, result: Agreement, scale: str) -> None:
-    """Write the metrics, draw the figure and print its caption, as the arguments ask.
-
-    Args:
-        arguments, read, result: see `print_results`.
-        scale: of the scores, such as "TID2013, 0-9", if the predictions do not tell theirs.
-    """
+    """Write the metrics, draw the figure and print its caption; `scale` is such as "TID2013, 0-9", if none is in `read`."""
     if arguments.json:
         write_json(arguments.json, result.as_json())
     if arguments.figure:

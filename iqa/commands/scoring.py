@@ -5,10 +5,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, seconds
 from iqa.environment import processors
@@ -20,46 +20,21 @@ from iqa.scoring.many import score_all
 from iqa.scoring.page import MOST, SIDE, check_page, is_page
 from iqa.scoring.ranking import STRUCTURE
 from iqa.scoring.results import Result
-from iqa.scoring.runs import Outcome, RunOptions, complain, named_results, provenance, score_collection
+from iqa.scoring.runs import Outcome, RunOptions, complain, provenance, score_collection
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
 from iqa.scoring.workers import TIMEOUT
 from iqa.scoring.writers import Table, check_output, json_line
 
 
-class Labelled(Protocol):
-    """A picture of a labelled set."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def label(self) -> Any: ...
-
-    @property
-    def path(self) -> Path | None: ...
-
-
-#: Of a run that is over: (the journal, its table, the thumbnails that were kept) -> how many things could not be done.
-Write = Callable[[Journal, Table, Thumbnails | None], int]
-
-
 def add_scoring_options(parser: argparse.ArgumentParser, suffixes: str) -> None:
     """Add the options that `iqa` and the infer scripts share; `suffixes` of --out."""
     add = parser.add_argument
-    add(
-        "images",
-        nargs="*",
-        metavar="IMAGE_OR_FOLDER",
-        help="images, folders or patterns to score (default: matplotlib's sample photograph)",
-    )
+    named = "images, folders or patterns to score (default: matplotlib's sample photograph)"
+    add("images", nargs="*", metavar="IMAGE_OR_FOLDER", help=named)
     add("--list", action="append", default=[], metavar="FILE", help="score the paths in FILE, one per line; - reads stdin")
-    add(
-        "-0",
-        "--null",
-        action="store_true",
-        help="paths in the list are separated by zero bytes, as find -print0 writes them",
-    )
+    zero = "paths in the list are separated by zero bytes, as find -print0 writes them"
+    add("-0", "--null", action="store_true", help=zero)
     add("--json", action="store_true", help="print one JSON object per line")
     add("--out", type=Path, metavar="FILE", help=f"write a file instead of printing rows: {suffixes}")
     add("--report", type=Path, metavar="PAGE", help="write an HTML page with the pictures and their scores")
@@ -69,19 +44,14 @@ def add_scoring_options(parser: argparse.ArgumentParser, suffixes: str) -> None:
     add("--workers", type=natural, default=processors(), help="number of worker processes (default: one per processor)")
     add("--timeout", type=seconds, metavar="SECONDS", help=f"seconds allowed per image (default: {TIMEOUT:g})")
     add("--engine", choices=("local", "ray"), default="local", help="score on this machine or on a Ray cluster")
-    add(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="cluster address, or auto for the one running here (default: RAY_ADDRESS, or this machine alone)",
-    )
+    where = "cluster address, or auto for the one running here (default: RAY_ADDRESS, or this machine alone)"
+    add("--ray-address", metavar="ADDRESS", help=where)
 
 
 def check_scoring_options(parser: Parser, arguments: argparse.Namespace, alone: bool, is_set: bool) -> None:
     """Refuse options that do not go together, and files that cannot be written, before anything is loaded.
 
-    Args:
-        alone: whether one model scores.
-        is_set: whether something is asked for that is known only when all pictures are scored.
+    `alone`: one model scores; `is_set`: something is asked for that is known only when all pictures are scored.
     """
     if arguments.null and not arguments.list:
         parser.error("-0 says how a list is separated, and there is no --list")
@@ -103,11 +73,7 @@ def check_scoring_options(parser: Parser, arguments: argparse.Namespace, alone: 
 
 
 def check_targets(arguments: argparse.Namespace, table: Table | None = None) -> None:
-    """Refuse to write where nothing can be written, and over inputs and files of others; see `iqa.files.check_target`.
-
-    Args:
-        table: of which an older one may be replaced; None before the models are loaded, when it is not yet asked.
-    """
+    """Refuse to write where nothing can be written, over inputs, and over what is no older table of this kind, if known."""
     named = (getattr(arguments, name, None) for name in ("labels", "weights"))
     inputs = [*arguments.images, *arguments.list, *filter(None, named)]
     if arguments.out:
@@ -117,7 +83,7 @@ def check_targets(arguments: argparse.Namespace, table: Table | None = None) -> 
 
 
 def journal_beside(arguments: argparse.Namespace) -> Path | None:
-    """The file or folder beside which the journal of the run lies; None if nothing is written that could be resumed."""
+    """The file or folder beside which the journal lies; None if nothing is written that could be resumed."""
     return next(filter(None, (getattr(arguments, name, None) for name in ("out", "report", "sort_into"))), None)
 
 
@@ -125,23 +91,21 @@ def score(
     arguments: argparse.Namespace,
     load: Callable[[], Mapping[str, Scorer]],
     is_set: bool,
-    write: Write,
-    labelled: Sequence[Labelled] | None = None,
+    write: Callable[[Journal, Table, Thumbnails | None], int],
+    labelled: Sequence[Any] | None = None,
     hint: str = "",
 ) -> int:
     """Do what the options of `add_scoring_options` ask for; returns the exit code.
 
     Args:
-        load: function that loads the models, {name: model}.
+        load: function that loads the models, {name: model}; `hint` says where to get missing weights.
         is_set: see `check_scoring_options`; if not, a row is printed for each picture as soon as it is scored.
-        write: function that writes and prints what is made of a set.
-        labelled: the pictures of a labelled set, instead of what was named, in the order of the labels.
-        hint: where to get missing weights.
+        write: function that writes and prints what is made of a set; returns how many things could not be done.
+        labelled: the pictures of a labelled set (`name, path, label`), instead of what was named.
     """
     models = load_quietly(load, hint)
-    table = Table(
-        {name: model.card for name, model in models.items()}, provenance(models), bool(_option(arguments, "bursts"))
-    )
+    cards = {name: model.card for name, model in models.items()}
+    table = Table(cards, provenance(models), bool(getattr(arguments, "bursts", False)))
     check_targets(arguments, table)
     left_out = LeftOut()
     if is_set:
@@ -158,10 +122,6 @@ def score(
     return code
 
 
-def _option(arguments: argparse.Namespace, name: str) -> Any:
-    return getattr(arguments, name, None)
-
-
 def _score_as_listed(models: Mapping[str, Scorer], table: Table, arguments: argparse.Namespace, left_out: LeftOut) -> int:
     """Print a row for each picture, in their order, and at the end what held no picture; returns the exit code."""
     refused: list[Result] = []
@@ -174,31 +134,27 @@ def _score_as_listed(models: Mapping[str, Scorer], table: Table, arguments: argp
             else:
                 refused.append(Result(path, error=reason))
 
-    batch = _option(arguments, "batch_size") or 1
+    batch_size = getattr(arguments, "batch_size", 1)
+    scored = score_all(models, readable(), arguments.workers, arguments.timeout, batch_size)
     try:
-        for result in score_all(models, readable(), arguments.workers, arguments.timeout, batch):
+        for result in chain(scored, refused):
             failed += bool(result.error)
             exists = exists or bool(result.scores) or os.path.exists(result.path)
             printer.show(result)
     except KeyboardInterrupt:
         complain("stopped; what was scored is printed above, and a run with --out FILE can be resumed")
         raise
-    for result in refused:
-        exists = exists or os.path.exists(result.path)
-        printer.show(result)
-    if not exists:
-        if not refused and not failed:
-            complain("no image was named")
-        return 2
-    return 1 if failed or refused else 0
+    if not exists and not failed:
+        complain("no image was named")
+    return 2 if not exists else 1 if failed else 0
 
 
 def _score_set(
     models: Mapping[str, Scorer],
     table: Table,
     arguments: argparse.Namespace,
-    write: Write,
-    labelled: Sequence[Labelled] | None,
+    write: Callable[[Journal, Table, Thumbnails | None], int],
+    labelled: Sequence[Any] | None,
     left_out: LeftOut,
 ) -> tuple[Outcome, int]:
     """Score all that was named or labelled, then `write`; returns what became of both."""
@@ -207,15 +163,17 @@ def _score_set(
         from iqa.scoring.ray_engine import connect
 
         load_quietly(lambda: connect(arguments.ray_address))
-    stored = ray and not any(_option(arguments, name) for name in ("report", "sort_into", "xmp"))
+    stored = ray and not any(getattr(arguments, name, None) for name in ("report", "sort_into", "xmp"))
 
     def list_pictures() -> Iterable[Result]:
+        left_out.clear()
+        found: Iterable[tuple[Any, str | None]]
         if labelled is None:
-            return named_results(arguments.images, arguments.list, arguments.null, left_out, stored)
-        missing = f"not in {arguments.folder}"
-        return [
-            Result(image.path or arguments.folder / image.name, error=None if image.path else missing) for image in labelled
-        ]
+            found = named_images(arguments.images, arguments.list, arguments.null, left_out, stored)
+        else:
+            missing = f"not in {arguments.folder}"
+            found = [(image.path or arguments.folder / image.name, None if image.path else missing) for image in labelled]
+        return (Result(path, error=reason) for path, reason in found)
 
     failed = 0
 
@@ -223,8 +181,8 @@ def _score_set(
         nonlocal failed
         for file in filter(None, (arguments.out, arguments.report)):
             remove_leftovers(file.parent, file.name)
-        runtimes = {"runtime": ", then ".join(journal.runtimes)}
-        failed = write(journal, Table(table.cards, {**table.provenance, **runtimes}, table.bursts), thumbnails)
+        facts = {**table.provenance, "runtime": ", then ".join(journal.runtimes)}
+        failed = write(journal, replace(table, provenance=facts), thumbnails)
 
     beside = journal_beside(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -234,7 +192,7 @@ def _score_set(
         options = RunOptions(
             arguments.workers,
             arguments.timeout,
-            _option(arguments, "batch_size") or 1,
+            getattr(arguments, "batch_size", 1),
             thumbnails,
             STRUCTURE if table.bursts else None,
             ray,
@@ -247,12 +205,7 @@ def _score_set(
 
 
 class Printer:
-    """Prints results on stdout, as lines for people or as rows of JSON, and on stderr why a picture has no score.
-
-    Args:
-        table: of the results.
-        as_json: rows of JSON instead of lines.
-    """
+    """Prints results on stdout, as lines for people or as rows of JSON, and on stderr why a picture has no score."""
 
     def __init__(self, table: Table, as_json: bool) -> None:
         self._table, self._as_json, self._began = table, as_json, False
@@ -267,7 +220,6 @@ class Printer:
             print(self._line_alone(result) if self._table.alone else self._line(result), flush=True)
 
     def _line_alone(self, result: Result) -> str:
-        """Path, mean, and of a histogram the deviation and the percentile."""
         row, (card,) = self._table.row(result), self._table.cards.values()
         words = [f"{row[name]:.4f}" for name in ("mean", "std") if name in row]
         if "percentile" in row:
@@ -290,14 +242,3 @@ class Printer:
         heading = "" if self._began else f"{'  '.join(headings)}  {'main fault':>19}  picture\n"
         self._began = True
         return f"{heading}{line}" + (f"  (warning: {printable(result.warning)})" if result.warning else "")
-
-
-def labels_of(labelled: Sequence[Labelled] | None, journal: Journal, folder: Path | None) -> Iterable[tuple[Result, Any]]:
-    """(result, label) of the pictures of a labelled set in the order of the labels; of others the label is None."""
-    if labelled is None:
-        yield from ((result, None) for result in journal.results())
-        return
-    for image in labelled:
-        result = journal.find(image.path or Path(folder or ".", image.name))
-        if result:
-            yield result, np.atleast_1d(np.asarray(image.label, np.float64))

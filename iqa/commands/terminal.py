@@ -1,7 +1,6 @@
-"""What the scripts share at the terminal: options, errors in one line, exit codes.
+"""What the scripts share at the terminal: options, errors in one line on stderr, exit codes.
 
-Exit codes: 0 all scored; 1 some images could not be scored, the rest were; 2 wrong usage, or nothing that was named
-exists. Results go to stdout, progress and complaints to stderr.
+0: all scored; 1: some images could not be scored, the rest were; 2: wrong usage, or nothing that was named exists.
 """
 
 import argparse
@@ -10,20 +9,17 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from iqa.cards import card_of
-from iqa.environment import temporary_file
+from iqa.environment import without_greetings
 from iqa.errors import CardError, IqaError
 from iqa.files import check_target, printable
 
 _Loaded = TypeVar("_Loaded")
-
-#: What only training and the runtime "keras" need, and a plain installation does not bring.
-TRAINING = ("tensorflow", "keras", "h5py")
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,11 +40,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def check_weights_target(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """As `iqa.files.check_target`, of weights and the card beside them; the folder is made.
-
-    Raises:
-        OutputError: if one of them may not or cannot be written.
-    """
+    """As `iqa.files.check_target`, of weights and the card beside them; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for file in (path, card_of(path)):
         check_target(file, overwrite, inputs=inputs)
@@ -58,10 +50,7 @@ def run(main: Callable[[], Any]) -> Any:
     """Call `main` and exit with the code that it returns. If it returns anything else, return that.
 
     An `IqaError`, an error of the file system and a package that training needs become one line and exit code 2. Any other
-    error is a bug and is not caught, so that Python shows its traceback.
-
-    `python3 -i` turns every `sys.exit` into a traceback and a prompt. Nobody wants these after a mistyped option, so
-    the process ends there; after a success the prompt opens as usual.
+    error is a bug, of which Python shows the traceback. Under `python3 -i` the prompt opens after a success alone.
     """
     prepare_streams()
     try:
@@ -78,21 +67,17 @@ def run(main: Callable[[], Any]) -> Any:
         _give_up_stdout()
         code = 0
     except (IqaError, OSError) as error:
-        print(printable(f"{Path(sys.argv[0]).name}: error: {error}"), file=sys.stderr)
-        code = 2
+        code = _complain(error)
     except ModuleNotFoundError as error:
-        if error.name not in TRAINING:
+        if error.name not in ("tensorflow", "keras", "h5py"):  # which a plain installation does not bring
             raise
-        what = f"{error.name} is not installed: pip install 'image-quality-assessment[train]'"
-        print(f"{Path(sys.argv[0]).name}: error: {what}", file=sys.stderr)
-        code = 2
+        code = _complain(f"{error.name} is not installed: pip install 'image-quality-assessment[train]'")
     try:
         sys.stdout.flush()
     except OSError as error:
         _give_up_stdout()
         if not isinstance(error, BrokenPipeError):
-            print(printable(f"{Path(sys.argv[0]).name}: error: {error}"), file=sys.stderr)
-            code = 2
+            code = _complain(error)
     sys.stderr.flush()
     if not sys.flags.interactive:
         sys.exit(code)
@@ -101,17 +86,18 @@ def run(main: Callable[[], Any]) -> Any:
     return None
 
 
-def prepare_streams() -> None:
-    """Make sure that no name and no reader of what is printed can end a run.
+def _complain(error: object) -> int:
+    print(printable(f"{Path(sys.argv[0]).name}: error: {error}"), file=sys.stderr)
+    return 2
 
-    What the terminal's encoding lacks is shown escaped. A stream that is closed leads nowhere, and its number is taken, so
-    that no file which is opened later gets it. Nobody needs to read the messages on stderr.
-    """
+
+def prepare_streams() -> None:
+    """Make sure that no name and no reader of what is printed can end a run, whatever the encoding or closed streams."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which no file opened later may get
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115, as long as the process
     if sys.stdout is None:
@@ -125,7 +111,7 @@ def prepare_streams() -> None:
 
 
 class _Careless(io.FileIO):
-    """A file that may refuse what is written to it."""
+    """A file that may refuse what is written to it: nobody needs to read messages."""
 
     def write(self, data: Any) -> int:
         with suppress(OSError):
@@ -133,76 +119,35 @@ class _Careless(io.FileIO):
         return len(data)
 
 
-def _give_up_stdout() -> None:
-    """Let stdout lead nowhere, so that what is left in it is no error at the end of the process."""
+def _give_up_stdout() -> None:  # so that what is left in it is no error at the end of the process
     with suppress(OSError, ValueError):  # ValueError: no file of the system
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@contextmanager
-def quiet_start() -> Iterator[None]:
-    """Keep TensorFlow's greetings off stderr, where our own messages go.
-
-    TF_CPP_MIN_LOG_LEVEL no longer silences them (tensorflow/tensorflow#100442). If the block fails with an error that is
-    not one of ours, they are shown after all.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with temporary_file() as greetings:
-        os.dup2(greetings.fileno(), 2)
-        try:
-            yield
-        except (IqaError, OSError):
-            raise
-        except BaseException:
-            greetings.seek(0)
-            os.write(kept, greetings.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+quiet_start = without_greetings  # around imports of TensorFlow
 
 
-def natural(text: str) -> int:
-    """An integer of 0 or more, for `argparse`."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+def _number(kind: Callable[[str], Any], fits: Callable[[Any], bool], name: str) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        number = kind(text)
+        if not fits(number):
+            raise ValueError
+        return number
+
+    read.__name__ = name
+    return read
 
 
-def positive(text: str) -> int:
-    """An integer of 1 or more, for `argparse`."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def share(text: str) -> float:
-    """A number above 0, at most 1, for `argparse`."""
-    number = float(text)
-    if not 0 < number <= 1:
-        raise ValueError
-    return number
-
-
-def seconds(text: str) -> float:
-    """A number of seconds above 0, for `argparse`."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise ValueError
-    return number
+natural = _number(int, lambda number: number >= 0, "natural")  # 0 or more
+positive = _number(int, lambda number: number >= 1, "positive")  # 1 or more
+share = _number(float, lambda number: 0 < number <= 1, "share")  # above 0, at most 1
+seconds = _number(float, lambda number: 0 < number < math.inf, "seconds")  # above 0
 
 
 def load_quietly(load: Callable[[], _Loaded], hint: str = "") -> _Loaded:
-    """Call `load` without TensorFlow's greetings; `hint` says where to get weights that are missing.
-
-    Raises:
-        CardError: as `load`.
-    """
+    """Call `load` without TensorFlow's greetings; `hint` says where to get weights that are missing."""
     try:
-        with quiet_start(), warnings.catch_warnings(record=True) as noted:
+        with without_greetings(), warnings.catch_warnings(record=True) as noted:
             loaded = load()
         for warning in noted:
             print(printable(str(warning.message)), file=sys.stderr)

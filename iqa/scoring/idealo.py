@@ -1,9 +1,4 @@
-"""idealo's models, which come without cards: where their weights are and what they mean.
-
-    scorer = load_scorer(AESTHETIC_WEIGHTS, head="histogram", cardless=AESTHETIC)
-
-`data/download.py` fetches the weights.
-"""
+"""idealo's models, which come without cards: where `data/download.py` puts their weights, and what they mean."""
 
 from pathlib import Path
 
@@ -13,8 +8,7 @@ _FOLDER = Path(__file__).resolve().parents[2] / "data/idealo"
 
 AESTHETIC_WEIGHTS = _FOLDER / "weights_mobilenet_aesthetic_0.07.hdf5"
 TECHNICAL_WEIGHTS = _FOLDER / "weights_mobilenet_technical_0.11.hdf5"
+AESTHETIC, TECHNICAL = CARDLESS["idealo"], CARDLESS["idealo_technical"]
 
 #: Where to get missing weights.
 HINT = "get it with: python data/download.py idealo"
-
-AESTHETIC, TECHNICAL = CARDLESS["idealo"], CARDLESS["idealo_technical"]

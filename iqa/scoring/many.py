@@ -1,40 +1,29 @@
-"""Many pictures, scored with some models, each decoded once -> `Result`s.
-
-models = {"beauty": load_scorer("ava_vanilla"), "technical": load_scorer("tid2013_regression")}
-for result in score_all(models, paths, workers=2): ...
-"""
+"""Many pictures, scored with some models, each decoded once -> `Result`s."""
 
 import os
-import tempfile
-import threading
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
 from iqa.images.capture import read_time
-from iqa.images.picture import Picture
-from iqa.images.reading import ImageLike, in_memory
+from iqa.images.picture import Picture, as_image
 from iqa.images.stored import StoredFile
 from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import main_fault
-from iqa.labels.histograms import Score
 from iqa.scoring.bursts import structure_of
 from iqa.scoring.ranking import STRUCTURE
 from iqa.scoring.results import Result
 from iqa.scoring.scorer import Judgement, Scorer, check_seconds, load_scorer
 from iqa.scoring.workers import TIMEOUT, Workers
 
-#: Pictures handed at once to a worker that scores them with one model of whole pictures: waking it costs as much as a
-#: tenth of a picture. Where pictures are held whole in memory, it is one at a time.
-CHUNK = 4
+#: Pictures handed at once to a worker, since waking it costs as much as a tenth of a picture; one at a time where they may
+#: take so few seconds that four could be too slow together.
+CHUNK, HURRY = 4, 20.0
 
 
 def score_all(
@@ -49,12 +38,10 @@ def score_all(
     """Score any number of pictures with some models, each decoded once; one that fails does not stop the others.
 
     Args:
-        models: {name: model}.
         paths: taken as they are needed, a little ahead.
         workers: how many processes decode and score, so that a picture that crashes its decoder is an error like others; 0
             does everything in this process. Keras takes one process, since it uses all processors.
-        timeout: seconds that a picture may take in a worker, `TIMEOUT` for None. Without it a single picture is scored in
-            this process: it is not worth a worker.
+        timeout: seconds that a picture may take in a worker, `TIMEOUT` for None; without it a single one needs no worker.
         batch_size: pictures that go through Keras at once.
         thumbnails: where to keep one of each picture.
         features: what `Result.features` holds: those of the model of this name, or `STRUCTURE`; None for none.
@@ -66,36 +53,27 @@ def score_all(
     first = list(islice(paths, 2 if workers else 0))
     every = chain(first, paths)
     on_keras = any(model.network.name == "keras" for model in models.values())
-    size = batch_size if on_keras else CHUNK if _is_light(models) else 1
-    if not first or (len(first) < 2 and timeout is None):
-        while batch := list(islice(every, size if on_keras else 1)):
+    if len(first) < 2 and (timeout is None or not first):
+        while batch := list(islice(every, batch_size if on_keras else 1)):
             yield from score_pictures(batch, models, thumbnails, features)
         return
+    seconds = timeout or TIMEOUT
+    chunk = batch_size if on_keras else CHUNK if seconds >= HURRY else 1
     recipes = {name: model.recipe for name, model in models.items()}
     prepare = partial(open_models, recipes, thumbnails.recipe if thumbnails else None, features)
-    with Workers(prepare, _lost, 1 if on_keras else workers, timeout or TIMEOUT, size) as pool:
+    with Workers(
+        prepare, lambda path, reason: Result(path, error=reason), 1 if on_keras else workers, seconds, chunk
+    ) as pool:
         yield from pool.map(every)
-
-
-def _is_light(models: Mapping[str, Scorer]) -> bool:
-    """Whether pictures are decoded in a reduced size, and no patches are cut from all of their pixels."""
-    return len(models) == 1 and all(model.geometry.crop is None for model in models.values())
-
-
-def _lost(path: Path | StoredFile, reason: str) -> Result:
-    return Result(path, error=reason)
 
 
 def open_models(
     recipes: Mapping[str, Mapping[str, Any]], thumbnails: Mapping[str, Any] | None = None, features: str | None = None
 ) -> Callable[[list[Any]], list[Result]]:
-    """What a worker process does: open the models of {name: `Scorer.recipe`}; returns the function that scores paths.
+    """What a worker does: open the models of {name: `Scorer.recipe`}; returns the function that scores paths.
 
-    Args:
-        thumbnails: `Thumbnails.recipe`, or None.
-        features: see `score_all`.
+    `thumbnails` is a `Thumbnails.recipe`; for `features` see `score_all`.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LibRaw's threads would find no free processor
     keras = any(recipe["runtime"] == "keras" for recipe in recipes.values())
     models = {name: Scorer.of(recipe, None if keras else 1) for name, recipe in recipes.items()}
     kept = Thumbnails(**thumbnails) if thumbnails else None
@@ -108,7 +86,9 @@ def score_pictures(
     thumbnails: Thumbnails | None = None,
     features: str | None = None,
 ) -> list[Result]:
-    """Score some pictures here and now; see `score_all`."""
+    """Score some pictures here and now, on Keras together, otherwise one is decoded after the other; see `score_all`."""
+    if len(paths) > 1 and all(model.network.name != "keras" for model in models.values()):
+        return [result for path in paths for result in score_pictures([path], models, thumbnails, features)]
     pictures = [Picture(path, once=len(models) > 1) for path in paths]
     # Models of patches first: they need whole pictures, which the others may then use.
     order = sorted(models, key=lambda name: models[name].geometry.crop is None)
@@ -133,10 +113,10 @@ def _combine(
     notes = list(dict.fromkeys(note for answer in good.values() for note in answer.notes))  # several may say the same
     if not good:
         return Result(path, error="; ".join(dict.fromkeys(errors)))
-    try:
-        whole = picture.whole([])
-    except (ImageError, MemoryError):  # it was read in a smaller size, and cannot be read whole
-        whole = None
+    whole = None
+    with suppress(ImageError, MemoryError):  # it was read in a smaller size, and cannot be read whole
+        if len(models) > 1 or thumbnails or features == STRUCTURE:  # one model may have needed less than all of it
+            whole = picture.whole([])
     if thumbnails and whole is not None:
         thumbnails.keep(path, whole)
     kept = {features: good[features].features} if features in good else {}
@@ -146,7 +126,7 @@ def _combine(
     return Result(
         path,
         {name: models[name].score_of(answer.output) for name, answer in good.items()},
-        *_size_of(whole),
+        *((0, 0) if whole is None else as_image(whole).size),
         read_time(path),
         None if faults is None else main_fault(faults),
         None if errors else "; ".join(notes) or None,
@@ -155,56 +135,12 @@ def _combine(
     )
 
 
-def _size_of(whole: Any) -> tuple[int, int]:
-    """(width, height) of an image or its pixels; (0, 0) if there are none."""
-    return (0, 0) if whole is None else whole.size if isinstance(whole, Image.Image) else whole.shape[1::-1]
-
-
-# --- a single picture that may take so long ----------------------------------------------------------------------------
-
-_pools: "weakref.WeakKeyDictionary[Scorer, dict[int, Workers[Any, Result]]]" = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def score_in_worker(scorer: Scorer, image: ImageLike | Picture, timeout: float) -> Score | float:
-    """`Scorer.score` by a worker process, which stays for the next picture."""
-    with _lock:
-        pools = _pools.setdefault(scorer, {})
-        if os.getpid() not in pools:
-            pool = Workers(partial(open_models, {"score": scorer.recipe}), _lost, processors())
-            weakref.finalize(scorer, pool.close)
-            pools[os.getpid()] = pool
-        pool = pools[os.getpid()]
-    with _as_file(image) as path:
-        result = pool.ask(path, timeout)
-    if result.error:
-        raise ImageError(result.error)
-    return result.scores["score"]
-
-
-@contextmanager
-def _as_file(image: ImageLike | Picture) -> Iterator[Path]:
-    """The path of an image, for a worker; the bytes of a file are written to a temporary one."""
-    content = image if isinstance(image, Picture) else in_memory(image)
-    if isinstance(content, str | os.PathLike):
-        yield Path(content)
-        return
-    if not isinstance(content, bytes):
-        raise UsageError("a timeout is for a path, the bytes of a file or a binary file, which a worker can decode")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image"
-        path.write_bytes(content)
-        yield path
-
-
-# --- the models that ship ----------------------------------------------------------------------------------------------
-
 #: {name of its score: weights}, as `iqa` and `score_many` use them.
 SHIPPED = {"beauty": "ava_vanilla", "technical": "tid2013_regression"}
 
 
-def load_shipped(runtime: str = "auto") -> dict[str, Scorer]:
-    """The models of `SHIPPED`; see `load_scorer`."""
+def load_shipped(runtime: str) -> dict[str, Scorer]:
+    """The models of `SHIPPED`."""
     return {name: load_scorer(weights, runtime=runtime) for name, weights in SHIPPED.items()}
 
 
@@ -223,7 +159,6 @@ def score_many(
     The models are loaded when the function is called. A picture that cannot be scored is a result with an `error`.
 
     Args:
-        paths: of pictures, an iterable of any length.
         workers: how many processes decode and score; None for one per processor, 0 to do it in this process. They start
             with the second picture, and end with the iterator.
         runtime: inference backend, one of `iqa.scoring.runtimes.RUNTIMES`.
@@ -233,8 +168,7 @@ def score_many(
         An iterator of the `Result` of each picture, in their order.
 
     Raises:
-        TypeError: if `paths` is a single path.
-        UsageError: if an argument has a value that it cannot have.
+        TypeError, UsageError: if `paths` is a single path, or an argument has a value that it cannot have.
         RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
         WorkerError: while results are taken, if worker processes cannot be started.
     """

@@ -1,7 +1,7 @@
-"""One picture, one row: what every model says of it, made once where the networks have answered and carried unchanged."""
+"""One picture, one row: what the models say of it, made once where the networks have answered and carried unchanged."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ class Result:
     """What the models say of a picture, or why they cannot.
 
     Attributes:
-        path: of the picture, as it was given: a `Path`, or a `StoredFile` on shared storage.
-        scores: {name of the model: a `Score` of a histogram of votes, or a number}; a model that cannot judge the picture
-            is not in it.
+        path: of the picture, as it was given.
+        scores: {name of the model: a `Score` of a histogram of votes, or a number}, without models that cannot judge it.
         width, height: pixels of the picture when it stands upright; 0 if they are not known.
         taken: local time of the capture, if the file says it.
         fault: the main technical fault, if a model tells faults apart and finds one.
@@ -58,13 +57,12 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """All but the path and the features, as JSON holds it; `from_json` reads it back, to the last bit."""
-        facts: dict[str, Any] = {
-            "scores": {
-                name: {"histogram": score.histogram.tolist(), "population": score.population}
-                if isinstance(score, Score)
-                else score
-                for name, score in self.scores.items()
-            },
+        scores: dict[str, Any] = dict(self.scores)
+        for name, score in self.scores.items():
+            if isinstance(score, Score):
+                scores[name] = {"histogram": score.histogram.tolist(), "population": score.population}
+        facts = {
+            "scores": scores,
             "width": self.width,
             "height": self.height,
             "taken": self.taken.isoformat() if self.taken else None,
@@ -77,12 +75,10 @@ class Result:
     @classmethod
     def from_json(cls, path: str | os.PathLike[str], facts: dict[str, Any]) -> "Result":
         """The result that `to_json` wrote, for the picture at `path`."""
-        scores = {
-            name: Score.of(np.array(value["histogram"], np.float32), value["population"])
-            if isinstance(value, dict)
-            else value
-            for name, value in facts.get("scores", {}).items()
-        }
+        scores = dict(facts.get("scores", {}))
+        for name, value in scores.items():
+            if isinstance(value, dict):
+                scores[name] = Score.of(np.array(value["histogram"], np.float32), value["population"])
         taken, fault = facts.get("taken"), facts.get("fault")
         return cls(
             path_of(os.fspath(path)),
@@ -94,7 +90,3 @@ class Result:
             facts.get("warning"),
             facts.get("error"),
         )
-
-    def without_features(self) -> "Result":
-        """The same without its features, which are large."""
-        return replace(self, features={})

@@ -1,11 +1,7 @@
-"""Scoring a collection, in its order. A run that was killed can be resumed: what is done is noted in a journal.
+"""Scoring a collection, in its order. A run that was killed can be resumed: what is done is noted in a journal."""
 
-outcome = score_collection(models, lambda: named_results(["holiday/"]), Path("scores.csv.journal"), write)
-"""
-
-import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +11,6 @@ from tqdm import tqdm
 
 from iqa.environment import now, versions
 from iqa.files import printable
-from iqa.images.finding import LeftOut, named_images
 from iqa.images.stored import StoredFile, is_there
 from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
@@ -59,22 +54,8 @@ class Outcome:
 
 
 def complain(line: str) -> None:
-    """Print a line on stderr, and no more than a line."""
+    """Print a line on stderr."""
     print(printable(line), file=sys.stderr)
-
-
-def named_results(
-    named: Sequence[str | os.PathLike[str]],
-    lists: Sequence[str] = (),
-    null: bool = False,
-    left_out: LeftOut | None = None,
-    stored: bool = False,
-) -> Iterator[Result]:
-    """What was named, still without scores; see `iqa.images.finding.named_images`. `left_out` is emptied first."""
-    left_out = LeftOut() if left_out is None else left_out
-    left_out.clear()
-    for path, reason in named_images(named, lists, null, left_out, stored):
-        yield Result(path, error=reason)
 
 
 def score_collection(
@@ -83,61 +64,52 @@ def score_collection(
     place: Path,
     write: Callable[[Journal], None],
     options: RunOptions = RunOptions(),
-    tell: Callable[[str], None] = complain,
 ) -> Outcome:
     """Score pictures, noting each in a journal, and write what came out. To resume a run that was killed, call this again.
 
     Args:
-        models: {name: model}.
-        list_pictures: function that lists what is to be scored; see `named_results`.
+        list_pictures: function that lists what is to be scored.
         place: of the journal, which is removed when all is written, unless it is to be kept.
         write: function that writes what the journal holds; it is not called if nothing that was named exists.
-        tell: function that gets a line for whatever is unusual and for each skipped picture.
 
     Raises:
-        JournalError: if the journal cannot be written.
-        WorkerError: if the workers cannot be started.
+        JournalError, WorkerError: if the journal cannot be written, or the workers cannot be started.
     """
     head: dict[str, Any] = {name: identify(model) for name, model in models.items()} | {"features": options.features}
     with Journal(place, head, provenance(models)["runtime"]) as journal:
         for note in journal.notes:
-            tell(note)
+            complain(note)
         for look in range(2 if options.again else 1):
             # What was scored a moment ago is not forgotten, whatever the second listing finds: a list may be a pipe.
             for path, what in journal.enter(list_pictures(), forget=look == 0):
-                tell(f"{printable(path)}: {what}")
+                complain(f"{printable(path)}: {what}")
+            total, done = journal.count()
+            if total == done:
+                continue
             try:
-                _score_waiting(models, journal, options)
+                with (
+                    tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
+                    closing(_score(models, journal, options)) as results,
+                ):
+                    for position, result in results:
+                        journal.record(position, result)
+                        bar.update()
             except KeyboardInterrupt:
                 total, done = journal.count()
                 how = ": the same command resumes the run" if options.resumable else ""
-                tell(f"stopped after {done} of {total} images{how}")
+                complain(f"stopped after {done} of {total} images{how}")
                 raise
         total, skipped, exists = journal.count()[0], 0, False
         for result in journal.results():
             if not result.scores:
                 skipped += 1
                 exists = exists or is_there(result.path)
-                tell(f"{printable(result.path)}: {result.error}")
+                complain(f"{printable(result.path)}: {result.error}")
         outcome = Outcome(total - skipped, skipped, written=exists or total > skipped)
         if outcome.written:
             write(journal)
         journal.finish(options.keep and outcome.written)
     return outcome
-
-
-def _score_waiting(models: Mapping[str, Scorer], journal: Journal, options: RunOptions) -> None:
-    """Score what waits in the journal, with a progress bar on stderr."""
-    total, done = journal.count()
-    if total == done:
-        return
-    with (
-        tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
-        closing(_score(models, journal, options)) as results,
-    ):
-        for position, result in results:
-            journal.record(position, result)
-            bar.update()
 
 
 def _score(
@@ -168,9 +140,7 @@ def _score(
 def identify(model: Scorer) -> dict[str, Any]:
     """What its scores depend on, by which a journal of the same is resumed.
 
-    That is the weights, what the card says of the network, the geometry, this project's version, which may read pictures in
-    another way, and how exactly the runtime computes. Which of the exact ones it is does not matter, nor does its version:
-    their scores differ by some 0.000001.
+    Which of the exact runtimes computes does not matter, nor does its version: their scores differ by some 0.000001.
     """
     facts = model.card.to_json()
     return {
@@ -185,23 +155,21 @@ def identify(model: Scorer) -> dict[str, Any]:
 
 
 def provenance(models: Mapping[str, Scorer]) -> dict[str, str]:
-    """Where predictions come from, as text: model, weights, geometry, scale, runtime, versions, time.
-
-    What differs between several models is joined by "; ".
-    """
+    """Where predictions come from, as text: of several models what differs is joined by "; "."""
     found: list[dict[str, str]] = []
     for model in models.values():
         packages = (*model.network.packages, "numpy", "pillow")
         # A package may be installed under another name, such as tensorflow-cpu.
         installed = dict.fromkeys(packages, "of unknown version") | versions(packages)
-        facts = {
-            "model": model.name,
-            "weights_sha256": model.sha256,
-            "geometry": str(model.geometry),
-            "scale": model.card.scale.name,
-            "runtime": model.network.description,
-            "versions": ", ".join(f"{name} {number}" for name, number in installed.items()),
-            "utc": now(),
-        }
-        found.append(facts)
+        found.append(
+            {
+                "model": model.name,
+                "weights_sha256": model.sha256,
+                "geometry": str(model.geometry),
+                "scale": model.card.scale.name,
+                "runtime": model.network.description,
+                "versions": ", ".join(f"{name} {number}" for name, number in installed.items()),
+                "utc": now(),
+            }
+        )
     return {name: "; ".join(dict.fromkeys(facts[name] for facts in found)) for name in found[0]}

@@ -3,10 +3,9 @@
     network = open_network("auto", weights, card, sha256)
     outputs, features = network(patches)
 
-The compiled file, NAME.tflite, lies beside the weights, and its hash is on their card (see `iqa.models.compiled`). It takes
-a few milliseconds a patch where Keras takes tens, with the same float32 arithmetic, and a process that uses it never
-imports Keras. Whenever it is opened, its answer for a probe picture is compared with Keras's on the card, so that no new
-version of a runtime changes a score unnoticed.
+The compiled file, NAME.tflite, lies beside the weights (see `iqa.models.compiled`), and whoever uses it imports no Keras.
+Whenever it is opened, its answer for a probe picture is compared with Keras's on the card, so that no new version of a
+runtime changes a score unnoticed.
 """
 
 import functools
@@ -43,17 +42,14 @@ _Run = Callable[[NDArray[np.uint8]], _Outputs]
 
 
 def tolerance_of(runtime: str) -> float:
-    """How far a score of a runtime may lie from Keras's."""
+    """How far a score may lie from Keras's."""
     return 0.03 if runtime == "openvino-bf16" else 1e-4
 
 
 class Network:
     """A network that is ready to score: `network(patches) -> [output, features(, logits of faults)]`.
 
-    Attributes:
-        name: of its runtime: "keras", "litert" ...
-        description: with the version: "litert 2.3.0".
-        packages: those whose versions decide what comes out.
+    `name` is that of the runtime, `description` has its version too; the versions of `packages` decide what comes out.
     """
 
     def __init__(self, name: str, description: str, packages: tuple[str, ...], run: _Run, step: int = 1) -> None:
@@ -76,13 +72,12 @@ def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: 
     Args:
         runtime: one of `RUNTIMES`. "auto" is OpenVINO if it is installed, else LiteRT; without a compiled file that agrees
             with Keras it is Keras, with a warning. It is Keras too if KERAS_BACKEND names another backend than tensorflow.
-        weights, card, sha256: the weight file, its card, its hash.
         threads: for a compiled file; None for all processors that this process may use.
 
     Raises:
         UsageError: if there is no such runtime.
-        RuntimeUnavailable: if the runtime is not installed or disagrees with Keras, or there is no compiled file.
-        CardError, WeightsError: see `iqa.models.networks.network_of`.
+        RuntimeUnavailable: if it is not installed, disagrees with Keras or finds no compiled file.
+        WeightsError: if the weights do not fit the network on the card.
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
@@ -91,7 +86,7 @@ def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: 
     with without_greetings():
         if runtime == "keras":
             return _open_keras(weights, card)
-        name = ("openvino" if _is_installed("openvino") else "litert") if runtime == "auto" else runtime
+        name = ("openvino" if importlib.util.find_spec("openvino") else "litert") if runtime == "auto" else runtime
         try:
             return _open_compiled(name, _find_compiled(weights, card, sha256), card, threads)
         except RuntimeUnavailable as error:
@@ -107,11 +102,7 @@ def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: 
 
 
 def _find_compiled(weights: Path, card: Card, sha256: str) -> Path:
-    """The compiled file beside a weight file.
-
-    Raises:
-        RuntimeUnavailable: if it is missing or not the one on the card; the message names the command that writes it.
-    """
+    """The compiled file beside a weight file, if it is the one on the card."""
     file = compiled_beside(weights)
     if not (card.probe and card.sha256 == sha256 and file.name in card.compiled and file.is_file()):
         reason = f"there is no compiled {file.name}"
@@ -121,10 +112,6 @@ def _find_compiled(weights: Path, card: Card, sha256: str) -> Path:
         reason = f"{file.name} is not the file that {card_of(weights).name} describes"
     known = [] if card.sha256 else [f" --like {name}" for name, cardless in CARDLESS.items() if cardless == card]
     raise RuntimeUnavailable(f"{reason}, which `python -m iqa.export {weights}{''.join(known)}` writes")
-
-
-def _is_installed(runtime: str) -> bool:
-    return importlib.util.find_spec(PACKAGES[runtime].replace("-", "_")) is not None
 
 
 def _open_keras(weights: Path, card: Card) -> Network:
@@ -147,7 +134,7 @@ def _open_keras(weights: Path, card: Card) -> Network:
 def _open_compiled(runtime: str, file: Path, card: Card, threads: int | None) -> Network:
     """Patches go through one by one: what a picture scores must not depend on its neighbours."""
     package = PACKAGES[runtime]
-    if not _is_installed(runtime):
+    if not importlib.util.find_spec(package.replace("-", "_")):
         raise RuntimeUnavailable(f"{runtime} is not installed: pip install {package}")
     try:
         run = _OPEN[runtime](file, threads or processors())
@@ -183,9 +170,9 @@ def _open_litert(file: Path, threads: int) -> _Run:
 
 @functools.cache
 def _openvino_core() -> Any:
-    """The only core of the process, never freed: on processors with AMX a second one breaks the handling of Ctrl-C."""
     import openvino
 
+    # One for the process, never freed: on processors with AMX a second one breaks the handling of Ctrl-C.
     return openvino.Core()
 
 
@@ -211,10 +198,7 @@ def _open_openvino(file: Path, threads: int, precision: str = "f32") -> _Run:
 
 
 def _read_for_bfloat16(core: Any, file: Path) -> Any:
-    """The network of a file, with a mark that keeps its first two convolutions in float32.
-
-    They cause half of the change that bfloat16 makes to the scores and save only a twentieth of the time.
-    """
+    """Its first two convolutions stay in float32: in bfloat16 they cause half of the change and save 5 % of time."""
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,17 @@
-"""A model with its weights: a picture -> what the model says of it.
+"""A model with its weights, which a process loads once and many threads may use.
 
-    scorer = load_scorer("tid2013_regression")
-    scorer.score("photo.jpg")                       # a mean opinion score
-
-A process loads a model once for the same arguments, and many threads may use it.
+scorer = load_scorer("tid2013_regression")
+scorer.score("photo.jpg")                       # a mean opinion score
 """
 
 import math
 import os
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,38 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.cards import Card, card_for, card_of, sha256, weights_file
+from iqa.environment import processors
 from iqa.errors import CardError, ImageError, RuntimeUnavailable, UsageError
 from iqa.images.geometry import CROPS, Geometry, warn_if_flat
 from iqa.images.picture import Picture
 from iqa.images.pooling import POOLINGS
-from iqa.images.reading import ImageLike
+from iqa.images.reading import ImageLike, in_memory
 from iqa.labels.histograms import Score
 from iqa.scoring.runtimes import Network, open_network
 
 
 class Judgement(NamedTuple):
-    """The mean of a network's answers over the patches of a picture, weighted as `Geometry.weights` says.
+    """The mean of a network's answers over the patches of a picture, weighted as `Geometry.weights` says; all float32."""
 
-    Attributes:
-        output: float32 (1,), a score, or (10,), a histogram of votes.
-        features: float32 (n,), what the head sees.
-        faults: float32 (7,), a logit for each of `iqa.labels.faults.KINDS`; None if the model knows none.
-        notes: lines about what is amiss with the picture.
-    """
-
-    output: NDArray[np.float32]
-    features: NDArray[np.float32]
-    faults: NDArray[np.float32] | None
-    notes: list[str]
+    output: NDArray[np.float32]  # (1,), a score, or (10,), a histogram of votes
+    features: NDArray[np.float32]  # (n,), what the head sees
+    faults: NDArray[np.float32] | None  # (7,), a logit for each of `iqa.labels.faults.KINDS`, if the model knows them
+    notes: list[str]  # what is amiss with the picture
 
 
 class Scorer:
     """A model with its weights, ready to score; `load_scorer` makes it.
 
-    Attributes:
-        weights, sha256, card: the weight file, its hash, its card.
-        geometry: what the network sees of a picture.
-        recipe: the same as JSON holds it, for another process; see `open_models`.
+    Its `geometry` is what the network sees of a picture, and its `recipe` what another process needs, as JSON holds it.
     """
 
     def __init__(
@@ -63,6 +56,7 @@ class Scorer:
         self.weights, self.sha256, self.card = weights, sha256, card
         self.geometry = Geometry.of(card, **(options or {}))
         self._runtime, self._threads, self._networks = runtime, threads, dict[int, Network]()
+        self._workers = dict[int, Any]()  # of each process, as the networks
         runtime = self.network.name  # what "auto" chooses here is not chosen again
         self.recipe: dict[str, Any] = {
             "weights": str(weights.resolve()),
@@ -85,46 +79,41 @@ class Scorer:
 
     @property
     def network(self) -> Network:
-        """The network, opened once in each process: the threads of a runtime do not survive a fork.
-
-        Raises:
-            RuntimeUnavailable: see `open_network`, and for Keras in a process that was forked.
-        """
+        """The network, opened once in each process: the threads of a runtime do not survive a fork."""
         process = os.getpid()
         if process not in self._networks:
             if self._networks and next(iter(self._networks.values())).name == "keras":
-                raise RuntimeUnavailable(
-                    "Keras cannot score in a process that was forked after it was loaded: start the process by spawn or "
-                    "forkserver, or choose another runtime"
-                )
+                reason = "Keras cannot score in a process that was forked after it was loaded: start the process by spawn"
+                raise RuntimeUnavailable(f"{reason} or forkserver, or choose another runtime")
             self._networks[process] = open_network(self._runtime, self.weights, self.card, self.sha256, self._threads)
         return self._networks[process]
 
     def judge(self, pictures: Sequence[Picture]) -> list[Judgement | ImageError]:
         """The answers for pictures, which go through Keras together; or the reason why a picture has none."""
-        seen: list[NDArray[np.uint8] | ImageError] = []
-        notes: list[list[str]] = [[] for _ in pictures]
-        for picture, noted in zip(pictures, notes, strict=True):
+        seen: list[tuple[NDArray[np.uint8], list[str]] | ImageError] = []
+        for picture in pictures:
+            notes: list[str] = []
             try:
-                seen.append(self.geometry.patches(picture, noted))
+                seen.append((self.geometry.patches(picture, notes), notes))
             except ImageError as error:
                 seen.append(error)
             except MemoryError:
                 seen.append(ImageError("it needs more memory than there is"))
-        patches = [found for found in seen if not isinstance(found, ImageError)]
+        patches = [found[0] for found in seen if not isinstance(found, ImageError)]
         answers = self.network(np.concatenate(patches)) if patches else []
         judged: list[Judgement | ImageError] = []
         start = 0
-        for found, noted in zip(seen, notes, strict=True):
+        for found in seen:
             if isinstance(found, ImageError):
                 judged.append(found)
                 continue
-            rows, start = slice(start, start + len(found)), start + len(found)
-            weights = self.geometry.weights(found)
-            output, features, *faults = (_average(answer[rows], weights) for answer in answers)
+            cut, notes = found
+            rows, start = slice(start, start + len(cut)), start + len(cut)
+            weights = self.geometry.weights(cut)  # summed in double precision
+            output, features, *faults = ((weights @ answer[rows].astype(float)).astype(np.float32) for answer in answers)
             if np.isfinite(output).all():
-                noted += filter(None, [warn_if_flat(found)])
-                judged.append(Judgement(output, features, faults[0] if faults else None, noted))
+                notes += filter(None, [warn_if_flat(cut)])
+                judged.append(Judgement(output, features, faults[0] if faults else None, notes))
             else:
                 judged.append(ImageError("the model's answer is not a finite number"))
         return judged
@@ -149,24 +138,50 @@ class Scorer:
         check_seconds(timeout)
         if timeout is None:
             return self.score_of(self._judge_one(image).output)
-        from iqa.scoring.many import score_in_worker
+        from iqa.scoring.workers import Workers  # which most callers do not need
 
-        return score_in_worker(self, image, timeout)
+        with _lock:
+            if os.getpid() not in self._workers:
+                workers = Workers(partial(_prepare, self.recipe), lambda _, reason: ImageError(reason), processors())
+                weakref.finalize(self, workers.close)
+                self._workers[os.getpid()] = workers
+        with _as_file(image) as path:
+            judgement = self._workers[os.getpid()].ask(path, timeout)
+        return self.score_of(_unless_error(judgement).output)
 
     def features(self, image: ImageLike | Picture) -> NDArray[np.float32]:
         """What the head of the network sees of a picture, float32 (n,); see `score`."""
         return self._judge_one(image).features
 
     def _judge_one(self, image: ImageLike | Picture) -> Judgement:
-        (judgement,) = self.judge([image if isinstance(image, Picture) else Picture(image)])
-        if isinstance(judgement, ImageError):
-            raise judgement
-        return judgement
+        return _unless_error(*self.judge([image if isinstance(image, Picture) else Picture(image)]))
 
 
-def _average(rows: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The weighted mean of rows, summed in double precision; a score is linear in its features, so theirs belongs to it."""
-    return (weights @ rows.astype(np.float64)).astype(np.float32)
+def _unless_error(judgement: Judgement | ImageError) -> Judgement:
+    if isinstance(judgement, ImageError):
+        raise judgement
+    return judgement
+
+
+def _prepare(recipe: Mapping[str, Any]) -> Callable[[list[Path]], list[Judgement | ImageError]]:
+    """What a worker of `Scorer.score` does."""
+    scorer = Scorer.of(recipe, None if recipe["runtime"] == "keras" else 1)
+    return lambda paths: scorer.judge([Picture(path) for path in paths])
+
+
+@contextmanager
+def _as_file(image: ImageLike | Picture) -> Iterator[Path]:
+    """The path of an image, for a worker; the bytes of a file are written to a temporary one."""
+    content = image if isinstance(image, Picture) else in_memory(image)
+    if isinstance(content, str | os.PathLike):
+        yield Path(content).absolute()  # the worker may have started in another folder
+        return
+    if not isinstance(content, bytes):
+        raise UsageError("a timeout is for a path, the bytes of a file or a binary file, which a worker can decode")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image")
+        path.write_bytes(content)
+        yield path
 
 
 def check_seconds(timeout: float | None) -> None:
@@ -175,20 +190,10 @@ def check_seconds(timeout: float | None) -> None:
         raise UsageError(f"timeout must be a number of seconds above 0, got {timeout!r}")
 
 
-# --- one scorer for the same arguments -------------------------------------------------------------------------------
-
 _loaded: dict[tuple[Any, ...], Scorer] = {}
 _lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """In a process that was just forked: the thread that held the lock does not exist here."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+if hasattr(os, "register_at_fork"):  # a thread that held the lock does not exist in a process that was just forked
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))
 
 
 def load_scorer(
@@ -202,34 +207,40 @@ def load_scorer(
     longer_side: int | None = None,
     six_crops: bool = False,
 ) -> Scorer:
-    """The `Scorer` of these arguments, which this process loads once, even if many threads ask for it at the same time.
-
-    The same file is the same scorer, whether it is named ("ava_vanilla") or given by any of its paths. A file that has
-    changed since is loaded again.
+    """The `Scorer` of these arguments, which this process loads once, by whatever name or path; again if the file changes.
 
     Args:
         weights: the name of shipped weights, or the path of a weight file.
-        head: "regression" or "histogram", the kind of model that the caller can use; None for any.
+        head: "regression" or "histogram", if the caller can use no other kind of model.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none; see `iqa.cards.keras2_card`.
         runtime: one of `iqa.scoring.runtimes.RUNTIMES`.
-        crop: where a model of patches looks, a key of `iqa.images.geometry.CROPS`; None for `iqa.images.geometry.CROP`.
-        pooling: a key of `iqa.images.pooling.POOLINGS`; None for what the card says.
+        crop, pooling: keys of `iqa.images.geometry.CROPS` and `iqa.images.pooling.POOLINGS`, for a model of patches.
         longer_side: pixels to which the longer side of a larger picture is shrunk before a model of patches sees it.
         six_crops: whether a model of whole pictures takes the mean over six crops.
 
     Raises:
-        CardError: if there is no such file, the card is missing or broken, its sha256 is another file's, or the model is of
-            another kind.
+        CardError: if there is no such file, or its card is missing, broken, another file's or of another kind of model.
         UsageError: if an argument is for another kind of model, or has a value that it cannot have.
-        WeightsError: if the weights do not fit the network on the card.
-        RuntimeUnavailable: if the runtime is not installed or disagrees with Keras.
+        WeightsError, RuntimeUnavailable: see `open_network`.
     """
     path = weights_file(weights)
     card, found = card_for(path, cardless), path.stat()
     if head and card.head.kind != head:
         raise CardError(f"{card_of(path)}: a {card.head.kind} model, but a {head} model is needed")
     options: dict[str, Any] = {"crop": crop, "pooling": pooling, "longer_side": longer_side, "six_crops": six_crops}
-    _check_options(path.name, card, **options)
+    whole, size = card.preprocessing.kind == "resize", card.preprocessing.size
+    for what in ("crop", "pooling", "longer_side"):
+        if whole and options[what] is not None:
+            raise UsageError(
+                f"{path.name} sees whole pictures, so the {what.replace('_', ' ')} {options[what]} does not apply"
+            )
+    if six_crops and not whole:
+        raise UsageError(f"{path.name} sees patches, so six crops do not apply")
+    for what, known in (("crop", CROPS), ("pooling", POOLINGS)):
+        if options[what] is not None and options[what] not in known:
+            raise UsageError(f"{what} must be one of {', '.join(known)}, got {options[what]!r}")
+    if longer_side is not None and longer_side < size:
+        raise UsageError(f"a longer side of {longer_side} pixels is smaller than a patch, which has {size}")
     facts = (path.resolve(), found.st_size, found.st_mtime_ns, repr(card), runtime, *options.values())
     with _lock:
         if facts not in _loaded:
@@ -240,36 +251,12 @@ def load_scorer(
         return _loaded[facts]
 
 
-def _check_options(
-    name: str, card: Card, crop: str | None, pooling: str | None, longer_side: int | None, six_crops: bool
-) -> None:
-    """Raise `UsageError` if a model cannot see pictures so."""
-    whole, size = card.preprocessing.kind == "resize", card.preprocessing.size
-    for what, value in (("crop", crop), ("pooling", pooling), ("longer side", longer_side)):
-        if whole and value is not None:
-            raise UsageError(f"{name} sees whole pictures, so the {what} {value} does not apply")
-    if six_crops and not whole:
-        raise UsageError(f"{name} sees patches, so six crops do not apply")
-    for what, value, known in (("crop", crop, CROPS), ("pooling", pooling, POOLINGS)):
-        if value is not None and value not in known:
-            raise UsageError(f"{what} must be one of {', '.join(known)}, got {value!r}")
-    if longer_side is not None and longer_side < size:
-        raise UsageError(f"a longer side of {longer_side} pixels is smaller than a patch, which has {size}")
-
-
 def scorer_of(model: Scorer | None, load: Callable[..., Scorer], head: str, options: Mapping[str, Any]) -> Scorer:
-    """The model that a function such as `infer` scores with: the one that it was given, or the one that ships.
-
-    Args:
-        model: what `load` returned, or None.
-        load: function that loads the weights that ship.
-        head: see `load_scorer`.
-        options: of `load`.
+    """The model that a function such as `infer` scores with: the one that it was given, or the one that `load` loads.
 
     Raises:
-        UsageError: if there are a model and options, since a model has its own; or it is of another kind.
+        UsageError: if there are a model and options, since a model has its own; or its head is of another kind.
         TypeError: if the model is none.
-        CardError, WeightsError, RuntimeUnavailable: see `load_scorer`.
     """
     if model is None:
         return load(**options)

@@ -3,8 +3,8 @@
     with Workers(partial(open_models, recipes), lost=refuse, count=2) as workers:
         for result in workers.map(paths): ...
 
-Every worker is a Pebble pool of one. The workers of a larger pool share a pipe and its lock: one that is killed while it
-holds the lock stops the others for a minute, and the blame for a crash may fall on the item before it.
+Every worker is a Pebble pool of one: those of a larger pool share a pipe and its lock, and one that is killed while it
+holds the lock stops the others for a minute, and the item before it may get the blame.
 """
 
 import contextlib
@@ -31,17 +31,10 @@ from iqa.errors import WorkerError
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-#: Seconds that one item may take, unless the caller says otherwise.
-TIMEOUT = 60.0
-
-#: Seconds that a worker may take to start, and how many starts may fail before the run ends.
-TIME_TO_START, STARTS = 120.0, 5
-
-#: Chunks handed out ahead of the one that is waited for, for each worker, so that a slow one does not stop the others.
-AHEAD = 4
-
-#: Bytes that a worker may take beyond what it has when it is ready: enough for the largest picture that is read at all.
-MEMORY = 5 << 29
+TIMEOUT = 60.0  # seconds that one item may take, unless the caller says otherwise
+TIME_TO_START, STARTS = 120.0, 5  # seconds that a worker may take to start; starts that may fail before the run ends
+AHEAD = 4  # chunks handed out ahead for each worker, so that a slow one does not stop the others
+MEMORY = 5 << 29  # bytes that a worker may take beyond what it has when it is ready: the largest picture needs them
 
 
 class Workers(Generic[Item, Answer]):
@@ -50,8 +43,7 @@ class Workers(Generic[Item, Answer]):
     Args:
         prepare: called in each worker; returns the function that answers a list of items. It must be picklable.
         lost: (item, reason) -> the answer for an item that ended its worker.
-        count: how many processes.
-        timeout: seconds that one item may take.
+        timeout: seconds that the items sent at once may take; if they take longer, each is tried alone.
         chunk: items sent at once. To wake a worker and be woken by it costs 0.4 ms.
     """
 
@@ -89,8 +81,7 @@ class Workers(Generic[Item, Answer]):
     def map(self, items: Iterable[Item]) -> Iterator[Answer]:
         """The answers in the order of the items, which are taken a bounded way ahead.
 
-        Raises:
-            IqaError: what `prepare` raised; a `WorkerError` if the workers cannot be started.
+        Raises what `prepare` raised, and a `WorkerError` if the workers cannot be started.
         """
         items, waiting = iter(items), deque[Future[list[Answer]]]()
         for number in itertools.count():
@@ -104,11 +95,10 @@ class Workers(Generic[Item, Answer]):
                 return
 
     def ask(self, item: Item, timeout: float) -> Answer:
-        """The answer for one item, which may take `timeout` seconds; raises the errors of `map`."""
+        """The answer for one item, which may take `timeout` seconds; raises what `map` raises."""
         return self._threads.submit(self._ask, [item], timeout).result()[0]
 
     def _ask(self, items: list[Item], timeout: float) -> list[Answer]:
-        """An answer for each item, whatever happens to the worker of this thread."""
         for attempt in itertools.count(1):
             worker = self._here.worker = getattr(self._here, "worker", None) or self._start()
             began = time.monotonic()
@@ -132,7 +122,6 @@ class Workers(Generic[Item, Answer]):
         return [self._lost(items[0], reason)]
 
     def _start(self) -> "_Worker":
-        """A worker that is ready."""
         for attempt in range(STARTS):
             with self._changing:
                 if self._over.is_set():
@@ -161,13 +150,12 @@ class Workers(Generic[Item, Answer]):
 
 
 class _Worker(ProcessPool):
-    """The parent's end of one process, whose number is `process` once it is ready."""
+    """The parent's end of one process."""
 
-    process = 0
+    process = 0  # its number, once it is ready
     asked: Future[Any] | None = None
 
     def call(self, function: Callable[..., Any], *values: Any, timeout: float = 0, patience: float | None = None) -> Any:
-        """What a function returns or raises in the worker."""
         try:
             self.asked = self.schedule(function, values, timeout=timeout)
         except RuntimeError as error:
@@ -179,7 +167,7 @@ class _Worker(ProcessPool):
 
 @contextlib.contextmanager
 def _fresh() -> Iterator[None]:
-    """While interpreters start: they neither run the caller's script again nor import from the current folder."""
+    """Interpreters that start meanwhile neither run the caller's script again nor import from the current folder."""
     with _starting:
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         safe, os.environ["PYTHONSAFEPATH"] = os.environ.get("PYTHONSAFEPATH", ""), "1"
@@ -217,11 +205,16 @@ _prepared: Callable[[list[Any]], list[Any]] | Exception
 def _begin(prepare: Callable[[], Callable[[list[Any]], list[Any]]]) -> None:
     """Make this process a worker, with a bound on its memory: beyond it decoders raise a `MemoryError` or crash."""
     global _prepared
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()  # type: ignore[union-attr]
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, in the middle of C code too
     for stream in (1, 2):  # what decoders would say to the terminal
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for each processor
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LibRaw's threads would find no free processor
     try:
         _prepared = prepare()
     except MemoryError:
@@ -233,13 +226,6 @@ def _begin(prepare: Callable[[], Callable[[list[Any]], list[Any]]]) -> None:
 
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os._exit(1)
 
 
 def _answer(items: list[Any]) -> list[Any]:

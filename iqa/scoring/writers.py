@@ -31,11 +31,7 @@ _LONGEST_LINE = 1 << 20  # no line that is written is longer
 
 
 def check_output(path: Path, alone: bool) -> None:
-    """Make sure that results can be written to a file of this name; `alone`: those of one model.
-
-    Raises:
-        OutputError: if the suffix is unknown, or Parquet's package is missing.
-    """
+    """Raise `OutputError` unless results, if `alone` those of one model, can be written to a file of this name."""
     suffix, known = path.suffix.lower(), (".mat", *SUFFIXES) if alone else SUFFIXES
     if suffix not in known:
         raise OutputError(f"{path}: results are written as {', '.join(known)}")
@@ -45,17 +41,11 @@ def check_output(path: Path, alone: bool) -> None:
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a table of results, and how a result becomes a row of it.
+    """The columns of a table of results, and how a result becomes a row of it."""
 
-    Attributes:
-        cards: {name of the score: `Card` of its model}; one model alone is called `ALONE`.
-        provenance: {name: text} of the models.
-        bursts: whether bursts were looked for.
-    """
-
-    cards: Mapping[str, Card]
+    cards: Mapping[str, Card]  # {name of the score: of its model}; one model alone is called `ALONE`
     provenance: Mapping[str, str]
-    bursts: bool = False
+    bursts: bool = False  # whether they were looked for
 
     @property
     def model(self) -> str:
@@ -73,8 +63,9 @@ class Table:
         for name, card in self.cards.items():
             columns[name] = float
             if card.bins > 1:
-                columns |= {f"{_prefix(name)}std": float}
-                columns |= {f"{_prefix(name)}percentile": float} if card.scale.population else {}
+                prefix = "" if self.alone else f"{name}_"
+                columns |= {f"{prefix}std": float}
+                columns |= {f"{prefix}percentile": float} if card.scale.population else {}
                 columns |= {"histogram": list} if self.alone else {}
         if self.alone:
             return columns | {"label": float, "warning": str, "error": str, "model": str}
@@ -86,17 +77,18 @@ class Table:
 
         Args:
             label: what people said, float64 (1,) or (10,).
-            more: further columns, of which those that are None are left out.
+            more: further columns.
         """
         row: dict[str, Any] = {"path": name_to_text(result.path)}
         for name, score in result.scores.items():
-            row[name] = round_unless(self.alone, result.mean(name))
+            found, prefix = {name: result.mean(name)}, "" if self.alone else f"{name}_"
             if isinstance(score, Score):
-                row[f"{_prefix(name)}std"] = round_unless(self.alone, score.std)
-                if score.percentile is not None:
-                    row[f"{_prefix(name)}percentile"] = score.percentile if self.alone else round(score.percentile, 1)
-                if self.alone:
-                    row["histogram"] = score.histogram.tolist()
+                found |= {f"{prefix}std": score.std, f"{prefix}percentile": score.percentile}
+            for column, value in found.items():
+                digits = 1 if column.endswith("percentile") else 4
+                row[column] = value if self.alone or value is None else round(value, digits)
+            if self.alone and isinstance(score, Score):
+                row["histogram"] = score.histogram.tolist()
         if not self.alone:
             row |= {"width": result.width, "height": result.height} if result.width else {}
             row |= {"fault": result.fault.kind, "fault_share": round(result.fault.share, 2)} if result.fault else {}
@@ -129,15 +121,6 @@ class Table:
         return next(iter(row)) == "path" and "model" not in row and bool({*self.cards, "error"} & row.keys())
 
 
-def round_unless(exact: bool, value: float | None) -> float | None:
-    """A score as tables of several models show it: four digits behind the point."""
-    return value if exact or value is None else round(value, 4)
-
-
-def _prefix(name: str) -> str:
-    return "" if name == ALONE else f"{name}_"
-
-
 def _flat(columns: Iterable[str]) -> list[str]:
     """Columns as a CSV has them, a histogram in ten."""
     shares = [f"share_{vote}" for vote in range(1, 11)]
@@ -150,12 +133,7 @@ def json_line(row: Mapping[str, Any]) -> str:
 
 
 def write_table(path: Path, table: Table, list_rows: Callable[[], Iterable[dict[str, Any]]]) -> None:
-    """Write rows of `Table.row` to a file, which is whole or not there, and on the disk when this returns.
-
-    Args:
-        path: of a suffix in `SUFFIXES`.
-        list_rows: function that lists the rows.
-    """
+    """Write rows of `Table.row` to a file of a suffix in `SUFFIXES`, which is on the disk when this returns."""
     suffix, columns = path.suffix.lower(), table.columns()
     model = {"model": table.model} if table.alone else {}
     if suffix == ".parquet":
@@ -165,17 +143,14 @@ def write_table(path: Path, table: Table, list_rows: Callable[[], Iterable[dict[
     with written_whole(path, durable=True) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as text:
         if suffix == ".jsonl":
             text.writelines(json_line(row | model) + "\n" for row in list_rows())
-        else:
-            writer = csv.DictWriter(text, _flat(columns))
-            writer.writeheader()
-            writer.writerows(_csv_row(row | model) for row in list_rows())
-
-
-def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
-    row |= {f"share_{vote}": share for vote, share in enumerate(row.pop("histogram", ()), start=1)}
-    if isinstance(row.get("label"), list):
-        row["label"] = float(mean(row["label"]))
-    return csv_row(row)
+            return
+        writer = csv.DictWriter(text, _flat(columns))
+        writer.writeheader()
+        for row in list_rows():
+            row |= {f"share_{vote}": share for vote, share in enumerate(row.pop("histogram", ()), start=1)} | model
+            if isinstance(row.get("label"), list):
+                row["label"] = float(mean(row["label"]))
+            writer.writerow(csv_row(row))
 
 
 def _write_parquet(name: Path, columns: Mapping[str, type], table: Table, rows: Iterable[dict[str, Any]]) -> None:
@@ -204,12 +179,7 @@ def write_mat(
     bins: int,
     provenance: Mapping[str, str],
 ) -> None:
-    """Write the results of one model as `.mat`; see `iqa.evaluation.predictions`.
-
-    Args:
-        pictures: (result, label), the label float64 (1,) or (10,), or None.
-        bins: 10 of a model of histograms, otherwise 1.
-    """
+    """Write (result, label) of one model as `.mat`; labels are float64 (bins,) or None, `bins` 1 or 10."""
     labels, outputs, names, skipped = [], [], [], []
     for result, label in pictures:
         # Of a labelled picture the name of its file, as the original's readers expect it.
@@ -222,13 +192,5 @@ def write_mat(
         labels.append(np.full(bins, np.nan) if label is None else label)
         names.append(name)
     shape = (len(names),) if bins == 1 else (len(names), bins)
-    write_predictions(
-        path,
-        Predictions(
-            np.reshape(np.array(labels, np.float64), shape),
-            np.reshape(np.array(outputs, np.float32), shape),
-            names,
-            skipped,
-            dict(provenance),
-        ),
-    )
+    known, found = np.reshape(np.array(labels, np.float64), shape), np.reshape(np.array(outputs, np.float32), shape)
+    write_predictions(path, Predictions(known, found, names, skipped, dict(provenance)))
