@@ -32,43 +32,32 @@ def structure_of(image: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
     return (small / max(float(np.linalg.norm(small)), 1e-6)).ravel()
 
 
-def find_bursts(
-    times: Sequence[datetime | None], structures: Sequence[NDArray[np.floating] | None], seconds: float = SECONDS
-) -> list[list[int]]:
-    """The bursts among pictures.
+def find_bursts(times: Sequence[datetime | None], structures: Sequence[NDArray[np.floating] | None]) -> list[list[int]]:
+    """The numbers of the pictures in each burst, two or more, in the order in which they were taken.
 
-    A picture belongs to a burst if it was taken at most `seconds` after its last picture and looks like its first.
+    A picture belongs to a burst if it was taken at most `SECONDS` after its last picture and looks like its first.
 
     Args:
-        times: local times of the captures; None where it is not known.
-        structures: of `structure_of`; None for a picture that has none. Neither is in a burst.
-
-    Returns:
-        For each burst the numbers of its pictures, two or more, in the order in which they were taken.
+        times: local times of the captures; None where it is not known, and then the picture is in no burst.
+        structures: of `structure_of`; None as in `times`.
     """
     known = [
-        (time.replace(tzinfo=UTC).timestamp(), number)
-        for number, time in enumerate(times)
-        if time is not None and structures[number] is not None
+        (time.replace(tzinfo=UTC).timestamp(), number, structure)
+        for number, (time, structure) in enumerate(zip(times, structures, strict=True))
+        if time is not None and structure is not None
     ]
-    has_no_seconds = sum(second % 60 == 0 for second, _ in known) > len(known) / 2
+    has_no_seconds = sum(second % 60 == 0 for second, *_ in known) > len(known) / 2
     bursts: list[list[int]] = []
-    waiting: list[tuple[float, list[int]]] = []  # the time of its last picture, and a burst
-    for second, number in sorted(known):
-        waiting = [(last, burst) for last, burst in waiting if second - last <= seconds][-_OPEN:]
+    waiting: list[tuple[float, NDArray[np.floating], list[int]]] = []  # the last time and the first structure of a burst
+    for second, number, structure in sorted(known, key=lambda picture: picture[:2]):
+        structure = structure.astype(np.float32)
+        waiting = [burst for burst in waiting if second - burst[0] <= SECONDS][-_OPEN:]
         vague = second % 86_400 == 0 or (has_no_seconds and second % 60 == 0)
         needed = ALIKE_WITHOUT_SECONDS if vague else ALIKE
-        found = next((one for one in reversed(waiting) if _likeness(structures, one[1][0], number) >= needed), None)
-        if found:
-            waiting.remove(found)
-            found[1].append(number)
-        else:
-            bursts.append([number])
-        waiting.append((second, found[1] if found else bursts[-1]))
+        place = next((n for n in reversed(range(len(waiting))) if np.dot(waiting[n][1], structure) >= needed), None)
+        if place is None:
+            bursts.append([])
+        first, burst = (structure, bursts[-1]) if place is None else waiting.pop(place)[1:]
+        burst.append(number)
+        waiting.append((second, first, burst))
     return [burst for burst in bursts if len(burst) > 1]
-
-
-def _likeness(structures: Sequence[NDArray[np.floating] | None], first: int, second: int) -> float:
-    one, other = structures[first], structures[second]
-    assert one is not None and other is not None
-    return float(np.dot(one.astype(np.float32), other.astype(np.float32)))

@@ -13,9 +13,9 @@ import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -51,11 +51,7 @@ _Columns = dict[str, NDArray[np.float64]]
 
 
 def check_page(path: str | os.PathLike[str]) -> None:
-    """Make sure that a page of this name can be written.
-
-    Raises:
-        OutputError: if the suffix is not .html, or Jinja2 is missing.
-    """
+    """Raise `OutputError` if the suffix of a page to write is not .html, or Jinja2 is missing."""
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{path}: a page is written to a name like page.html")
     if not importlib.util.find_spec("jinja2"):
@@ -85,14 +81,11 @@ def write_page(
     """Write the page of a run, whole or not at all: at most `MOST` of its pictures, and what could not be scored.
 
     Args:
-        path: of the page.
-        ranked: the results, of which the best are shown first.
         scales: {name: scale} of the models, whose distributions are drawn; empty if the scores are no model's.
         provenance: {name: text} of the models; "model" is in the title.
         labels: what people said of each result: scores (N,), or histograms of votes (N, 10).
         more: {name: float64 (N,)}, further numbers to show and to sort by.
-        thumbnails: those that were kept when the pictures were scored; the others are made now.
-        workers: how many threads make thumbnails.
+        thumbnails: those that were kept when the pictures were scored; the others are made now, by `workers` threads.
         title, lead: a heading and a line below it; by default they say what was scored and what the scores mean.
         tables: {title, head, rows} of texts, above the pictures.
     """
@@ -100,20 +93,26 @@ def write_page(
     # What lacks the score to rank by comes last. A raw file is named on the card of the JPEG of the same shot.
     places = np.where(np.isnan(ranked.places) & ~np.isnan(ranked.overall), -1.0, ranked.places)
     places[list(ranked.twins)] = np.nan
-    shown, count = _choose(places).tolist(), int(np.isfinite(places).sum())
-    results, skipped, skipped_count = _read(ranked, set(shown))
+    shown, left_out = _choose(best_first(places))
+    results, skipped = _read(ranked, shown)
+    pictures = [results[number] for number in shown]
     columns = _columns(ranked, scales, results, people) | (more or {})
-    common = _common_folder(results.values())
-    thumbs = _thumbnails([results[number] for number in shown], thumbnails, workers)
+    scores = [(name, values[np.isfinite(values)]) for name, values in list(columns.items())[: len(scales)]]
+    try:  # it is taken off the names, which it would hide on a narrow card
+        common = os.path.commonpath([os.path.dirname(result.path) for result in results.values()])
+    except ValueError:  # no picture, or absolute paths beside relative ones
+        common = None
     raws = {number: printable(results[raw].path.name) for raw, number in ranked.twins.items() if raw in results}
-    content = {
-        "title": title or _title(common, count, (provenance or {})["model"]),
+    thumbs = _thumbnails(pictures, thumbnails, workers)
+    content = _controls(ranked, columns, pictures) | {
+        "title": title or _title(common, int(np.isfinite(places).sum()), (provenance or {})["model"]),
         "lead": _lead(scales) if lead is None else lead,
         "folder": printable(common or ""),
         "facts": {name: printable(fact) for name, fact in (provenance or {}).items()},
         "tables": tables,
-        "distributions": _draw(columns, scales),
-        "left_out": _describe_choice(len(shown), count),
+        "distributions": [draw_distribution(name, known) for name, known in scores if len(known)],
+        "ends": bool(scales),
+        "left_out": left_out,
         "pictures": (
             {"number": place, "thumbnail": thumb, "missing": missing, "raw": raws.get(number)}
             | _describe_file(results[number], Path(path).parent, common or "")
@@ -123,17 +122,16 @@ def write_page(
             for place, (number, (thumb, missing)) in enumerate(zip(shown, thumbs, strict=True))
         ),
         "skipped": skipped,
-        "skipped_count": skipped_count,
+        "skipped_count": int(np.isnan(ranked.overall).sum()),
     }
-    _render(path, content | _controls(ranked, columns, [results[number] for number in shown], bool(scales)))
+    _render(path, content)
 
 
-def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result], ends: bool) -> dict[str, Any]:
+def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result]) -> dict[str, Any]:
     """What pictures can be sorted and filtered by."""
     keys = [printable(name) for name in columns]
     ranked_by = _BOTH if ranked.order == BOTH else ranked.order
     return {
-        "ends": ends,
         "count": len(pictures),
         "page_size": PAGE,
         "keys": keys,
@@ -145,36 +143,28 @@ def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result], ends
     }
 
 
-def _choose(places: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The numbers of the pictures to show, best first: all, or the best, the worst and some between them."""
-    order = best_first(places)
+def _choose(order: NDArray[np.intp]) -> tuple[list[int], str]:
+    """Of the numbers of the pictures, best first: all, or the best, the worst and some between; what was left out."""
     if len(order) <= MOST:
-        return order
+        return order.tolist(), ""
     ends = MOST // 5
     between = np.linspace(ends, len(order) - ends - 1, MOST - 2 * ends).round().astype(int)
-    return order[np.r_[:ends, between, len(order) - ends : len(order)]]
+    parts = f"the {ends:,} best, the {ends:,} worst, and every so many between them."
+    return order[np.r_[:ends, between, len(order) - ends : len(order)]].tolist(), f"{MOST:,} of {len(order):,}: {parts}"
 
 
-def _describe_choice(shown: int, count: int) -> str:
-    if shown == count:
-        return ""
-    return f"{shown:,} of {count:,}: the {MOST // 5:,} best, the {MOST // 5:,} worst, and every so many between them."
-
-
-def _read(ranked: RankedSet, wanted: set[int]) -> tuple[dict[int, Result], list[tuple[str, str]], int]:
-    """The results of some numbers and of their raw files; what has no score, (name, reason) of the first; how many."""
-    wanted = wanted | {raw for raw, number in ranked.twins.items() if number in wanted}
+def _read(ranked: RankedSet, shown: list[int]) -> tuple[dict[int, Result], list[tuple[str, str]]]:
+    """The results of some numbers and of their raw files; (name, reason) of the first that have no score."""
+    wanted = set(shown)
+    wanted |= {raw for raw, number in ranked.twins.items() if number in wanted}
     results: dict[int, Result] = {}
     skipped: list[tuple[str, str]] = []
-    count = 0
     for number, result in enumerate(ranked.list_results()):
         if number in wanted:
             results[number] = result
-        elif np.isnan(ranked.overall[number]):
-            count += 1
-            if count <= _SKIPPED:
-                skipped.append((printable(result.path), printable(result.error or "")))
-    return results, skipped, count
+        elif np.isnan(ranked.overall[number]) and len(skipped) < _SKIPPED:
+            skipped.append((printable(result.path), printable(result.error or "")))
+    return results, skipped
 
 
 def _columns(
@@ -196,12 +186,6 @@ def _columns(
     return columns
 
 
-def _draw(columns: _Columns, scales: dict[str, Scale]) -> list[dict[str, Any]]:
-    """The distribution of each of the scores that some pictures have."""
-    scores = list(columns.items())[: len(scales)]
-    return [draw_distribution(name, of[np.isfinite(of)]) for name, of in scores if np.isfinite(of).any()]
-
-
 def _title(common: str | None, count: int, models: str) -> str:
     whole = None if common is None else Path(os.path.abspath(common))
     place = f"{whole.name or whole}: " if whole else ""
@@ -216,17 +200,6 @@ def _lead(scales: dict[str, Scale]) -> str:
         f"{_TITLES.get(name, name).capitalize()}, {scale.lowest:g}-{scale.highest:g}: {scale.meaning}."
         for name, scale in scales.items()
     )
-
-
-def _common_folder(results: Iterable[Result]) -> str | None:
-    """The folder that all pictures lie below, if there is one: "" for the one in which this process runs.
-
-    It is taken off their names, which it would hide on a narrow card.
-    """
-    try:
-        return os.path.commonpath([os.path.dirname(result.path) for result in results])
-    except ValueError:  # no picture, or absolute paths beside relative ones
-        return None
 
 
 def _thumbnails(
@@ -245,41 +218,32 @@ def _thumbnails(
             return None, printable(str(error) or "it needs more memory than there is")
         return base64.b64encode(array.tobytes()).decode(), None
 
-    rest = iter(results)
     with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as pool:
-        while some := list(islice(rest, _AT_ONCE)):
-            yield from pool.map(make, some)
+        for start in range(0, len(results), _AT_ONCE):
+            yield from pool.map(make, results[start : start + _AT_ONCE])
 
 
 def _describe_file(result: Result, folder: Path, common: str) -> dict[str, Any]:
     """Its name on the page, its name in a list, and its address as seen from the page's folder."""
-    name = str(result.path)
-    inner, _, file = printable(name.removeprefix(common).lstrip(os.sep) if common else name).rpartition(os.sep)
-    path = local(result.path)
+    inner, _, file = printable(str(result.path).removeprefix(common).lstrip(os.sep if common else "")).rpartition(os.sep)
+    path, link = local(result.path), None
+    if path and path.exists():
+        with suppress(ValueError):  # on another drive of Windows
+            link = os.fsencode(os.path.relpath(path, folder)).replace(os.sep.encode(), b"/")
     return {
         "inner": inner and inner + os.sep,
         "file": file,
         "listed": printable(name_to_text(result.path)),
-        "link": _link(path, folder) if path and path.exists() else None,
+        "link": link and quote_from_bytes(link),  # so that no name can be an address of another kind
     }
 
 
-def _link(path: str | os.PathLike[str], folder: Path) -> str:
-    """Quoted, so that no name can be an address of another kind."""
-    try:
-        path = os.path.relpath(path, folder)
-    except ValueError:  # on another drive of Windows
-        path = os.path.abspath(path)
-    return quote_from_bytes(os.fsencode(path).replace(os.sep.encode(), b"/"))
-
-
 def _describe_numbers(columns: _Columns, number: int, score_count: int) -> dict[str, Any]:
-    known = {printable(name): finite(float(values[number])) for name, values in columns.items()}
-    scores, others = islice(known.items(), score_count), islice(known.items(), score_count, None)
+    known = [(printable(name), finite(float(values[number]))) for name, values in columns.items()]
     return {
-        "numbers": json.dumps([None if value is None else round(value, 6) for value in known.values()], allow_nan=False),
-        "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in scores],
-        "others": [(name, f"{value:#.3g}".rstrip(".")) for name, value in others if value is not None],
+        "numbers": json.dumps([None if value is None else round(value, 6) for _, value in known], allow_nan=False),
+        "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in known[:score_count]],
+        "others": [(name, f"{value:#.3g}".rstrip(".")) for name, value in known[score_count:] if value is not None],
     }
 
 
@@ -307,15 +271,12 @@ def _render(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     import jinja2
 
     folder = Path(__file__).with_name("page")
-    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    for name in ("style", "script"):
+        text = (folder / {"style": "page.css", "script": "page.js"}[name]).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        content |= {name: text, f"{name}_hash": f"sha256-{digest}"}
     loader = jinja2.FileSystemLoader(folder)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.get_template("page.html")
     with written_whole(path, durable=True) as file:
-        for part in template.generate(content | hashes, style=style, script=script):
+        for part in environment.get_template("page.html").generate(content):
             file.write(part.encode())
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

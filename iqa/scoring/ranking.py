@@ -14,17 +14,8 @@ from iqa.images.stored import local
 from iqa.scoring.bursts import SECONDS, find_bursts
 from iqa.scoring.results import Result
 
-#: The order that is the mean of the places by all scores.
-BOTH = "both"
-
-#: The name under which `Result.features` has what bursts are found by, `iqa.scoring.bursts.structure_of`.
-STRUCTURE = "structure"
-
-#: Shares of a set: the lowest 10 % get one star, the next 20 % two, and so on; the highest 10 % get five.
-STARS = (0.1, 0.3, 0.7, 0.9)
-
-#: Shares of a set, from below, and the shelves between them.
-SHELF_BOUNDS = (0.1, 0.7, 0.9)
+BOTH = "both"  # the order that is the mean of the places by all scores
+STRUCTURE = "structure"  # the name under which `Result.features` has `iqa.scoring.bursts.structure_of`
 SHELVES = ("worst", "rest", "good", "best")
 
 
@@ -41,18 +32,11 @@ def rank(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def rank_by(scores: dict[str, NDArray[np.float64]], order: str = BOTH) -> NDArray[np.float64]:
-    """The places of pictures that have several scores, float64 (N,), 0-1.
-
-    Args:
-        scores: {name: float64 (N,)}, NaN where there is no score.
-        order: a name, or `BOTH`: the mean of the places by all scores that a picture has.
-    """
+    """The places, float64 (N,), of pictures with several scores (N,): by one, or by the mean of their places by `BOTH`."""
     if order != BOTH:
         return rank(scores[order])
-    places = np.stack([rank(values) for values in scores.values()])
-    known = np.isfinite(places)
-    mean = np.where(known, places, 0).sum(0) / np.maximum(1, known.sum(0))
-    return rank(np.where(known.any(0), mean, np.nan))
+    places = np.ma.masked_invalid([rank(values) for values in scores.values()])
+    return rank(places.mean(axis=0).filled(np.nan))
 
 
 def best_first(places: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -61,12 +45,12 @@ def best_first(places: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def stars_of(place: float) -> int:
-    """The stars for a place, 1-5.
+    """The stars for a place: the lowest 10 % get one, the next 20 % two, and so on; the highest 10 % get five.
 
     >>> [stars_of(place) for place in (0.05, 0.2, 0.5, 0.8, 0.95)]
     [1, 2, 3, 4, 5]
     """
-    return 1 + int(np.searchsorted(STARS, place, "right"))
+    return 1 + int(np.searchsorted((0.1, 0.3, 0.7, 0.9), place, "right"))
 
 
 def shelf_of(place: float) -> str:
@@ -75,17 +59,12 @@ def shelf_of(place: float) -> str:
     >>> [shelf_of(place) for place in (0.05, 0.2, 0.5, 0.8, 0.95)]
     ['worst', 'rest', 'rest', 'good', 'best']
     """
-    return SHELVES[int(np.searchsorted(SHELF_BOUNDS, place, "right"))]
+    return SHELVES[int(np.searchsorted((0.1, 0.7, 0.9), place, "right"))]
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the other pictures of a run say of one.
-
-    Attributes:
-        burst: the number of its burst, from 1; None if it is in none.
-        best: whether it is the best of its burst.
-    """
+    """The number of a picture's burst, from 1, and whether it is the best of it; None if it is in none."""
 
     burst: int | None = None
     best: bool = False
@@ -105,8 +84,7 @@ class RankedSet:
 
     Attributes:
         scores: {name: float64 (N,)} of all results; NaN where there is none.
-        overall: float64 (N,), the places by all scores, 0-1; NaN where there is no score.
-        places: the same by the order.
+        overall, places: float64 (N,), by all scores and by the order, 0-1; NaN where there is no score.
         twins: {number of a raw file: number of the other file of that shot}.
         bursts: the numbers of the results in each burst; see `find_bursts`.
     """
@@ -130,8 +108,12 @@ class RankedSet:
             if (path := local(result.path)) and path.suffix.lower() in RAW_SUFFIXES:
                 raws[path.with_suffix("")] = number
         self.scores = {name: np.array(column) for name, column in columns.items()}
-        self.twins = self._find_twins(raws)
-        self.overall, self.places = self._rank(BOTH), self._rank(order)
+        self.twins: dict[int, int] = {}
+        for number, result in enumerate(list_results() if raws else ()):
+            path = local(result.path)
+            if path and path.suffix.lower() not in RAW_SUFFIXES and result.scores and path.with_suffix("") in raws:
+                self.twins.setdefault(raws[path.with_suffix("")], number)
+        self.overall, self.places = (self._rank(wanted) for wanted in (BOTH, order))
         for raw in self.twins if bursts else ():
             times[raw] = None
         self.bursts = find_bursts(times, structures)
@@ -140,23 +122,10 @@ class RankedSet:
             best = max(burst, key=lambda number: np.nan_to_num(self.places[number], nan=-1.0))
             self._place_of |= {member: Place(count, member == best) for member in burst}
 
-    def _find_twins(self, raws: dict[Path, int]) -> dict[int, int]:
-        twins: dict[int, int] = {}
-        for number, result in enumerate(self.list_results() if raws else ()):
-            path = local(result.path)
-            if path and path.suffix.lower() not in RAW_SUFFIXES and result.scores:
-                raw = raws.get(path.with_suffix(""))
-                if raw is not None and raw not in twins:
-                    twins[raw] = number
-        return twins
-
     def _rank(self, order: str) -> NDArray[np.float64]:
-        raws, others = list(self.twins), list(self.twins.values())
-        scores = {name: values.copy() for name, values in self.scores.items()}
-        for values in scores.values():
-            values[raws] = np.nan
-        places = rank_by(scores, order)
-        places[raws] = places[others]
+        is_raw = np.isin(np.arange(len(next(iter(self.scores.values())))), list(self.twins))
+        places = rank_by({name: np.where(is_raw, np.nan, values) for name, values in self.scores.items()}, order)
+        places[list(self.twins)] = places[list(self.twins.values())]
         return places
 
     def place_of(self, number: int) -> Place | None:
@@ -165,7 +134,7 @@ class RankedSet:
         return self._place_of.get(number, Place()) if self._looked_for_bursts else None
 
     def top(self, count: int) -> list[tuple[Result, Place | None]]:
-        """The best pictures, the best first, without raw files that have a twin."""
+        """The `count` best pictures, the best first, without raw files that have a twin."""
         wanted = [number for number in best_first(self.places).tolist() if number not in self.twins][:count]
         found = {number: result for number, result in enumerate(self.list_results()) if number in set(wanted)}
         return [(found[number], self.place_of(number)) for number in wanted]

@@ -11,21 +11,12 @@ from iqa.scoring.ranking import SHELVES, shelf_of
 
 
 def check_folder(folder: Path, named: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Make sure that pictures can be sorted into a folder.
-
-    Args:
-        named: where the pictures come from.
-
-    Raises:
-        OutputError: if it holds anything: nothing is ever overwritten or mixed with what an earlier run sorted. Or if it
-            lies in a folder that was named, where the next run would find each picture twice.
-    """
+    """Raise `OutputError` if a folder to sort into holds anything, or lies in a folder whose pictures were named."""
     place = folder.resolve()
     for name in named:
         if os.path.isdir(name) and place.is_relative_to(Path(name).resolve()):
-            raise OutputError(
-                f"{folder}: it lies in {name}, where the next run would find each picture twice; name another"
-            )
+            why = "where the next run would find each picture twice"
+            raise OutputError(f"{folder}: it lies in {name}, {why}; name another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: pictures are sorted into a new or an empty folder; name another one")
 
@@ -34,16 +25,11 @@ def sort_into(folder: Path, pictures: Iterable[tuple[Path, float]], copy: bool =
     """Make the folder with its shelves; it is whole or not there.
 
     Args:
-        folder: see `check_folder`.
         pictures: (path, place 0-1); see `iqa.scoring.ranking.shelf_of`. Pictures of the same name get a number.
         copy: copy the files, with their times; otherwise make links, and copy only where links cannot be made.
 
     Returns:
         How many pictures could not be sorted, and lines that say which, and how many were.
-
-    Raises:
-        OutputError: see `check_folder`.
-        OSError: if the folder cannot be written.
     """
     check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,8 +60,7 @@ def _put(path: Path, shelf: Path, copy: bool) -> None:
         target = shelf / f"{path.stem} ({number}){path.suffix}"
     if not copy:
         try:
-            os.symlink(os.path.abspath(path), target)
-            return
+            return os.symlink(os.path.abspath(path), target)
         except (OSError, NotImplementedError):  # a file system or a Windows without links
             pass
     shutil.copy2(path, target)
