@@ -19,10 +19,8 @@ from iqa.images.finding import named_images
 from iqa.labels.faults import Fault
 from iqa.labels.histograms import Score
 from iqa.scoring import page as page_module
-from iqa.scoring.bursts import structure_of
-from iqa.scoring.drawings import draw_distribution
-from iqa.scoring.page import check_page, is_page, write_page
-from iqa.scoring.ranking import STRUCTURE, RankedSet
+from iqa.scoring.page import check_page, draw_distribution, is_page, write_page
+from iqa.scoring.ranking import STRUCTURE, RankedSet, structure_of
 from iqa.scoring.results import Result
 
 SCALES = {"beauty": AVA_SCALE, "technical": TID2013_SCALE}

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pickle
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from AVA import infer_vanilla
 from iqa.errors import ImageError, UsageError, WorkerError
 from iqa.images import stored
 from iqa.images.finding import LeftOut, named_images
-from iqa.images.stored import StoredFile, fetch, path_of
+from iqa.images.stored import StoredFile, fetch
 from iqa.scoring import ray_engine
 from iqa.scoring.results import Result
 
@@ -108,67 +107,29 @@ def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_p
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     nowhere = refused(pictures, "--engine", "ray", "--ray-address", "127.0.0.1:9", *out)
     assert "no Ray cluster at 127.0.0.1:9" in nowhere and len(nowhere.splitlines()) == 1
+    with pytest.raises(UsageError, match="choose another --runtime"):
+        next(ray_engine.score_on_ray({"beauty": {"runtime": "keras"}}, []))
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install 'image-quality-assessment[ray]'" in refused(pictures, "--engine", "ray", *out)
 
 
-def test_keras_does_not_score_on_ray():
-    pytest.importorskip("ray")
-    with pytest.raises(UsageError, match="choose another --runtime"):
-        next(ray_engine.score_on_ray({"beauty": {"runtime": "keras"}}, []))
-
-
-# --- an actor, in this process ---------------------------------------------------------------------------------------
-
-
 def stand_in(recipes, thumbnails, features):
     """In the place of `open_models`: the score is the number of bytes of the file."""
-    return lambda paths: [
-        Result(path, {"size": path.stat().st_size}) if path.exists() else Result(path, error="no such file")
-        for path in paths
-    ]
+    return lambda paths: [Result(path, {"size": path.stat().st_size} if path.exists() else {}) for path in paths]
 
 
-@pytest.fixture
-def ask(monkeypatch):
-    """ask(path, expected={}) -> what an actor says of a picture, if it must have the versions that are expected."""
-    pyarrow = pytest.importorskip("pyarrow")
+def test_an_actor_fetches_stored_files_and_says_what_its_machine_lacks(pictures, monkeypatch):
+    pytest.importorskip("pyarrow")
     monkeypatch.setattr(ray_engine, "open_models", stand_in)
-
-    def ask(path, expected=()):
-        actor = ray_engine.Actor({}, None, dict(expected), 60, None)
-        (row,) = actor(pyarrow.table({"row": [pickle.dumps((3, path))]}))["row"].to_pylist()
-        if not expected:
-            actor._workers.close()
-        return pickle.loads(row)
-
-    return ask
-
-
-def test_an_actor_reads_stored_files_and_names_those_that_cannot_be_fetched(ask, pictures):
-    pytest.importorskip("fsspec")
-    position, result, trouble = ask(StoredFile(f"file://{pictures}/00.jpg"))
-    assert (position, result.scores["size"], trouble) == (3, (pictures / "00.jpg").stat().st_size, None)
-    assert ask(StoredFile(f"file://{pictures}/gone.jpg"))[1].error == "there is no such file"
-
-
-def test_a_machine_that_cannot_score_says_what_is_wrong_with_it(ask, pictures):
-    assert "gone.jpg: is not on " in ask(pictures / "gone.jpg")[2]
-    position, _, trouble = ask(pictures / "00.jpg", {"pillow": "1.0"})
-    assert position is None and trouble.endswith("this machine has pillow 1.0, that one has not")
-
-
-def test_weights_are_sent_to_a_machine_that_lacks_them(monkeypatch, tmp_path):
-    monkeypatch.setattr(pytest.importorskip("ray"), "get", lambda files: files)
-    (tmp_path / "a.weights.h5").write_bytes(b"weights")
-    (tmp_path / "a.tflite").write_bytes(b"compiled")
-    recipe = {"weights": tmp_path / "a.weights.h5", "sha256": "1234"}
-    files = ray_engine._files_of({"beauty": recipe})
-    place = ray_engine._place(recipe | {"weights": "/nowhere/a.weights.h5"}, files)
-    assert place.read_bytes() == b"weights" and place.with_name("a.tflite").read_bytes() == b"compiled"
-
-
-# --- URLs ------------------------------------------------------------------------------------------------------------
+    stored = [StoredFile(f"file://{pictures}/{name}") for name in ("00.jpg", "gone.jpg")]
+    actor = ray_engine.Actor({}, {}, 60, None)
+    (three, first), (four, second) = ray_engine._rows(actor(ray_engine._table(zip((3, 4), stored, strict=True))))
+    actor._workers.close()
+    assert (three, four) == (3, 4) and first.scores["size"] == (pictures / "00.jpg").stat().st_size
+    assert second.error == "there is no such file"
+    lacking = {"beauty": {"weights": "/nowhere/a.weights.h5", "sha256": "12"}}
+    ((position, trouble),) = ray_engine._rows(ray_engine.Actor(lacking, {"pillow": "1.0"}, 60, None)(None))
+    assert position is None and trouble.endswith("this machine lacks pillow 1.0, /nowhere/a.weights.h5")
 
 
 @pytest.fixture
@@ -194,8 +155,6 @@ def test_a_url_names_a_file_a_folder_or_a_pattern(storage):
     assert names("memory://shelf/c.png") == [("memory://shelf/c.png", "there is no such file")]
     ((_, why),) = named_images(["nonsense://shelf"], stored=True)
     assert why.startswith("the storage cannot be read: ") and "nonsense" in why
-    assert path_of("s3://bucket/a//b.jpg") == StoredFile("s3://bucket/a//b.jpg")
-    assert path_of(str(Path("s3://bucket/a.jpg"))) == Path("s3:/bucket/a.jpg")
 
 
 def test_a_fetch_that_fails_for_a_moment_is_tried_again(storage, tmp_path, monkeypatch):

@@ -17,10 +17,18 @@ from scipy.stats import rankdata
 from iqa.errors import OutputError
 from iqa.images.capture import read_time
 from iqa.images.reading import read_image
-from iqa.scoring.bursts import find_bursts, structure_of
-from iqa.scoring.ranking import STRUCTURE, Place, RankedSet, rank, rank_by
+from iqa.scoring.ranking import (
+    STRUCTURE,
+    Place,
+    RankedSet,
+    check_folder,
+    find_bursts,
+    rank,
+    rank_by,
+    sort_into,
+    structure_of,
+)
 from iqa.scoring.results import Result
-from iqa.scoring.shelves import check_folder, sort_into
 from iqa.scoring.sidecars import rate, write_stars
 
 # --- places ---------------------------------------------------------------------------------------------------------

@@ -5,12 +5,11 @@ million on disk. A row holds a `Result` as JSON.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from iqa.errors import JournalError
-from iqa.files import keep_on_disk
 from iqa.images.stored import StoredFile, path_of
 from iqa.scoring.results import Result
 
@@ -48,19 +46,17 @@ def fingerprint_of(path: Path | StoredFile) -> str:
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """What a run has to do and has done; a context manager.
 
-    A journal of the same models that lies at `path` is resumed: what it has of the same files is taken over. Anything else
-    that lies there is renamed, and its pictures are scored again.
+    A journal of the same models at `path` is resumed; anything else there is renamed, and its pictures are scored again.
 
     Args:
         head: what a score depends on apart from the picture; its "features" name the model whose features are kept.
-        runtime: the inference backend, whose name and version move a score by less than anybody could see.
+        runtime: the inference backend, which moves a score by less than anybody could see.
 
     Attributes:
-        notes: lines about what was found at `path`, if that is unusual.
-        runtimes: all that have scored for this journal.
+        notes, runtimes: lines about what was found at `path`, and all runtimes that have scored for this journal.
 
     Raises:
         JournalError: from all methods, if it cannot be written, or another process is writing it.
@@ -92,31 +88,28 @@ class Journal:
             self.close()
             raise
 
-    def __enter__(self) -> "Journal":
-        return self
-
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def _open(self) -> None:
         """Connect to the database at the path, or to a new one if what lies there is none of this run."""
-        why = self._examine()
-        if why:
+        if os.path.exists(self.path) and os.path.getsize(self.path):
+            why = self._examine()
+            if not why:
+                return
             self._database.close()
-            names = (
-                f"{self.path}.{why}{number}" for number in itertools.chain([""], map("-{}".format, itertools.count(2)))
-            )
-            aside = next(name for name in names if not os.path.lexists(name))
-            with suppress(FileNotFoundError):  # its log, without which it may lack the last rows
-                os.replace(f"{self.path}-wal", f"{aside}-wal")
+            aside, number = Path(f"{self.path}.{why}"), 1
+            while aside.exists():
+                number += 1
+                aside = Path(f"{self.path}.{why}-{number}")
             os.replace(self.path, aside)
             what = "is of another model" if why == "other" else "cannot be read, its pictures are scored again"
-            self.notes.append(f"{self.path} {what}; it is kept as {Path(aside).name}")
-        if why is not None:
-            self._connect()
-            self._database.executescript(f"BEGIN; {_TABLES}")
-            self._do("INSERT INTO run VALUES (?, 0, 0, '[]')", self._head)
-            self._do("COMMIT")
+            self.notes.append(f"{self.path} {what}; it is kept as {aside.name}")
+        Path(f"{self.path}-wal").unlink(missing_ok=True)  # the log of a damaged journal
+        self._connect()
+        self._database.executescript(f"BEGIN; {_TABLES}")
+        self._do("INSERT INTO run VALUES (?, 0, 0, '[]')", self._head)
+        self._do("COMMIT")
 
     def _connect(self) -> None:
         # Transactions only where one is opened: what is recorded is on its way to the disk, whatever happens next.
@@ -125,11 +118,8 @@ class Journal:
         for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
             self._database.execute(f"PRAGMA {setting}")
 
-    def _examine(self) -> str | None:
-        """None if the database at the path is of this run; "" if there is none, otherwise "other" or "damaged"."""
-        if not os.path.exists(self.path) or not os.path.getsize(self.path):
-            Path(f"{self.path}-wal").unlink(missing_ok=True)
-            return ""
+    def _examine(self) -> str:
+        """Connect to the journal at the path; returns "" if it is of this run, otherwise "other" or "damaged"."""
         try:
             self._connect()
             whole = self._database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
@@ -137,8 +127,8 @@ class Journal:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
                 raise  # locked, full, read only ...
-            return "damaged"
-        return None if rows == [(self._head,)] else "other" if rows else "damaged"
+            rows = []
+        return "damaged" if not rows else "" if rows == [(self._head,)] else "other"
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
@@ -151,8 +141,6 @@ class Journal:
         with self._explain():
             return self._database.execute(command, values)
 
-    # --- what is to be scored --------------------------------------------------------------------------------------
-
     def enter(self, listed: Iterable[Result], forget: bool = True) -> Iterator[tuple[str, str]]:
         """Note what is to be scored. A run that is resumed does it again, since files come, go and change.
 
@@ -162,8 +150,8 @@ class Journal:
                 what cannot be listed is told and not noted.
 
         Yields:
-            (path, what) for what is unusual: "named twice"; "new since the run began"; "changed since it was scored", and
-            then it is scored again; "no longer named". What is gone keeps its score until the run is finished.
+            (path, what) for what is unusual: "named twice", "new since the run began", "changed since it was scored", "no
+            longer named". What is gone keeps its score until the run is finished.
         """
         resumed, self._listing = self._listing > 0, self._listing + 1
         named, whole = 0, True
@@ -176,23 +164,23 @@ class Journal:
                 yield str(result.path), result.error
                 continue
             named, whole = named + 1, whole and not result.error
-            position, before, done, listing = row or (None, None, None, None)
-            if listing == self._listing:
-                yield str(result.path), "named twice"
-                continue
-            scored = done is not None and "scores" in json.loads(done)
             if not row:
                 new = "INSERT INTO pictures (path, fingerprint, result, listing, place) VALUES (?, ?, ?, ?, ?)"
                 self._do(new, path, fingerprint, refused, self._listing, named)
-            else:
-                self._do("UPDATE pictures SET listing = ?, place = ? WHERE position = ?", self._listing, named, position)
-            if row and not (scored and fingerprint in ("", before)):
+                if resumed and not self._finished:
+                    yield str(result.path), "new since the run began"
+                continue
+            position, before, done, listing = row
+            if listing == self._listing:
+                yield str(result.path), "named twice"
+                continue
+            self._do("UPDATE pictures SET listing = ?, place = ? WHERE position = ?", self._listing, named, position)
+            scored = done is not None and "scores" in json.loads(done)
+            if not scored or fingerprint not in ("", before):
                 changed = "UPDATE pictures SET fingerprint = ?, result = ?, features = NULL WHERE position = ?"
                 self._do(changed, fingerprint, refused, position)
-            if resumed and not row and not self._finished:
-                yield str(result.path), "new since the run began"
-            elif scored and fingerprint not in ("", before):
-                yield str(result.path), "changed since it was scored"
+                if scored:
+                    yield str(result.path), "changed since it was scored"
         if forget and named and whole:
             gone = self._do("SELECT position, path FROM pictures WHERE listing < ?", self._listing).fetchall()
             for position, path in gone:
@@ -229,8 +217,8 @@ class Journal:
 
     def find(self, path: Path | StoredFile) -> Result | None:
         """The result of a picture; None if it has none."""
-        row = self._do("SELECT path, result, features FROM pictures WHERE path = ?", os.fsencode(path)).fetchone()
-        return self._result_of(*row) if row and row[1] else None
+        command = "SELECT path, result, features FROM pictures WHERE result IS NOT NULL AND path = ?"
+        return next((self._result_of(*row) for row in self._do(command, os.fsencode(path))), None)
 
     def _result_of(self, path: bytes, text: str, features: bytes | None) -> Result:
         result = Result.from_json(os.fsdecode(path), json.loads(text))
@@ -250,10 +238,7 @@ class Journal:
         """Close the journal of a run whose output is safe, and remove it unless it is to be kept for a later run."""
         if keep:
             self._do("UPDATE run SET finished = 1")
-            self._do("VACUUM")
-            self.close()
-            keep_on_disk(self.path)
-        else:
-            self._database.close()
+        self._database.close()
+        if not keep:
             self.path.unlink(missing_ok=True)
-            self.close()
+        self.close()

@@ -1,10 +1,6 @@
 """Scoring on a Ray cluster. Ray Data hands out the pictures and replaces what dies; the journal remains the record.
 
-    connect("auto")
-    for position, result in score_on_ray(recipes, journal.waiting()): ...
-
-An actor, one for each processor, is the parent of one worker process (`iqa.scoring.workers`): pictures are read, bounded in
-time and memory, and scored as in a local run.
+An actor, one for each processor, is the parent of one worker process, which scores as in a local run.
 """
 
 import logging
@@ -45,9 +41,8 @@ READERS = ("image-quality-assessment", "numpy", "pillow", "pillow-heif", "tifffi
 def connect(address: str | None = None) -> None:
     """Connect this process to a Ray cluster, until it ends or calls `ray.shutdown`. It may be connected already.
 
-    Args:
-        address: "auto" is a cluster that runs on this machine; None is `RAY_ADDRESS` or, without it, a cluster of this
-            machine alone, which ends with this process and listens to no other machine.
+    The address "auto" is a cluster that runs on this machine; None is `RAY_ADDRESS` or, without it, a cluster of this
+    machine alone, which ends with this process and listens to no other machine.
 
     Raises:
         RuntimeUnavailable, WorkerError: if Ray is not installed, or there is no such cluster.
@@ -86,18 +81,10 @@ def score_on_ray(
     timeout: float = TIMEOUT,
     features: str | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Score pictures on the cluster that `connect` has connected.
+    """Score pictures, (position, path), on the cluster that `connect` has connected; see `iqa.scoring.many.open_models`.
 
     Its machines must have this project installed, in one version, and see the pictures and the weights under the paths
-    that they have here.
-
-    Args:
-        recipes, features: see `iqa.scoring.many.open_models`; the runtimes must be compiled ones.
-        waiting: (position, path) of each picture.
-        timeout: seconds that one picture may take.
-
-    Yields:
-        (position, `Result`) as they come, which is not the order of `waiting`.
+    that they have here. Results come in any order.
 
     Raises:
         UsageError, WorkerError: if a runtime is Keras, or a machine cannot score or does not see a picture that is here.
@@ -106,6 +93,7 @@ def score_on_ray(
 
     if any(recipe["runtime"] == "keras" for recipe in recipes.values()):
         raise UsageError("Keras does not score on Ray: choose another --runtime")
+    expected = versions([*READERS, *(PACKAGES[recipe["runtime"]] for recipe in recipes.values())])
     paths = dict(waiting)
     rows = ((position, path if isinstance(path, StoredFile) else path.absolute()) for position, path in paths.items())
     blocks = [_table(block) for block in iter(lambda: [*islice(rows, BLOCK)], [])]
@@ -119,15 +107,18 @@ def score_on_ray(
             Actor,
             batch_size=None,
             batch_format="pyarrow",
-            fn_constructor_args=(recipes, _versions_of(recipes), timeout, features),
+            fn_constructor_args=(recipes, expected, timeout, features),
             compute=ray.data.ActorPoolStrategy(size=min(count, len(blocks))),
             num_cpus=SHARE,
         )
         for table in tables.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for position, result, trouble in _rows(table):
-                if trouble and (position is None or os.path.exists(paths[position])):
-                    raise WorkerError(trouble)
-                yield position, replace(result, path=paths[position])
+            for position, result in _rows(table):
+                if position is None:
+                    raise WorkerError(result)
+                path = paths[position]
+                if result.error == "there is no such file" and isinstance(path, Path) and path.exists():
+                    raise WorkerError(f"{printable(path)}: all machines of the cluster must see it")
+                yield position, replace(result, path=path)
     except ray.exceptions.RayError as error:
         raise WorkerError(f"Ray: {_last_line(error)}") from None
 
@@ -147,39 +138,30 @@ def _rows(table: Any) -> list[Any]:
     return [pickle.loads(row) for row in table["row"].to_pylist()]
 
 
-def _versions_of(recipes: Recipes) -> dict[str, str]:
-    return versions([*READERS, *{PACKAGES[recipe["runtime"]] for recipe in recipes.values()}])
-
-
-# --- on the machines of the cluster ----------------------------------------------------------------------------------
-
-
 class Actor:
     """The parent of one worker; see `score_on_ray`. What keeps it from scoring is an answer, not an error of Ray's."""
 
     def __init__(self, recipes: Recipes, expected: dict[str, str], timeout: float, features: str | None) -> None:
-        found, self._node = _versions_of(recipes), socket.gethostname()
-        wanted = [
-            f"this machine has not {name} {version}" for name, version in expected.items() if found.get(name) != version
-        ]
+        found = versions(expected)
+        lacking = [f"{name} {version}" for name, version in expected.items() if found.get(name) != version]
         for weights, digits in ((Path(recipe["weights"]), recipe["sha256"]) for recipe in recipes.values()):
             if not weights.is_file() or sha256(weights) != digits:
-                wanted.append(f"all machines must see {weights}")
-        self._trouble = ", ".join(wanted)
+                lacking.append(str(weights))
+        self._trouble = f"this machine lacks {', '.join(lacking)}" if lacking else ""
         prepare = partial(open_models, recipes, None, features)
         self._workers = Workers(prepare, lambda path, reason: Result(path, error=reason), 1, timeout)
 
     def __call__(self, block: Any) -> Any:
-        """A table of (position, result, what is wrong with this machine) for one of (position, path)."""
+        """A table of (position, result) for one of (position, path); or (None, what is wrong with this machine)."""
         try:
+            if self._trouble:
+                raise WorkerError(self._trouble)
             return _table(self._score(_rows(block)))
         except WorkerError as error:
-            return _table([(None, None, f"{self._node}: {error}")])
+            return _table([(None, f"{socket.gethostname()}: {error}")])
 
-    def _score(self, pairs: list[tuple[int, Path | StoredFile]]) -> Iterator[tuple[int, Result, str | None]]:
+    def _score(self, pairs: list[tuple[int, Path | StoredFile]]) -> Iterator[tuple[int, Result]]:
         """Score pictures; stored ones are fetched to a folder a few ahead."""
-        if self._trouble:
-            raise WorkerError(self._trouble)
         failed: dict[int, str] = {}
         with tempfile.TemporaryDirectory() as folder:
 
@@ -194,11 +176,7 @@ class Actor:
                 return place
 
             for (position, path), result in zip(pairs, self._workers.map(starmap(place_of, pairs)), strict=True):
-                trouble = None
-                if position in failed:
-                    result = replace(result, error=failed[position])
-                elif isinstance(path, StoredFile):
-                    os.unlink(result.path)
-                elif result.error and not os.path.exists(path):
-                    trouble = f"{printable(path)}: is not on {self._node}; all machines must see it"
-                yield position, result, trouble
+                if isinstance(path, StoredFile):
+                    result = replace(result, error=failed.get(position, result.error))
+                    Path(result.path).unlink(missing_ok=True)
+                yield position, result

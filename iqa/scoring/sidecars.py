@@ -1,9 +1,6 @@
 """Stars in XMP sidecars: small files beside pictures, from which darktable, digiKam, Lightroom and others take ratings.
 
-    rate(Path("IMG_1.jpg"), 4)                      # writes IMG_1.jpg.xmp; the picture itself is never changed
-
-darktable and digiKam look for the name of the picture with `.xmp` behind it. Two pictures whose names differ in the suffix
-have one each. Lightroom and Capture One look for `IMG_1.xmp`, which both share.
+darktable and digiKam look for `IMG_1.jpg.xmp`; Lightroom and Capture One look for `IMG_1.xmp`, which `IMG_1.dng` shares.
 """
 
 import contextlib
@@ -42,21 +39,14 @@ _EMPTY = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>
 <?xpacket end="w"?>"""
 
-_MOST = 1 << 24  # bytes of a sidecar
-
 
 def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: bool = False) -> tuple[int, list[str]]:
-    """Write a sidecar beside each picture; one that cannot be written does not stop the others.
-
-    Args:
-        pictures: (path, place 0-1); see `iqa.scoring.ranking.stars_of`.
-        names, overwrite: see `rate`.
+    """Write a sidecar beside each picture, given with its place 0-1; see `rate` and `iqa.scoring.ranking.stars_of`.
 
     Returns:
         How many pictures could not get their stars, and lines that say so, and how many sidecars were written.
     """
-    written, kept, lines = 0, 0, []
-    seen: dict[Path, int] = {}
+    written, kept, lines, seen = 0, 0, list[str](), dict[Path, int]()
     for path, place in pictures:
         sidecar, stars, shown = NAMES[names](path), stars_of(place), printable(path)
         if sidecar in seen:
@@ -80,14 +70,12 @@ def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: b
 def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = False) -> str | None:
     """Write stars, 1-5, to the sidecar of a picture; all else that it holds stays, and so do its mode and links to it.
 
-    Stars that this function wrote before, and nobody has changed since, are renewed.
-
     Args:
         names: a key of `NAMES`.
         overwrite: also where somebody gave the picture stars, in a sidecar of either name or in itself.
 
     Returns:
-        None, or why nothing was written: the stars that are there.
+        None, or why nothing was written: the stars that are there. Those that we wrote are renewed.
 
     Raises:
         OutputError: if a sidecar is there that cannot be read or is read-only; it stays as it is.
@@ -122,7 +110,7 @@ def _read(sidecar: Path) -> Document:
     """What a sidecar holds; a new one if there is none."""
     if not sidecar.exists():
         return _parse(_EMPTY)
-    if not sidecar.is_file() or sidecar.stat().st_size > _MOST:
+    if not sidecar.is_file() or sidecar.stat().st_size > 1 << 24:
         raise OutputError(f"{sidecar}: no ordinary file of a sidecar's size, it stays as it is")
     try:
         document = _parse(sidecar.read_bytes())
