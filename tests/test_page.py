@@ -31,17 +31,13 @@ FLAT = 9  # has a warning
 STRUCTURES = structure_of(np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8))
 
 
-def votes_of(number):
+def result_of(number, path):
     votes = np.zeros(10, np.float32)
     votes[[2, 7]] = 1 - BEAUTY[number] / 100, BEAUTY[number] / 100
-    return Score.of(votes, "AVA")
-
-
-def result_of(number, path):
     first = next((min(burst) for burst in BURSTS if number in burst), number)
     return Result(
         path,
-        {"beauty": votes_of(number)} | ({} if number == SMALL else {"technical": float(TECHNICAL[number])}),
+        {"beauty": Score.of(votes, "AVA")} | ({} if number == SMALL else {"technical": float(TECHNICAL[number])}),
         *(640, 480),
         taken=datetime(2024, 10, 4) + timedelta(minutes=first, seconds=1 + number - first),
         fault=Fault("blur", 0.75) if number == 3 else None,
@@ -60,6 +56,7 @@ def write(path, results, names=("beauty", "technical"), order="both", bursts=Fal
 
 @pytest.fixture(scope="module")
 def browser():
+    """A tab for all tests, and the complaints of its console."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("needs Chromium: apt install chromium")
@@ -67,23 +64,17 @@ def browser():
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
+        tab, complaints = browser.new_page(), []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        yield tab, complaints
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def tab(browser):
-    """A tab for all tests, and the complaints of its console."""
-    tab, complaints = browser.new_page(), []
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    return tab, complaints
-
-
 @pytest.fixture
-def opened(tab):
+def opened(browser):
     """opened(file) -> the page in a browser, whose console must have nothing to complain of."""
-    tab, complaints = tab
+    tab, complaints = browser
     complaints.clear()
 
     def open(file):
@@ -207,8 +198,6 @@ def test_the_keyboard_walks_through_it_and_selects(page, shown):
     assert places[below][0] == places[0][0] and places[below][1] > places[0][1]
     shown.keyboard.press("Shift+ArrowRight")
     assert [path.rsplit("/")[-1] for path in listed(shown)] == [order[0], order[below], order[below + 1]]
-    shown.keyboard.press("Space")
-    assert len(listed(shown)) == 2
     shown.keyboard.press("/")
     shown.keyboard.type("p13")
     assert names(shown) == ["p13.png"]
@@ -219,9 +208,7 @@ def test_the_keyboard_walks_through_it_and_selects(page, shown):
     assert tab.value.url.endswith("/one/p13.png")
 
 
-def test_the_selection_is_copied_and_downloaded_and_outlives_a_reload_as_a_list_that_the_command_reads(
-    page, shown, tmp_path
-):
+def test_the_selection_is_downloaded_and_outlives_a_reload_as_a_list_that_the_command_reads(page, shown, tmp_path):
     shown.get_by_label("Bursts").select_option("one by one")
     assert not shown.is_visible("#selection")
     boxes = shown.locator(".picture > input")
@@ -234,11 +221,6 @@ def test_the_selection_is_copied_and_downloaded_and_outlives_a_reload_as_a_list_
     assert download.value.suggested_filename == "selection.txt"
     download.value.save_as(tmp_path / "list.txt")
     assert {path for path, reason in named_images([], [tmp_path / "list.txt"]) if reason is None} == wanted
-    shown.click("#copy")
-    shown.locator("#selection output", has_text="copied").wait_for()
-    shown.focus("[name=text]")
-    shown.keyboard.press("Control+V")
-    assert all(str(path) in shown.input_value("[name=text]") for path in wanted)  # a field of one line joins them
     shown.reload()
     assert set(map(Path, listed(shown))) == wanted
     shown.click("#clear")
@@ -250,7 +232,6 @@ def test_names_are_shown_and_never_run(photograph, tmp_path, opened):
         "<img src=x onerror=window.run=1>.png",
         "a<script>window.run=1</script>.png",  # in a folder
         '" onfocus="window.run=1" autofocus x=".png',
-        "javascript:window.run=1.png",
         "{{ 7 * 7 }} &amp; \u202egnp.exe\n%2f#?.png",
         os.fsdecode(b"caf\xe9.png"),
     )
@@ -307,13 +288,11 @@ def test_it_says_what_it_is_and_what_the_scores_mean_and_fits_a_telephone_in_lig
         assert (ink < paper) == (scheme == "light")
     shown.emulate_media(color_scheme="light")
     shown.set_viewport_size(usual)
-    tree = shown.context.new_cdp_session(shown).send("Accessibility.getFullAXTree")["nodes"]
-    roles = {"button", "checkbox", "combobox", "radio", "searchbox", "spinbutton", "textbox", "link"}
-    controls = [node for node in tree if node.get("role", {}).get("value") in roles]
-    assert len(controls) > 2 * COUNT and all(node["name"]["value"] for node in controls)
+    unnamed = "all => all.filter(e => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).length"
+    assert shown.eval_on_selector_all("button, input, select, textarea, a", unnamed) == 0
 
 
-def test_it_sorts_by_either_score_by_both_by_name_and_by_time_and_shows_the_20_best(shown):
+def test_it_sorts_by_either_score_by_both_and_by_time_and_shows_the_20_best(shown):
     shown.get_by_label("Bursts").select_option("one by one")
     both = scores(shown, 2)
     assert both == sorted(both, reverse=True)
@@ -335,9 +314,6 @@ def test_it_sorts_by_either_score_by_both_by_name_and_by_time_and_shows_the_20_b
     shown.get_by_label("Bursts").select_option("one by one")
     shown.get_by_label("Sort by").select_option("time taken")
     assert names(shown) == [f"p{number}.png" for number in reversed(range(COUNT))]
-    assert shown.inner_text("#direction") == "latest first"
-    shown.get_by_label("Sort by").select_option("name")
-    assert (names(shown)[1], names(shown)[-1]) == ("p3.png", "p44.png")
 
 
 def test_filters_of_both_scores_of_remarks_and_of_names_work_together(shown):
@@ -355,8 +331,6 @@ def test_filters_of_both_scores_of_remarks_and_of_names_work_together(shown):
     shown.locator(".picture > input").nth(3).check()
     shown.get_by_label("show only these").check()
     assert len(names(shown)) == 1
-    shown.click("#clear")
-    assert len(names(shown)) == COUNT
 
 
 def test_bursts_are_groups_that_name_their_best(shown):
@@ -385,7 +359,5 @@ def test_many_pictures_are_sorted_and_filtered_and_shown_in_pages(opened, tmp_pa
     shown.focus("#pictures > li")
     shown.keyboard.press("ArrowLeft")
     assert scores(shown) == expected[:200] and focused(shown) == names(shown)[199]
-    shown.keyboard.press("End")
-    assert scores(shown) == expected[400:] and shown.get_by_label("next page").first.is_disabled()
     shown.click("#pick")
     assert len(listed(shown)) == 500

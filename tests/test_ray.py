@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from AVA import infer_vanilla
-from iqa.errors import ImageError, UsageError, WorkerError
+from iqa.errors import UsageError
 from iqa.images import stored
 from iqa.images.finding import LeftOut, named_images
 from iqa.images.stored import StoredFile, fetch
@@ -36,12 +36,7 @@ def ray():
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        try:
-            ray_engine.connect()
-        except WorkerError as error:
-            if "timed out during startup" not in str(error):
-                raise
-            pytest.skip("this machine is too busy to start Ray, which must take no more than 30 s")
+        ray_engine.connect()
         yield ray
         ray.shutdown()
         gc.collect()  # what Ray leaves to the collector must not be found in a test of something else
@@ -49,14 +44,12 @@ def ray():
 
 def test_a_run_on_ray_writes_what_a_local_run_writes(ray, command, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_engine, "BLOCK", 4)
-    local, there, stored = (tmp_path / f"{name}.csv" for name in ("local", "ray", "stored"))
+    local, there, url = tmp_path / "local.csv", tmp_path / "ray.csv", f"file://{pictures}"
     assert command(infer_vanilla, pictures, "--out", local, *RUNTIME)[0] == 1
-    code, _, err = command(infer_vanilla, pictures, "--out", there, "--engine", "ray", *RUNTIME)
-    assert code == 1 and "05.jpg: it cannot be decoded" in err
-    assert there.read_bytes() == local.read_bytes()
-    code, _, err = command(infer_vanilla, f"file://{pictures}", "--out", stored, "--engine", "ray", *RUNTIME)
-    assert code == 1 and f"file://{pictures}/05.jpg: it cannot be decoded" in err
-    assert stored.read_text() == local.read_text().replace(str(pictures), f"file://{pictures}")
+    code, _, err = command(infer_vanilla, pictures, url, "--out", there, "--engine", "ray", *RUNTIME)
+    assert code == 1 and f"{pictures}/05.jpg: it cannot be decoded" in err and f"{url}/05.jpg: it cannot be" in err
+    heading, *rows = local.read_text().splitlines()
+    assert there.read_text().splitlines() == [heading, *rows, *(row.replace(str(pictures), url) for row in rows)]
 
 
 def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_path, monkeypatch):
@@ -136,6 +129,3 @@ def test_a_fetch_that_fails_for_a_moment_is_tried_again(storage, tmp_path, monke
     monkeypatch.setattr(type(storage), "get_file", get_file)
     fetch("memory://shelf/a.png", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == b"a.png" and not failures
-    failures += [OSError("the line is down")] * 3
-    with pytest.raises(ImageError, match="it cannot be fetched: the line is down"):
-        fetch("memory://shelf/a.png", tmp_path / "a.png")

@@ -1,6 +1,5 @@
 """What is made of the scores of a set: places, bursts, stars in sidecars, shelves."""
 
-import io
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import rankdata
 
 from iqa.errors import OutputError
-from iqa.images.reading import read_image
+from iqa.images.reading import decoders, read_image
 from iqa.scoring.ranking import (
     STRUCTURE,
     Place,
@@ -44,40 +43,23 @@ def test_a_picture_that_lacks_a_score_is_ranked_by_the_others():
     np.testing.assert_array_equal(rank_by(scores, "technical"), [0.75, nan, 0.25, nan])
 
 
-def test_a_raw_file_and_the_jpeg_of_the_same_shot_are_one_picture():
-    shots = {"a.JPG": 5.0, "a.nef": 1.0, "b.jpg": 6.0, "c.nef": 4.0}
+def test_the_best_come_first_bursts_name_theirs_and_a_raw_file_and_its_jpeg_are_one_picture():
     like = {STRUCTURE: structure_of(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))}
+    shots = (("a.JPG", 5.0, 0), ("a.nef", 1.0, 0), ("b.jpg", 6.0, 1.5), ("c.nef", 4.0, 60))
     results = [
-        Result(Path(name), {"beauty": score}, taken=datetime(2024, 5, 1, 9, 0, 1), features=like)
-        for name, score in shots.items()
-    ]
-    ranked = RankedSet(lambda: iter(results), ["beauty"], "beauty", bursts=True)
-    np.testing.assert_allclose(ranked.places, [3 / 6, 3 / 6, 5 / 6, 1 / 6])
-    assert [str(result.path) for result, _ in ranked.top(4)] == ["b.jpg", "a.JPG", "c.nef"]
-    assert ranked.bursts == [[0, 2, 3]]
-    pair = RankedSet(lambda: iter(results[:2]), ["beauty"], "beauty", bursts=True)
-    assert [pair.place_of(0), pair.place_of(1)] == [Place(), Place()]
-    assert list(pair.describe_bursts()) == [
-        "no bursts: no two pictures were taken within 3 s of one another and look alike"
-    ]
-
-
-def test_the_best_come_first_and_bursts_name_theirs():
-    start, like = (
-        datetime(2024, 10, 4, 9, 0, 1),
-        {STRUCTURE: structure_of(np.eye(8, dtype=np.uint8)[..., None].repeat(3, 2))},
-    )
-    shots = (("a.jpg", 5.0, 0), ("b.jpg", 6.0, 1.5), ("c.jpg", 2.0, 60))
-    scored = [
-        Result(Path(name), {"beauty": score, "technical": score}, taken=start + timedelta(seconds=second), features=like)
+        Result(Path(name), {"beauty": score}, taken=START + timedelta(seconds=second), features=like)
         for name, score, second in shots
     ]
-    results = [*scored, Result(Path("d.jpg"), error="broken")]
-    ranked = RankedSet(lambda: iter(results), ["beauty", "technical"], bursts=True)
-    assert [result.path.name for result, _ in ranked.top(2)] == ["b.jpg", "a.jpg"]
-    assert [ranked.place_of(number) for number in range(3)] == [Place(1, False), Place(1, True), Place()]
+    ranked = RankedSet(lambda: iter([*results, Result(Path("d.jpg"), error="broken")]), ["beauty"], bursts=True)
+    np.testing.assert_allclose(ranked.places, [3 / 6, 3 / 6, 5 / 6, 1 / 6, np.nan])
+    assert [result.path.name for result, _ in ranked.top(3)] == ["b.jpg", "a.JPG", "c.nef"]
+    assert [path.name for path, _ in ranked.placed()] == ["a.JPG", "a.nef", "b.jpg", "c.nef"]
+    assert [ranked.place_of(n) for n in range(4)] == [Place(1, False), Place(1, False), Place(1, True), Place()]
     assert list(ranked.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
-    assert [path.name for path, _ in ranked.placed()] == ["a.jpg", "b.jpg", "c.jpg"]
+    alone = RankedSet(lambda: iter(results[:2]), ["beauty"], "beauty", bursts=True)
+    assert list(alone.describe_bursts()) == [
+        "no bursts: no two pictures were taken within 3 s of one another and look alike"
+    ]
 
 
 START = datetime(2024, 5, 1, 10, 20, 30)
@@ -155,13 +137,11 @@ FORMS = {
     DARKTABLE.format(stars=0): 0,
     DARKTABLE.format(stars=2): 2,
     DARKTABLE.format(stars=-1): -1,
-    DARKTABLE.format(stars="nan"): 0,
     described(f'xmlns:xmp="{XMP}"', "<xmp:Rating>3</xmp:Rating>"): 3,
     described(f'xmlns:xmp="{XMP}"', '<xmp:Rating xml:lang="x-default"\n> 0 </xmp:Rating>'): 0,
     described(f'xmlns:xap="{XMP}" xap:Rating="3"'): 3,
     described('xmlns:xmp="http://example.com/other/" xmp:Rating="5"'): 0,
     described(f'xmlns:m="{PHOTO}" xmlns:xmp="{XMP}" m:Rating="25" xmp:Rating="2"'): 2,
-    described('xmlns:acdsee="http://ns.acdsee.com/iptc/1.0/" acdsee:rating="4"'): 4,
     wrap(f'<rdf:Description/><rdf:Description xmlns:xmp="{XMP}"><xmp:Rating>0</xmp:Rating></rdf:Description>'): 0,
     described('xmlns:s="http://example.com/s/"', f'<s:R><rdf:Description xmlns:xmp="{XMP}" xmp:Rating="5"/></s:R>'): 0,
     wrap(""): 0,
@@ -239,17 +219,13 @@ def test_a_sidecar_keeps_its_mode_and_a_link_to_it_and_a_read_only_one_stays(pic
     (store / "k.xmp").chmod(0o444)
     with pytest.raises(OutputError, match="read-only"):
         rate(picture, 5)
-    (store / "k.xmp").unlink()
-    store.rmdir()
-    with pytest.raises(OutputError, match="a folder that is not there"):
-        rate(picture, 5)
 
 
 def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
     packet = described(f'xmlns:xap="{XMP}" xap:Rating="3"').encode()
     small, exif, percent = Image.new("RGB", (16, 16)), Image.Exif(), Image.Exif()
     exif[0x4746], percent[0x4749] = 3, 50
-    read_image(bytes_of(small))  # which makes Pillow know HEIF
+    decoders()  # which makes Pillow know HEIF
     for suffix in ("jpg", "webp", "avif", "heic"):
         small.save(tmp_path / f"xmp.{suffix}", xmp=packet)
     for suffix in ("jpg", "png", "webp", "tif", "avif", "heic"):
@@ -261,12 +237,6 @@ def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
     pictures = sorted(tmp_path.iterdir())
     assert {path.name: rate(path, 5) for path in pictures} == {path.name: "has 3 stars already" for path in pictures}
     assert sorted(tmp_path.iterdir()) == pictures
-
-
-def bytes_of(image):
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
 
 
 def test_a_sidecar_of_an_unknown_form_stays_as_it_is(picture):
@@ -314,12 +284,9 @@ def test_pictures_are_linked_or_copied_into_shelves_under_names_of_their_own(tmp
 
 def test_pictures_are_sorted_into_an_empty_folder_that_is_not_their_own(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("mine")
-    for refused in (check_folder, lambda folder: sort_into(folder, [])):
-        with pytest.raises(OutputError, match="a new or an empty folder"):
-            refused(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(OutputError, match="a new or an empty folder"):
+        sort_into(tmp_path, [])
     monkeypatch.chdir(tmp_path)
-    for named in (".", tmp_path):
-        with pytest.raises(OutputError, match="find each picture twice"):
-            check_folder(Path("sorted"), [named])
+    with pytest.raises(OutputError, match="find each picture twice"):
+        check_folder(Path("sorted"), ["."])
     check_folder(tmp_path.parent / "sorted elsewhere", [".", "a.jpg", "*.jpg"])
