@@ -14,7 +14,7 @@
   says; what shows that a picture has changed.
 - `writers`: `write_scores`, `row_of`: `.mat`, `.csv`, `.jsonl`, `.parquet`, and rows of JSON.
 - `pair_tables`, `pair_results`: `Results`: tables, pages and ranks of pictures that have two scores.
-- `ranking`, `bursts`, `sidecars`, `shelves`: places among a set, and what is made of them.
+- `ranking`, `sidecars`: places among a set, its bursts, and the folders and stars that are made of them.
 - `report`: `write_report`, `write_page`: the pictures with their scores on one page of HTML, made of `page/`.
 
 Importing this package loads none of them, and none of them loads Keras before it computes with it.
