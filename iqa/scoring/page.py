@@ -228,7 +228,7 @@ def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[n
     lines |= {f"above in {of.population}": f"{of.percentile:.0f} %" for of in votes.values() if of.percentile is not None}
     if result.width:
         lines["size"] = f"{result.width}x{result.height}"
-    drawn = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}
+    drawn: Any = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}
     if people is not None and people.ndim:
         drawn["people's votes"] = people
     remark = result.warning or result.error

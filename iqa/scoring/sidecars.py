@@ -99,14 +99,13 @@ def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = 
     return None
 
 
-def _parse(content: bytes | str) -> Document:
+def _parse(content: bytes | str) -> Any:
     from defusedxml.minidom import parseString
 
-    document: Document = parseString(content, forbid_dtd=True)
-    return document
+    return parseString(content, forbid_dtd=True)
 
 
-def _read(sidecar: Path) -> Document:
+def _read(sidecar: Path) -> Any:
     """What a sidecar holds; a new one if there is none."""
     if not sidecar.exists():
         return _parse(_EMPTY)
@@ -155,7 +154,7 @@ def _stars_of(name: tuple[str, str], value: object) -> int:
     return (round(number) or int(number > 0)) if -1 <= number <= 5 else 0
 
 
-def _put(document: Document, stars: int) -> bytes:
+def _put(document: Any, stars: int) -> bytes:
     """XMP with these stars, in a node of their own, instead of all that are in it."""
     root = document.getElementsByTagNameNS(_RDF, "RDF")[0]
     about = next((n.getAttributeNS(_RDF, "about") for n in root.childNodes if n.nodeType == Node.ELEMENT_NODE), "")
