@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from xml.dom.minidom import Document, Element, Node
+from xml.dom.minidom import Document, Node
 from xml.parsers.expat import ExpatError
 
 from PIL import Image
@@ -120,7 +120,7 @@ def _read(sidecar: Path) -> Any:
     raise OutputError(f"{sidecar}: a sidecar of an unknown form, it stays as it is")
 
 
-def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Element, Any]]:
+def _find(document: Document) -> Iterator[tuple[tuple[str, str], str, Any, Any]]:
     """(name, value, node, its attribute or element) of each rating of the picture itself, and of our mark."""
     roots = document.getElementsByTagNameNS(_RDF, "RDF")
     for node in (node for root in roots for node in root.childNodes if node.nodeType == Node.ELEMENT_NODE):
