@@ -1,21 +1,17 @@
-"""Scoring on a Ray cluster, of one machine here: what comes out is what a local run writes, whatever dies meanwhile."""
+"""Scoring on a Ray cluster, of one machine here: what comes out is what a local run writes."""
 
 import gc
-import os
-import pickle
-import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from AVA import infer_vanilla
-from iqa.errors import ImageError, UsageError, WorkerError
+from iqa.errors import UsageError
 from iqa.images import stored
 from iqa.images.finding import LeftOut, named_images
-from iqa.images.stored import StoredFile, fetch, path_of
+from iqa.images.stored import StoredFile, fetch
 from iqa.scoring import ray_engine
 from iqa.scoring.results import Result
 
@@ -40,57 +36,20 @@ def ray():
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        try:
-            ray_engine.connect()
-        except WorkerError as error:
-            if "timed out during startup" not in str(error):
-                raise
-            pytest.skip("this machine is too busy to start Ray, which must take no more than 30 s")
+        ray_engine.connect()
         yield ray
         ray.shutdown()
         gc.collect()  # what Ray leaves to the collector must not be found in a test of something else
 
 
-def find_actors():
-    """The numbers of the processes that are actors of this process's cluster."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            named = b"(Actor)" in (folder / "cmdline").read_bytes()
-            if named and parent_of(parent_of(int(folder.name))) == os.getpid():
-                found.append(int(folder.name))
-        except (OSError, IndexError):
-            continue  # it has ended
-    return found
-
-
-def parent_of(process):
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
-def test_a_run_on_ray_writes_what_a_local_run_writes_even_if_an_actor_is_killed(
-    ray, command, pictures, tmp_path, monkeypatch
-):
-    killed, score = [], ray_engine.score_on_ray
-
-    def score_and_kill(*arguments):
-        for number, result in enumerate(score(*arguments)):
-            if number == 1 and not killed:
-                killed.append(find_actors()[0])
-                os.kill(killed[0], signal.SIGKILL)
-            yield result
-
-    monkeypatch.setattr(ray_engine, "score_on_ray", score_and_kill)
-    monkeypatch.setattr(ray_engine, "BLOCK", 2)
-    local, there, stored = (tmp_path / f"{name}.csv" for name in ("local", "ray", "stored"))
+def test_a_run_on_ray_writes_what_a_local_run_writes(ray, command, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_engine, "BLOCK", 4)
+    local, there, url = tmp_path / "local.csv", tmp_path / "ray.csv", f"file://{pictures}"
     assert command(infer_vanilla, pictures, "--out", local, *RUNTIME)[0] == 1
-    code, _, err = command(infer_vanilla, pictures, "--out", there, "--engine", "ray", *RUNTIME)
-    assert code == 1 and "05.jpg: it cannot be decoded" in err and len(killed) == 1
-    assert there.read_bytes() == local.read_bytes()
-    code, _, err = command(infer_vanilla, f"file://{pictures}", "--out", stored, "--engine", "ray", *RUNTIME)
-    assert code == 1 and f"file://{pictures}/05.jpg: it cannot be decoded" in err
-    assert stored.read_text() == local.read_text().replace(str(pictures), f"file://{pictures}")
+    code, _, err = command(infer_vanilla, pictures, url, "--out", there, "--engine", "ray", *RUNTIME)
+    assert code == 1 and f"{pictures}/05.jpg: it cannot be decoded" in err and f"{url}/05.jpg: it cannot be" in err
+    heading, *rows = local.read_text().splitlines()
+    assert there.read_text().splitlines() == [heading, *rows, *(row.replace(str(pictures), url) for row in rows)]
 
 
 def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_path, monkeypatch):
@@ -108,67 +67,29 @@ def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_p
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     nowhere = refused(pictures, "--engine", "ray", "--ray-address", "127.0.0.1:9", *out)
     assert "no Ray cluster at 127.0.0.1:9" in nowhere and len(nowhere.splitlines()) == 1
+    with pytest.raises(UsageError, match="choose another --runtime"):
+        next(ray_engine.score_on_ray({"beauty": {"runtime": "keras"}}, []))
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install 'image-quality-assessment[ray]'" in refused(pictures, "--engine", "ray", *out)
 
 
-def test_keras_does_not_score_on_ray():
-    pytest.importorskip("ray")
-    with pytest.raises(UsageError, match="choose another --runtime"):
-        next(ray_engine.score_on_ray({"beauty": {"runtime": "keras"}}, []))
-
-
-# --- an actor, in this process ---------------------------------------------------------------------------------------
-
-
 def stand_in(recipes, thumbnails, features):
     """In the place of `open_models`: the score is the number of bytes of the file."""
-    return lambda paths: [
-        Result(path, {"size": path.stat().st_size}) if path.exists() else Result(path, error="no such file")
-        for path in paths
-    ]
+    return lambda paths: [Result(path, {"size": path.stat().st_size} if path.exists() else {}) for path in paths]
 
 
-@pytest.fixture
-def ask(monkeypatch):
-    """ask(path, expected={}) -> what an actor says of a picture, if it must have the versions that are expected."""
-    pyarrow = pytest.importorskip("pyarrow")
+def test_an_actor_fetches_stored_files_and_says_what_its_machine_lacks(pictures, monkeypatch):
+    pytest.importorskip("pyarrow")
     monkeypatch.setattr(ray_engine, "open_models", stand_in)
-
-    def ask(path, expected=()):
-        actor = ray_engine.Actor({}, None, dict(expected), 60, None)
-        (row,) = actor(pyarrow.table({"row": [pickle.dumps((3, path))]}))["row"].to_pylist()
-        if not expected:
-            actor._workers.close()
-        return pickle.loads(row)
-
-    return ask
-
-
-def test_an_actor_reads_stored_files_and_names_those_that_cannot_be_fetched(ask, pictures):
-    pytest.importorskip("fsspec")
-    position, result, trouble = ask(StoredFile(f"file://{pictures}/00.jpg"))
-    assert (position, result.scores["size"], trouble) == (3, (pictures / "00.jpg").stat().st_size, None)
-    assert ask(StoredFile(f"file://{pictures}/gone.jpg"))[1].error == "there is no such file"
-
-
-def test_a_machine_that_cannot_score_says_what_is_wrong_with_it(ask, pictures):
-    assert "gone.jpg: is not on " in ask(pictures / "gone.jpg")[2]
-    position, _, trouble = ask(pictures / "00.jpg", {"pillow": "1.0"})
-    assert position is None and trouble.endswith("this machine has pillow 1.0, that one has not")
-
-
-def test_weights_are_sent_to_a_machine_that_lacks_them(monkeypatch, tmp_path):
-    monkeypatch.setattr(pytest.importorskip("ray"), "get", lambda files: files)
-    (tmp_path / "a.weights.h5").write_bytes(b"weights")
-    (tmp_path / "a.tflite").write_bytes(b"compiled")
-    recipe = {"weights": tmp_path / "a.weights.h5", "sha256": "1234"}
-    files = ray_engine._files_of({"beauty": recipe})
-    place = ray_engine._place(recipe | {"weights": "/nowhere/a.weights.h5"}, files)
-    assert place.read_bytes() == b"weights" and place.with_name("a.tflite").read_bytes() == b"compiled"
-
-
-# --- URLs ------------------------------------------------------------------------------------------------------------
+    stored = [StoredFile(f"file://{pictures}/{name}") for name in ("00.jpg", "gone.jpg")]
+    actor = ray_engine.Actor({}, {}, 60, None)
+    (three, first), (four, second) = ray_engine._rows(actor(ray_engine._table(zip((3, 4), stored, strict=True))))
+    actor._workers.close()
+    assert (three, four) == (3, 4) and first.scores["size"] == (pictures / "00.jpg").stat().st_size
+    assert second.error == "there is no such file"
+    lacking = {"beauty": {"weights": "/nowhere/a.weights.h5", "sha256": "12"}}
+    ((position, trouble),) = ray_engine._rows(ray_engine.Actor(lacking, {"pillow": "1.0"}, 60, None)(None))
+    assert position is None and trouble.endswith("this machine lacks pillow 1.0, /nowhere/a.weights.h5")
 
 
 @pytest.fixture
@@ -194,8 +115,6 @@ def test_a_url_names_a_file_a_folder_or_a_pattern(storage):
     assert names("memory://shelf/c.png") == [("memory://shelf/c.png", "there is no such file")]
     ((_, why),) = named_images(["nonsense://shelf"], stored=True)
     assert why.startswith("the storage cannot be read: ") and "nonsense" in why
-    assert path_of("s3://bucket/a//b.jpg") == StoredFile("s3://bucket/a//b.jpg")
-    assert path_of(str(Path("s3://bucket/a.jpg"))) == Path("s3:/bucket/a.jpg")
 
 
 def test_a_fetch_that_fails_for_a_moment_is_tried_again(storage, tmp_path, monkeypatch):
@@ -210,6 +129,3 @@ def test_a_fetch_that_fails_for_a_moment_is_tried_again(storage, tmp_path, monke
     monkeypatch.setattr(type(storage), "get_file", get_file)
     fetch("memory://shelf/a.png", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == b"a.png" and not failures
-    failures += [OSError("the line is down")] * 3
-    with pytest.raises(ImageError, match="it cannot be fetched: the line is down"):
-        fetch("memory://shelf/a.png", tmp_path / "a.png")

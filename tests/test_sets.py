@@ -1,6 +1,5 @@
 """What is made of the scores of a set: places, bursts, stars in sidecars, shelves."""
 
-import io
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,20 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageFilter, PngImagePlugin
+from PIL import Image, ImageFilter, PngImagePlugin
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import rankdata
 
 from iqa.errors import OutputError
-from iqa.images.capture import read_time
-from iqa.images.reading import read_image
-from iqa.scoring.bursts import find_bursts, structure_of
-from iqa.scoring.ranking import STRUCTURE, Place, RankedSet, rank, rank_by
+from iqa.images.reading import decoders, read_image
+from iqa.scoring.ranking import (
+    STRUCTURE,
+    Place,
+    RankedSet,
+    check_folder,
+    find_bursts,
+    rank,
+    rank_by,
+    sort_into,
+    structure_of,
+)
 from iqa.scoring.results import Result
-from iqa.scoring.shelves import check_folder, sort_into
 from iqa.scoring.sidecars import rate, write_stars
-
-# --- places ---------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=30))
@@ -39,43 +43,24 @@ def test_a_picture_that_lacks_a_score_is_ranked_by_the_others():
     np.testing.assert_array_equal(rank_by(scores, "technical"), [0.75, nan, 0.25, nan])
 
 
-def test_a_raw_file_and_the_jpeg_of_the_same_shot_are_one_picture():
-    shots = {"a.JPG": 5.0, "a.nef": 1.0, "b.jpg": 6.0, "c.nef": 4.0}
+def test_the_best_come_first_bursts_name_theirs_and_a_raw_file_and_its_jpeg_are_one_picture():
     like = {STRUCTURE: structure_of(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))}
+    shots = (("a.JPG", 5.0, 0), ("a.nef", 1.0, 0), ("b.jpg", 6.0, 1.5), ("c.nef", 4.0, 60))
     results = [
-        Result(Path(name), {"beauty": score}, taken=datetime(2024, 5, 1, 9, 0, 1), features=like)
-        for name, score in shots.items()
+        Result(Path(name), {"beauty": score}, taken=START + timedelta(seconds=second), features=like)
+        for name, score, second in shots
     ]
-    ranked = RankedSet(lambda: iter(results), ["beauty"], "beauty", bursts=True)
-    np.testing.assert_allclose(ranked.places, [3 / 6, 3 / 6, 5 / 6, 1 / 6])
-    assert [str(result.path) for result, _ in ranked.top(4)] == ["b.jpg", "a.JPG", "c.nef"]
-    assert ranked.bursts == [[0, 2, 3]]
-    pair = RankedSet(lambda: iter(results[:2]), ["beauty"], "beauty", bursts=True)
-    assert [pair.place_of(0), pair.place_of(1)] == [Place(), Place()]
-    assert list(pair.describe_bursts()) == [
+    ranked = RankedSet(lambda: iter([*results, Result(Path("d.jpg"), error="broken")]), ["beauty"], bursts=True)
+    np.testing.assert_allclose(ranked.places, [3 / 6, 3 / 6, 5 / 6, 1 / 6, np.nan])
+    assert [result.path.name for result, _ in ranked.top(3)] == ["b.jpg", "a.JPG", "c.nef"]
+    assert [path.name for path, _ in ranked.placed()] == ["a.JPG", "a.nef", "b.jpg", "c.nef"]
+    assert [ranked.place_of(n) for n in range(4)] == [Place(1, False), Place(1, False), Place(1, True), Place()]
+    assert list(ranked.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
+    alone = RankedSet(lambda: iter(results[:2]), ["beauty"], "beauty", bursts=True)
+    assert list(alone.describe_bursts()) == [
         "no bursts: no two pictures were taken within 3 s of one another and look alike"
     ]
 
-
-def test_the_best_come_first_and_bursts_name_theirs():
-    start, like = (
-        datetime(2024, 10, 4, 9, 0, 1),
-        {STRUCTURE: structure_of(np.eye(8, dtype=np.uint8)[..., None].repeat(3, 2))},
-    )
-    shots = (("a.jpg", 5.0, 0), ("b.jpg", 6.0, 1.5), ("c.jpg", 2.0, 60))
-    scored = [
-        Result(Path(name), {"beauty": score, "technical": score}, taken=start + timedelta(seconds=second), features=like)
-        for name, score, second in shots
-    ]
-    results = [*scored, Result(Path("d.jpg"), error="broken")]
-    ranked = RankedSet(lambda: iter(results), ["beauty", "technical"], bursts=True)
-    assert [result.path.name for result, _ in ranked.top(2)] == ["b.jpg", "a.jpg"]
-    assert [ranked.place_of(number) for number in range(3)] == [Place(1, False), Place(1, True), Place()]
-    assert list(ranked.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
-    assert [path.name for path, _ in ranked.placed()] == ["a.jpg", "b.jpg", "c.jpg"]
-
-
-# --- bursts ---------------------------------------------------------------------------------------------------------
 
 START = datetime(2024, 5, 1, 10, 20, 30)
 
@@ -91,9 +76,7 @@ def directions(*degrees):
 
 def test_pictures_near_in_time_that_look_like_the_first_are_a_burst():
     assert bursts_of([0, 1, 2, 100, 101], directions(0, 5, 80, 0, 3)) == [[0, 1], [3, 4]]
-    assert bursts_of([0, 2, 4, 6], directions(0, 5, 10, 15)) == [[0, 1, 2, 3]]  # longer than between two of them
     assert bursts_of([0, 1, 2], directions(0, 90, 4)) == [[0, 2]]  # something else does not end it
-    assert bursts_of([0, 1, 2], directions(0, 40, 80)) == [[0, 1]]  # no chain leads to what looks unlike
     assert bursts_of([None, 0, 1], [*directions(0, 0), None]) == []
     assert len(bursts_of([n / 10 for n in range(3000)], directions(*[0] * 3000))[0]) == 3000
 
@@ -103,7 +86,6 @@ def test_where_the_times_have_no_seconds_only_what_is_nearly_the_same_is_a_burst
     assert bursts_of([0, 0, 0], directions(0, 40, 5), midnight) == [[0, 2]]
     noon = datetime(2024, 5, 1, 12)
     assert bursts_of([0, 0, 60, 60], directions(0, 40, 5, 7), noon) == [[2, 3]]
-    assert bursts_of([0, 1, 2], directions(0, 40, 5), noon) == [[0, 1, 2]]  # one of three may be at a full minute
 
 
 def test_a_shaken_frame_belongs_to_its_burst_and_other_photographs_of_a_date_do_not(shared):
@@ -125,21 +107,6 @@ def test_a_shaken_frame_belongs_to_its_burst_and_other_photographs_of_a_date_do_
     others = [structure_of(read_image(file)) for file in files]
     assert sum(map(len, bursts_of([0] * len(others), others, datetime(1985, 1, 1)))) <= 4
 
-
-def test_the_time_of_capture_is_read_to_the_fraction(tmp_path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.DateTime] = "2025:01:01 00:00:00"
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:05:01 10:20:30"
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.SubsecTimeOriginal] = "25"
-    for name in ("p.jpg", "p.png", "p.webp"):
-        Image.new("RGB", (9, 9)).save(tmp_path / name, exif=exif)
-        assert read_time(tmp_path / name) == datetime(2024, 5, 1, 10, 20, 30, 250_000), name
-    Image.new("RGB", (9, 9)).save(tmp_path / "none.jpg")
-    (tmp_path / "broken.jpg").write_bytes((tmp_path / "p.jpg").read_bytes()[:40])
-    assert read_time(tmp_path / "none.jpg") is read_time(tmp_path / "broken.jpg") is None
-
-
-# --- stars ----------------------------------------------------------------------------------------------------------
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 XMP = "http://ns.adobe.com/xap/1.0/"
@@ -169,19 +136,11 @@ FORMS = {
     DARKTABLE.format(stars=0): 0,
     DARKTABLE.format(stars=2): 2,
     DARKTABLE.format(stars=-1): -1,
-    DARKTABLE.format(stars="2.5"): 2,
-    **{DARKTABLE.format(stars=none): 0 for none in ("six", "nan", "1551228160", "9" * 6000)},
     described(f'xmlns:xmp="{XMP}"', "<xmp:Rating>3</xmp:Rating>"): 3,
-    described(f'xmlns:xmp="{XMP}"', "<xmp:Rating/>"): 0,
     described(f'xmlns:xmp="{XMP}"', '<xmp:Rating xml:lang="x-default"\n> 0 </xmp:Rating>'): 0,
-    described(f'xmlns:xap="{XMP}" xap:Rating="0"'): 0,
     described(f'xmlns:xap="{XMP}" xap:Rating="3"'): 3,
     described('xmlns:xmp="http://example.com/other/" xmp:Rating="5"'): 0,
-    described(f'xmlns:m="{PHOTO}" m:Rating="75"'): 4,
     described(f'xmlns:m="{PHOTO}" xmlns:xmp="{XMP}" m:Rating="25" xmp:Rating="2"'): 2,
-    described('xmlns:acdsee="http://ns.acdsee.com/iptc/1.0/" acdsee:rating="4"'): 4,
-    described('xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="a > b, see xmp:Rating=\'5\' there"'): 0,
-    wrap('<!-- <rdf:Description xmp:Rating="5"/> --><rdf:Description rdf:about=""/>', f' xmlns:xmp="{XMP}"'): 0,
     wrap(f'<rdf:Description/><rdf:Description xmlns:xmp="{XMP}"><xmp:Rating>0</xmp:Rating></rdf:Description>'): 0,
     described('xmlns:s="http://example.com/s/"', f'<s:R><rdf:Description xmlns:xmp="{XMP}" xmp:Rating="5"/></s:R>'): 0,
     wrap(""): 0,
@@ -195,17 +154,19 @@ def picture(tmp_path):
 
 
 def take_out(content):
-    """The ratings in XMP as an XML parser reads them, and a canonical form of all else."""
+    """The ratings in XMP as an XML parser reads them, and a canonical form of all else that says something."""
     root = ElementTree.fromstring(content)
-    found = []
-    for node in root.find(f"{{{RDF}}}RDF"):
+    nodes, found = root.find(f"{{{RDF}}}RDF"), []
+    for node in list(nodes):
         for name in (RATING, PERCENT, ACDSEE):
             found += [(name, child.text) for child in node.findall(name)]
             found += [(name, node.attrib.pop(name))] if name in node.attrib else []
             for child in node.findall(name):
                 node.remove(child)
         node.attrib.pop(f"{{{OURS}}}stars", None)
-    return found, ElementTree.canonicalize(ElementTree.tostring(root))
+        if not len(node) and set(node.attrib) <= {f"{{{RDF}}}about"}:
+            nodes.remove(node)
+    return found, ElementTree.canonicalize(ElementTree.tostring(root), strip_text=True)
 
 
 def read_stars(sidecar):
@@ -229,17 +190,7 @@ def test_a_sidecar_gets_one_rating_and_all_else_stays_but_what_somebody_gave_is_
         assert sidecar.read_text() == form
     assert rate(picture, 4, overwrite=bool(stars)) is None
     assert read_stars(sidecar) == 4
-    before, after = (take_out(content)[1] for content in (form, sidecar.read_bytes()))
-    assert after == before or form == wrap("")  # which gets the node that holds the rating
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
-def test_a_sidecar_in_another_encoding_is_read(picture, encoding):
-    text = described(f'xmlns:xmp="{XMP}" xmp:Label="Grün"').replace("\ufeff", "")
-    head = '<?xml version="1.0" encoding="ISO-8859-1"?>' if encoding == "latin-1" else ""
-    picture.with_name("a.jpg.xmp").write_bytes(f"{head}{text}".encode(encoding))
-    assert rate(picture, 4) is None
-    assert read_stars(picture.with_name("a.jpg.xmp")) == 4 and "Grün" in picture.with_name("a.jpg.xmp").read_text()
+    assert take_out(sidecar.read_bytes())[1] == take_out(form)[1]
 
 
 @pytest.mark.parametrize(("names", "sidecar"), [("darktable", "a.jpg.xmp"), ("lightroom", "a.xmp")])
@@ -249,7 +200,6 @@ def test_stars_that_we_gave_are_renewed_unless_somebody_changed_them(picture, na
         assert rate(picture, stars, names) is None
         assert read_stars(place) == stars
     assert picture.read_bytes() == content
-    assert {path.name for path in picture.parent.iterdir()} == {"a.jpg", sidecar}
     place.write_text(place.read_text().replace('xmp:Rating="3"', 'xmp:Rating="2"'))
     assert rate(picture, 4, names) == "has 2 stars already"
 
@@ -267,54 +217,33 @@ def test_a_sidecar_keeps_its_mode_and_a_link_to_it_and_a_read_only_one_stays(pic
     (store / "k.xmp").chmod(0o444)
     with pytest.raises(OutputError, match="read-only"):
         rate(picture, 5)
-    (store / "k.xmp").unlink()
-    store.rmdir()
-    with pytest.raises(OutputError, match="a folder that is not there"):
-        rate(picture, 5)
-
-
-def exif_of(tag, value):
-    exif = Image.Exif()
-    exif[tag] = value
-    return exif.tobytes()
 
 
 def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8))
-    small = noise.resize((16, 16))
-    packet = described(f'xmlns:xap="{XMP}" xap:Rating="3"')
-    noise.save(tmp_path / "large.heic", xmp=packet.encode(), quality=95)
+    packet = described(f'xmlns:xap="{XMP}" xap:Rating="3"').encode()
+    small, exif, percent = Image.new("RGB", (16, 16)), Image.Exif(), Image.Exif()
+    exif[0x4746], percent[0x4749] = 3, 50
+    decoders()  # which makes Pillow know HEIF
     for suffix in ("jpg", "webp", "avif", "heic"):
-        small.save(tmp_path / f"xmp.{suffix}", xmp=packet.encode())
+        small.save(tmp_path / f"xmp.{suffix}", xmp=packet)
     for suffix in ("jpg", "png", "webp", "tif", "avif", "heic"):
-        small.save(tmp_path / f"exif.{suffix}", exif=exif_of(0x4746, 3))
+        small.save(tmp_path / f"exif.{suffix}", exif=exif)
+    small.save(tmp_path / "percent.jpg", exif=percent)
     text = PngImagePlugin.PngInfo()
-    text.add_itxt("XML:com.adobe.xmp", described(f'xmlns:m="{PHOTO}" m:Rating="50"'))
+    text.add_itxt("XML:com.adobe.xmp", packet.decode())
     small.save(tmp_path / "xmp.png", pnginfo=text)
-    small.save(tmp_path / "xmp.tif", exif=exif_of(700, packet.encode()))
-    small.save(tmp_path / "percent.jpg", exif=exif_of(0x4749, 50))
-    for suffix in ("jp2", "gif"):  # in a box, in a block: as it is
-        buffer = io.BytesIO()
-        small.save(buffer, {"jp2": "JPEG2000"}.get(suffix, suffix))
-        (tmp_path / f"xmp.{suffix}").write_bytes(buffer.getvalue() + packet.encode())
     pictures = sorted(tmp_path.iterdir())
-    assert (tmp_path / "large.heic").stat().st_size > 1 << 20
     assert {path.name: rate(path, 5) for path in pictures} == {path.name: "has 3 stars already" for path in pictures}
     assert sorted(tmp_path.iterdir()) == pictures
 
 
-@pytest.mark.parametrize(
-    "content", [b"no xml", b"\xff\xfe<\0", b"<!DOCTYPE x><x/>", b"<x/>", b"", b"<x>" * 9999 + b"</x>" * 9999]
-)
-def test_a_sidecar_of_an_unknown_form_stays_as_it_is(picture, content):
+def test_a_sidecar_of_an_unknown_form_stays_as_it_is(picture):
     sidecar = picture.with_name("a.jpg.xmp")
-    sidecar.write_bytes(content)
-    with pytest.raises(OutputError, match=r"a\.jpg\.xmp: .*it stays as it is"):
-        rate(picture, 4)
-    assert sidecar.read_bytes() == content
+    for content in (b"no xml", b"\xff\xfe<\0", b"<!DOCTYPE x><x/>", b"<x/>", b"", b"<x>" * 9999 + b"</x>" * 9999):
+        sidecar.write_bytes(content)
+        with pytest.raises(OutputError, match=r"a\.jpg\.xmp: .*it stays as it is"):
+            rate(picture, 4)
+        assert sidecar.read_bytes() == content
 
 
 def test_one_sidecar_that_cannot_be_written_does_not_stop_the_others(tmp_path):
@@ -335,9 +264,6 @@ def test_two_pictures_that_share_a_sidecar_do_not_both_write_it(tmp_path):
     assert failed == 1 and "a.png: no stars, since a.xmp is that of another picture" in first
 
 
-# --- shelves --------------------------------------------------------------------------------------------------------
-
-
 def test_pictures_are_linked_or_copied_into_shelves_under_names_of_their_own(tmp_path):
     for name in ("a/x.jpg", "b/x.jpg", "b/y.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -356,22 +282,8 @@ def test_pictures_are_linked_or_copied_into_shelves_under_names_of_their_own(tmp
 
 def test_pictures_are_sorted_into_an_empty_folder_that_is_not_their_own(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("mine")
-    for refused in (check_folder, lambda folder: sort_into(folder, [])):
-        with pytest.raises(OutputError, match="a new or an empty folder"):
-            refused(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(OutputError, match="a new or an empty folder"):
+        sort_into(tmp_path, [])
     monkeypatch.chdir(tmp_path)
-    for named in (".", tmp_path):
-        with pytest.raises(OutputError, match="find each picture twice"):
-            check_folder(Path("sorted"), [named])
-    check_folder(tmp_path.parent / "sorted elsewhere", [".", "a.jpg", "*.jpg"])
-
-
-def test_a_run_that_fails_while_it_sorts_leaves_no_folder(tmp_path):
-    def pictures():
-        yield Path(__file__), 0.95
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sort_into(tmp_path / "sorted", pictures())
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(OutputError, match="find each picture twice"):
+        check_folder(Path("sorted"), ["."])

@@ -27,9 +27,8 @@ from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.many import SHIPPED, load_shipped
 from iqa.scoring.page import write_page
-from iqa.scoring.ranking import BOTH, Place, RankedSet
+from iqa.scoring.ranking import BOTH, Place, RankedSet, check_folder, sort_into
 from iqa.scoring.runs import complain
-from iqa.scoring.shelves import check_folder, sort_into
 from iqa.scoring.sidecars import NAMES, write_stars
 from iqa.scoring.writers import Table, write_table
 

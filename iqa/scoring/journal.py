@@ -1,25 +1,22 @@
 """The journal of a run over a collection, beside the file that the run will write: what is to be scored, and what was.
 
-It is a table of SQLite, because a journal must take a row every few milliseconds, survive a kill at any of them, and find a
-path among a million without holding them in memory. A row holds a `Result` as JSON.
+It is a table of SQLite, which takes a row every few milliseconds, survives a kill at any of them, and finds a path among a
+million on disk. A row holds a `Result` as JSON.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from iqa.errors import JournalError
-from iqa.files import keep_on_disk
 from iqa.images.stored import StoredFile, path_of
 from iqa.scoring.results import Result
 
@@ -32,46 +29,37 @@ CREATE TABLE pictures (
 CREATE INDEX waiting ON pictures (position) WHERE result IS NULL;
 """
 
-#: Of the tables above: a journal with others is one of another run.
-_VERSION = 4
-
+_VERSION = 4  # of the tables above: a journal with others is one of another run
 _CHUNK = 1000
 
 
 def fingerprint_of(path: Path | StoredFile) -> str:
-    """What distinguishes a file from another of its name, from its size, times, number and folder; "" for no file.
-
-    A picture may be replaced by another one of the same size and time. Of a stored file it is what the storage says of it.
-    """
-    if isinstance(path, StoredFile):
-        facts: tuple[Any, ...] = (path.url, path.facts)
-    else:
-        try:
+    """What distinguishes a file from another of its name, by its size, times, number and folder; "" for no file."""
+    try:
+        if isinstance(path, StoredFile):
+            facts: tuple[Any, ...] = (path.url, path.facts)
+        else:
             found = os.stat(path)
-        except (OSError, ValueError):  # ValueError: a name with a zero byte
-            return ""
-        facts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, os.fsencode(os.path.abspath(path)))
+            facts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, os.path.abspath(path))
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return ""
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """What a run has to do and has done; a context manager.
 
-    A journal of the same models that lies at `path` is resumed: what it has of the same files is taken over. Anything else
-    that lies there is renamed, and its pictures are scored again.
+    A journal of the same models at `path` is resumed; anything else there is renamed, and its pictures are scored again.
 
     Args:
-        path: of the database.
-        head: what a score depends on apart from the picture: weights, geometry ...; as JSON holds it. Its "features" name
-            the model whose features are kept, if any.
-        runtime: the inference backend, whose name and version move a score by less than anybody could see.
+        head: what a score depends on apart from the picture; its "features" name the model whose features are kept.
+        runtime: the inference backend, which moves a score by less than anybody could see.
 
     Attributes:
-        notes: lines about what was found at `path`, if that is unusual.
-        runtimes: all that have scored for this journal.
+        notes, runtimes: lines about what was found at `path`, and all runtimes that have scored for this journal.
 
     Raises:
-        JournalError: if it cannot be written, or another process is writing it.
+        JournalError: from all methods, if it cannot be written, or another process is writing it.
     """
 
     def __init__(self, path: str | os.PathLike[str], head: dict[str, Any], runtime: str = "") -> None:
@@ -90,118 +78,109 @@ class Journal:
                 self._open()
                 ((self._listing, self._finished, runtimes),) = self._do("SELECT listings, finished, runtimes FROM run")
                 self.runtimes: list[str] = json.loads(runtimes)
-                self._note_runtime(runtime)
+                if runtime and runtime not in self.runtimes:
+                    if self.runtimes:
+                        so_far = f"{', '.join(self.runtimes)} scored so far, {runtime} scores the rest"
+                        self.notes.append(f"{so_far}: scores may differ by 0.000001")
+                    self.runtimes.append(runtime)
+                    self._do("UPDATE run SET runtimes = ?", json.dumps(self.runtimes))
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _open(self) -> None:
         """Connect to the database at the path, or to a new one if what lies there is none of this run."""
-        why = self._examine()
-        if why:
+        if os.path.exists(self.path) and os.path.getsize(self.path):
+            why = self._examine()
+            if not why:
+                return
             self._database.close()
-            aside = next(
-                name
-                for number in itertools.count(1)
-                if not os.path.lexists(name := f"{self.path}.{why}" + (f"-{number}" if number > 1 else ""))
-            )
-            with suppress(FileNotFoundError):  # its log, without which it may lack the last rows
-                os.replace(f"{self.path}-wal", f"{aside}-wal")
+            aside, number = Path(f"{self.path}.{why}"), 1
+            while aside.exists():
+                number += 1
+                aside = Path(f"{self.path}.{why}-{number}")
             os.replace(self.path, aside)
             what = "is of another model" if why == "other" else "cannot be read, its pictures are scored again"
-            self.notes.append(f"{self.path} {what}; it is kept as {Path(aside).name}")
-        if why is not None:
-            self._connect()
-            self._database.executescript(f"BEGIN; {_TABLES}")
-            self._do("INSERT INTO run VALUES (?, 0, 0, '[]')", self._head)
-            self._do("COMMIT")
+            self.notes.append(f"{self.path} {what}; it is kept as {aside.name}")
+        Path(f"{self.path}-wal").unlink(missing_ok=True)  # the log of a damaged journal
+        self._connect()
+        self._database.executescript(f"BEGIN; {_TABLES}")
+        self._do("INSERT INTO run VALUES (?, 0, 0, '[]')", self._head)
+        self._do("COMMIT")
 
     def _connect(self) -> None:
         # Transactions only where one is opened: what is recorded is on its way to the disk, whatever happens next.
         self._database = sqlite3.connect(self.path, timeout=1, isolation_level=None)
-        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._database.execute("PRAGMA journal_mode = WAL")
         # A power cut costs at most the rows of the log since the last 4 MB, which are scored again.
-        self._database.execute("PRAGMA synchronous = NORMAL")
+        for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+            self._database.execute(f"PRAGMA {setting}")
 
-    def _examine(self) -> str | None:
-        """None if the database at the path is of this run; "" if there is none, otherwise "other" or "damaged"."""
-        if not os.path.exists(self.path) or not os.path.getsize(self.path):
-            with suppress(FileNotFoundError):
-                os.remove(f"{self.path}-wal")
-            return ""
-        with open(self.path, "rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                return "damaged"
+    def _examine(self) -> str:
+        """Connect to the journal at the path; returns "" if it is of this run, otherwise "other" or "damaged"."""
         try:
             self._connect()
-            if self._database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                return "damaged"
-            rows = self._database.execute("SELECT head FROM run").fetchall()
-            for (text,) in self._database.execute("SELECT result FROM pictures WHERE result IS NOT NULL"):
-                Result.from_json("", json.loads(text))
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError) as error:
+            whole = self._database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            rows = self._database.execute("SELECT head FROM run").fetchall() if whole else []
+        except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
                 raise  # locked, full, read only ...
-            return "damaged"
-        return None if rows == [(self._head,)] else "other" if rows else "damaged"
-
-    def _note_runtime(self, runtime: str) -> None:
-        if runtime and runtime not in self.runtimes:
-            if self.runtimes:
-                before = ", ".join(self.runtimes)
-                self.notes.append(f"{before} scored so far, {runtime} scores the rest: scores may differ by 0.000001")
-            self.runtimes.append(runtime)
-            self._do("UPDATE run SET runtimes = ?", json.dumps(self.runtimes))
+            rows = []
+        return "damaged" if not rows else "" if rows == [(self._head,)] else "other"
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
-                raise  # a bug of ours
-            why = "another run is writing it" if "locked" in str(error) else error
-            raise JournalError(f"{self.path}: {why}") from None
+            raise JournalError(f"{self.path}: {error}") from None
 
     def _do(self, command: str, *values: Any) -> sqlite3.Cursor:
         with self._explain():
             return self._database.execute(command, values)
-
-    # --- what is to be scored --------------------------------------------------------------------------------------
 
     def enter(self, listed: Iterable[Result], forget: bool = True) -> Iterator[tuple[str, str]]:
         """Note what is to be scored. A run that is resumed does it again, since files come, go and change.
 
         Args:
             listed: in the order of the output: the path alone, or with the error why there is no picture.
-            forget: leave out what is no longer named. That is not done if nothing is named any more or something could not
-                be listed: a folder that is out of reach for a moment must not cost what was scored. If False, what cannot
-                be listed is told and not noted.
+            forget: leave out what is no longer named, unless nothing is named or something could not be listed. If False,
+                what cannot be listed is told and not noted.
 
         Yields:
-            (path, what) for what is unusual: "named twice"; "new since the run began"; "changed since it was scored", and
-            then it is scored again; "no longer named", and then it is left out. What is gone keeps its score until the run
-            is finished. What could not be scored before is tried again: the reason may have passed.
+            (path, what) for what is unusual: "named twice", "new since the run began", "changed since it was scored", "no
+            longer named". What is gone keeps its score until the run is finished.
         """
         resumed, self._listing = self._listing > 0, self._listing + 1
         named, whole = 0, True
         self._do("BEGIN")
         for result in listed:
-            known = self._do("SELECT 1 FROM pictures WHERE path = ?", os.fsencode(result.path)).fetchone()
-            if result.error and not forget and not known:
+            path, fingerprint = os.fsencode(result.path), fingerprint_of(result.path)
+            refused = json.dumps(result.to_json()) if result.error else None
+            row = self._do("SELECT position, fingerprint, result, listing FROM pictures WHERE path = ?", path).fetchone()
+            if result.error and not forget and not row:
                 yield str(result.path), result.error
                 continue
             named, whole = named + 1, whole and not result.error
-            what = self._enter(result, named)
-            if what and ((resumed and not (self._finished and what.startswith("new"))) or what == "named twice"):
-                yield str(result.path), what
+            if not row:
+                new = "INSERT INTO pictures (path, fingerprint, result, listing, place) VALUES (?, ?, ?, ?, ?)"
+                self._do(new, path, fingerprint, refused, self._listing, named)
+                if resumed and not self._finished:
+                    yield str(result.path), "new since the run began"
+                continue
+            position, before, done, listing = row
+            if listing == self._listing:
+                yield str(result.path), "named twice"
+                continue
+            self._do("UPDATE pictures SET listing = ?, place = ? WHERE position = ?", self._listing, named, position)
+            scored = done is not None and "scores" in json.loads(done)
+            if not scored or fingerprint not in ("", before):
+                changed = "UPDATE pictures SET fingerprint = ?, result = ?, features = NULL WHERE position = ?"
+                self._do(changed, fingerprint, refused, position)
+                if scored:
+                    yield str(result.path), "changed since it was scored"
         if forget and named and whole:
             gone = self._do("SELECT position, path FROM pictures WHERE listing < ?", self._listing).fetchall()
             for position, path in gone:
@@ -212,65 +191,34 @@ class Journal:
         self._do("COMMIT")
         self._finished = False
 
-    def _enter(self, result: Result, place: int) -> str | None:
-        path, fingerprint = os.fsencode(result.path), fingerprint_of(result.path)
-        refused = json.dumps(result.to_json()) if result.error else None
-        found = self._do("SELECT position, fingerprint, result, listing FROM pictures WHERE path = ?", path).fetchone()
-        if not found:
-            self._do(
-                "INSERT INTO pictures (path, fingerprint, result, listing, place) VALUES (?, ?, ?, ?, ?)",
-                *(path, fingerprint, refused, self._listing, place),
-            )
-            return "new since the run began"
-        position, before, done, listing = found
-        if listing == self._listing:
-            return "named twice"
-        self._do("UPDATE pictures SET listing = ?, place = ? WHERE position = ?", self._listing, place, position)
-        scored = done is not None and "scores" in json.loads(done)
-        if scored and fingerprint in ("", before):
-            return None
-        self._do(
-            "UPDATE pictures SET fingerprint = ?, result = ?, features = NULL WHERE position = ?",
-            *(fingerprint, refused, position),
-        )
-        return "changed since it was scored" if scored else None
-
     def count(self) -> tuple[int, int]:
-        """(all pictures, those that have a result)."""
-        total, done = self._do("SELECT count(*), count(result) FROM pictures").fetchone()
-        return total, done
+        """The numbers of all pictures and of those that have a result."""
+        return tuple(self._do("SELECT count(*), count(result) FROM pictures").fetchone())
 
     def waiting(self) -> Iterator[tuple[int, Path | StoredFile]]:
         """(position, path) of the pictures that have no result, in the order in which they came."""
+        command = "SELECT position, path FROM pictures WHERE result IS NULL AND position > ? ORDER BY position LIMIT ?"
         last = 0
-        while chunk := self._do(
-            "SELECT position, path FROM pictures WHERE result IS NULL AND position > ? ORDER BY position LIMIT ?",
-            last,
-            _CHUNK,
-        ).fetchall():
-            for position, path in chunk:
-                yield position, path_of(os.fsdecode(path))
-            last = chunk[-1][0]
+        while chunk := self._do(command, last, _CHUNK).fetchall():
+            for last, path in chunk:
+                yield last, path_of(os.fsdecode(path))
 
     def record(self, position: int, result: Result) -> None:
         """Note the result of a picture, with its features in half precision if it has any."""
-        features = result.features.get(self._features)
+        features, text = result.features.get(self._features), json.dumps(result.to_json())
         kept = None if features is None else features.astype(np.float16).tobytes()
-        text = json.dumps(result.to_json())
         self._do("UPDATE pictures SET result = ?, features = ? WHERE position = ?", text, kept, position)
 
     def results(self) -> Iterator[Result]:
         """The results in the order of the last listing."""
+        command = "SELECT path, result, features FROM pictures WHERE result IS NOT NULL ORDER BY place, position"
         with self._explain():
-            for row in self._do(
-                "SELECT path, result, features FROM pictures WHERE result IS NOT NULL ORDER BY place, position"
-            ):
-                yield self._result_of(*row)
+            yield from (self._result_of(*row) for row in self._do(command))
 
     def find(self, path: Path | StoredFile) -> Result | None:
         """The result of a picture; None if it has none."""
-        row = self._do("SELECT path, result, features FROM pictures WHERE path = ?", os.fsencode(path)).fetchone()
-        return self._result_of(*row) if row and row[1] else None
+        command = "SELECT path, result, features FROM pictures WHERE result IS NOT NULL AND path = ?"
+        return next((self._result_of(*row) for row in self._do(command, os.fsencode(path))), None)
 
     def _result_of(self, path: bytes, text: str, features: bytes | None) -> Result:
         result = Result.from_json(os.fsdecode(path), json.loads(text))
@@ -290,11 +238,7 @@ class Journal:
         """Close the journal of a run whose output is safe, and remove it unless it is to be kept for a later run."""
         if keep:
             self._do("UPDATE run SET finished = 1")
-            self._do("VACUUM")
-            self.close()
-            keep_on_disk(self.path)
-        else:
-            self._database.close()
-            for end in ("-wal", "-shm", ""):
-                Path(f"{self.path}{end}").unlink(missing_ok=True)
-            self.close()
+        self._database.close()
+        if not keep:
+            self.path.unlink(missing_ok=True)
+        self.close()

@@ -15,8 +15,7 @@ from iqa.images.picture import Picture, as_image
 from iqa.images.stored import StoredFile
 from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import main_fault
-from iqa.scoring.bursts import structure_of
-from iqa.scoring.ranking import STRUCTURE
+from iqa.scoring.ranking import STRUCTURE, structure_of
 from iqa.scoring.results import Result
 from iqa.scoring.scorer import Judgement, Scorer, check_seconds, load_scorer
 from iqa.scoring.workers import TIMEOUT, Workers

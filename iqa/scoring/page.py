@@ -1,10 +1,7 @@
 """Scores as a page: one HTML file, thumbnails included, that opens in a browser without a server.
 
-    ranked = RankedSet(journal.results, ["beauty", "technical"], bursts=True)
-    write_page("page.html", ranked, {"beauty": AVA_SCALE, "technical": TID2013_SCALE}, provenance)
-
-The page is made of the parts in `iqa/scoring/page/`. File names are escaped by the template and only compared by the
-script, and the page's own policy lets no other script run.
+It is made of the parts in `iqa/scoring/page/`. File names are escaped by the template and only compared by the script, and
+the page's own policy lets no other script run.
 """
 
 import base64
@@ -13,9 +10,9 @@ import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -29,33 +26,22 @@ from iqa.files import finite, name_to_text, printable, written_whole
 from iqa.images.stored import local
 from iqa.images.thumbnails import Thumbnails, thumbnail
 from iqa.labels.histograms import Score, mean_scores
-from iqa.scoring.drawings import draw_distribution, draw_votes
 from iqa.scoring.ranking import BOTH, Place, RankedSet, best_first
 from iqa.scoring.results import Result
 
-#: Pictures in a file, at most: with their thumbnails some 40 MB.
-MOST = 5000
-
-#: Pictures that are shown at a time: Chromium takes seconds to lay out 5,000 whenever one of them changes its size.
-PAGE = 200
-
-#: Pixels of a thumbnail's longer side.
-SIDE = 200
-
-_SKIPPED = 1000  # skipped files that are named
-_AT_ONCE = 64  # thumbnails in memory
+MOST = 5000  # pictures in a file: with their thumbnails some 40 MB
+PAGE = 200  # pictures shown at a time: Chromium takes seconds to lay out 5,000 whenever one of them changes its size
+SIDE = 200  # pixels of a thumbnail's longer side
 _BOTH = f"{BOTH} (percentile)"
 _TITLES = {"technical": "technical quality"}  # of scores, where their names do not say it
+
+_LEFT, _RIGHT, _TOP, _FLOOR = 40, 410, 24, 146  # of the axes of a distribution, in a box of 420x190
 
 _Columns = dict[str, NDArray[np.float64]]
 
 
 def check_page(path: str | os.PathLike[str]) -> None:
-    """Make sure that a page of this name can be written.
-
-    Raises:
-        OutputError: if the suffix is not .html, or Jinja2 is missing.
-    """
+    """Raise `OutputError` if the suffix of a page to write is not .html, or Jinja2 is missing."""
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{path}: a page is written to a name like page.html")
     if not importlib.util.find_spec("jinja2"):
@@ -85,55 +71,55 @@ def write_page(
     """Write the page of a run, whole or not at all: at most `MOST` of its pictures, and what could not be scored.
 
     Args:
-        path: of the page.
-        ranked: the results, of which the best are shown first.
-        scales: {name: scale} of the models, whose distributions are drawn; empty if the scores are no model's.
-        provenance: {name: text} of the models; "model" is in the title.
+        scales, provenance: {name: scale} and {name: text} of the models; no scales if the scores are no model's.
         labels: what people said of each result: scores (N,), or histograms of votes (N, 10).
         more: {name: float64 (N,)}, further numbers to show and to sort by.
-        thumbnails: those that were kept when the pictures were scored; the others are made now.
-        workers: how many threads make thumbnails.
+        thumbnails: those that were kept when the pictures were scored; the others are made now, by `workers` threads.
         title, lead: a heading and a line below it; by default they say what was scored and what the scores mean.
         tables: {title, head, rows} of texts, above the pictures.
     """
-    people = None if labels is None else np.asarray(labels, np.float64)
+    facts, people = provenance or {}, None if labels is None else np.asarray(labels, np.float64)
     # What lacks the score to rank by comes last. A raw file is named on the card of the JPEG of the same shot.
     places = np.where(np.isnan(ranked.places) & ~np.isnan(ranked.overall), -1.0, ranked.places)
     places[list(ranked.twins)] = np.nan
-    shown, count = _choose(places).tolist(), int(np.isfinite(places).sum())
-    results, skipped, skipped_count = _read(ranked, set(shown))
+    shown, left_out = _choose(best_first(places))
+    results, skipped = _read(ranked, shown)
+    pictures = [results[number] for number in shown]
+    made = _thumbnails(pictures, thumbnails, workers)
     columns = _columns(ranked, scales, results, people) | (more or {})
-    common = _common_folder(results.values())
-    thumbs = _thumbnails([results[number] for number in shown], thumbnails, workers)
+    scores = {name: columns[name][np.isfinite(columns[name])] for name in list(columns)[: len(scales)]}
+    common = None  # it is taken off the names, which it would hide on a narrow card
+    with suppress(ValueError):  # no picture, or absolute paths beside relative ones
+        common = os.path.commonpath([os.path.dirname(result.path) for result in results.values()])
     raws = {number: printable(results[raw].path.name) for raw, number in ranked.twins.items() if raw in results}
+    named = {"score" if len(scales) == 1 else _TITLES.get(name, name): scale for name, scale in scales.items()}
+    leads = (f"{name.capitalize()}, {of.lowest:g}-{of.highest:g}: {of.meaning}." for name, of in named.items())
     content = {
-        "title": title or _title(common, count, (provenance or {})["model"]),
-        "lead": _lead(scales) if lead is None else lead,
+        "title": title or _title(common, int(np.isfinite(places).sum()), facts["model"]),
+        "lead": " ".join(leads) if lead is None else lead,
         "folder": printable(common or ""),
-        "facts": {name: printable(fact) for name, fact in (provenance or {}).items()},
+        "facts": {name: printable(fact) for name, fact in facts.items()},
         "tables": tables,
-        "distributions": _draw(columns, scales),
-        "left_out": _describe_choice(len(shown), count),
+        "distributions": [draw_distribution(name, known) for name, known in scores.items() if len(known)],
+        "ends": bool(scales),
+        "left_out": left_out,
         "pictures": (
-            {"number": place, "thumbnail": thumb, "missing": missing, "raw": raws.get(number)}
+            {"number": n, "image": image, "raw": raws.get(number), "place": ranked.place_of(number) or Place()}
             | _describe_file(results[number], Path(path).parent, common or "")
             | _describe_numbers(columns, number, len(ranked.scores))
             | _describe_result(results[number], scales, None if people is None else people[number])
-            | {"place": ranked.place_of(number) or Place()}
-            for place, (number, (thumb, missing)) in enumerate(zip(shown, thumbs, strict=True))
+            for n, (number, image) in enumerate(zip(shown, made, strict=True))
         ),
         "skipped": skipped,
-        "skipped_count": skipped_count,
+        "skipped_count": int(np.isnan(ranked.overall).sum()),
     }
-    _render(path, content | _controls(ranked, columns, [results[number] for number in shown], bool(scales)))
+    _render(path, content | _controls(ranked, columns, pictures))
 
 
-def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result], ends: bool) -> dict[str, Any]:
+def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result]) -> dict[str, Any]:
     """What pictures can be sorted and filtered by."""
-    keys = [printable(name) for name in columns]
-    ranked_by = _BOTH if ranked.order == BOTH else ranked.order
+    keys, ranked_by = [printable(name) for name in columns], _BOTH if ranked.order == BOTH else ranked.order
     return {
-        "ends": ends,
         "count": len(pictures),
         "page_size": PAGE,
         "keys": keys,
@@ -145,36 +131,26 @@ def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result], ends
     }
 
 
-def _choose(places: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The numbers of the pictures to show, best first: all, or the best, the worst and some between them."""
-    order = best_first(places)
+def _choose(order: NDArray[np.intp]) -> tuple[list[int], str]:
+    """Of the numbers of the pictures, best first: all, or the best, the worst and some between; what was left out."""
     if len(order) <= MOST:
-        return order
+        return order.tolist(), ""
     ends = MOST // 5
     between = np.linspace(ends, len(order) - ends - 1, MOST - 2 * ends).round().astype(int)
-    return order[np.r_[:ends, between, len(order) - ends : len(order)]]
+    parts = f"the {ends:,} best, the {ends:,} worst, and every so many between them."
+    return order[np.r_[:ends, between, len(order) - ends : len(order)]].tolist(), f"{MOST:,} of {len(order):,}: {parts}"
 
 
-def _describe_choice(shown: int, count: int) -> str:
-    if shown == count:
-        return ""
-    return f"{shown:,} of {count:,}: the {MOST // 5:,} best, the {MOST // 5:,} worst, and every so many between them."
-
-
-def _read(ranked: RankedSet, wanted: set[int]) -> tuple[dict[int, Result], list[tuple[str, str]], int]:
-    """The results of some numbers and of their raw files; what has no score, (name, reason) of the first; how many."""
-    wanted = wanted | {raw for raw, number in ranked.twins.items() if number in wanted}
-    results: dict[int, Result] = {}
-    skipped: list[tuple[str, str]] = []
-    count = 0
+def _read(ranked: RankedSet, shown: list[int]) -> tuple[dict[int, Result], list[tuple[str, str]]]:
+    """The results of some numbers and of their raw files; (name, reason) of the first that have no score."""
+    wanted, results, skipped = {*shown}, dict[int, Result](), list[tuple[str, str]]()
+    wanted |= {raw for raw, number in ranked.twins.items() if number in wanted}
     for number, result in enumerate(ranked.list_results()):
         if number in wanted:
             results[number] = result
-        elif np.isnan(ranked.overall[number]):
-            count += 1
-            if count <= _SKIPPED:
-                skipped.append((printable(result.path), printable(result.error or "")))
-    return results, skipped, count
+        elif np.isnan(ranked.overall[number]) and len(skipped) < 1000:
+            skipped.append((printable(result.path), printable(result.error or "")))
+    return results, skipped
 
 
 def _columns(
@@ -187,19 +163,13 @@ def _columns(
         columns[_BOTH] = 100 * ranked.overall
     deviations = np.full(len(score), np.nan)
     for number, result in results.items():
-        votes = next((said for name in scales if isinstance(said := result.scores.get(name), Score)), None)
-        deviations[number] = np.nan if votes is None else votes.std
+        votes = (said for name in scales if isinstance(said := result.scores.get(name), Score))
+        deviations[number] = next((of.std for of in votes), np.nan)
     if np.isfinite(deviations).any():
         columns["standard deviation"] = deviations
     if people is not None:
         columns |= {"people": mean_scores(people), "error": np.abs(score - mean_scores(people))}
     return columns
-
-
-def _draw(columns: _Columns, scales: dict[str, Scale]) -> list[dict[str, Any]]:
-    """The distribution of each of the scores that some pictures have."""
-    scores = list(columns.items())[: len(scales)]
-    return [draw_distribution(name, of[np.isfinite(of)]) for name, of in scores if np.isfinite(of).any()]
 
 
 def _title(common: str | None, count: int, models: str) -> str:
@@ -208,31 +178,10 @@ def _title(common: str | None, count: int, models: str) -> str:
     return printable(f"{place}{count:,} picture{'s' * (count != 1)} scored by {models.replace('; ', ' and ')}")
 
 
-def _lead(scales: dict[str, Scale]) -> str:
-    if len(scales) == 1:
-        (scale,) = scales.values()
-        return f"Scores from {scale.lowest:g} to {scale.highest:g}. {scale.meaning[:1].upper()}{scale.meaning[1:]}."
-    return " ".join(
-        f"{_TITLES.get(name, name).capitalize()}, {scale.lowest:g}-{scale.highest:g}: {scale.meaning}."
-        for name, scale in scales.items()
-    )
-
-
-def _common_folder(results: Iterable[Result]) -> str | None:
-    """The folder that all pictures lie below, if there is one: "" for the one in which this process runs.
-
-    It is taken off their names, which it would hide on a narrow card.
-    """
-    try:
-        return os.path.commonpath([os.path.dirname(result.path) for result in results])
-    except ValueError:  # no picture, or absolute paths beside relative ones
-        return None
-
-
 def _thumbnails(
     results: Sequence[Result], kept: Thumbnails | None, workers: int
 ) -> Iterator[tuple[str | None, str | None]]:
-    """(base64 text, None) or (None, reason) for each picture; only some of them are in memory together."""
+    """(base64 text, None) or (None, reason) for each picture."""
 
     def make(result: Result) -> tuple[str | None, str | None]:
         path = local(result.path)
@@ -245,41 +194,31 @@ def _thumbnails(
             return None, printable(str(error) or "it needs more memory than there is")
         return base64.b64encode(array.tobytes()).decode(), None
 
-    rest = iter(results)
     with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as pool:
-        while some := list(islice(rest, _AT_ONCE)):
-            yield from pool.map(make, some)
+        yield from pool.map(make, results)
 
 
 def _describe_file(result: Result, folder: Path, common: str) -> dict[str, Any]:
     """Its name on the page, its name in a list, and its address as seen from the page's folder."""
-    name = str(result.path)
-    inner, _, file = printable(name.removeprefix(common).lstrip(os.sep) if common else name).rpartition(os.sep)
-    path = local(result.path)
+    inner, _, file = printable(str(result.path).removeprefix(common).lstrip(os.sep if common else "")).rpartition(os.sep)
+    path, link = local(result.path), None
+    if path and path.exists():
+        with suppress(ValueError):  # on another drive of Windows
+            link = os.fsencode(os.path.relpath(path, folder)).replace(os.sep.encode(), b"/")
     return {
         "inner": inner and inner + os.sep,
         "file": file,
         "listed": printable(name_to_text(result.path)),
-        "link": _link(path, folder) if path and path.exists() else None,
+        "link": link and quote_from_bytes(link),  # so that no name can be an address of another kind
     }
 
 
-def _link(path: str | os.PathLike[str], folder: Path) -> str:
-    """Quoted, so that no name can be an address of another kind."""
-    try:
-        path = os.path.relpath(path, folder)
-    except ValueError:  # on another drive of Windows
-        path = os.path.abspath(path)
-    return quote_from_bytes(os.fsencode(path).replace(os.sep.encode(), b"/"))
-
-
 def _describe_numbers(columns: _Columns, number: int, score_count: int) -> dict[str, Any]:
-    known = {printable(name): finite(float(values[number])) for name, values in columns.items()}
-    scores, others = islice(known.items(), score_count), islice(known.items(), score_count, None)
+    known = [(printable(name), finite(float(values[number]))) for name, values in columns.items()]
     return {
-        "numbers": json.dumps([None if value is None else round(value, 6) for value in known.values()], allow_nan=False),
-        "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in scores],
-        "others": [(name, f"{value:#.3g}".rstrip(".")) for name, value in others if value is not None],
+        "numbers": json.dumps([None if value is None else round(value, 6) for _, value in known], allow_nan=False),
+        "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in known[:score_count]],
+        "others": [(name, f"{value:#.3g}".rstrip(".")) for name, value in known[score_count:] if value is not None],
     }
 
 
@@ -289,15 +228,13 @@ def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[n
     lines |= {f"above in {of.population}": f"{of.percentile:.0f} %" for of in votes.values() if of.percentile is not None}
     if result.width:
         lines["size"] = f"{result.width}x{result.height}"
-    histograms = [
-        draw_votes("predicted votes" if name in scales else printable(name), of.histogram) for name, of in votes.items()
-    ]
+    drawn: Any = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}
     if people is not None and people.ndim:
-        histograms.append(draw_votes("people's votes", people))
+        drawn["people's votes"] = people
     remark = result.warning or result.error
     return {
         "lines": lines,
-        "histograms": histograms,
+        "histograms": [draw_votes(name, of) for name, of in drawn.items()],
         "taken": result.taken and result.taken.isoformat(" ", "seconds"),
         "remark": remark and printable(remark),
     }
@@ -307,15 +244,54 @@ def _render(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     import jinja2
 
     folder = Path(__file__).with_name("page")
-    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    for name in ("style", "script"):
+        text = (folder / {"style": "page.css", "script": "page.js"}[name]).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        content |= {name: text, f"{name}_hash": f"sha256-{digest}"}
     loader = jinja2.FileSystemLoader(folder)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.get_template("page.html")
     with written_whole(path, durable=True) as file:
-        for part in template.generate(content | hashes, style=style, script=script):
+        for part in environment.get_template("page.html").generate(content):
             file.write(part.encode())
 
 
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+def draw_votes(name: str, shares: ArrayLike) -> dict[str, str]:
+    """A histogram of somebody's votes 1-10, shares (10,), as a path in a box of 100x30, and what a reader is told of it."""
+    found = np.asarray(shares, np.float64)
+    heights = 28 * found / max(found.max(), 1e-9)
+    said = ", ".join(f"{share:.0%} vote {vote}" for vote, share in enumerate(found, start=1) if share >= 0.005)
+    return {"name": name, "path": _bars(heights, 0, 100, 30), "label": f"{name}: {said}"}
+
+
+def draw_distribution(name: str, scores: NDArray[np.float64]) -> dict[str, Any]:
+    """The scores of a set, float64 (N,), at least one, as a histogram with axes, and a text that sums them up."""
+    # Between two ticks: 1, 2, 5, 10, 20 ..., so that there are at most a dozen.
+    steps = (factor * 10**power for power in range(7) for factor in (1, 2, 5))
+    step = next(step for step in steps if np.ptp(scores) <= 10 * step)
+    lowest = step * np.floor(scores.min() / step)
+    highest = max(step * np.ceil(scores.max() / step), lowest + step)
+    ticks = np.arange(lowest, highest + step / 2, step)
+    places = np.linspace(_LEFT, _RIGHT, len(ticks)).round(1).tolist()
+    bins = (len(ticks) - 1) * (10 if len(scores) >= 400 else 5 if len(scores) >= 60 else 2)
+    counts, _ = np.histogram(scores, bins, (lowest, highest))
+    most = int(counts.max())
+    return {
+        "name": name,
+        "box": "0 0 420 190",
+        "bars": _bars((_FLOOR - _TOP) * counts / most, _LEFT, _RIGHT, _FLOOR),
+        "axes": f"M{_LEFT} {_TOP}V{_FLOOR}H{_RIGHT}",
+        "across": [{"at": place, "text": f"{tick:g}"} for place, tick in zip(places, ticks, strict=True)],
+        "up": [{"at": _FLOOR, "text": "0"}, {"at": _TOP, "text": f"{most:,}"}],
+        "label": f"{len(scores):,} scores from {scores.min():.2f} to {scores.max():.2f}, mean {scores.mean():.2f}, "
+        f"median {np.median(scores):.2f}, standard deviation {scores.std():.2f}.",
+    }
+
+
+def _bars(heights: NDArray[np.float64], left: float, right: float, floor: float) -> str:
+    """Bars between two places, which stand on the floor and have a gap of a fifth of their width."""
+    width = (right - left) / len(heights)
+    return "".join(
+        f"M{left + (place + 0.1) * width:.1f} {floor}v{-height:.1f}h{0.8 * width:.1f}v{height:.1f}z"
+        for place, height in enumerate(heights)
+        if height > 0.05
+    )

@@ -1,10 +1,6 @@
 """Scoring on a Ray cluster. Ray Data hands out the pictures and replaces what dies; the journal remains the record.
 
-    connect("auto")
-    for position, result in score_on_ray(recipes, journal.waiting()): ...
-
-An actor, one for each processor, is the parent of one worker process (`iqa.scoring.workers`): pictures are read, bounded in
-time and memory, and scored as in a local run.
+An actor, one for each processor, is the parent of one worker process, which scores as in a local run.
 """
 
 import logging
@@ -17,29 +13,26 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from iqa.cards import sha256
-from iqa.environment import cache_folder, processors, versions
+from iqa.environment import processors, versions
 from iqa.errors import ImageError, RuntimeUnavailable, UsageError, WorkerError
-from iqa.files import printable, temporary_beside
+from iqa.files import printable
 from iqa.images.stored import StoredFile, fetch
 from iqa.scoring.many import open_models
 from iqa.scoring.results import Result
 from iqa.scoring.runtimes import PACKAGES
 from iqa.scoring.workers import TIMEOUT, Workers
 
-#: Pictures that an actor gets at once, and whose results come back and are recorded at once.
-BLOCK = 32
+Recipes = Mapping[str, Mapping[str, Any]]  # {name: `Scorer.recipe`}
 
-#: What an actor asks of a processor: so much that no processor gets two, and not all, without which Ray may hang.
-SHARE = 0.9
-
-#: Bytes for what Ray keeps in shared memory on a machine of its own; it would take a third of the memory.
-STORE = 1 << 28
+BLOCK = 32  # pictures that an actor gets at once, and whose results come back and are recorded at once
+SHARE = 0.9  # of a processor for an actor: so much that no processor gets two, and not all, or Ray may hang
+STORE = 1 << 28  # bytes of Ray's shared memory on a machine of its own; it would take a third of the memory
 
 #: What decides how a picture is read, apart from the runtime. It must be the same on all machines.
 READERS = ("image-quality-assessment", "numpy", "pillow", "pillow-heif", "tifffile", "imagecodecs", "rawpy")
@@ -48,20 +41,15 @@ READERS = ("image-quality-assessment", "numpy", "pillow", "pillow-heif", "tifffi
 def connect(address: str | None = None) -> None:
     """Connect this process to a Ray cluster, until it ends or calls `ray.shutdown`. It may be connected already.
 
-    Args:
-        address: of the cluster, or "auto" for one that runs on this machine; None for `RAY_ADDRESS` or, without it, a
-            cluster of this machine alone, which ends with this process and listens to no other machine.
+    The address "auto" is a cluster that runs on this machine; None is `RAY_ADDRESS` or, without it, a cluster of this
+    machine alone, which ends with this process and listens to no other machine.
 
     Raises:
-        RuntimeUnavailable: if Ray is not installed.
-        WorkerError: if there is no such cluster.
+        RuntimeUnavailable, WorkerError: if Ray is not installed, or there is no such cluster.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"  # or Ray takes whatever cluster it finds here
-    for name, value in (
-        ("USAGE_STATS_ENABLED", "0"),
-        ("BACKEND_LOG_LEVEL", "fatal"),
-        ("ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
-    ):
+    quiet = {"USAGE_STATS_ENABLED": "0", "BACKEND_LOG_LEVEL": "fatal", "ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    for name, value in quiet.items():
         os.environ.setdefault(f"RAY_{name}", value)
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 0 means, on Linux too: loopback only
@@ -88,38 +76,27 @@ def connect(address: str | None = None) -> None:
 
 
 def score_on_ray(
-    recipes: Mapping[str, Mapping[str, Any]],
+    recipes: Recipes,
     waiting: Iterable[tuple[int, Path | StoredFile]],
     timeout: float = TIMEOUT,
     features: str | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Score pictures on the cluster that `connect` has connected.
+    """Score pictures, (position, path), on the cluster that `connect` has connected; see `iqa.scoring.many.open_models`.
 
-    Its machines must have this project installed, in one version, and see the pictures under the paths that they have
-    here. Weights are sent to a machine that lacks them.
-
-    Args:
-        recipes, features: see `iqa.scoring.many.open_models`; the runtimes must be compiled ones.
-        waiting: (position, path) of each picture. All of it is read before the first is scored.
-        timeout: seconds that one picture may take.
-
-    Yields:
-        (position, `Result`) as they come, which is not the order of `waiting`.
+    Its machines must have this project installed, in one version, and see the pictures and the weights under the paths
+    that they have here. Results come in any order.
 
     Raises:
-        UsageError: if a runtime is Keras.
-        WorkerError: if Ray fails, or a machine cannot score or does not see a picture that is here.
+        UsageError, WorkerError: if a runtime is Keras, or a machine cannot score or does not see a picture that is here.
     """
-    import pyarrow
     import ray
 
     if any(recipe["runtime"] == "keras" for recipe in recipes.values()):
         raise UsageError("Keras does not score on Ray: choose another --runtime")
+    expected = versions([*READERS, *(PACKAGES[recipe["runtime"]] for recipe in recipes.values())])
     paths = dict(waiting)
     rows = ((position, path if isinstance(path, StoredFile) else path.absolute()) for position, path in paths.items())
-    blocks = [
-        pyarrow.table({"row": [pickle.dumps(row) for row in block]}) for block in iter(lambda: [*islice(rows, BLOCK)], [])
-    ]
+    blocks = [_table(block) for block in iter(lambda: [*islice(rows, BLOCK)], [])]
     if not blocks:
         return
     try:
@@ -130,15 +107,18 @@ def score_on_ray(
             Actor,
             batch_size=None,
             batch_format="pyarrow",
-            fn_constructor_args=(recipes, ray.put(_files_of(recipes)), _versions_of(recipes), timeout, features),
+            fn_constructor_args=(recipes, expected, timeout, features),
             compute=ray.data.ActorPoolStrategy(size=min(count, len(blocks))),
             num_cpus=SHARE,
         )
         for table in tables.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for position, result, trouble in map(pickle.loads, table["row"].to_pylist()):
-                if trouble and (position is None or os.path.exists(paths[position])):
-                    raise WorkerError(trouble)
-                yield position, replace(result, path=paths[position])
+            for position, result in _rows(table):
+                if position is None:
+                    raise WorkerError(result)
+                path = paths[position]
+                if result.error == "there is no such file" and isinstance(path, Path) and path.exists():
+                    raise WorkerError(f"{printable(path)}: all machines of the cluster must see it")
+                yield position, replace(result, path=path)
     except ray.exceptions.RayError as error:
         raise WorkerError(f"Ray: {_last_line(error)}") from None
 
@@ -147,88 +127,56 @@ def _last_line(error: BaseException) -> str:
     return printable((str(error).strip().splitlines() or [type(error).__name__])[-1])
 
 
-def _files_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, bytes]]:
-    """{hash of weights: {name: content}} of the weights and of what lies beside them under the same name."""
-    found = {}
-    for recipe in recipes.values():
-        weights = Path(recipe["weights"])
-        beside = weights.parent.glob(f"{weights.name.partition('.')[0]}.*")
-        files = {weights, *(path for path in beside if path.suffix in (".tflite", ".npy", ".json"))}
-        found[recipe["sha256"]] = {path.name: path.read_bytes() for path in files}
-    return found
+def _table(rows: Iterable[Any]) -> Any:
+    """An Arrow table, which is what Ray Data moves, of anything that can be pickled."""
+    import pyarrow
+
+    return pyarrow.table({"row": [pickle.dumps(row) for row in rows]})
 
 
-def _versions_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return versions([*READERS, *{PACKAGES[recipe["runtime"]] for recipe in recipes.values()}])
-
-
-# --- on the machines of the cluster ----------------------------------------------------------------------------------
+def _rows(table: Any) -> list[Any]:
+    return [pickle.loads(row) for row in table["row"].to_pylist()]
 
 
 class Actor:
     """The parent of one worker; see `score_on_ray`. What keeps it from scoring is an answer, not an error of Ray's."""
 
-    def __init__(
-        self, recipes: Mapping[str, Any], files: Any, expected: dict[str, str], timeout: float, features: str | None
-    ) -> None:
-        found, self._node = _versions_of(recipes), socket.gethostname()
-        wanted = [f"{name} {version}" for name, version in expected.items() if found.get(name) != version]
-        self._trouble = f"this machine has {', '.join(wanted)}, that one has not" if wanted else ""
-        if not self._trouble:
-            placed = {name: {**recipe, "weights": str(_place(recipe, files))} for name, recipe in recipes.items()}
-            prepare = partial(open_models, placed, None, features)
-            self._workers = Workers(prepare, lambda path, reason: Result(path, error=reason), 1, timeout)
+    def __init__(self, recipes: Recipes, expected: dict[str, str], timeout: float, features: str | None) -> None:
+        found = versions(expected)
+        lacking = [f"{name} {version}" for name, version in expected.items() if found.get(name) != version]
+        for weights, digits in ((Path(recipe["weights"]), recipe["sha256"]) for recipe in recipes.values()):
+            if not weights.is_file() or sha256(weights) != digits:
+                lacking.append(str(weights))
+        self._trouble = f"this machine lacks {', '.join(lacking)}" if lacking else ""
+        prepare = partial(open_models, recipes, None, features)
+        self._workers = Workers(prepare, lambda path, reason: Result(path, error=reason), 1, timeout)
 
     def __call__(self, block: Any) -> Any:
-        """A table of pickled (position, result, what is wrong with this machine) for one of (position, path)."""
-        import pyarrow
-
-        pairs = [pickle.loads(row) for row in block["row"].to_pylist()]
+        """A table of (position, result) for one of (position, path); or (None, what is wrong with this machine)."""
         try:
             if self._trouble:
                 raise WorkerError(self._trouble)
-            rows: list[Any] = list(self._score(pairs))
+            return _table(self._score(_rows(block)))
         except WorkerError as error:
-            rows = [(None, None, f"{self._node}: {error}")]
-        return pyarrow.table({"row": [pickle.dumps(row) for row in rows]})
+            return _table([(None, f"{socket.gethostname()}: {error}")])
 
-    def _score(self, pairs: list[tuple[int, Path | StoredFile]]) -> Iterator[tuple[int, Result, str | None]]:
+    def _score(self, pairs: list[tuple[int, Path | StoredFile]]) -> Iterator[tuple[int, Result]]:
         """Score pictures; stored ones are fetched to a folder a few ahead."""
         failed: dict[int, str] = {}
         with tempfile.TemporaryDirectory() as folder:
 
-            def on_disk() -> Iterator[Path]:
-                for position, path in pairs:
-                    place = path if isinstance(path, Path) else Path(folder, f"{position}{os.path.splitext(path.url)[1]}")
-                    try:
-                        if isinstance(path, StoredFile):
-                            fetch(path.url, place)
-                    except ImageError as error:
-                        failed[position] = str(error)
-                    yield place
+            def place_of(position: int, path: Path | StoredFile) -> Path:
+                if isinstance(path, Path):
+                    return path
+                place = Path(folder, f"{position}{os.path.splitext(path.url)[1]}")
+                try:
+                    fetch(path.url, place)
+                except ImageError as error:
+                    failed[position] = str(error)
+                return place
 
-            for (position, path), result in zip(pairs, self._workers.map(on_disk()), strict=True):
-                trouble = None
-                if position in failed:
-                    result = replace(result, error=failed[position])
-                elif isinstance(path, StoredFile):
-                    os.unlink(result.path)
-                elif result.error and not os.path.exists(path):
-                    trouble = f"{printable(str(path))}: is not on {self._node}; all machines must see it"
-                yield position, result, trouble
-
-
-def _place(recipe: Mapping[str, Any], files: Any) -> Path:
-    """The path of the weights on this machine, to whose cache they are sent if they are not where they were here."""
-    weights, digits = Path(recipe["weights"]), recipe["sha256"]
-    if weights.is_file() and sha256(weights) == digits:
-        return weights
-    import ray
-
-    folder = cache_folder() / f"sent-{digits[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in ray.get(files)[digits].items():
-        if not (folder / name).exists():
-            with temporary_beside(folder / name) as temporary:
-                temporary.write_bytes(content)
-    return folder / weights.name
+            for (position, path), result in zip(pairs, self._workers.map(starmap(place_of, pairs)), strict=True):
+                if isinstance(path, StoredFile):
+                    result = replace(result, error=failed.get(position, result.error))
+                    Path(result.path).unlink(missing_ok=True)
+                yield position, result

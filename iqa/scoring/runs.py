@@ -122,7 +122,7 @@ def _score(
         from iqa.scoring.ray_engine import score_on_ray
 
         recipes = {name: model.recipe for name, model in models.items()}
-        yield from score_on_ray(recipes, journal.waiting(), timeout)
+        yield from score_on_ray(recipes, journal.waiting(), timeout, options.features)
         return
     positions: dict[Path | StoredFile, int] = {}
 
