@@ -410,7 +410,7 @@ def test_agreement_with_people_is_that_of_scipy_over_the_pictures_that_are_there
     with open(tmp_path / "votes.csv", newline="") as file:
         votes = np.array([row[1:] for row in list(csv.reader(file))[1:7]], float)
     scorer = load_scorer(tiny_histogram, head="histogram")
-    scores = [scorer.score(pictures / f"{number}.png").score for number in range(6)]
+    scores = [scorer.score(pictures / f"{number}.png").mean for number in range(6)]
     expected = stats.spearmanr(votes @ np.arange(1, 8) / votes.sum(axis=1), scores)[0]
     found = json.loads((tmp_path / "f.json").read_text())[str(tiny_histogram)]
     assert (found["n"], found["srcc"]) == (6, pytest.approx(expected))
