@@ -78,12 +78,6 @@ def test_ladders_are_whole_and_rise(labels):
     assert [len(ladder) for ladder in incomplete] == [4]
 
 
-def test_the_typical_score_is_the_mean_over_scenes(labels):
-    rows = [f"{r + level / 10} i{r:02d}_07_{level}.bmp" for r in (1, 3) for level in range(1, 6)]
-    typical = tid2013.typical_mos(tid2013.read_mos(labels("\n".join(rows))))
-    assert typical[7].tolist() == pytest.approx([2.1, 2.2, 2.3, 2.4, 2.5])
-
-
 # --- ratings --------------------------------------------------------------------------------------------------------
 
 
@@ -258,11 +252,6 @@ def test_avas_own_file_has_no_other_scale(tmp_path):
         ratings.read_ratings(tmp_path / "AVA.txt", scale=(1, 7))
 
 
-def test_a_typical_score_needs_all_levels(labels):
-    with pytest.raises(LabelError, match="no image of distortion 7 at level 2"):
-        tid2013.typical_mos(tid2013.read_mos(labels("5 i01_07_1.bmp\n4 i01_07_3.bmp\n")))
-
-
 # --- label files of any make --------------------------------------------------------------------------------------------
 
 
@@ -329,7 +318,7 @@ def test_a_byte_order_mark_is_passed_over_in_every_label_file(tmp_path):
         ("x.csv", f"path,1,2,3,4,5,6,7,8,9,10\na.jpg,{'9' * 400}{',1' * 9}\n", "line 2: a histogram needs"),
         ("x.txt", f"1 a {'9' * 400} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: a histogram needs"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_absurd_ratings_are_refused_by_place(tmp_path, name, text, place):
     (tmp_path / name).write_text(text)

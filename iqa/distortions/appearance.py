@@ -34,10 +34,7 @@ def non_eccentricity_pattern(image: Pixels, patches: float, rng: np.random.Gener
 
 
 def local_blockwise(image: Pixels, blocks: float, rng: np.random.Generator) -> Pixels:
-    """`blocks` squares of 32x32 pixels on 512x384 made flat: the fewer, the further their colours are off.
-
-    The colour is the square's mean, each channel raised or lowered by a number of grey levels (`flat_blocks`).
-    """
+    """`flat_blocks`, so many on 512x384 pixels: the fewer, the further their colours are off."""
     count = max(1, round(blocks * image.shape[0] * image.shape[1] / (512 * 384)))
     return flat_blocks(image, count, float(np.interp(blocks, BLOCK_SHIFTS[0], BLOCK_SHIFTS[1])), rng)
 

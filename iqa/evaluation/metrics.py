@@ -129,9 +129,8 @@ def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Agr
 def measure_images(true: Floats, predicted: Floats) -> dict[str, Floats]:
     """What the metrics are means of: {name: float64 (N,)} of scores (N,) or histograms (N, 10).
 
-    difference is |predicted - true| of the mean scores; accuracy is 1 - difference / true, NaN for a label that is not above
-    0; of histograms binary_accuracy is 1 where both means are on one side of `BORDER`, and emd_l1 the mean over bins of |CDF
-    difference|.
+    difference is |predicted - true| of the means; accuracy is 1 - difference / true, NaN for a label that is not above 0;
+    of histograms, binary_accuracy is 1 where both means are on one side of `BORDER`, emd_l1 the mean |CDF difference|.
     """
     true_means, predicted_means = histograms.mean_scores(true), histograms.mean_scores(predicted)
     difference = np.abs(predicted_means - true_means)

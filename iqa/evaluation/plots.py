@@ -163,7 +163,7 @@ def _calibrate(axis: Axes, true: Floats, predicted: Floats, scale: str) -> str:
 
 
 def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], path: File, ylabel: str) -> None:
-    """Values over the steps of each ladder, {name: (labels of the steps, values)}; the first step is the untouched image."""
+    """Values over the steps of each ladder, {name: (labels of steps, values)}; the first step is untouched."""
     figure = start_figure(max(6, 3.2 * len(series)), 3.8)
     axes = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
     for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), cycle(STYLES), strict=False):

@@ -216,7 +216,7 @@ def williams_test(first: float, second: float, between: float, number: int) -> t
         number: of images.
 
     Returns:
-        (t, p): t is positive where `first` is higher, p is two-sided; NaN for fewer than four images or without correlation.
+        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or for fewer than four images.
     """
     if number < 4 or np.isnan([first, second, between]).any():
         return float("nan"), float("nan")
