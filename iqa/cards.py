@@ -18,7 +18,7 @@ from typing import Any, Self
 from iqa.errors import CardError
 from iqa.files import read_json
 
-#: The first is what is trained if nothing else is asked for.
+#: The first is trained if nothing else is asked for.
 BACKBONES = (
     *("mobilenet_v2", "mobilenet", "mobilenet_v3_large", "efficientnet_v2_b0", "efficientnet_lite0", "nasnet_mobile"),
     *("inception_resnet_v2", "vgg16", "convnext_tiny"),
@@ -144,7 +144,6 @@ class Preprocessing(_Part):
         interpolation: how a whole picture is resized; None for patches.
         multiple: patches begin on multiples of this many pixels.
         pooling: of the scores of patches: "mean", or weighted by "detail"; see `iqa.images.pooling`.
-        training: how pictures were cut in training, in words.
         flip_averaging: whether the network averages its outputs over the picture and its mirror image.
     """
 
@@ -202,8 +201,7 @@ class Card:
 
     Attributes:
         sha256: of the weights; None for weights that came without a card.
-        compiled: {file name: sha256} of the compiled network beside the weights.
-        faults: {file name: sha256} of the layer that tells kinds of faults apart, if there is one.
+        compiled, faults: {file name: sha256} of the compiled network, and of the layer that tells kinds of faults apart.
         probe: Keras's output for `iqa.images.probe.draw_probe`, which a compiled network must give too.
         trained_on, training, figures, notes: data and settings, phases, what was measured, and all else, as JSON.
     """
@@ -290,10 +288,8 @@ def read_card(path: Path) -> Card:
         return Card.from_json(read_json(path, LARGEST_CARD))
     except FileNotFoundError:
         raise CardError(f"{path}: there is no such file") from None
-    except CardError as error:
-        raise CardError(f"{path}: {error}") from None
     except ValueError as error:
-        raise CardError(f"{path}: not a card ({error})") from None
+        raise CardError(f"{path}: {error if isinstance(error, CardError) else f'not a card ({error})'}") from None
 
 
 def keras2_card(head: str, geometry: str, scale: Scale, backbone: Backbone | None = None) -> Card:

@@ -6,8 +6,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import phase_cross_correlation
 
 from iqa.distortions.codecs import decode, encode_jpeg, encode_jpeg2000, jpeg, jpeg2000, packet_lengths
-from iqa.distortions.everyday import KINDS, clean_ladder, defocus, everyday_ladders, motion, sensor_noise, shrink
-from iqa.distortions.noise import additive_gaussian_noise
+from iqa.distortions.everyday import KINDS, clean_ladder, defocus, motion, sensor_noise, shrink
 from iqa.distortions.references import read_reference
 from iqa.distortions.signal import LUMA, block_dct, psnr_luma, psnr_rgb, to_ycc
 from iqa.distortions.table import DISTORTIONS, distort, strength
@@ -101,11 +100,6 @@ def test_a_picture_that_is_too_small_to_distort_is_refused(photograph):
         distort(photograph[:47, :60], 14, 1)
 
 
-def test_strengths_are_interpolated_between_levels_and_extrapolated_below_the_first():
-    assert strength(1, 1.5) == pytest.approx((5.71 + 8.06) / 2)
-    assert strength(1, 0.5) == pytest.approx(5.71 - (8.06 - 5.71) / 2)
-
-
 # --- what only one of them does -------------------------------------------------------------------------------------
 
 
@@ -144,22 +138,6 @@ def test_6_hits_are_black_or_white_and_the_rest_is_untouched(photograph):
     hit = noisy != photograph
     assert set(np.unique(noisy[hit])) <= {0, 255}
     assert hit.mean() == pytest.approx(0.04, abs=0.005)
-
-
-def test_7_few_grey_levels_are_left(photograph):
-    levels = [len(np.unique(step)) for step in ladder(photograph, 7)]
-    assert levels == sorted(levels, reverse=True)
-    assert levels[-1] <= 4
-
-
-@pytest.mark.parametrize("number, level", [(8, 3), (9, 4), (11, 4)])
-def test_8_9_11_take_energy_from_high_frequencies(photograph, number, level):
-    assert high_frequency_energy(distort(photograph, number, level)) < 0.5 * high_frequency_energy(photograph)
-
-
-def test_9_what_is_removed_is_mostly_the_noise(photograph):
-    noisy = additive_gaussian_noise(photograph, strength(9, 2), np.random.default_rng(1))
-    assert psnr_luma(photograph, distort(photograph, 9, 2, seed=1)) > psnr_luma(photograph, noisy)
 
 
 def test_10_edges_of_8x8_blocks_appear(photograph):
@@ -283,12 +261,6 @@ def test_24_reaches_its_psnr_by_taking_energy_from_high_frequencies(photograph):
     image = distort(photograph, 24, 4)
     assert psnr_rgb(photograph, image) == pytest.approx(24.0, abs=0.7)
     assert high_frequency_energy(image) < 0.5 * high_frequency_energy(photograph)
-
-
-def test_everyday_ladders_begin_with_the_photograph(photograph):
-    series = everyday_ladders(photograph)
-    assert [len(steps) for steps in series.values()] == [6, 5, 5, 5]
-    assert all(steps[0] == ("original", photograph) or steps[0][1] is photograph for steps in series.values())
 
 
 # --- references -----------------------------------------------------------------------------------------------------

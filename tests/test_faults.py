@@ -12,7 +12,7 @@ from iqa.cards import card_of, read_card, sha256, weights_file
 from iqa.commands import iqa
 from iqa.errors import CardError, WeightsError
 from iqa.images.reading import read_image
-from iqa.labels.faults import KINDS, main_fault
+from iqa.labels.faults import main_fault
 from iqa.scoring.many import score_many
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import fit_faults, test_distortions
@@ -26,11 +26,6 @@ def faulty(tmp_path):
         if file.suffix != ".tflite":
             shutil.copy(file, tmp_path)
     return tmp_path / shipped.name
-
-
-def test_each_distortion_is_of_one_kind_at_most_and_light_and_saturation_of_none():
-    numbers = sorted(number for kind in KINDS.values() for number in kind)
-    assert numbers == [number for number in range(1, 25) if number not in (16, 17, 18)]
 
 
 def test_the_main_fault_is_the_largest_share_unless_that_is_none():

@@ -3,8 +3,8 @@
     steps = clean_ladder(pristine, "noise", rng)       # untouched, then sigma of about 3, 6, 12, 24
 
 TID2013 has no score for an untouched picture, and a photograph from the web has been a JPEG before. Shrunk to about half,
-its blocks and its noise are gone: such a picture is better than its noisy and compressed versions, or what a camera makes of
-a scene that is out of focus, moves or is dark. What a camera does wrong is computed in linear light.
+its blocks and its noise are gone: such a picture is better than its noisy and compressed versions, and than a camera's
+picture of a scene that is out of focus, moves or is dark. What a camera does wrong is computed in linear light.
 """
 
 from collections.abc import Callable
@@ -96,8 +96,7 @@ class Kind(NamedTuple):
     distortion: int
 
 
-#: In "grain" the head has noise of its own, which compression takes away. A network that takes grain for a fault puts a
-#: JPEG, which smooths it, above the picture itself.
+#: In "grain" the head has noise of its own, which a JPEG takes away; the picture itself is better all the same.
 KINDS = {
     "noise": Kind(additive_gaussian_noise, (3, 6, 12, 24), 1),
     "JPEG": Kind(jpeg, (92, 80, 55, 25), 10),

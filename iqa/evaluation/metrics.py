@@ -78,10 +78,6 @@ def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) ->
     Raises:
         ValueError: if the lengths differ.
         PredictionsError: if there are fewer than two images or a score is not finite.
-
-    >>> result = measure_agreement([1, 2, 4], [1, 3, 4])
-    >>> result.srcc[0], round(result.rmse, 4)
-    (1.0, 0.5774)
     """
     true, predicted = np.asarray(true, np.float64).ravel(), np.asarray(predicted, np.float64).ravel()
     if true.shape != predicted.shape:

@@ -1,7 +1,6 @@
 """Figures from metrics, scores and training logs, drawn without a display; every function writes one file.
 
-The suffix of the file tells its format (.pdf and .svg are vectors); one that matplotlib cannot write is an `OutputError`.
-Series differ in line style and marker as well as in colour, so that a print in grey can be read.
+A suffix that matplotlib cannot write is an `OutputError`. Series differ in line style and marker as well as in colour.
 """
 
 import math
@@ -32,12 +31,12 @@ from iqa.labels.histograms import mean_scores, std
 Floats = NDArray[np.float64]
 File = str | PathLike[str]
 
-#: Above so many pictures a scatter of points is one blot, and their density is drawn instead.
+#: Above so many pictures their density is drawn instead of points.
 MOST_POINTS = 2000
 
 STYLES = (("tab:blue", "-", "o"), ("tab:orange", "--", "s"), ("tab:green", ":", "^"), ("tab:red", "-.", "D"))
 
-#: What a figure says of itself, by suffix: who made it, and not when, so that the same numbers make the same file.
+#: What a figure says of itself, by suffix; not when it was made, so that the same numbers make the same file.
 _MAKER = "image-quality-assessment"
 _METADATA: dict[str, dict[str, str | None]] = {
     ".png": {"Software": _MAKER},
@@ -117,11 +116,7 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: s
 
 
 def choose_bins(count: int) -> int:
-    """How many bins a histogram of so many pictures has: the square root of their number, 5 to 100.
-
-    >>> [choose_bins(count) for count in (3, 50, 400, 20_000)]
-    [5, 8, 20, 100]
-    """
+    """Bins of a histogram of so many pictures: the square root of their number, 5 to 100."""
     return max(5, min(100, math.ceil(math.sqrt(count))))
 
 
@@ -185,8 +180,8 @@ def draw_training(
 
     Args:
         log: a row an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data.
-        rates: {number of a phase: its learning rate, as the figure shows it}; by default that of its first row.
-        undone: numbers of the phases that were taken back; their epochs are grey.
+        rates: {phase: its learning rate, as the figure shows it}; by default that of its first row.
+        undone: phases that were taken back; their epochs are grey.
     """
     names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
     kept = [name for name in names if name != "srcc" or any("val_srcc" in row or "srcc" in row for row in log)]

@@ -75,7 +75,7 @@ def resample_metrics(
 
 
 def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:
-    """Pearson's r from means of the centred values, their squares and their product; NaN where a side does not vary."""
+    """Pearson's r from means of centred values, squares and products; NaN where a side does not vary."""
     first, second = tt - t * t, pp - p * p
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((first > FLAT * tt) & (second > FLAT * pp), (tp - t * p) / np.sqrt(first * second), np.nan)
@@ -156,8 +156,7 @@ def estimate_p_value(difference: float, resampled: Floats, units: int) -> float:
 def correct_p_values(p_values: ArrayLike) -> Floats:
     """p values corrected for their number: below alpha with a chance of at most alpha for any of the true nulls.
 
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2), 1979. NaN
-    stays NaN and is not counted.
+    Holm, Scandinavian Journal of Statistics 6(2), 1979. NaN stays NaN and is not counted.
 
     >>> correct_p_values([0.01, 0.04, 0.03, 0.5]).tolist()
     [0.04, 0.09, 0.09, 0.5]
@@ -216,7 +215,7 @@ def williams_test(first: float, second: float, between: float, number: int) -> t
         number: of images.
 
     Returns:
-        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or for fewer than four images.
+        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or below four images.
     """
     if number < 4 or np.isnan([first, second, between]).any():
         return float("nan"), float("nan")
@@ -232,8 +231,7 @@ def williams_test(first: float, second: float, between: float, number: int) -> t
 def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
     """Predictions mapped onto the labels by VQEG's four-parameter logistic, which is fitted to them: float (N,).
 
-    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report on the validation of objective
-    models of video quality assessment, phase II, 2003. The LCC after it forgives a monotone scale, and is higher.
+    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report, phase II, 2003.
 
     Raises:
         PredictionsError: if there are fewer than four images or the fit does not converge.

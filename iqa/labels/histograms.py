@@ -21,14 +21,7 @@ def centres(bins: int, low: float = 1.0, high: float | None = None) -> Floats:
 
 
 def normalise(histogram: ArrayLike) -> Floats:
-    """Divide by the sum over the last axis, so that the shares add to 1.
-
-    Raises:
-        LabelError: if a histogram is negative anywhere, not finite, or empty.
-
-    >>> normalise([1, 3]).tolist()
-    [0.25, 0.75]
-    """
+    """Divide by the sum over the last axis; a `LabelError` if a histogram is negative anywhere, not finite, or empty."""
     shares = np.asarray(histogram, np.float64)
     total = shares.sum(axis=-1, keepdims=True)
     if not np.all(np.isfinite(shares)) or np.any(shares < 0) or np.any(total <= 0):
@@ -64,9 +57,6 @@ def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> Floats:
     Args:
         shares, values: (bins,), what each share stands for, within the first and the last of `onto`.
         onto: rising bin centres, (others,).
-
-    >>> rebin([1, 1], [1, 2.25], onto=[1, 2, 3]).tolist()
-    [1.0, 0.75, 0.25]
     """
     onto = np.asarray(onto, np.float64)
     # Column b of the identity, interpolated at the values, is what each of them gives to bin b.

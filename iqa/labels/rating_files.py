@@ -27,10 +27,8 @@ NAME_COLUMNS = (
 SCORE_COLUMNS = ("score", "mean", "mos", "rating")
 GROUP_COLUMN = "group"
 
-#: A column of votes: the vote, or as in KonIQ-10k the vote behind a "c".
+#: A column of votes, as in KonIQ-10k perhaps behind a "c", and a whole number whose thousands are set apart.
 _VOTE = re.compile("c?(-?[0-9]{1,3})")
-
-#: A whole number whose thousands are set apart.
 _GROUPED = re.compile(r"[1-9]\d{0,2}([.,])\d{3}(?:\1\d{3})*")
 
 

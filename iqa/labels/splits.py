@@ -42,7 +42,7 @@ def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -
     test: list[str] = []
     count = 0
     for group, size in groups.items():
-        # Taken if that brings the number of images nearer to what is wanted, and another group is left to train on.
+        # Taken if that brings the number of images nearer to what is wanted and leaves a group to train on.
         if count + size / 2 <= test_share * len(images) and len(test) < len(groups) - 1:
             test.append(group)
             count += size

@@ -127,11 +127,7 @@ def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> lis
 
 
 def read_order(*folders: Path) -> list[Ladder]:
-    """`read_ladders` of folders of photographs of which only the order is known; their scores are NaN.
-
-    Raises:
-        LabelError: if one of their distortions does not get worse as it gets stronger.
-    """
+    """`read_ladders` of folders of which only the order is known: the scores are NaN. `UNORDERED` is a `LabelError`."""
     known: list[Ladder] = []
     for folder in folders:
         found = read_ladders(folder)

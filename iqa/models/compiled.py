@@ -1,9 +1,4 @@
-"""The compiled network beside a weight file, NAME.tflite, which LiteRT and OpenVINO read without Keras.
-
-    compile_weights(Path("weights/ava_vanilla.weights.h5"))     # writes weights/ava_vanilla.tflite, its hash on the card
-
-Scoring finds it there (`iqa.scoring.runtimes`).
-"""
+"""The compiled network beside a weight file, NAME.tflite, which LiteRT and OpenVINO read without Keras."""
 
 import importlib.util
 import shutil
@@ -22,11 +17,9 @@ from iqa.images.finding import sample_photograph
 from iqa.images.probe import draw_probe
 from iqa.images.reading import read_image
 
-#: How many pictures a compiled network is compared with Keras on.
-PICTURES = 50
-
-#: How far a score may be from Keras's, and any other number that comes out; of numbers above 1, this share of the largest.
-EXACT, NEAR = 1e-5, 1e-4
+#: Pictures on which a compiled network is compared with Keras; how far a score may be from Keras's, and any other number
+#: that comes out (of numbers above 1, this share of the largest).
+PICTURES, EXACT, NEAR = 50, 1e-5, 1e-4
 
 
 def compile_weights(weights: Path, cardless: Card | None = None) -> Path:

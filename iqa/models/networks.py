@@ -1,7 +1,6 @@
 """Whole networks, a backbone and its head: to train, and to score.
 
-    network = network_of(card, "weights/ava_vanilla.weights.h5")
-    histograms, features = network.predict_on_batch(patches)
+    histograms, features = network_of(card, "weights/ava_vanilla.weights.h5").predict_on_batch(patches)
 
 Patches are uint8 (N, size, size, 3), RGB; `iqa.images.geometry.Geometry` cuts them as the card says.
 """
