@@ -366,13 +366,6 @@ def test_experiments_print_a_row_a_picture_name_a_bad_one_and_draw_a_figure(
     assert rows[0].endswith("cos: 0.000000") == (script is test_distortions_cosine)
 
 
-def test_no_distance_is_measured_from_a_picture_that_is_distorted(command, tiny, scene):
-    (scene / "res.jpg").write_bytes(b"")
-    code, out, err = command(test_distortions_cosine, scene, "--weights", tiny)
-    assert (code, "cos" in out) == (2, False)
-    assert "res.jpg: the file is empty, and the others are compared with it" in err
-
-
 def test_the_share_of_ordered_pairs_is_counted_over_the_photographs_listed(command, tiny, tmp_path, save, photograph):
     save("p.png", photograph)
     (tmp_path / "list.txt").write_text("p.png\n")
