@@ -14,11 +14,13 @@ loses a row and a column.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from iqa.cards import card_for, weights_file
 from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, positive, run
 from iqa.environment import processors
 from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
@@ -28,7 +30,8 @@ from iqa.images.geometry import CROP, CROPS
 from iqa.images.reading import read_image
 from iqa.labels.ratings import locate_ratings, read_ratings
 from iqa.scoring import idealo
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.many import score_all
+from iqa.scoring.scorer import load_scorer
 
 SHIPPED = ("ava_vanilla", "ava_patches")
 TEACHER = "the teacher's mean score"
@@ -37,11 +40,11 @@ TEACHER = "the teacher's mean score"
 def score_means(scorer, paths):
     """The mean scores of pictures, float64 (N,); NaN for one that cannot be scored, which is named on stderr."""
     means = np.full(len(paths), np.nan)
-    for place, (path, result) in enumerate(scorer.score_all(paths, workers=processors())):
-        if result.reason:
-            print(printable(f"{path}: {result.reason}"), file=sys.stderr)
+    for place, result in enumerate(score_all({"it": scorer}, paths, workers=processors())):
+        if result.error:
+            print(printable(f"{result.path}: {result.error}"), file=sys.stderr)
         else:
-            means[place] = result.score
+            means[place] = result.mean("it")
     return means
 
 
@@ -66,8 +69,8 @@ def measure_steadiness(scorer, paths, means):
     for path, score in zip(paths, means, strict=True):
         if np.isfinite(score):
             pixels = read_image(path)
-            moved["mirror_image"].append(scorer.score(pixels[:, ::-1]).score - score)
-            moved["row_and_column_less"].append(scorer.score(pixels[1:, 1:]).score - score)
+            moved["mirror_image"].append(scorer.score(pixels[:, ::-1]).mean - score)
+            moved["row_and_column_less"].append(scorer.score(pixels[1:, 1:]).mean - score)
     return {change: float(np.sqrt(np.mean(np.square(by)))) for change, by in moved.items()}
 
 
@@ -93,7 +96,7 @@ def print_rows(rows, people):
 
 def draw_best_and_worst(paths, scores, figure):
     """Draw the 12 pictures that the first model likes best and the 12 that it likes least."""
-    from iqa.evaluation.plots import draw_ranked_pictures
+    from iqa.evaluation.plots import plain, save_figure, start_figure
 
     first = next(iter(scores.values()))
     order = [place for place in np.argsort(-first) if np.isfinite(first[place])]
@@ -101,7 +104,15 @@ def draw_best_and_worst(paths, scores, figure):
         group: [(read_image(paths[i]), ", ".join(f"{of[i]:.2f}" for of in scores.values())) for i in chosen]
         for group, chosen in (("best", order[:12]), ("worst", order[::-1][:12]))
     }
-    draw_ranked_pictures(groups, figure)
+    sheet = start_figure(13.2, 10)
+    for part, (name, pictures) in zip(sheet.subfigures(2, 1), groups.items(), strict=True):
+        part.suptitle(name)
+        for number, cell in enumerate(part.subplots(2, 6).ravel()):
+            cell.axis("off")
+            if number < len(pictures):
+                cell.imshow(pictures[number][0])
+                cell.set_title(plain(pictures[number][1]), fontsize=8)
+    save_figure(sheet, figure)
     print(f"{printable(figure)}: scores by {', '.join(scores)}")
 
 
@@ -139,10 +150,9 @@ def main():
         print(printable(f"{arguments.images}: {known}"), file=sys.stderr)
     models, scores = {}, {}
     for weights in arguments.weights:
-        scorer = load_quietly(lambda weights=weights: Scorer(weights, head="histogram"))
-        if scorer.geometry.crop and arguments.crop:
-            scorer = Scorer(weights, arguments.crop, head="histogram")
-        models[str(weights)] = scorer
+        whole = card_for(weights_file(weights)).preprocessing.kind == "resize"
+        options = {"head": "histogram", "crop": None if whole else arguments.crop}
+        models[str(weights)] = load_quietly(partial(load_scorer, weights, **options))
     if arguments.teacher:
         load_teacher = {"head": "histogram", "cardless": idealo.AESTHETIC, "six_crops": True}
         models[TEACHER] = load_quietly(lambda: load_scorer(arguments.teacher, **load_teacher), idealo.HINT)

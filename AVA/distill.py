@@ -49,7 +49,7 @@ def read_names(file):
 def read_lessons(arguments):
     """A `Lesson` for each picture that the teacher scored; people's votes take the place of the teacher's score."""
     rated = read_ratings(arguments.votes) if arguments.votes else []
-    votes = {Path(image.name).stem: image.histogram for image in rated}
+    votes = {Path(image.name).stem: image.label for image in rated}
     held_out = set().union(*map(read_names, arguments.exclude))
     lessons, voted = [], 0
     for line in arguments.labels.read_text(encoding="utf-8").splitlines():

@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 from tqdm import tqdm
 
-from iqa.cards import TID2013_SCALE, card_for, card_of, keras2_card, sha256, weights_file
+from iqa.cards import CARDLESS, card_for, card_of, sha256, weights_file
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, quiet_start, run
 from iqa.distortions.everyday import shrink
 from iqa.distortions.references import read_reference
@@ -102,7 +102,7 @@ def main():
     add_overwrite(parser)
     arguments = parser.parse_args()
     path = weights_file(arguments.weights)
-    card = card_for(path, keras2_card("regression", "patch", TID2013_SCALE))
+    card = card_for(path, CARDLESS["tid2013_regression"])
     if not card.head.levels:
         raise CardError(f"{card_of(path)}: its head sees no levels, and the last features know little of faults")
     out = card_of(path).with_suffix(".faults.npy")

@@ -11,12 +11,32 @@ import json
 from pathlib import Path
 
 import numpy as np
+import scipy
 
 from iqa.commands.terminal import add_overwrite, parser_of, run
 from iqa.errors import LabelError
 from iqa.files import check_target, printable, written_whole
-from iqa.labels.histograms import maximum_entropy_histogram, normal_histogram
+from iqa.labels.histograms import normal_histogram
 from iqa.labels.tid2013 import read_mos
+
+
+def maximum_entropy_histogram(mos, values):
+    """The histogram of greatest entropy that has a given mean: p_i proportional to exp(lambda v_i) (Jaynes 1957).
+
+    Raises:
+        LabelError: if the mean is not strictly between the first and the last of the bin centres `values`.
+    """
+    values = np.asarray(values, float)
+    if not values.min() < mos < values.max():
+        raise LabelError(f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose")
+
+    def excess(rate):
+        return scipy.special.softmax(rate * values) @ values - mos
+
+    limit = 1.0
+    while excess(-limit) > 0 or excess(limit) < 0:
+        limit *= 2
+    return scipy.special.softmax(values * scipy.optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14))
 
 
 def read_deviations(file, count):

@@ -2,14 +2,11 @@
 
     python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
         --exclude TID2013_regression/ladder_photographs.txt --out data/ladders
-    python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
-        --tid data/tid2013_remade --references data/kodak --out data/judged
     python TID2013_regression/make_ladders.py --photos data/photos --clean --out data/clean
 
 A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random. Its labels are what
 TID2013 gave that distortion on average (over its training scenes, references 7 to 25), interpolated between the levels.
-With --tid and --references they are corrected by how far the picture differs from the untouched one, compared with
-TID2013's images of that distortion and level. Half of the photographs are made smaller first: more ladders start clean.
+Half of the photographs are made smaller first: more ladders start clean.
 
 With --clean only the order is known. All photographs are made smaller, so that the first step is surely clean, and get the
 faults of every day: noise, JPEG, blur, JPEG2000, grain under JPEG, and what a camera does wrong.
@@ -29,12 +26,9 @@ from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
 from iqa.distortions.everyday import KINDS, clean_ladder, shrink
-from iqa.distortions.judge import UNTOUCHED_MOS, Example, Judge, cross_validate, features
-from iqa.distortions.references import read_reference
 from iqa.distortions.table import DISTORTIONS, STRONGEST, UNEVEN, WEAKEST, distort
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
-from iqa.evaluation.metrics import correlate
 from iqa.files import claim_folder, printable, remove_leftovers, written_whole
 from iqa.images.finding import list_photographs
 from iqa.images.geometry import random_patch
@@ -43,10 +37,8 @@ from iqa.labels.tid2013 import (
     LABELS_NAME,
     TEST_REFERENCES,
     VALIDATION_REFERENCES,
-    locate,
     read_mos,
     split_by_reference,
-    typical_mos,
 )
 
 SIZE = 256  # a little more than the network sees, so that training can still crop
@@ -61,45 +53,24 @@ CLEAN_SCALE, SMALLEST_SCALE = 0.55, 0.5
 # The everyday distortions come in every second ladder: noise, blur, JPEG, JPEG2000.
 COMMON = (1, 8, 10, 11)
 
-# A judge of fewer scenes would fit their peculiarities.
-SCENES = 12
+# TID2013 published no scores of its references. Its best distorted images reach 6.5, and people prefer the reference.
+UNTOUCHED_MOS = 6.5
 
 
-def read_scene(images, references):
-    """The `Example` of each of TID2013's images of one scene; none if one of them, or the reference, is missing."""
-    reference = read_reference(references, int(images[0].reference[1:]))
-    if reference is None or not all(image.path for image in images):
-        return []
-    examples = []
-    for image in images:
-        try:
-            pixels = read_image(image.path)
-        except ImageError as error:
-            raise ImageError(f"{image.path}: {error}") from None
-        if pixels.shape != reference.shape:
-            sizes = ("{1}x{0}".format(*shape) for shape in (pixels.shape, reference.shape))
-            raise ImageError("{}: {} pixels, but its reference has {}".format(image.path, *sizes))
-        found = features(reference, pixels)
-        examples.append(Example(image.reference, image.distortion, image.level, found, image.mos))
-    return examples
+def typical_mos(images):
+    """{distortion: mean scores at levels 1-5 over the scenes given}: what is known without seeing the scene.
 
-
-def make_judge(folder, references, labels, workers):
-    """The `Judge` of TID2013's images in a folder, after a line on how good it is."""
-    scenes = {}
-    for image in locate(labels, folder):
-        scenes.setdefault(image.reference, []).append(image)
-    with ProcessPoolExecutor(workers) as pool:
-        read = pool.map(partial(read_scene, references=references), scenes.values())
-        found = dict(zip(scenes, tqdm(read, total=len(scenes), unit="scene", file=sys.stderr), strict=True))
-    short = [scene for scene, examples in found.items() if not examples]
-    if short:
-        print(f"scenes left out of judging, images or references are missing: {', '.join(short)}", file=sys.stderr)
-    if len(scenes) - len(short) < SCENES:
-        raise ImageError(f"{folder}, {references}: fewer than {SCENES} whole scenes to judge by")
-    examples = [example for scene in found.values() for example in scene]
-    print(f"scenes left out: LCC {correlate(*cross_validate(examples))[0]:.3f}")
-    return Judge(examples)
+    Raises:
+        LabelError: if no image has one of the levels of a distortion.
+    """
+    scores = {}
+    for image in (image for image in images if 1 <= image.level <= 5):
+        scores.setdefault(image.distortion, [[] for _ in range(5)])[image.level - 1].append(image.mos)
+    for distortion, levels in scores.items():
+        if not all(levels):
+            missing = levels.index([]) + 1
+            raise LabelError(f"no image of distortion {distortion} at level {missing}, so its typical score is unknown")
+    return {distortion: np.array(list(map(np.mean, levels))) for distortion, levels in sorted(scores.items())}
 
 
 def random_levels(distortion, rng):
@@ -110,16 +81,13 @@ def random_levels(distortion, rng):
     return np.round(rng.uniform(edges[:-1], edges[1:]), 2)
 
 
-def scored_steps(picture, distortion, rng, scale, typical, judge):
+def scored_steps(picture, distortion, rng, scale, typical):
     """[(uint8 (256, 256, 3), score), ...] of one ladder, the untouched patch first."""
     shrunk = shrink(picture, rng.choice([1.0, rng.uniform(scale, 1.0)]), SIZE)
     untouched = random_patch(shrunk, SIZE, rng, BLOCK)
     levels, noise = random_levels(distortion, rng), int(rng.integers(2**32))
     distorted = [distort(untouched, distortion, level, seed=noise) for level in levels]
-    if judge:
-        scores = judge.scores(distortion, levels, [features(untouched, step) for step in distorted])
-    else:
-        scores = np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])
+    scores = np.interp(levels, range(6), [UNTOUCHED_MOS, *typical[distortion]])
     return list(zip([untouched, *distorted], [UNTOUCHED_MOS, *scores], strict=True))
 
 
@@ -154,8 +122,6 @@ def parse_arguments():
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one per line")
     parser.add_argument("--mos", type=Path, help="TID2013's mos_with_names.txt")
-    parser.add_argument("--tid", type=Path, help="TID2013's images, or make_images.py's, to judge the photographs by")
-    parser.add_argument("--references", type=Path, help="folder of kodim01.png ... kodim24.png; with --tid")
     parser.add_argument("--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="default: all 24")
     parser.add_argument("--clean", nargs="*", choices=KINDS, help="ladders for their order, of these kinds (default: all)")
     parser.add_argument("--scale", type=share, help=f"of photographs (default: {SMALLEST_SCALE}; clean: {CLEAN_SCALE})")
@@ -167,10 +133,8 @@ def parse_arguments():
     arguments = parser.parse_args()
     if bool(arguments.mos) == (arguments.clean is not None):
         parser.error("give either --mos or --clean")
-    if bool(arguments.tid) != bool(arguments.references):
-        parser.error("--tid and --references go together")
-    if arguments.clean is not None and (arguments.tid or arguments.distortions):
-        parser.error("--clean does not go with --tid or --distortions")
+    if arguments.clean is not None and arguments.distortions:
+        parser.error("--clean does not go with --distortions")
     return arguments
 
 
@@ -199,8 +163,7 @@ def main():
             (path, serial, int(rng.choice(arguments.distortions or (others if serial % 2 else COMMON))))
             for path, serial in places
         ]
-        judge = make_judge(arguments.tid, arguments.references, train, arguments.workers) if arguments.tid else None
-        steps_of = partial(scored_steps, scale=arguments.scale or SMALLEST_SCALE, typical=typical, judge=judge)
+        steps_of = partial(scored_steps, scale=arguments.scale or SMALLEST_SCALE, typical=typical)
     make = partial(make_ladder, out=arguments.out, seed=arguments.seed, steps_of=steps_of)
     with ProcessPoolExecutor(arguments.workers) as pool:
         results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr))

@@ -74,11 +74,21 @@ def format_figures(pairs: NDArray[np.float64]) -> str:
 
 def draw_errors(tables: Tables, path: Path, scale: str) -> None:
     """Draw the root mean square error by distortion and level."""
-    from iqa.evaluation.plots import draw_heat_map
+    from iqa.evaluation.plots import save_figure, start_figure
 
-    errors = [np.sqrt(np.mean((pairs[..., 0] - pairs[..., 1]) ** 2, axis=0)) for _, pairs in tables.values()]
+    errors = np.array([np.sqrt(np.mean((pairs[..., 0] - pairs[..., 1]) ** 2, axis=0)) for _, pairs in tables.values()])
     names = [f"{number} {TYPES[number].name}" if number in TYPES else str(number) for number in tables]
-    draw_heat_map(np.array(errors), names, [f"level {level}" for level in range(1, LEVELS + 1)], "RMSE", path)
+    figure = start_figure(0.9 * LEVELS + 4, 0.28 * len(names) + 1.2)
+    axis = figure.subplots()
+    image = axis.imshow(errors, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(errors) + np.nanmax(errors)) / 2
+    for (row, column), error in np.ndenumerate(errors):
+        colour = "white" if error < middle else "black"
+        axis.text(column, row, f"{error:.2f}", ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(range(LEVELS), [f"level {level}" for level in range(1, LEVELS + 1)])
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    figure.colorbar(image, label="RMSE")
+    save_figure(figure, path)
     print(f"{printable(path)}: root mean square error of the score ({scale}) by distortion and level")
 
 

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.cards import TID2013_SCALE, keras2_card
+from iqa.cards import CARDLESS
 from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
-from iqa.commands.infer import looks_of
+from iqa.commands.infer import PATCH_OPTIONS
 from iqa.commands.terminal import load_quietly, run
 from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import ImageError
-from iqa.evaluation.metrics import share_in_order
 from iqa.files import printable
 from iqa.images.geometry import patch, places_that_cover
 from iqa.images.reading import read_image
@@ -28,7 +27,6 @@ from iqa.labels.faults import main_fault
 from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "tid2013_regression"
-CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 
 def print_shares(scorer, folder, names):
@@ -38,8 +36,8 @@ def print_shares(scorer, folder, names):
     scores = {}
     for name in tqdm(names, unit="photograph"):
         for title, steps in everyday_ladders(read_image(folder / name)).items():
-            scores.setdefault(title, []).append([scorer.score(image).score for _, image in steps])
-    shares = {title: share_in_order(rows) for title, rows in scores.items()}
+            scores.setdefault(title, []).append([scorer.score(image) for _, image in steps])
+    shares = {title: float(np.mean(np.diff(rows, axis=1) < 0)) for title, rows in scores.items()}
     for title, rows in scores.items():
         means = " ".join(f"{score:.2f}" for score in np.mean(rows, axis=0))
         print(f"{title:12s} {shares[title]:.4f} of {len(rows) * (len(rows[0]) - 1)} pairs in order; mean scores {means}")
@@ -48,7 +46,7 @@ def print_shares(scorer, folder, names):
 
 def draw_places(scorer, image, figure):
     """Draw what the model says of each patch of a picture: its score, and its main fault if it knows any."""
-    from iqa.evaluation.plots import draw_patches
+    from iqa.evaluation.plots import save_figure, start_figure
 
     pixels, size = read_image(image), scorer.geometry.size
     if min(pixels.shape[:2]) < size:
@@ -58,7 +56,18 @@ def draw_places(scorer, image, figure):
         (score, *_), _, *logits = (output[0] for output in scorer.network(patch(pixels, top, left, size)[None]))
         fault = main_fault(logits[0]) if logits else None
         rows.append((top, left, float(score), fault.kind if fault else ""))
-    draw_patches(pixels, rows, size, f"score ({scorer.card.scale.name})", figure)
+    sheet = start_figure(9, 8 * pixels.shape[0] / pixels.shape[1] + 1)
+    axis = sheet.subplots()
+    axis.imshow(pixels)
+    axis.set_axis_off()
+    tops, lefts, scores, words = zip(*rows, strict=True)
+    xs, ys, middle = np.array(lefts) + size / 2, np.array(tops) + size / 2, (min(scores) + max(scores)) / 2
+    squares = axis.scatter(xs, ys, c=scores, cmap="cividis", s=2500, marker="s", alpha=0.75)  # dark where it is low
+    for x, y, score, word in zip(xs, ys, scores, words, strict=True):
+        style = {"color": "black" if score > middle else "white", "fontsize": 7, "weight": "bold"}
+        axis.text(x, y, f"{score:.1f}\n{word}".strip(), ha="center", va="center", **style)
+    sheet.colorbar(squares, label=f"score ({scorer.card.scale.name})")
+    save_figure(sheet, figure)
     print(f"{printable(figure)}: the score and the main fault of {len(rows)} patches")
 
 
@@ -74,7 +83,8 @@ def main():
         parser.error("--heat-map takes the place of --figure and is of one image: name it")
     arguments.figure = arguments.figure or arguments.heat_map
     check_figure_of(arguments)
-    scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
+    options = {name: getattr(arguments, name) for name in PATCH_OPTIONS}
+    scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS[WEIGHTS], **options))
     if arguments.heat_map:
         draw_places(scorer, Path(arguments.scene), arguments.heat_map)
     elif arguments.photos:

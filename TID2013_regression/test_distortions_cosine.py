@@ -10,20 +10,20 @@ Prints a row for each picture: its score, and the cosine distance of its feature
 
 from scipy.spatial.distance import cosine
 
-from iqa.cards import TID2013_SCALE, keras2_card
+from iqa.cards import CARDLESS
 from iqa.commands.degrade import check_figure_of, list_series, print_curves, scene_parser
-from iqa.commands.infer import looks_of
+from iqa.commands.infer import PATCH_OPTIONS
 from iqa.commands.terminal import load_quietly, run
 from iqa.scoring.scorer import load_scorer
 
 WEIGHTS = "tid2013_regression"
-CARDLESS = keras2_card("regression", "patch", TID2013_SCALE)
 
 
 def main():
     arguments = scene_parser(__doc__, WEIGHTS, patches=True).parse_args()
     check_figure_of(arguments)
-    scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS, **looks_of(arguments)))
+    options = {name: getattr(arguments, name) for name in PATCH_OPTIONS}
+    scorer = load_quietly(lambda: load_scorer(arguments.weights, cardless=CARDLESS[WEIGHTS], **options))
     return print_curves(
         list_series(arguments.scene), scorer, arguments.figure, "cosine distance of the features (0-2)", cosine
     )

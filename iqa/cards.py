@@ -3,11 +3,12 @@
     card = read_card(card_of("weights/ava_vanilla.weights.h5"))
     card.head.kind, card.preprocessing.size, card.scale.highest      # "histogram", 224, 10
 
-Code that needs a fact about a model reads it from the card. weights/README.md says what its keys mean.
+weights/README.md says what its keys mean.
 """
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
 from os import PathLike
@@ -17,7 +18,7 @@ from typing import Any, Self
 from iqa.errors import CardError
 from iqa.files import read_json
 
-#: The first is what is trained if nothing else is asked for.
+#: The first is trained if nothing else is asked for.
 BACKBONES = (
     *("mobilenet_v2", "mobilenet", "mobilenet_v3_large", "efficientnet_v2_b0", "efficientnet_lite0", "nasnet_mobile"),
     *("inception_resnet_v2", "vgg16", "convnext_tiny"),
@@ -26,11 +27,8 @@ BACKBONES = (
 #: Populations that `iqa.labels.percentiles` has a table of.
 POPULATIONS = ("AVA",)
 
-#: Pixels in a side of what a network sees, at most: a card with a misprint must not ask for terabytes.
-LARGEST = 2048
-
-#: Bytes of a card, at most.
-LARGEST_CARD = 1 << 20
+#: Pixels in a side of what a network sees, and bytes of a card, at most: a misprint must not ask for terabytes.
+LARGEST, LARGEST_CARD = 2048, 1 << 20
 
 
 def _require(fact: str, value: Any, holds: bool, expected: str) -> None:
@@ -39,7 +37,6 @@ def _require(fact: str, value: Any, holds: bool, expected: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: on one line, and not longer than that."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -62,13 +59,8 @@ def _is_number(value: Any, kind: Any = int | float) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _is_text(value: Any) -> bool:
-    # Half of a surrogate pair is no text that any file can hold.
+def _is_text(value: Any) -> bool:  # half of a surrogate pair is no text that a file can hold
     return isinstance(value, str) and len(value) <= 10_000 and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _are_levels(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) <= 20 and all(map(_is_text, value))
 
 
 class _Part:
@@ -81,7 +73,7 @@ class _Part:
 
     @classmethod
     def from_json(cls, card: dict[str, Any]) -> Self:
-        """This part of a card; its keys must be those of the dataclass."""
+        """This part of a card, whose keys are the names of the fields."""
         name = cls.__name__.lower()
         facts = card.get(name)
         if not isinstance(facts, dict):
@@ -103,7 +95,7 @@ class Backbone(_Part):
         backbone: one of `BACKBONES`.
         normalisation: of the pixels; see `iqa.models.backbones.normalise`.
         padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" (of MobileNets) pads (1, 1).
-        batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision; of no account where there is no batch normalisation.
+        batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
         backbone_weights: where its first weights came from: "imagenet" (Keras's), "torchvision", "efficientnet_lite",
             "none", or "" if unknown.
@@ -130,7 +122,11 @@ class Head(_Part):
 
     kind: str = _one_of("histogram", "regression")
     dropout: float = _number(0, 0.999, 0.75)
-    levels: tuple[str, ...] = _fact(_are_levels, "a list of names of layers", ())
+    levels: tuple[str, ...] = _fact(
+        lambda value: isinstance(value, list | tuple) and len(value) <= 20 and all(map(_is_text, value)),
+        "a list of names of layers",
+        (),
+    )
     hidden: int = _fact(lambda value: _is_number(value, int) and (value == 0 or value >= 16), "0, or 16 or more", 0)
 
     def __post_init__(self) -> None:
@@ -147,9 +143,7 @@ class Preprocessing(_Part):
         size: pixels in a side.
         interpolation: how a whole picture is resized; None for patches.
         multiple: patches begin on multiples of this many pixels.
-        pooling: how the score of a picture is made from those of its patches: their "mean", or their mean weighted by
-            "detail"; see `iqa.images.pooling`.
-        training: how pictures were cut in training, in words.
+        pooling: of the scores of patches: "mean", or weighted by "detail"; see `iqa.images.pooling`.
         flip_averaging: whether the network averages its outputs over the picture and its mirror image.
     """
 
@@ -175,8 +169,7 @@ class Scale(_Part):
     """What the numbers mean.
 
     Attributes:
-        lowest, highest: the scores that are possible.
-        meaning: in words.
+        lowest, highest: the scores that are possible; `meaning` says the same in words.
         population: whose scores a percentile compares with, one of `POPULATIONS`; None if the model has no percentiles.
     """
 
@@ -191,11 +184,7 @@ class Scale(_Part):
 
     @property
     def name(self) -> str:
-        """Whose scores these are, and their range, as axes name them.
-
-        >>> TID2013_SCALE.name, Scale(1, 5).name
-        ('TID2013, 0-9', '1-5')
-        """
+        """Whose scores these are, and their range, as axes name them, such as "TID2013, 0-9" or "1-5"."""
         source, said, _ = self.meaning.partition(" mean opinion score")
         source = self.population or (source if said else "")
         return f"{source}, {self.lowest:g}-{self.highest:g}".removeprefix(", ")
@@ -211,14 +200,10 @@ class Card:
     """All that is known of a weight file; see weights/README.md.
 
     Attributes:
-        backbone, head, preprocessing, scale: what the network is, sees and says.
         sha256: of the weights; None for weights that came without a card.
-        compiled: {file name: sha256} of the compiled network beside the weights.
-        faults: {file name: sha256} of the layer that tells kinds of faults apart, if there is one.
-        probe: what Keras says of `iqa.images.probe.draw_probe`: the histogram or the score. A compiled network that says
-            something else is not used.
-        trained_on, training, figures: as JSON: data and settings, phases, what was measured.
-        notes: whatever else the file says, kept as it is.
+        compiled, faults: {file name: sha256} of the compiled network, and of the layer that tells kinds of faults apart.
+        probe: Keras's output for `iqa.images.probe.draw_probe`, which a compiled network must give too.
+        trained_on, training, figures, notes: data and settings, phases, what was measured, and all else, as JSON.
     """
 
     backbone: Backbone
@@ -236,16 +221,12 @@ class Card:
 
     @property
     def bins(self) -> int:
-        """How many numbers the network gives for a picture: 10 shares of votes, or 1 score."""
+        """Numbers that the network gives for a picture: 10 shares of votes, or 1 score."""
         return 10 if self.head.kind == "histogram" else 1
 
     @classmethod
     def from_json(cls, value: Any) -> "Card":
-        """The card behind a value of JSON.
-
-        Raises:
-            CardError: naming the fact that is missing, unknown or absurd.
-        """
+        """The card in a value of JSON; a `CardError` names the fact that is missing, unknown or absurd."""
         if not isinstance(value, dict):
             raise CardError("a card must be a JSON object")
         known = {entry.name for entry in dataclasses.fields(cls)} - {"notes"}
@@ -253,13 +234,13 @@ class Card:
         facts |= {part.__name__.lower(): part.from_json(value) for part in (Head, Backbone, Preprocessing, Scale)}
         for name in ("compiled", "faults", "trained_on", "training", "figures"):
             _require(name, facts.get(name, {}), isinstance(facts.get(name, {}), dict), "an object")
-        hashes = [("sha256", facts["sha256"])] if facts.get("sha256") is not None else []
+        hashes = {"sha256": facts["sha256"]} if facts.get("sha256") is not None else {}
         for files in ("compiled", "faults"):
             for name, digits in facts.get(files, {}).items():
                 _require(files, name, Path(name).name == name, "names of files beside the card")
-                hashes.append((f"{files}.{_shown(name)}", digits))
-        for name, digits in hashes:
-            holds = isinstance(digits, str) and len(digits) == 64 and not set(digits) - set("0123456789abcdef")
+                hashes[f"{files}.{_shown(name)}"] = digits
+        for name, digits in hashes.items():
+            holds = isinstance(digits, str) and re.fullmatch("[0-9a-f]{64}", digits) is not None
             _require(name, digits, holds, "64 hexadecimal digits")
         faults, head = facts.get("faults", {}), facts["head"]
         one_file = not faults or (len(faults) == 1 and bool(head.levels))
@@ -281,8 +262,7 @@ class Card:
 def shipped_weights(name: str) -> Path:
     """The path of shipped weights, in an installed wheel (`iqa/weights`) or in a checkout (`weights` beside `iqa`)."""
     here = Path(__file__).resolve().parent
-    folder = here / "weights" if (here / "weights").is_dir() else here.parent / "weights"
-    return folder / f"{name}.weights.h5"
+    return (here if (here / "weights").is_dir() else here.parent) / "weights" / f"{name}.weights.h5"
 
 
 def card_of(weights: str | PathLike[str]) -> Path:
@@ -303,19 +283,13 @@ def sha256(path: str | PathLike[str]) -> str:
 
 
 def read_card(path: Path) -> Card:
-    """The card at a path.
-
-    Raises:
-        CardError: if it is missing, no JSON, or lacks or misstates what a model is built from; the message names the file.
-    """
+    """The card at a path; a `CardError` names the file if it is missing, no JSON, or misstates a fact."""
     try:
         return Card.from_json(read_json(path, LARGEST_CARD))
     except FileNotFoundError:
         raise CardError(f"{path}: there is no such file") from None
-    except CardError as error:
-        raise CardError(f"{path}: {error}") from None
     except ValueError as error:
-        raise CardError(f"{path}: not a card ({error})") from None
+        raise CardError(f"{path}: {error if isinstance(error, CardError) else f'not a card ({error})'}") from None
 
 
 def keras2_card(head: str, geometry: str, scale: Scale, backbone: Backbone | None = None) -> Card:
@@ -331,8 +305,8 @@ def keras2_card(head: str, geometry: str, scale: Scale, backbone: Backbone | Non
 # idealo's MobileNets were trained by Keras 2.1, which padded (1, 1), with pixels from -1 to 1.
 _IDEALO = Backbone("mobilenet", "minus_one_to_one", "symmetric", batch_norm_epsilon=1e-3)
 
-#: {name: card} of the weight files of Keras 2 that are known to come without one. idealo's technical model has no
-#: percentiles: they compare with AVA's photographs, on which it was not trained.
+#: {name: card} of weight files of Keras 2 that come without one. idealo's technical model was not trained on AVA, whose
+#: percentiles it therefore lacks.
 CARDLESS = {
     "ava_vanilla": keras2_card("histogram", "resize", AVA_SCALE),
     "ava_patches": keras2_card("histogram", "patch", AVA_SCALE),
@@ -345,11 +319,7 @@ CARDLESS = {
 
 
 def weights_file(weights: str | PathLike[str]) -> Path:
-    """The path that a name of shipped weights ("ava_vanilla"), or the path of a weight file, stands for.
-
-    Raises:
-        CardError: if there is no such file.
-    """
+    """The file of a name of shipped weights ("ava_vanilla") or of a path; a `CardError` if it is not there."""
     path = Path(weights) if Path(weights).suffix in (".h5", ".hdf5") else shipped_weights(str(weights))
     if not path.is_file():
         raise CardError(f"{path}: there is no such file")
@@ -357,10 +327,6 @@ def weights_file(weights: str | PathLike[str]) -> Path:
 
 
 def card_for(weights: Path, cardless: Card | None = None) -> Card:
-    """The card of a weight file, or `cardless` for an `.hdf5` or `.h5` file of Keras 2 that has none.
-
-    Raises:
-        CardError: see `read_card`.
-    """
+    """`read_card` of a weight file, or `cardless` for an `.hdf5` or `.h5` file of Keras 2 that has none."""
     has_card = weights.name.endswith(".weights.h5") or card_of(weights).is_file()
     return read_card(card_of(weights)) if has_card or cardless is None else cardless

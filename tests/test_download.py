@@ -96,12 +96,6 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_others_are_fetched(ser
     assert command(download, "--to", tmp_path)[1].startswith("2 files: 1 were there")
 
 
-def test_an_unknown_set_is_wrong_usage_that_names_the_known_ones(command, tmp_path):
-    code, _, err = command(download, "tid2031", "--to", tmp_path)
-    assert code == 2
-    assert "unknown set tid2031; choose from tid2013, kodak" in err
-
-
 def test_every_file_of_the_manifest_has_a_source_and_a_whole_hash():
     manifest = download.read_manifest()
     assert len(manifest) == 1030

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from iqa.cards import card_of, read_card, sha256, weights_file
-from iqa.commands import score
+from iqa.commands import iqa
 from iqa.errors import CardError, WeightsError
 from iqa.images.reading import read_image
-from iqa.labels.faults import KINDS, main_fault
+from iqa.labels.faults import main_fault
 from iqa.scoring.many import score_many
-from iqa.scoring.scorer import Scorer
+from iqa.scoring.scorer import load_scorer
 from TID2013_regression import fit_faults, test_distortions
 
 
@@ -26,11 +26,6 @@ def faulty(tmp_path):
         if file.suffix != ".tflite":
             shutil.copy(file, tmp_path)
     return tmp_path / shipped.name
-
-
-def test_each_distortion_is_of_one_kind_at_most_and_light_and_saturation_of_none():
-    numbers = sorted(number for kind in KINDS.values() for number in kind)
-    assert numbers == [number for number in range(1, 25) if number not in (16, 17, 18)]
 
 
 def test_the_main_fault_is_the_largest_share_unless_that_is_none():
@@ -45,7 +40,7 @@ def test_the_compiled_network_says_of_faults_what_the_layer_says_of_what_the_hea
     from iqa.models.heads import STANDARDISED
     from iqa.models.networks import network_to_train
 
-    scorer = Scorer("tid2013_regression", runtime="litert")
+    scorer = load_scorer("tid2013_regression", runtime="litert")
     patches = scorer.geometry.patches(photograph, [])
     model, _ = network_to_train("regression", "none", 0.0, 0.0, "tid2013_regression")
     layer = np.load(card_of(scorer.weights).with_suffix(".faults.npy"))
@@ -58,7 +53,7 @@ def test_the_compiled_network_says_of_faults_what_the_layer_says_of_what_the_hea
 def test_another_file_in_the_place_of_the_layer_is_refused_by_name(faulty, spoil):
     spoil(card_of(faulty).with_suffix(".faults.npy"))
     with pytest.raises(WeightsError, match=r"not the layer of faults that tid2013_regression\.json names"):
-        Scorer(faulty, runtime="keras")
+        load_scorer(faulty, runtime="keras")
 
 
 @pytest.mark.parametrize(
@@ -90,10 +85,10 @@ def noisy(photograph, tmp_path_factory):
 
 
 def test_plain_noise_and_blur_are_named_in_rows_tables_and_results(command, noisy, tmp_path):
-    code, out, err = command(score, noisy, "--json", "--workers", 0)
+    code, out, err = command(iqa, noisy, "--json", "--workers", 0)
     assert code == 0, err
     assert [json.loads(line)["fault"] for line in out.splitlines()] == ["blur", "noise"]
-    code, _, err = command(score, noisy, "--out", tmp_path / "t.csv")
+    code, _, err = command(iqa, noisy, "--out", tmp_path / "t.csv")
     assert code == 0, err
     with open(tmp_path / "t.csv", newline="") as file:
         rows = list(csv.DictReader(file))

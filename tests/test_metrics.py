@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -87,6 +87,7 @@ def test_unusable_scores_are_refused(true, predicted, error):
 
 
 @given(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=3, max_size=30))
+@settings(deadline=None)
 def test_rank_correlation_equals_pearson_of_the_ranks(pairs):
     true, predicted = np.array(pairs, float).T
     if np.ptp(true) and np.ptp(predicted):

@@ -8,6 +8,7 @@ from scipy import stats
 
 from iqa.errors import LabelError
 from iqa.labels import histograms as scores
+from TID2013_regression.make_labels import maximum_entropy_histogram
 
 histograms = st.lists(st.floats(0, 100), min_size=2, max_size=20).filter(lambda shares: sum(shares) > 1e-3)
 
@@ -24,7 +25,7 @@ def test_moments_are_those_of_scipys_discrete_distribution(shares):
 @given(st.floats(0.05, 8.95))
 def test_maximum_entropy_has_the_mean_asked_for_and_a_constant_ratio_of_neighbours(mos):
     values = scores.centres(10, 0, 9)
-    histogram = scores.maximum_entropy_histogram(mos, values)
+    histogram = maximum_entropy_histogram(mos, values)
     assert scores.mean(histogram, values) == pytest.approx(mos, abs=1e-9)
     assert np.ptp(np.diff(np.log(histogram))) < 1e-6
 
@@ -36,7 +37,7 @@ def test_maximum_entropy_equals_the_labels_that_idealo_derived(shared):
     for label, line in zip(labels, lines, strict=True):
         mos, name = line.split()
         assert label["image_id"].lower() == name.lower().removesuffix(".bmp")
-        np.testing.assert_allclose(scores.maximum_entropy_histogram(float(mos), values), label["label"], atol=1e-6)
+        np.testing.assert_allclose(maximum_entropy_histogram(float(mos), values), label["label"], atol=1e-6)
 
 
 def test_normal_histogram_keeps_mean_and_deviation_where_nothing_is_cut_off():
@@ -50,7 +51,7 @@ def test_normal_histogram_keeps_mean_and_deviation_where_nothing_is_cut_off():
     "function, value, reason",
     [
         *((scores.normalise, shares, "histogram") for shares in ([0, 0], [1, -1], [np.nan, 1], [np.inf, 1])),
-        *((lambda mos: scores.maximum_entropy_histogram(mos, range(10)), mos, "has the mean") for mos in (0, 9, -1, 10)),
+        *((lambda mos: maximum_entropy_histogram(mos, range(10)), mos, "has the mean") for mos in (0, 9, -1, 10)),
         *(
             (lambda std: scores.normal_histogram(5.0, std, scores.centres(10)), std, "above 0")
             for std in (0.0, -1.0, np.nan)

@@ -34,10 +34,7 @@ def non_eccentricity_pattern(image: Pixels, patches: float, rng: np.random.Gener
 
 
 def local_blockwise(image: Pixels, blocks: float, rng: np.random.Generator) -> Pixels:
-    """`blocks` squares of 32x32 pixels on 512x384 made flat: the fewer, the further their colours are off.
-
-    The colour is the square's mean, each channel raised or lowered by a number of grey levels (`flat_blocks`).
-    """
+    """`flat_blocks`, so many on 512x384 pixels: the fewer, the further their colours are off."""
     count = max(1, round(blocks * image.shape[0] * image.shape[1] / (512 * 384)))
     return flat_blocks(image, count, float(np.interp(blocks, BLOCK_SHIFTS[0], BLOCK_SHIFTS[1])), rng)
 
@@ -98,10 +95,9 @@ def colour_quantization(image: Pixels, colours: float, rng: np.random.Generator)
 
 
 def chromatic_aberration(image: Pixels, psnr: float, rng: np.random.Generator) -> Pixels:
-    """Red and blue planes displaced in opposite directions, green left in place, as far as a PSNR in dB over RGB asks.
+    """Red and blue planes displaced in opposite directions, by up to 40 pixels, as far as a PSNR in dB over RGB asks.
 
     TID2013 did not displace all pictures alike: level 1 has the same published PSNR on smooth and on busy references.
-    Smooth pictures meet the limit of 40 pixels before the PSNR of level 5.
     """
     angle = rng.uniform(0, 2 * np.pi)
     planes = image.astype(np.float64)

@@ -86,16 +86,8 @@ def jpeg2000(image: Pixels, psnr: float, rng: np.random.Generator) -> Pixels:
 def lose_data(image: Pixels, stream: bytes, vulnerable: NDArray[np.int_], psnr: float, rng: np.random.Generator) -> Pixels:
     """Flip bits of a compressed stream until the picture that a real decoder makes of it has fallen to `psnr`.
 
-    Bursts of errors that the decoder refuses, or that destroy too much, are put back.
-
-    Args:
-        image: the undistorted picture, uint8 RGB.
-        stream: the encoded picture.
-        vulnerable: the positions of the bytes that may be hit.
-        psnr: PSNR over RGB in dB, to be met within 0.08 where 120 bursts are enough.
-
-    Returns:
-        The decoded picture.
+    Bursts of errors that the decoder refuses, or that destroy too much, are put back. The PSNR over RGB is met within 0.08
+    dB where 120 bursts are enough; `vulnerable` are the positions of the bytes that may be hit.
     """
     tolerance = 0.08
     best, burst = decode(stream), 1
@@ -144,7 +136,7 @@ def jpeg2000_transmission_errors(image: Pixels, psnr: float, rng: np.random.Gene
 
 
 def packet_lengths(stream: bytes) -> list[int]:
-    """The lengths of a tile's packets, from the PLT markers in its header (ITU-T T.800, A.7.3)."""
+    """The lengths of a tile's packets, by the PLT markers in its header (ITU-T T.800, A.7.3)."""
     lengths: list[int] = []
     number, at = 0, stream.index(b"\xff\x90") + 12
     while stream[at : at + 2] != b"\xff\x93":

@@ -3,11 +3,8 @@
     steps = clean_ladder(pristine, "noise", rng)       # untouched, then sigma of about 3, 6, 12, 24
 
 TID2013 has no score for an untouched picture, and a photograph from the web has been a JPEG before. Shrunk to about half,
-its blocks and its noise are gone: such a picture is better than its noisy and compressed versions without doubt. It is
-also better than what a camera makes of a scene that is out of focus, moves or is dark, which TID2013 does not have.
-
-Pictures are uint8 RGB (H, W, 3), 0-255. Light adds up, grey levels do not, so what a camera does wrong is computed in
-linear light.
+its blocks and its noise are gone: such a picture is better than its noisy and compressed versions, and than a camera's
+picture of a scene that is out of focus, moves or is dark. What a camera does wrong is computed in linear light.
 """
 
 from collections.abc import Callable
@@ -46,8 +43,6 @@ def everyday_ladders(image: Pixels, seed: int = 0) -> dict[str, list[tuple[str, 
     }
 
 
-# --- what a camera does wrong ----------------------------------------------------------------------------------------
-
 # Shares of the variance of a sensor's noise: shot noise grows with the light, read noise does not. By eye.
 SHOT, READ = 0.6, 0.02
 
@@ -72,7 +67,7 @@ def motion(image: Pixels, length: float, rng: np.random.Generator) -> Pixels:
 
 
 def sensor_noise(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """Noise, smoothed and compressed as cameras do; of light x its deviation is `strength` * sqrt(SHOT x + READ)."""
+    """Noise, smoothed and compressed as cameras do; at light x its deviation is `strength` * sqrt(SHOT x + READ)."""
     smoothed, quality = rng.uniform(0, SMOOTHED), rng.uniform(*QUALITIES)
     field = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), (smoothed, smoothed, 0))
     light = light_of_srgb(image / 255)
@@ -93,9 +88,6 @@ def _from_light(light: NDArray[np.float64]) -> Pixels:
     return to_uint8(255 * np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055))
 
 
-# --- ladders whose head is clean -------------------------------------------------------------------------------------
-
-
 class Kind(NamedTuple):
     """A kind of ladder: its function, the strengths of its four steps from weak to strong, and TID2013's nearest number."""
 
@@ -104,8 +96,7 @@ class Kind(NamedTuple):
     distortion: int
 
 
-#: In "grain" the head has noise of its own, which compression takes away. A network that takes grain for a fault puts a
-#: JPEG, which smooths it, above the picture itself.
+#: In "grain" the head has noise of its own, which a JPEG takes away; the picture itself is better all the same.
 KINDS = {
     "noise": Kind(additive_gaussian_noise, (3, 6, 12, 24), 1),
     "JPEG": Kind(jpeg, (92, 80, 55, 25), 10),
@@ -131,16 +122,14 @@ def clean_ladder(picture: Pixels, kind: str, rng: np.random.Generator) -> list[P
         make = additive_gaussian_noise if rng.random() < 0.5 else spatially_correlated_noise
         picture = make(picture, rng.uniform(*GRAIN), rng)
     seed = int(rng.integers(2**32))  # the same noise grows
-    near = [_near(strength, kind, rng) for strength in strengths]
+    near = []
+    for strength in strengths:
+        factor = 1 + rng.uniform(-JITTER, JITTER)
+        if kind in ("JPEG", "grain"):  # a quality moves by its distance from 100, as its faults do
+            near.append(100 - (100 - strength) * factor)
+        else:  # decibels are a logarithm
+            near.append(strength + rng.uniform(-1, 1) if kind == "JPEG2000" else strength * factor)
     return [picture, *(apply(picture, strength, np.random.default_rng(seed)) for strength in near)]
-
-
-def _near(strength: float, kind: str, rng: np.random.Generator) -> float:
-    """A strength within `JITTER` of one of the table; a quality moves by its distance from 100, as its faults do."""
-    factor = 1 + rng.uniform(-JITTER, JITTER)
-    if kind in ("JPEG", "grain"):
-        return 100 - (100 - strength) * factor
-    return strength + rng.uniform(-1, 1) if kind == "JPEG2000" else strength * factor  # decibels are a logarithm
 
 
 def shrink(picture: Pixels, scale: float, smallest: int) -> Pixels:

@@ -1,8 +1,7 @@
-"""The references of TID2013, cut from the Kodak photographs that they were made of.
+"""The references I01-I24 of TID2013: exact 512x384 crops of kodim01-24. I25 is synthetic and cannot be made.
 
-TID2013's I01-I24 are exact 512x384 crops of kodim01-24, and where they lie is known to the pixel (`reference_crops.json`):
-published errors and signal-to-noise ratios give the mean square of a reference to seven digits, which one place alone has,
-and the errors of the mean shift agree there to the last digit. I25 is synthetic and cannot be made.
+Where they lie (`reference_crops.json`) is known to the pixel: published errors give the mean square of a reference to
+seven digits, which one place alone has, and the errors of the mean shift agree there to the last digit.
 """
 
 import json
@@ -20,10 +19,7 @@ REFERENCES = range(1, 25)
 
 
 def read_reference(folder: str | PathLike[str], number: int) -> Pixels | None:
-    """The reference I<number> as TID2013 has it, uint8 (384, 512, 3), or None if its Kodak image is missing.
-
-    Args:
-        folder: of kodim01.png ... kodim24.png.
+    """The reference I<number>, uint8 (384, 512, 3); None if its kodim01.png ... kodim24.png is not in the folder.
 
     Raises:
         ImageError: if the Kodak image cannot be read or is too small; the message names it.

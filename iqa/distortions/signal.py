@@ -42,16 +42,13 @@ def psnr_luma(reference: Pixels, image: Pixels) -> float:
 
     The peak is 255, and equal luma gives `inf`. Full-range luma would give 1.32 dB less.
     """
-    difference = (reference.astype(np.float64) - image) @ LUMA * (219 / 255)
-    return _decibels(float(np.mean(difference**2)))
+    error = np.mean(((reference.astype(np.float64) - image) @ LUMA * (219 / 255)) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def psnr_rgb(reference: Pixels, image: Pixels) -> float:
     """Peak signal-to-noise ratio over all samples of uint8 RGB arrays, in decibels; `inf` for equal ones."""
-    return _decibels(mean_squared_error(reference, image))
-
-
-def _decibels(error: float) -> float:
+    error = mean_squared_error(reference, image)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
@@ -102,11 +99,8 @@ def distort_to_psnr(
 ) -> Pixels:
     """What `distort` makes of an image at the strength that comes nearest to a PSNR over RGB.
 
-    Args:
-        distort: function of a strength; a greater strength must not raise the PSNR.
-        weak, strong: the strengths to search between, by halving and interpolating their logarithm.
-        steps: how many strengths are tried at most.
-        near: dB within which the search ends.
+    A greater strength must not raise the PSNR. Up to `steps` strengths between `weak` and `strong` are tried, by halving
+    and interpolating their logarithm, until one is as `near` as so many dB.
     """
     best, off = image, np.inf
     low, high = float(np.log(weak)), float(np.log(strong))

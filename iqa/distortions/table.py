@@ -3,12 +3,9 @@
     degraded = distort(image, distortion=10, level=3)
 
 TID2013 (Ponomarenko et al., "Image database TID2013: Peculiarities, results and perspectives", Signal Processing:
-Image Communication 30, 2015) describes its distortions in words and publishes no code. The strengths below are ours,
-chosen so that the mean luma PSNR over four references equals the published one, level by level. What is made here is
-therefore *re-made* TID2013, never TID2013 itself.
-
-Images are uint8 RGB arrays (H, W, 3), 0-255. Everything random comes from a generator seeded by the caller. The levels of
-one distortion start from the same seed: the same noise grows, the same blocks go.
+Image Communication 30, 2015) describes its distortions in words. The strengths below are ours, chosen so that the mean luma
+PSNR over four references is the published one, level by level: what is made here is *re-made* TID2013. The levels of one
+distortion start from the same seed: the same noise grows, the same blocks go.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,38 +66,19 @@ UNEVEN = (14, 15, 16, 17)
 
 
 def distort(image: Pixels, distortion: int, level: float, seed: int | Sequence[int] = 0) -> Pixels:
-    """One distortion at one level.
-
-    Args:
-        image: uint8 RGB (H, W, 3), at least 48 in a side.
-        distortion: its number in TID2013, 1-24.
-        level: 1-5, or a number between and down to 0.5.
-        seed: an integer or a sequence of integers.
-
-    Returns:
-        A uint8 RGB array of the same shape.
+    """One distortion (1-24) at one level, 1-5, between or down to 0.5, of a uint8 RGB image (H, W, 3).
 
     Raises:
         UsageError: for another number or level, or an image with a side below 48.
     """
-    check_size(image)
-    chosen = strength(distortion, level)
-    return DISTORTIONS[distortion].apply(image, chosen, np.random.default_rng(seed))
-
-
-def check_size(image: Pixels) -> None:
-    """Raise `UsageError` if a side of an image is below 48."""
     if min(image.shape[:2]) < SMALLEST:
         height, width = image.shape[:2]
         raise UsageError(f"{width}x{height} pixels are too few to distort: a side needs at least {SMALLEST}")
+    return DISTORTIONS[distortion].apply(image, strength(distortion, level), np.random.default_rng(seed))
 
 
 def strength(distortion: int, level: float) -> float:
-    """The strength of a distortion at a level: interpolated between whole levels, extrapolated from 1 down to 0.5.
-
-    Raises:
-        UsageError: for a distortion outside 1-24 or a level outside 0.5-5.
-    """
+    """The strength of a distortion at a level: interpolated between whole levels, extrapolated from 1 down to 0.5."""
     if distortion not in DISTORTIONS:
         raise UsageError(f"distortion {distortion} is not within 1-24")
     if not WEAKEST <= level <= STRONGEST:

@@ -1,7 +1,6 @@
 """Several files of predictions, matched by image: their metrics, and how much each pair of models differs.
 
-The differences of a table are tested together: p values are corrected for their number (Holm 1979), so that a table of
-equally good models shows a difference in at most 5 of 100 cases.
+p values are corrected for their number (Holm 1979): a table of equally good models shows a difference in 5 of 100 cases.
 """
 
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ class MatchedPredictions:
 
     Attributes:
         ids: N texts, see `Predictions`.
-        sides: {file: (labels, predictions)}, float64 (N,) scores or (N, 10) histograms.
+        sides: {file: (labels, predictions)}, float64 (N,) or (N, 10).
         left_out: {file: (images that are not in all files, images in the file, images skipped when it was made)}.
     """
 
@@ -56,8 +55,7 @@ def match_predictions(files: Sequence[str | PathLike[str]]) -> MatchedPrediction
     """Read files of predictions and match their images by id.
 
     Raises:
-        PredictionsError: if the files have fewer than three images in common, hold different kinds, different labels for
-            an image, or two images of one id.
+        PredictionsError: for fewer than three images in common, different kinds or labels, or an id that stands twice.
     """
     read = {str(file): read_predictions(file, bins=None) for file in files}
     first_file, first = next(iter(read.items()))
@@ -83,17 +81,13 @@ def match_predictions(files: Sequence[str | PathLike[str]]) -> MatchedPrediction
 
 @dataclass(frozen=True)
 class Difference:
-    """How two models differ in one metric.
+    """How two models, the files `first` and `second`, differ in one metric of `TITLES`.
 
     Attributes:
-        first, second: the files.
-        metric: its name in `TITLES`.
-        difference: first less second.
-        lower, upper: its 95 % interval, from a paired bootstrap.
-        p: two-sided p value, from the same bootstrap; NaN if the metric is not defined.
-        p_holm: p corrected for the number of differences in the comparison.
+        difference, lower, upper: first less second, with its 95 % interval from a paired bootstrap.
+        p, p_holm: two-sided p value from the same bootstrap, alone and corrected; NaN if the metric is not defined.
         verdict: `DIFFERS` if p_holm is below 0.05, else `ALIKE`; `IDENTICAL` for equal predictions; `UNDEFINED`.
-        better: "first" or "second", the model that is better in this metric, if they differ; else None.
+        better: "first" or "second" if they differ, else None.
         williams: of LCC and SRCC (t, p) of the Williams-Steiger test, not corrected; None for other metrics.
     """
 
@@ -112,12 +106,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of `compare_models`.
+    """Results of `compare_models` on `n` images.
 
     Attributes:
-        n: images that all files have.
-        resampled: what the bootstrap drew, in words.
-        resamples: how often.
+        resampled, resamples: what the bootstrap drew, in words, and how often.
         models: {file: {metric: (value, lower, upper)}}.
         differences: of each pair of models in each metric.
     """
@@ -139,12 +131,7 @@ class Comparison:
 
 
 def compare_models(matched: MatchedPredictions, resamples: int) -> Comparison:
-    """Compare models on the same images: every metric of each, and the differences of each pair.
-
-    Args:
-        matched: see `match_predictions`.
-        resamples: of the bootstrap.
-    """
+    """Compare models on the same images: every metric of each, and the differences of each pair."""
     of_histograms = next(iter(matched.sides.values()))[0].ndim == 2
     groups, what = group_scenes(None if of_histograms else name_scenes(matched.ids))
     units = len(matched.ids) if groups is None else len(np.unique(groups))

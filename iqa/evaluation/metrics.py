@@ -1,6 +1,6 @@
 """Agreement of predicted scores with people's: one function, one dataclass of results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,8 +12,7 @@ from iqa.errors import PredictionsError
 from iqa.files import finite
 from iqa.labels import histograms
 
-# A mean within this of an integer counts as that integer: labels do lie on integers, and the linear algebra library
-# moves the last digit of a mean.
+# A mean within this of an integer counts as that integer: labels do lie on integers, and rounding moves the last digit.
 NEAR = 1e-9
 
 # Where scores count as good (5 of 10), the class border of the binary accuracy.
@@ -59,10 +58,7 @@ class Agreement:
     emd_l1: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The metrics as JSON holds them: correlations without their p values, None where a metric is not defined.
-
-        `accuracy_n` is there only if it is below `n`.
-        """
+        """The metrics without p values, None where one is not defined; `accuracy_n` only if it is below `n`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {name: value[0] for name, value in values.items() if isinstance(value, tuple)}
         values["confusion_matrix"] = self.confusion_matrix.tolist()
@@ -76,16 +72,12 @@ def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) ->
     """Compare predicted mean scores with true ones.
 
     Args:
-        true, predicted: float (N,), N of at least 2.
+        true, predicted: float (N,).
         lowest: the lower edge of the first of ten bins of width 1; 0 for TID2013 (0-9), 1 for AVA (1-10).
 
     Raises:
         ValueError: if the lengths differ.
         PredictionsError: if there are fewer than two images or a score is not finite.
-
-    >>> result = measure_agreement([1, 2, 4], [1, 3, 4])
-    >>> result.srcc[0], round(result.rmse, 4)
-    (1.0, 0.5774)
     """
     true, predicted = np.asarray(true, np.float64).ravel(), np.asarray(predicted, np.float64).ravel()
     if true.shape != predicted.shape:
@@ -110,14 +102,10 @@ def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) ->
 
 
 def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Agreement:
-    """Compare predicted histograms of votes 1-10 with true ones.
-
-    Args:
-        true, predicted: float (N, 10), shares that add to 1.
+    """`measure_agreement` of predicted histograms of votes 1-10 with true ones, both float (N, 10), shares that add to 1.
 
     Raises:
         ValueError: if the shapes are not (N, 10).
-        PredictionsError: see `measure_agreement`.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if true.ndim != 2 or true.shape[1] != 10 or true.shape != predicted.shape:
@@ -135,15 +123,10 @@ def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Agr
 
 
 def measure_images(true: Floats, predicted: Floats) -> dict[str, Floats]:
-    """What the metrics are means of, for each image.
+    """What the metrics are means of: {name: float64 (N,)} of scores (N,) or histograms (N, 10).
 
-    Args:
-        true, predicted: (N,) scores, or (N, 10) histograms.
-
-    Returns:
-        {name: float64 (N,)}: difference, |predicted - true| of the mean scores; accuracy, 1 - difference / true, NaN for a
-        label that is not above 0; of histograms also binary_accuracy, 1 where both means are on one side of `BORDER`, and
-        emd_l1, the mean over bins of |CDF difference|.
+    difference is |predicted - true| of the means; accuracy is 1 - difference / true, NaN for a label that is not above 0;
+    of histograms, binary_accuracy is 1 where both means are on one side of `BORDER`, emd_l1 the mean |CDF difference|.
     """
     true_means, predicted_means = histograms.mean_scores(true), histograms.mean_scores(predicted)
     difference = np.abs(predicted_means - true_means)
@@ -163,7 +146,7 @@ def correlate(true: Floats, predicted: Floats) -> tuple[float, float]:
 
 
 def varies(values: Floats) -> bool:
-    """Whether there are numbers that differ by more than rounding does."""
+    """Whether numbers differ by more than rounding does."""
     return len(values) > 1 and bool(np.ptp(values) > FLAT * np.max(np.abs(values)))
 
 
@@ -180,15 +163,3 @@ def count_confusions(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> 
     matrix = np.zeros((10, 10), np.int64)
     np.add.at(matrix, (rows, columns), 1)
     return matrix
-
-
-def share_in_order(ladders: Sequence[Sequence[float]] | Floats) -> float:
-    """The share of neighbouring pairs whose score falls.
-
-    Args:
-        ladders: float (ladders, steps), each ladder from the best image to the worst.
-
-    >>> share_in_order([[3, 2, 1], [1, 2, 0]])
-    0.75
-    """
-    return float(np.mean(np.diff(np.asarray(ladders), axis=1) < 0))

@@ -1,7 +1,6 @@
 """Figures from metrics, scores and training logs, drawn without a display; every function writes one file.
 
-The suffix of the file tells its format (.pdf and .svg are vectors); one that matplotlib cannot write is an `OutputError`.
-Series differ in line style and marker as well as in colour, so that a print in grey can be read.
+A suffix that matplotlib cannot write is an `OutputError`. Series differ in line style and marker as well as in colour.
 """
 
 import math
@@ -32,12 +31,12 @@ from iqa.labels.histograms import mean_scores, std
 Floats = NDArray[np.float64]
 File = str | PathLike[str]
 
-#: Above so many pictures a scatter of points is one blot, and their density is drawn instead.
+#: Above so many pictures their density is drawn instead of points.
 MOST_POINTS = 2000
 
 STYLES = (("tab:blue", "-", "o"), ("tab:orange", "--", "s"), ("tab:green", ":", "^"), ("tab:red", "-.", "D"))
 
-#: What a figure says of itself, by suffix: who made it, and not when, so that the same numbers make the same file.
+#: What a figure says of itself, by suffix; not when it was made, so that the same numbers make the same file.
 _MAKER = "image-quality-assessment"
 _METADATA: dict[str, dict[str, str | None]] = {
     ".png": {"Software": _MAKER},
@@ -47,14 +46,14 @@ _METADATA: dict[str, dict[str, str | None]] = {
 
 
 def start_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that no display is needed for."""
+    """An empty figure, in inches, without a display."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _plain(name: str) -> str:
-    """A name as matplotlib shows it, who takes what lies between two dollars for a formula."""
+def plain(name: str) -> str:
+    """A name as matplotlib shows it, which takes what lies between two dollars for a formula."""
     return printable(name).replace("$", r"\$")
 
 
@@ -66,11 +65,7 @@ def _check_suffix(path: File) -> str:
 
 
 def check_figure(path: File, overwrite: bool = False, inputs: Iterable[File] = ()) -> None:
-    """Make sure, before the work, that a figure of this name may be written; see `iqa.files.check_target`.
-
-    Raises:
-        OutputError: if it may not or cannot be written, or its suffix is none of matplotlib's.
-    """
+    """Raise `OutputError`, before the work, if a figure of this name may not or cannot be written."""
     _check_suffix(path)
     check_target(path, overwrite, lambda path: _MAKER.encode() in read_beginning(path), inputs)
 
@@ -84,15 +79,12 @@ def save_figure(figure: Figure, path: File) -> None:
 
 
 def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: str) -> str:
-    """Panels for a paper: the histograms of the scores, prediction over truth, and calibration.
+    """Panels for a paper: the histograms of the scores, prediction over truth, and calibration; returns the caption.
 
     Args:
         true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms of
             the standard deviations comes second.
         scale: of the scores, such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
-
-    Returns:
-        The caption.
     """
     people, model = mean_scores(true), mean_scores(predicted)
     lowest = float(np.floor(min(people.min(), model.min())))
@@ -124,11 +116,7 @@ def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: s
 
 
 def choose_bins(count: int) -> int:
-    """How many bins a histogram of so many pictures has: the square root of their number, 5 to 100.
-
-    >>> [choose_bins(count) for count in (3, 50, 400, 20_000)]
-    [5, 8, 20, 100]
-    """
+    """Bins of a histogram of so many pictures: the square root of their number, 5 to 100."""
     return max(5, min(100, math.ceil(math.sqrt(count))))
 
 
@@ -169,40 +157,14 @@ def _calibrate(axis: Axes, true: Floats, predicted: Floats, scale: str) -> str:
     )
 
 
-def draw_pictures(groups: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], path: File, columns: int = 6) -> None:
-    """Pictures with a caption each, group by group.
-
-    Args:
-        groups: {heading: [(uint8 RGB array, caption), ...]}.
-        columns: pictures side by side.
-    """
-    rows = {name: -(-len(pictures) // columns) for name, pictures in groups.items()}
-    figure = start_figure(2.2 * columns, 2.3 * sum(rows.values()) + 0.4 * len(groups))
-    parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
-    for part, (name, pictures) in zip(parts, groups.items(), strict=True):
-        part.suptitle(_plain(name))
-        cells = part.subplots(rows[name], columns, squeeze=False).ravel()
-        for cell in cells:
-            cell.axis("off")
-        for cell, (picture, caption) in zip(cells, pictures, strict=False):  # the last row may have cells to spare
-            cell.imshow(picture)
-            cell.set_title(_plain(caption), fontsize=8)
-    save_figure(figure, path)
-
-
 def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], path: File, ylabel: str) -> None:
-    """Scores over the steps of each ladder.
-
-    Args:
-        series: {name: (step labels, values)}; the first step is the untouched image.
-        ylabel: what the values are.
-    """
+    """Values over the steps of each ladder, {name: (labels of steps, values)}; the first step is untouched."""
     figure = start_figure(max(6, 3.2 * len(series)), 3.8)
     axes = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
     for axis, (name, (labels, values)), (colour, line, marker) in zip(axes, series.items(), cycle(STYLES), strict=False):
         axis.plot(range(len(values)), values, line, color=colour, marker=marker)
-        axis.set_xticks(range(len(values)), map(_plain, labels), rotation=30, ha="right")
-        axis.set_title(_plain(name), fontsize=10)
+        axis.set_xticks(range(len(values)), map(plain, labels), rotation=30, ha="right")
+        axis.set_title(plain(name), fontsize=10)
         axis.grid(axis="y", color="0.9")
     axes[0].set_ylabel(ylabel)
     save_figure(figure, path)
@@ -218,8 +180,8 @@ def draw_training(
 
     Args:
         log: a row an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data.
-        rates: {number of a phase: its learning rate, as the figure shows it}; by default that of its first row.
-        undone: numbers of the phases that were taken back; their epochs are grey.
+        rates: {phase: its learning rate, as the figure shows it}; by default that of its first row.
+        undone: phases that were taken back; their epochs are grey.
     """
     names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
     kept = [name for name in names if name != "srcc" or any("val_srcc" in row or "srcc" in row for row in log)]
@@ -257,64 +219,13 @@ def draw_training(
 def draw_intervals(
     labels: Sequence[str], values: Sequence[tuple[float, float, float]], filled: Sequence[bool], path: File
 ) -> None:
-    """Differences of metrics with their intervals, a row each.
-
-    Args:
-        labels: one a row.
-        values: (value, lower, upper) of each.
-        filled: whether its dot is.
-    """
+    """Differences of metrics, a row each: the label, (value, lower, upper), and whether the dot is filled."""
     figure = start_figure(8, 0.35 * len(labels) + 1.2)
     axis = figure.subplots()
     for row, ((value, low, high), full) in enumerate(zip(values, filled, strict=True)):
         axis.plot([low, high], [row, row], color="black", linewidth=1.5)
         axis.plot(value, row, "o", markerfacecolor="black" if full else "white", markeredgecolor="black")
     axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
-    axis.set_yticks(range(len(labels)), map(_plain, labels))
+    axis.set_yticks(range(len(labels)), map(plain, labels))
     axis.set(xlabel="difference of the metric (first less second)", ylim=(len(labels) - 0.5, -0.5))
-    save_figure(figure, path)
-
-
-def draw_heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], scale: str, path: File) -> None:
-    """A table of numbers, dark for small and light for large ones in colour as in grey, each written in its cell.
-
-    Args:
-        values: float (rows, columns).
-        rows, columns: their names.
-        scale: what the numbers are.
-    """
-    figure = start_figure(0.9 * len(columns) + 4, 0.28 * len(rows) + 1.2)
-    axis = figure.subplots()
-    image = axis.imshow(values, cmap="cividis", aspect="auto")
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2
-    for row, column in np.ndindex(values.shape):
-        colour = "white" if values[row, column] < middle else "black"
-        axis.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=8)
-    axis.set_xticks(range(len(columns)), columns)
-    axis.set_yticks(range(len(rows)), rows, fontsize=8)
-    figure.colorbar(image, label=scale)
-    save_figure(figure, path)
-
-
-def draw_patches(
-    image: NDArray[np.uint8], patches: Sequence[tuple[int, int, float, str]], size: int, scale: str, path: Path
-) -> None:
-    """A picture under squares, dark where the score is low, each with its score and a word in it.
-
-    Args:
-        image: uint8 RGB (H, W, 3).
-        patches: (top, left, score, word); `size` pixels in a side.
-        scale: what the scores are.
-    """
-    figure = start_figure(9, 8 * image.shape[0] / image.shape[1] + 1)
-    axis = figure.subplots()
-    axis.imshow(image, cmap="gray")
-    axis.set_axis_off()
-    numbers = np.array([part[:3] for part in patches])
-    xs, ys, scores = numbers[:, 1] + size / 2, numbers[:, 0] + size / 2, numbers[:, 2]
-    squares = axis.scatter(xs, ys, c=scores, cmap="cividis", s=2500, marker="s", alpha=0.75)
-    for x, y, score, (*_, word) in zip(xs, ys, scores, patches, strict=True):
-        colour, text = "black" if 2 * score > scores.min() + scores.max() else "white", f"{score:.1f}\n{word}".strip()
-        axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=7, weight="bold")
-    figure.colorbar(squares, label=scale)
     save_figure(figure, path)

@@ -1,7 +1,4 @@
-"""The `.mat` files of predictions: write and read.
-
-MATLAB version 5, compressed, with the variables that readers of the original's files know, `labels` and
-`predictions`, and beside them `filenames`, `skipped` and `provenance`.
+"""The `.mat` files of predictions: MATLAB version 5, compressed, with the variables of the original's files and a few more.
 
 The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
@@ -32,9 +29,9 @@ class Predictions:
     Attributes:
         labels: float64, mean opinion scores (N,) or histograms (N, 10).
         predictions: float32, the same.
-        filenames: N names; an undecodable byte stands as `\\xNN`. Empty in files of the original.
+        filenames: N names, in which an undecodable byte stands as `\\xNN`; empty in files of the original.
+        provenance: model, weights, geometry, versions and time; the same.
         skipped: (name, reason) of the images left out.
-        provenance: model, weights, geometry, versions, time; empty in files of the original.
         ids: N texts that tell the images apart, made by `read_predictions`: the stems of the names; without names the
             first column of the labels of histograms, or of scores what TID2013 has at that place.
     """
@@ -108,14 +105,11 @@ def _struct(name: str, fields: dict[str, str]) -> bytes:
 
 
 def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predictions:
-    """Read predictions, ours or the original's, and either as MATLAB saves them again.
+    """Read predictions, ours or the original's, and either as MATLAB saves them again; label histograms are normalised.
 
     Args:
         path: a `.mat`.
         bins: 1 for the scores of TID2013, 10 for the histograms of AVA; None for whichever the file holds.
-
-    Returns:
-        `Predictions`, labels and predictions (N,) or (N, 10), the histograms of the labels normalised.
 
     Raises:
         PredictionsError: if there is no such file, it lacks a variable, or a variable has another shape or type.
@@ -156,11 +150,7 @@ def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predict
 
 
 def read_provenance(path: str | PathLike[str]) -> dict[str, str]:
-    """Where the predictions of a `.mat` come from; empty in files of the original.
-
-    Raises:
-        PredictionsError: if it is no such file.
-    """
+    """Where the predictions of a `.mat` come from; empty in files of the original. Raises as `read_predictions`."""
     return _read_struct(_load(path, ["provenance"]))
 
 
@@ -171,11 +161,7 @@ def _ids_in_order(count: int) -> list[str]:
 
 
 def name_scenes(ids: Iterable[str]) -> list[str]:
-    """The references that the ids of TID2013's images name.
-
-    >>> name_scenes(["i01_08_3"])
-    ['i01']
-    """
+    """The references that the ids of TID2013's images name: "i01" of "i01_08_3"."""
     return [image_id.partition("_")[0] for image_id in ids]
 
 

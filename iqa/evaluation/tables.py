@@ -29,11 +29,7 @@ LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
 
 
 def align_columns(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Rows of cells as lines with aligned columns, to the right.
-
-    Args:
-        rows: all of one length.
-        width: that no line exceeds: the last column is then aligned to the left, and wrapped where it must be.
+    """Rows of cells as lines with columns aligned to the right; with a width, the last one to the left and wrapped.
 
     >>> print(align_columns([["epoch", "lcc"], ["1", "0.5"]]))
     epoch  lcc
@@ -69,7 +65,7 @@ def format_agreement(result: Agreement) -> list[str]:
 
 
 def _format_correlations(of: str, lcc: tuple[float, float], srcc: tuple[float, float]) -> list[str]:
-    """As SciPy printed them when the original was written, whatever the installed SciPy prints."""
+    """As SciPy printed them when the original was written."""
     return [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
 
 
@@ -85,7 +81,7 @@ def format_intervals(
     Args:
         true, predicted: float (N,) scores or (N, 10) histograms.
         resamples: for the intervals; 0 for none.
-        logistic: show the LCC after VQEG's logistic as well.
+        logistic: whether the LCC after VQEG's logistic is shown as well.
         scenes: N names of what the images show, see `group_scenes`; where the scenes are too few to be resampled, the
             figures of each are shown.
 

@@ -1,8 +1,7 @@
 """How sure a figure is: intervals by resampling, Kendall's analytic one, and tests between models on the same images.
 
-All resamples of one call are drawn from its seed: two models on the same images are resampled alike, so that the
-difference of their resampled figures is that of a paired bootstrap (Efron, Tibshirani, "An Introduction to the
-Bootstrap", 1993).
+Two models on the same images are resampled alike, so that the difference of their resampled figures is that of a paired
+bootstrap (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993).
 """
 
 import warnings
@@ -32,10 +31,9 @@ def resample_metrics(
 
     Args:
         true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10.
-        resamples: how often.
+        resamples, seed: how often, and of the draws.
         groups: int (N,), the group of each image: whole groups are drawn, such as all 120 versions of a reference, which
             are not independent. None draws images.
-        seed: of the draws.
 
     Returns:
         {name: float64 (resamples,)} with the names of `iqa.evaluation.metrics`: lcc, srcc, rmse, accuracy,
@@ -77,7 +75,7 @@ def resample_metrics(
 
 
 def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:
-    """Pearson's r from means of the centred values, their squares and their product; NaN where a side does not vary."""
+    """Pearson's r from means of centred values, squares and products; NaN where a side does not vary."""
     first, second = tt - t * t, pp - p * p
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((first > FLAT * tt) & (second > FLAT * pp), (tp - t * p) / np.sqrt(first * second), np.nan)
@@ -112,14 +110,12 @@ class _Ranks:
 
 
 def group_scenes(scenes: Sequence[str] | None) -> tuple[NDArray[np.intp] | None, str]:
-    """What a bootstrap of these images draws: images if each is a scene of its own, else whole scenes.
+    """What a bootstrap draws, (groups as `resample_metrics` takes them, the same in words): whole scenes, if any repeat.
+
+    Of fewer than `FEWEST_SCENES` scenes the images are drawn, and the result holds for these scenes alone.
 
     Args:
         scenes: N names, of the scene that each image shows; None if no two show the same.
-
-    Returns:
-        (groups, what): groups as `resample_metrics` takes them, and what is drawn in words. Of fewer than `FEWEST_SCENES`
-        scenes the images are drawn, and the result holds for these scenes alone.
     """
     if scenes is None or len(set(scenes)) == len(scenes):
         return None, "images"
@@ -145,8 +141,7 @@ def estimate_p_value(difference: float, resampled: Floats, units: int) -> float:
     be smaller than 1 / resamples, which a correction for many comparisons needs.
 
     Args:
-        difference: of the metric, first less second.
-        resampled: the same difference in each resample.
+        difference, resampled: of the metric, first less second; the same in each resample.
         units: images or groups that were drawn from.
     """
     resampled = resampled[~np.isnan(resampled)]
@@ -161,8 +156,7 @@ def estimate_p_value(difference: float, resampled: Floats, units: int) -> float:
 def correct_p_values(p_values: ArrayLike) -> Floats:
     """p values corrected for their number: below alpha with a chance of at most alpha for any of the true nulls.
 
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2), 1979. NaN
-    stays NaN and is not counted.
+    Holm, Scandinavian Journal of Statistics 6(2), 1979. NaN stays NaN and is not counted.
 
     >>> correct_p_values([0.01, 0.04, 0.03, 0.5]).tolist()
     [0.04, 0.09, 0.09, 0.5]
@@ -180,9 +174,6 @@ def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL
 
     The variance is that of a U-statistic (Hoeffding 1948): 4/n times the variance over images of the share of pairs, of
     those that the image is in, that are concordant less those that are discordant.
-
-    Args:
-        true, predicted: float (N,).
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if not varies(true) or not varies(predicted):
@@ -224,8 +215,7 @@ def williams_test(first: float, second: float, between: float, number: int) -> t
         number: of images.
 
     Returns:
-        (t, p): t is positive where `first` is higher, p is two-sided. NaN for fewer than four images, or if a correlation
-        is not defined.
+        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or below four images.
     """
     if number < 4 or np.isnan([first, second, between]).any():
         return float("nan"), float("nan")
@@ -241,8 +231,7 @@ def williams_test(first: float, second: float, between: float, number: int) -> t
 def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
     """Predictions mapped onto the labels by VQEG's four-parameter logistic, which is fitted to them: float (N,).
 
-    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report on the validation of objective
-    models of video quality assessment, phase II, 2003. The LCC after it forgives a monotone scale, and is higher.
+    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report, phase II, 2003.
 
     Raises:
         PredictionsError: if there are fewer than four images or the fit does not converge.

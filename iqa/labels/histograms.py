@@ -12,21 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from iqa.errors import LabelError
 from iqa.labels.percentiles import percentile
 
+Floats = NDArray[np.float64]
 
-def centres(bins: int, low: float = 1.0, high: float | None = None) -> NDArray[np.float64]:
+
+def centres(bins: int, low: float = 1.0, high: float | None = None) -> Floats:
     """The centres of `bins` bins, evenly spaced from `low` to `high` (default: `bins`), float64 (bins,)."""
     return np.linspace(low, bins if high is None else high, bins)
 
 
-def normalise(histogram: ArrayLike) -> NDArray[np.float64]:
-    """Divide by the sum over the last axis, so that the shares add to 1.
-
-    Raises:
-        LabelError: if a histogram is negative anywhere, not finite, or empty.
-
-    >>> normalise([1, 3]).tolist()
-    [0.25, 0.75]
-    """
+def normalise(histogram: ArrayLike) -> Floats:
+    """Divide by the sum over the last axis; a `LabelError` if a histogram is negative anywhere, not finite, or empty."""
     shares = np.asarray(histogram, np.float64)
     total = shares.sum(axis=-1, keepdims=True)
     if not np.all(np.isfinite(shares)) or np.any(shares < 0) or np.any(total <= 0):
@@ -34,63 +29,48 @@ def normalise(histogram: ArrayLike) -> NDArray[np.float64]:
     return shares / total
 
 
-def mean(histogram: ArrayLike, values: ArrayLike | None = None) -> NDArray[np.float64]:
-    """The mean score, (...,); `values` are the bin centres (default 1 ... bins).
-
-    >>> float(mean([0, 0.5, 0.5, 0]))
-    2.5
-    """
+def mean(histogram: ArrayLike, values: ArrayLike | None = None) -> Floats:
+    """The mean score, (...,); `values` are the bin centres (default 1 ... bins)."""
     shares = np.asarray(histogram, np.float64)
-    means: NDArray[np.float64] = shares @ (centres(shares.shape[-1]) if values is None else np.asarray(values))
+    means: Floats = shares @ (centres(shares.shape[-1]) if values is None else np.asarray(values))
     return means
 
 
-def mean_scores(scores: ArrayLike) -> NDArray[np.float64]:
+def mean_scores(scores: ArrayLike) -> Floats:
     """The means of histograms (N, bins), or scores (N,) as they are: float64 (N,)."""
     scores = np.asarray(scores, np.float64)
     return mean(scores) if scores.ndim == 2 else scores
 
 
-def std(histogram: ArrayLike, values: ArrayLike | None = None) -> NDArray[np.float64]:
+def std(histogram: ArrayLike, values: ArrayLike | None = None) -> Floats:
     """The standard deviation of the scores, (...,), in units of the score."""
     shares = np.asarray(histogram, np.float64)
     values = centres(shares.shape[-1]) if values is None else np.asarray(values)
     deviation = values - mean(shares, values)[..., None]
-    deviations: NDArray[np.float64] = np.sqrt(np.sum(shares * deviation**2, axis=-1))
+    deviations: Floats = np.sqrt(np.sum(shares * deviation**2, axis=-1))
     return deviations
 
 
-def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> NDArray[np.float64]:
+def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> Floats:
     """Move shares to other bins: each goes to the two nearest, in the ratio that keeps its mean.
 
     Args:
-        shares: (bins,).
-        values: what each of them stands for, (bins,), within the first and the last of `onto`.
+        shares, values: (bins,), what each share stands for, within the first and the last of `onto`.
         onto: rising bin centres, (others,).
-
-    Returns:
-        float64 (others,), with the same sum and the same mean.
-
-    >>> rebin([1, 1], [1, 2.25], onto=[1, 2, 3]).tolist()
-    [1.0, 0.75, 0.25]
     """
     onto = np.asarray(onto, np.float64)
     # Column b of the identity, interpolated at the values, is what each of them gives to bin b.
     given = np.stack([np.interp(np.asarray(values, np.float64), onto, row) for row in np.eye(len(onto))], axis=-1)
-    moved: NDArray[np.float64] = np.asarray(shares, np.float64) @ given
+    moved: Floats = np.asarray(shares, np.float64) @ given
     return moved
 
 
-def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The normal distribution around mean scores, cut into bins around `values` and normalised.
+def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: Floats) -> Floats:
+    """The normal distribution around mean scores, cut into bins around `values` and normalised: (..., bins).
 
     Args:
-        mos: mean opinion scores, (...,).
-        deviation: their standard deviations, above 0, (...,), in units of the score.
+        mos, deviation: mean opinion scores and their standard deviations, above 0, (...,).
         values: evenly spaced bin centres, (bins,).
-
-    Returns:
-        float64 (..., bins).
 
     Raises:
         LabelError: if a deviation is not above 0, or a score lies so far outside that no bin gets a share.
@@ -101,30 +81,6 @@ def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: NDArray[np.fl
     if not np.all(std > 0):
         raise LabelError("a standard deviation must be above 0")
     return normalise(np.diff(scipy.stats.norm.cdf(edges, mean, std), axis=-1))
-
-
-def maximum_entropy_histogram(mos: float, values: ArrayLike) -> NDArray[np.float64]:
-    """The histogram of greatest entropy that has a given mean: p_i proportional to exp(lambda v_i) (Jaynes 1957).
-
-    Args:
-        mos: the mean, strictly between the first and the last of `values`.
-        values: bin centres, (bins,).
-
-    Raises:
-        LabelError: if no such histogram exists.
-    """
-    values = np.asarray(values, np.float64)
-    if not values.min() < mos < values.max():
-        raise LabelError(f"no histogram on {values.min():g}-{values.max():g} has the mean {mos:g} and entropy to choose")
-
-    def excess(rate: float) -> float:
-        return float(scipy.special.softmax(rate * values) @ values - mos)
-
-    limit = 1.0
-    while excess(-limit) > 0 or excess(limit) < 0:
-        limit *= 2
-    rate = scipy.optimize.brentq(excess, -limit, limit, xtol=1e-14, rtol=1e-14)
-    return np.asarray(scipy.special.softmax(rate * values))
 
 
 class _Distribution(NamedTuple):
@@ -147,10 +103,7 @@ class Score(_Distribution):
 
     @property
     def percentile(self) -> float | None:
-        """The percentage of AVA's photographs that score lower, 0-100; None if the model has no percentiles.
-
-        See `iqa.labels.percentiles.percentile`.
-        """
+        """The percentage of AVA's photographs that score lower, 0-100; None if the model has no percentiles."""
         return percentile(self.mean) if self.population else None
 
     @classmethod

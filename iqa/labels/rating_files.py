@@ -1,4 +1,4 @@
-"""Label files in any form: idealo's JSON, the raw `AVA.txt`, and tables (.csv) as pandas, R and spreadsheets write them."""
+"""Label files in any form: idealo's JSON, `AVA.txt`, and tables (.csv) as pandas, R and spreadsheets write them."""
 
 import csv
 import io
@@ -27,15 +27,13 @@ NAME_COLUMNS = (
 SCORE_COLUMNS = ("score", "mean", "mos", "rating")
 GROUP_COLUMN = "group"
 
-#: A column of votes: the vote, or as in KonIQ-10k the vote behind a "c".
+#: A column of votes, as in KonIQ-10k perhaps behind a "c", and a whole number whose thousands are set apart.
 _VOTE = re.compile("c?(-?[0-9]{1,3})")
-
-#: A whole number whose thousands are set apart.
 _GROUPED = re.compile(r"[1-9]\d{0,2}([.,])\d{3}(?:\1\d{3})*")
 
 
 class Entry(NamedTuple):
-    """What a file says of an image, on the file's own scale: votes, or a score where they are not known."""
+    """What a file says of an image, on the file's own scale: votes, or a score where they are None."""
 
     place: str
     name: str
@@ -47,12 +45,9 @@ class Entry(NamedTuple):
 def read_entries(
     file: str | PathLike[str], scale: tuple[float, float], group: str, scores_first: bool = False
 ) -> list[Entry]:
-    """The entries of a label file; `iqa.labels.ratings.read_ratings` describes its forms.
+    """The entries of a label file; `iqa.labels.ratings.read_ratings` describes its forms and arguments.
 
-    Args:
-        scale: the lowest and the highest vote or score in the file.
-        group: the name of the column that keeps images together.
-        scores_first: in a table with a column of scores, other columns are no votes, whatever their names.
+    With `scores_first`, a table that has a column of scores has no votes, whatever the names of its other columns.
 
     Raises:
         LabelError: naming the file, the entry and what is wrong with it.
@@ -75,10 +70,10 @@ def read_entries(
         for entry in reader(text) if reader else _read_table(text, scale, group, scores_first):
             try:
                 checked = _check(entry, scale)
-            except (TypeError, ValueError, OverflowError) as error:
+                if entries.setdefault(entry.name, checked) is not checked:
+                    raise LabelError(f"{shown(entry.name)} appears twice")
+            except (TypeError, ValueError, OverflowError, LabelError) as error:
                 raise LabelError(f", {entry.place}: {shown(str(error), 200)}") from None
-            if entries.setdefault(entry.name, checked) is not checked:
-                raise LabelError(f", {entry.place}: {shown(entry.name)} appears twice")
     except LabelError as error:
         raise LabelError(f"{file}{error}") from None
     if not entries:
@@ -102,11 +97,11 @@ def _check(entry: Entry, scale: tuple[float, float]) -> Entry:
 
 
 def shown(text: str, longest: int = 80) -> str:
-    """A name, or other text of a file, as an error shows it: short, and on one line."""
+    """A text of a file as an error shows it: short, and on one line."""
     return printable(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
-# The readers of the three forms; their errors begin behind the name of the file.
+# The readers of the three forms. What they raise is continued after the name of the file.
 
 
 def _read_json(text: str) -> Iterator[Entry]:
@@ -134,7 +129,7 @@ def _read_ava_txt(text: str) -> Iterator[Entry]:
 
 
 class _Columns(NamedTuple):
-    """Where a table has the name, the score, the votes in rising order and the group; and how many columns there are."""
+    """Where a table has the name, the score, the votes in rising order and the group; and its number of columns."""
 
     name: int
     score: int | None
@@ -170,7 +165,7 @@ def _read_table(text: str, scale: tuple[float, float], group: str, scores_first:
 
 
 def _find_separator(text: str, scale: tuple[float, float], group: str) -> str:
-    """What separates the columns: what makes a heading of one of the first lines, or ends it in a number."""
+    """What makes a heading of one of the first lines, or a row that ends in a number."""
     for line in text[: 1 << 16].splitlines()[:3]:
         for separator in (";", "\t", "|", ",", *(" " if line.startswith('"') else "")):
             try:
@@ -183,11 +178,10 @@ def _find_separator(text: str, scale: tuple[float, float], group: str) -> str:
 
 
 def _is_heading(row: list[str], scale: tuple[float, float], group: str) -> bool:
-    """Whether a row names columns; one with a mistyped score does not, nor a picture whose votes are 1, 2, 3 ..."""
+    """Whether a row names columns: one with a mistyped score does not, nor a picture whose votes are 1, 2, 3 ..."""
     cells = [cell.strip().lower() for cell in row]
-    if {*NAME_COLUMNS, *SCORE_COLUMNS, group} & set(cells):
-        return True
-    return cells[1:] == _votes_on(scale) and cells[0].isalpha()
+    named = {*NAME_COLUMNS, *SCORE_COLUMNS, group} & set(cells)
+    return bool(named) or (cells[1:] == _votes_on(scale) and cells[0].isalpha())
 
 
 def _votes_on(scale: tuple[float, float]) -> list[str]:
@@ -197,7 +191,6 @@ def _votes_on(scale: tuple[float, float]) -> list[str]:
 def _find_columns(
     names: list[str], rows: list[tuple[int, list[str]]], scale: tuple[float, float], group: str, scores_first: bool
 ) -> _Columns:
-    """The columns that a heading names."""
     score = next((name for name in SCORE_COLUMNS if name in names), None)
     votes = {int(match[1]): index for index, name in enumerate(names) if (match := _VOTE.fullmatch(name))}
     if scores_first and score:
@@ -223,7 +216,7 @@ def _find_columns(
 
 
 def _find_names(names: list[str], rows: list[list[str]], taken: set[int | None]) -> int:
-    """The column that holds the names of pictures. Numbers of rows and names of raters are none."""
+    """The column of the names of pictures, which numbers of rows and names of raters are not."""
     if "path" in names:
         return names.index("path")
 
@@ -245,11 +238,9 @@ def _find_names(names: list[str], rows: list[list[str]], taken: set[int | None])
 def _read_row(place: str, row: list[str], columns: _Columns, scale: tuple[float, float], decimal_comma: bool) -> Entry:
     if len(row) != columns.width:
         raise LabelError(f"{len(row)} columns instead of {columns.width}")
-    name, group = row[columns.name], None
+    name, group = row[columns.name], None if columns.group is None else row[columns.group].strip() or None
     if not name.strip():
         raise LabelError("the name is empty")
-    if columns.group is not None:
-        group = row[columns.group].strip() or None
     votes = [row[index].strip() for index in columns.votes]
     if any(votes):
         if not all(votes):
@@ -262,7 +253,7 @@ def _read_row(place: str, row: list[str], columns: _Columns, scale: tuple[float,
 
 
 def _read_votes(votes: list[str], decimal_comma: bool) -> list[str]:
-    """Votes as plain numbers: "1,024" is a count if all of the row are whole numbers then, else a share."""
+    """Votes as plain numbers: "1,024" is a count if all votes of the row are whole then, else a share."""
     marks = ",." if decimal_comma else ","
     joined = [vote.translate(dict.fromkeys(map(ord, marks))) if _GROUPED.fullmatch(vote) else vote for vote in votes]
     if all(map(str.isdecimal, joined)):
@@ -284,7 +275,6 @@ def _read_score(score: str, scale: tuple[float, float], decimal_comma: bool) -> 
 
 
 def _number(text: str, decimal_comma: bool) -> float | None:
-    """The number that a cell holds; None if it holds none."""
     try:
         return None if "_" in text else float(text.replace(",", ".") if decimal_comma else text)
     except ValueError:

@@ -31,7 +31,7 @@ class RatedImage:
         name: AVA's image id, or the path as it stands in a table.
         label: what a network is to predict: ten shares of the votes 1-10 that add to 1, or a mean opinion score.
         path: the file, once it is located.
-        group: what a split must not tear apart, such as a scene or a photographer; None if the image stands alone.
+        group: what a split keeps together, such as a scene or a photographer; None if the image stands alone.
     """
 
     name: str
@@ -48,12 +48,10 @@ class RatedImage:
 def read_ratings(
     file: str | PathLike[str], scale: tuple[float, float] = SCALE, group: str = GROUP_COLUMN
 ) -> list[RatedImage]:
-    """Read opinion histograms in any of their forms, which are recognised by the suffix of the file.
+    """Read opinion histograms in the order of the file, whose suffix tells its form.
 
     `.json`: idealo's `[{"image_id": "953619", "label": [ten votes]}, ...]`.
-
     `.txt`: the raw `AVA.txt`, whose columns are a number, the image id, ten votes, two tags and a challenge.
-
     `.csv`: a table. The names stand in the column `path`, or in the one that holds names of image files or is called
     `image_id`, `name`, `filename` and the like; if several may be meant, the file is refused. The vote counts are `1` to
     `10`, or `c1` to `c10`, a score is `score`, `mean`, `mos` or `rating`. If a file has both, the votes are used, and the
@@ -65,9 +63,6 @@ def read_ratings(
         scale: the lowest and the highest vote or score in the file, such as (1, 7). Both are mapped linearly to 1-10; each
             vote then goes to the two nearest bins, so that the mean is mapped exactly.
         group: the column of a table that keeps images together in `iqa.labels.splits`.
-
-    Returns:
-        The images in the order of the file, without paths.
 
     Raises:
         LabelError: naming the file, the entry and what is wrong with it.
@@ -88,14 +83,11 @@ def read_ratings(
 
 
 def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:
-    """Find the file of each image: `folder`/NAME as it stands, or NAME with a suffix of image files.
+    """The images with the path of each that is found: `folder`/NAME, or NAME with a suffix of image files.
 
     If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken. A name that is not found is
     looked for as `iqa.files.name_to_text` would have written it, then by its last part without regard to case, anywhere
     below the folder: a file that only one name can mean is taken, with a note on stderr.
-
-    Returns:
-        The images in their order, with the path of each that was found.
 
     Raises:
         LabelError: if a name leads out of the folder.
@@ -130,7 +122,7 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
 
 
 def _locate_loosely(images: list[RatedImage], folder: Path) -> list[RatedImage]:
-    """Find images that have no path yet by the last part of their name, without regard to case."""
+    """Find the images without a path by the last part of their name, without regard to case."""
     if all(image.path for image in images):
         return images
     files = defaultdict(set)
@@ -152,5 +144,5 @@ def _locate_loosely(images: list[RatedImage], folder: Path) -> list[RatedImage]:
 
 
 def oversample(images: Sequence[RatedImage], below: float = 4.0, above: float = 7.0, times: int = 8) -> list[RatedImage]:
-    """Repeat images whose mean lies below or above: rare opinions, which a network otherwise never predicts."""
+    """Repeat images of a rare opinion, with a mean below or above, which a network otherwise never predicts."""
     return [copy for image in images for copy in [image] * (times if not below <= image.mean <= above else 1)]

@@ -1,8 +1,6 @@
 """Splits of labelled images into those to train on and those to test on, which keep groups whole.
 
-train, test = split_by_group(images, test_share=0.2, seed=0)
-train, test, others = split_by_name(images, "test")
-for train, test in split_into_folds(images, folds=5, seed=0): ...
+An image without a group is a group of its own. The same seed and images give the same split, whatever their order.
 """
 
 from collections import Counter
@@ -20,25 +18,18 @@ Images = list[RatedImage]
 
 
 def check_apart(train: Sequence[RatedImage], test: Sequence[RatedImage]) -> None:
-    """Make sure that no image is in both splits.
-
-    Raises:
-        LabelError: naming some that are.
-    """
+    """Raise `LabelError`, naming some, if images are in both splits."""
     both = sorted({image.name for image in train} & {image.name for image in test})
     if both:
         raise LabelError(f"images in both splits ({len(both)}): {', '.join(both[:5])}{' ...' * (len(both) > 5)}")
 
 
 def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -> tuple[Images, Images]:
-    """Split at random into (train, test), with groups kept whole; an image without a group is a group of its own.
+    """Split at random into (train, test), both in the order of the images and neither empty.
 
     Args:
-        test_share: about this share of the images is to test on, above 0 and below 1. Neither split is empty.
-        seed: the same seed and images give the same split, whatever the order of the images.
-
-    Returns:
-        Both in the order of the images.
+        test_share: about this share of the images is to test on, above 0 and below 1.
+        seed: of the draw.
 
     Raises:
         LabelError: if the images are all of one group, or the share is not between 0 and 1.
@@ -51,7 +42,7 @@ def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -
     test: list[str] = []
     count = 0
     for group, size in groups.items():
-        # Taken if that brings the number of images nearer to what is wanted, and another group is left to train on.
+        # Taken if that brings the number of images nearer to what is wanted and leaves a group to train on.
         if count + size / 2 <= test_share * len(images) and len(test) < len(groups) - 1:
             test.append(group)
             count += size
@@ -62,10 +53,10 @@ def split_by_name(images: Sequence[RatedImage], test: str = TEST_SPLIT) -> tuple
     """Split as the groups of the images say, without regard to case: KonIQ-10k's `set` is training, validation or test.
 
     Args:
-        test: the group to test on. To train on are all others whose group begins with "train".
+        test: the group to test on. To train on are all images whose group begins with "train".
 
     Returns:
-        (train, test, {group: number of its images} of all others), the images in their order.
+        (train, test, {group: number of its images} of all others).
 
     Raises:
         LabelError: if there is nothing to train on or to test on.
@@ -86,14 +77,7 @@ def split_by_name(images: Sequence[RatedImage], test: str = TEST_SPLIT) -> tuple
 
 
 def split_into_folds(images: Sequence[RatedImage], folds: int, seed: int) -> list[tuple[Images, Images]]:
-    """Split at random into folds of about the same size: each image is tested on once, and groups stay whole.
-
-    Args:
-        folds: at least 2.
-        seed: as in `split_by_group`.
-
-    Returns:
-        (train, test) of each fold, in the order of the images.
+    """Split at random into folds of about the same size: (train, test) of each; each image is tested on once.
 
     Raises:
         LabelError: if there are fewer groups than folds, or fewer than two folds.
@@ -114,14 +98,12 @@ def split_into_folds(images: Sequence[RatedImage], folds: int, seed: int) -> lis
 
 
 def _shuffled_groups(images: Sequence[RatedImage], seed: int) -> dict[str, int]:
-    """{group: number of its images} in an order that only the seed decides."""
     sizes = Counter(map(_group_of, images))
     names = sorted(sizes)
     return {names[index]: sizes[names[index]] for index in np.random.default_rng(seed).permutation(len(names))}
 
 
 def _part(images: Sequence[RatedImage], test: Collection[str]) -> tuple[Images, Images]:
-    """(images that are not of the groups, images that are)."""
     chosen = set(test)
     return [i for i in images if _group_of(i) not in chosen], [i for i in images if _group_of(i) in chosen]
 

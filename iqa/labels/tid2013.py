@@ -1,8 +1,7 @@
 """TID2013's labels, the scenes that are kept apart, and ladders: one scene, one distortion, rising levels.
 
-TID2013 labels its images in `mos_with_names.txt`, a line an image: the mean opinion score (0-9), then a name
-`iRR_DD_L` of reference, distortion and level. The names there and on disk differ in case and suffix, so they are
-matched without regard to either. Your own set in the same form is read by the same code.
+`mos_with_names.txt` has a line an image: the mean opinion score (0-9), then a name `iRR_DD_L` of reference, distortion and
+level. Names there and on disk differ in case and suffix, and are matched without regard to either.
 """
 
 import math
@@ -14,7 +13,6 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, printable
@@ -61,10 +59,7 @@ def _parse(stem: str, mos: float = math.nan, path: Path | None = None) -> Labell
 
 
 def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
-    """Read `mos_with_names.txt`.
-
-    Returns:
-        The images in the order of the file, without paths.
+    """The images of `mos_with_names.txt` in their order, without paths.
 
     Raises:
         LabelError: if a line is not `score name`, a score is not within 0-9, a name appears twice, or it is not text.
@@ -91,11 +86,7 @@ def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
 
 
 def locate(images: Iterable[LabelledImage], folder: str | PathLike[str]) -> list[LabelledImage]:
-    """Find the file of each image anywhere below `folder`, whatever its case and its suffix of image files.
-
-    Returns:
-        The images in their order, with the path of each that was found.
-    """
+    """The images with the path of each that is found anywhere below `folder`, whatever its case and suffix."""
     order = {suffix: number for number, suffix in enumerate(IMAGE_SUFFIXES)}
     files: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("*"), key=lambda path: (order.get(path.suffix.lower(), 0), path)):
@@ -107,16 +98,12 @@ def locate(images: Iterable[LabelledImage], folder: str | PathLike[str]) -> list
 def split_by_reference(
     images: Sequence[LabelledImage], test: Collection[str] = TEST_REFERENCES
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """(train, test): the original's split, by scene, so that no scene stands in both."""
+    """(train, test): the original's split, so that no scene stands in both."""
     return [i for i in images if i.reference not in test], [i for i in images if i.reference in test]
 
 
 def ladders(images: Iterable[LabelledImage], levels: int = 5) -> tuple[list[Ladder], list[Ladder]]:
-    """Group images into ladders: one scene, one distortion, `levels` levels in rising order.
-
-    Returns:
-        (complete, incomplete): lists of ladders.
-    """
+    """(complete, incomplete) ladders of images: one scene, one distortion, `levels` levels in rising order."""
     groups: dict[tuple[str, int], Ladder] = {}
     for image in sorted(images, key=lambda image: (image.reference, image.distortion, image.level)):
         groups.setdefault((image.reference, image.distortion), []).append(image)
@@ -125,7 +112,7 @@ def ladders(images: Iterable[LabelledImage], levels: int = 5) -> tuple[list[Ladd
 
 
 def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> list[Ladder]:
-    """The ladders of a folder; says on stderr which images are missing and which ladders they leave incomplete.
+    """The complete ladders of a folder, after lines on stderr about what is missing.
 
     Args:
         labels: the label file; by default `mos_with_names.txt` in the folder.
@@ -140,11 +127,7 @@ def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> lis
 
 
 def read_order(*folders: Path) -> list[Ladder]:
-    """`read_ladders` of folders of photographs of which only the order is known; their scores are NaN.
-
-    Raises:
-        LabelError: if one of their distortions does not get worse as it gets stronger.
-    """
+    """`read_ladders` of folders of which only the order is known: the scores are NaN. `UNORDERED` is a `LabelError`."""
     known: list[Ladder] = []
     for folder in folders:
         found = read_ladders(folder)
@@ -160,10 +143,6 @@ def across_scenes(found: Iterable[Ladder], seed: int) -> list[Ladder]:
 
     Within a scene a network need only see what changed; to rank pictures of different scenes it must ignore the scene. The
     steps of one distortion are exchanged among its ladders, so each image still appears once.
-
-    Args:
-        found: of `read_order`.
-        seed: of the exchange.
     """
     groups: dict[int, list[Ladder]] = {}
     for ladder in found:
@@ -174,22 +153,3 @@ def across_scenes(found: Iterable[Ladder], seed: int) -> list[Ladder]:
         columns = [[group[place][step] for place in rng.permutation(len(group))] for step in range(len(group[0]))]
         mixed += [list(steps) for steps in zip(*columns, strict=True)]
     return mixed
-
-
-def typical_mos(images: Sequence[LabelledImage]) -> dict[int, NDArray[np.float64]]:
-    """The mean score of every distortion and level over the scenes given: what is known without seeing the scene.
-
-    Returns:
-        {distortion: the scores at levels 1-5}.
-
-    Raises:
-        LabelError: if no image has one of the levels of a distortion.
-    """
-    scores: dict[int, list[list[float]]] = {}
-    for image in (image for image in images if 1 <= image.level <= 5):
-        scores.setdefault(image.distortion, [[] for _ in range(5)])[image.level - 1].append(image.mos)
-    for distortion, levels in scores.items():
-        if not all(levels):
-            missing = levels.index([]) + 1
-            raise LabelError(f"no image of distortion {distortion} at level {missing}, so its typical score is unknown")
-    return {distortion: np.array(list(map(np.mean, levels))) for distortion, levels in sorted(scores.items())}

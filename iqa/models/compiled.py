@@ -1,9 +1,4 @@
-"""The compiled network beside a weight file, NAME.tflite, which LiteRT and OpenVINO read without Keras.
-
-    compile_weights(Path("weights/ava_vanilla.weights.h5"))     # writes weights/ava_vanilla.tflite, its hash on the card
-
-Scoring finds it there (`iqa.scoring.runtimes`).
-"""
+"""The compiled network beside a weight file, NAME.tflite, which LiteRT and OpenVINO read without Keras."""
 
 import importlib.util
 import shutil
@@ -22,22 +17,17 @@ from iqa.images.finding import sample_photograph
 from iqa.images.probe import draw_probe
 from iqa.images.reading import read_image
 
-#: How many pictures a compiled network is compared with Keras on.
-PICTURES = 50
-
-#: How far a score may be from Keras's, and any other number that comes out; of numbers above 1, this share of the largest.
-EXACT, NEAR = 1e-5, 1e-4
+#: Pictures on which a compiled network is compared with Keras; how far a score may be from Keras's, and any other number
+#: that comes out (of numbers above 1, this share of the largest).
+PICTURES, EXACT, NEAR = 50, 1e-5, 1e-4
 
 
 def compile_weights(weights: Path, cardless: Card | None = None) -> Path:
-    """Write the compiled network of a weight file beside it, and on the card its hash and what Keras says of the probe.
+    """Write the compiled network of a weight file beside it, and note it on the card; returns its path.
 
     Args:
         weights: with its card beside it; or an `.hdf5` or `.h5` file of Keras 2, whose card is written.
         cardless: the card of such a file, if it has none.
-
-    Returns:
-        The path of the compiled network.
 
     Raises:
         CardError: if there is no card, or it describes other weights.
@@ -72,11 +62,7 @@ def compile_weights(weights: Path, cardless: Card | None = None) -> Path:
 
 
 def check_keras(weights: Path) -> None:
-    """Make sure that Keras is there to read a weight file.
-
-    Raises:
-        RuntimeUnavailable: if it is not installed.
-    """
+    """Raise `RuntimeUnavailable` if Keras, which reads a weight file, is not installed."""
     if not importlib.util.find_spec("keras"):
         raise RuntimeUnavailable(
             f"{weights.name} needs Keras, which is not installed: pip install 'image-quality-assessment[train]'"
@@ -94,7 +80,7 @@ def _run_litert(file: Path, card: Card, views: NDArray[np.uint8]) -> list[NDArra
 
 
 def _compare(file: Path, ours: list[NDArray[np.float32]], theirs: list[NDArray[np.float32]]) -> None:
-    """Raise `ExportError` if what a compiled network says is not what Keras says; both are [output, features ...]."""
+    """Raise `ExportError` if the outputs of a compiled network are not Keras's; both are [output, features ...]."""
     values = np.arange(1.0, 11.0) if ours[0].shape[1] == 10 else np.ones(1)
     pairs = [(ours[0] @ values, theirs[0] @ values, EXACT), *((a, b, NEAR) for a, b in zip(ours, theirs, strict=True))]
     shares = [float(np.abs(a - b).max() / max(1, np.abs(b).max()) / limit) for a, b, limit in pairs]
@@ -103,7 +89,7 @@ def _compare(file: Path, ours: list[NDArray[np.float32]], theirs: list[NDArray[n
 
 
 def _views_of_sample(size: int) -> NDArray[np.uint8]:
-    """`PICTURES` parts of the sample photograph at the size of a network, of different scale, brightness and noise."""
+    """`PICTURES` parts of the sample photograph, of different scale, brightness and noise."""
     photograph, rng = Image.fromarray(read_image(sample_photograph())), np.random.default_rng(0)
     views = []
     for number in range(PICTURES):

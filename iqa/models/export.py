@@ -1,8 +1,7 @@
 """Write a network as a file for a runtime that needs no Keras; `iqa.commands.export` is the command for it.
 
-The file takes `pixels`, uint8 0-255, (N, size, size, 3) RGB. It normalises them, but it neither cuts nor resizes a picture
-to that size: docs/deploy.md says how to do that. It gives `histogram` (N, 10) or `score` (N, 1), the `features` behind it,
-and `faults` (N, 7) if the card names a layer of them.
+The file takes `pixels`, uint8 0-255, (N, size, size, 3) RGB, cut or resized as docs/deploy.md says, and normalises them.
+Its outputs are `histogram` (N, 10) or `score` (N, 1), `features`, and `faults` (N, 7) if the card names a layer of them.
 """
 
 import importlib.util
@@ -28,17 +27,13 @@ FORMATS: dict[str, tuple[str, str, str]] = {
 
 
 def outputs_of(card: Card) -> tuple[str, ...]:
-    """The names of what an exported network gives, in the order in which the network of the card gives them."""
+    """The names of the outputs of an exported network, in the order in which the network of the card has them."""
     said = {"histogram": "histogram", "regression": "score"}[card.head.kind]
     return (said, "features", "faults") if card.faults else (said, "features")
 
 
 def check_file(file: str | PathLike[str], format: str) -> Path:
-    """The path of a file that a network may be written to.
-
-    Raises:
-        ExportError: if its suffix is another format's, or a folder of that name exists, which must not be written over.
-    """
+    """The path to write to; an `ExportError` if its suffix is another format's, or it is a folder of something else."""
     file, suffix = Path(file), FORMATS[format][1]
     if file.suffix != suffix or not file.stem.strip("."):
         raise ExportError(f"{file}: {format} is written to a name like {file.stem.strip('.') or 'model'}{suffix}")
@@ -51,9 +46,7 @@ def export(network: "keras.Model", card: Card, file: str | PathLike[str], format
     """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
 
     Args:
-        network: of pixels 0-255 (N, H, W, 3), as `iqa.models.networks.network_of` makes it of the card.
-        card: of its weights.
-        file: with the suffix in `FORMATS`.
+        network: as `iqa.models.networks.network_of` makes it of the card.
         format: a key of `FORMATS`.
 
     Raises:

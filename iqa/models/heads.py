@@ -1,6 +1,5 @@
 """The heads: what stands on a backbone's pooled features and gives the histogram or the score."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,12 +27,8 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
     Dense(hidden, relu) "hidden" before the last layer. With `head.levels` a regression head also sees the pooled
     activations of those layers, standardised: noise, blur and blocks are plainer there than in the last features.
 
-    Args:
-        backbone: a model of pooled features, see `iqa.models.backbones`.
-        head: as it stands on the card.
-
     Returns:
-        A flat `keras.Model`: (N, size, size, 3) pixels -> (N, 10) shares of the votes 1-10, or (N, 1) scores.
+        A flat model: pixels (N, size, size, 3) -> shares of the votes 1-10, (N, 10), or scores (N, 1).
 
     Raises:
         CardError: if the backbone has no such levels, or a histogram head should see some.
@@ -42,7 +37,15 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
     if head.levels and not regression:
         raise CardError("head.levels: only a regression head sees several levels")
     if head.levels:
-        x = keras.layers.BatchNormalization(epsilon=1e-4, name=STANDARDISED)(_pool_levels(backbone, head.levels))
+        maps = {layer.name: layer.output for layer in backbone.layers if len(getattr(layer.output, "shape", ())) == 4}
+        for position, level in enumerate(head.levels):
+            if level not in maps:
+                raise CardError(f"head.levels: the backbone has no feature maps named {level!r}")
+            if level in head.levels[:position]:
+                raise CardError(f"head.levels: {level!r} is named twice")
+        pooled = [keras.layers.GlobalAveragePooling2D(name=f"{_POOLING}{level}")(maps[level]) for level in head.levels]
+        x = keras.layers.Concatenate(name="pooled_levels")([*pooled, x])
+        x = keras.layers.BatchNormalization(epsilon=1e-4, name=STANDARDISED)(x)
     x = keras.layers.Dropout(head.dropout, name="dropout")(x)
     if regression:
         x = keras.layers.Dense(1000, activation="tanh", name="features")(x)
@@ -56,9 +59,7 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
 def add_faults(model: keras.Model, weights: NDArray[Any]) -> Any:
     """The logits of the kinds of faults, beside the score of a regression whose head sees several levels.
 
-    Args:
-        model: a network of `add_head`.
-        weights: float32 (n + 1, kinds), for what the head sees, standardised: the kernel, and the bias as its last row.
+    `weights` are the kernel for what the head sees, and the bias as last row: float32 (n + 1, kinds).
     """
     layer = keras.layers.Dense(weights.shape[1], dtype="float32", name="faults")
     logits = layer(model.get_layer(STANDARDISED).output)
@@ -69,19 +70,3 @@ def add_faults(model: keras.Model, weights: NDArray[Any]) -> Any:
 def levels_of(model: keras.Model) -> tuple[str, ...]:
     """The levels that a model's head sees beside the last features."""
     return tuple(layer.name.removeprefix(_POOLING) for layer in model.layers if layer.name.startswith(_POOLING))
-
-
-def _pool_levels(backbone: keras.Model, levels: Sequence[str]) -> Any:
-    """What a head of these levels sees before it is standardised, a Keras tensor (N, n).
-
-    Raises:
-        CardError: if a name is not that of a layer of feature maps, or is repeated.
-    """
-    maps = {layer.name: layer.output for layer in backbone.layers if len(getattr(layer.output, "shape", ())) == 4}
-    for position, level in enumerate(levels):
-        if level not in maps:
-            raise CardError(f"head.levels: the backbone has no feature maps named {level!r}")
-        if level in levels[:position]:
-            raise CardError(f"head.levels: {level!r} is named twice")
-    pooled = [keras.layers.GlobalAveragePooling2D(name=f"{_POOLING}{level}")(maps[level]) for level in levels]
-    return keras.layers.Concatenate(name="pooled_levels")([*pooled, backbone.output])

@@ -1,7 +1,6 @@
 """Whole networks, a backbone and its head: to train, and to score.
 
-    network = network_of(card, "weights/ava_vanilla.weights.h5")
-    histograms, features = network.predict_on_batch(patches)
+    histograms, features = network_of(card, "weights/ava_vanilla.weights.h5").predict_on_batch(patches)
 
 Patches are uint8 (N, size, size, 3), RGB; `iqa.images.geometry.Geometry` cuts them as the card says.
 """
@@ -9,7 +8,6 @@ Patches are uint8 (N, size, size, 3), RGB; `iqa.images.geometry.Geometry` cuts t
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -25,10 +23,7 @@ from iqa.models.weight_files import load_weights
 
 
 def build_from_card(card: Card) -> keras.Model:
-    """The network that a card describes, with untrained weights.
-
-    Returns:
-        A flat `keras.Model`: (N, size, size, 3) pixels 0-255, of the size in the card's geometry, -> (N, 10) or (N, 1).
+    """The flat network that a card describes, with untrained weights: pixels (N, size, size, 3) -> (N, 10) or (N, 1).
 
     Raises:
         CardError: if the card asks for levels, a size or a padding that its backbone cannot have.
@@ -47,17 +42,14 @@ def network_to_train(
     network: str = BACKBONES[0],
     hidden: int = 0,
 ) -> tuple[keras.Model, Backbone]:
-    """A network with the weights that a training begins with.
+    """A network with the weights that a training begins with: (flat model, what a card says of its backbone).
 
     Args:
         head, dropout, hidden: see `iqa.cards.Head`.
         source, noise, size, network: see `build_backbone`.
         weights: a file with all weights of the network, or the name of shipped ones. Backbone, levels and hidden layer are
             then those of its card, and `source`, `network` and `hidden` are ignored.
-        cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none, the one that scoring uses for it.
-
-    Returns:
-        (model, facts): a flat `keras.Model`, and what a card says of its backbone.
+        cardless: see `iqa.cards.card_for`.
 
     Raises:
         CardError: if there is no such file, its card is missing or broken, it is a network with another head, or the
@@ -82,10 +74,9 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     """The network of a card with its weights, to score with.
 
     Returns:
-        A `keras.Model`: (N, size, size, 3) pixels 0-255 -> [output, features]. The features are what the last dense layer
-        sees: the pooled features (N, n), the 1000 of a regression, or the hidden layer. If the card names a layer of
-        faults, their logits (N, 7) come third; see `iqa.labels.faults`. With `flip_averaging`, each is the mean over the
-        pixels and their mirror image.
+        A model: pixels 0-255, (N, size, size, 3) -> [output, features], which are what the last dense layer sees. If the
+        card names a layer of faults, their logits (N, 7) come third. With `flip_averaging`, all are means over the pixels
+        and their mirror image.
 
     Raises:
         CardError: if no network can be built from the card.
@@ -97,24 +88,16 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     if card.faults:
         seen = model.get_layer(STANDARDISED).output.shape[-1]
         outputs.append(add_faults(model, _read_faults(Path(weights), card, seen)))
-    if card.preprocessing.flip_averaging:
-        return SettledModel(*_average_flips(keras.Model(model.input, outputs)))
-    return SettledModel(model.input, outputs)
-
-
-def _average_flips(network: keras.Model) -> tuple[Any, list[Any]]:
-    """(pixels, outputs) of a network that sees the pixels and their mirror image at once and averages its outputs."""
-    pixels = keras.Input(network.input_shape[1:], name=network.input.name)
-    both = network(keras.ops.concatenate([pixels, keras.ops.flip(pixels, axis=2)], axis=0))
-    return pixels, [keras.ops.mean(keras.ops.reshape(out, (2, -1, out.shape[-1])), axis=0) for out in both]
+    if not card.preprocessing.flip_averaging:
+        return SettledModel(model.input, outputs)
+    pixels = keras.Input(model.input_shape[1:], name=model.input.name)
+    both = keras.Model(model.input, outputs)(keras.ops.concatenate([pixels, keras.ops.flip(pixels, axis=2)], axis=0))
+    averages = [keras.ops.mean(keras.ops.reshape(out, (2, -1, out.shape[-1])), axis=0) for out in both]
+    return SettledModel(pixels, averages)
 
 
 def _read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:
-    """The layer of faults that a card names, float32 (width + 1, kinds), for a head that sees `width` numbers.
-
-    Raises:
-        WeightsError: if the file is missing, another one, or holds something else.
-    """
+    """The layer of faults that a card names, float32 (width + 1, kinds), for a head that sees `width` numbers."""
     ((name, expected),) = card.faults.items()
     file, shape = weights.with_name(name), (width + 1, len(KINDS))
     try:

@@ -1,4 +1,4 @@
-"""The settings of Keras under which networks are built here, whatever the user's `keras.json` or program says."""
+"""The settings of Keras under which networks are built, whatever `keras.json` or the program says."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -36,12 +36,9 @@ def read_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
-    """Copy the tensors of a network of torch into a backbone, layer by layer in the order of both.
+    """Copy the tensors of a network of torch, but for its classifier, into a backbone, layer by layer in the order of both.
 
-    Args:
-        model: of `iqa.models.backbones`, of the padding and epsilon that the file was trained with, or its features are not
-            those of torch.
-        tensors: {name: array}; the classifier in it is left out.
+    The backbone must have the padding and epsilon that the file was trained with.
 
     Raises:
         WeightsError: naming the first layer and the shapes that do not fit.

@@ -1,7 +1,7 @@
 """Weight files: read them, all weights or none, and save them with their card.
 
-Anybody may have made a file. HDF5 can name other files (external links, external storage, virtual data sets) and declare
-arrays of any size in a few kilobytes. None of that is needed for weights, so it is refused before an array is read.
+HDF5 can name other files (links, external storage, virtual data sets) and declare arrays of any size in a few kilobytes. No
+weights need that, so it is refused before an array is read.
 """
 
 import math
@@ -36,7 +36,11 @@ def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
     before = model.get_weights()
     try:
         if str(file).endswith(".weights.h5"):
-            _check_shapes(model, file)
+            shapes = {tuple(variable.shape) for variable in model.variables}
+            with open_hdf5(file) as opened:
+                for name, dataset in _list_datasets(opened):
+                    if name.startswith("/layers/") and dataset.shape not in shapes:
+                        raise WeightsError(f"{name} has the shape {dataset.shape}, which no layer of this network has")
             model.load_weights(file)
         else:
             load_keras2(model, file)
@@ -44,15 +48,6 @@ def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
         model.set_weights(before)
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{file}: not the weights of this model ({reason})") from None
-
-
-def _check_shapes(model: keras.Model, file: str | PathLike[str]) -> None:
-    """Make sure that the layers in a file of Keras 3 have arrays of the shapes that the layers of the model have."""
-    shapes = {tuple(variable.shape) for variable in model.variables}
-    with open_hdf5(file) as opened:
-        for name, dataset in _list_datasets(opened):
-            if name.startswith("/layers/") and dataset.shape not in shapes:
-                raise WeightsError(f"{name} has the shape {dataset.shape}, which no layer of this network has")
 
 
 def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
@@ -103,11 +98,7 @@ def open_hdf5(file: str | PathLike[str]) -> Iterator[h5py.File]:
 
 
 def _list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """All data sets of a file with their paths in it.
-
-    Raises:
-        WeightsError: if it has links that are not its own parts, or more than `_MOST` parts.
-    """
+    """All data sets of a file with their paths in it; a `WeightsError` if it has links or more than `_MOST` parts."""
     seen, open_groups = 0, [("", file["/"])]
     while open_groups:
         path, group = open_groups.pop()
@@ -125,11 +116,7 @@ def _list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
 
 
 def list_keras2_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """The arrays of each layer with weights in a file of Keras 2, not read yet, in the order of the file.
-
-    Raises:
-        WeightsError: if it is no such file.
-    """
+    """{layer: its arrays, not read yet} of a file of Keras 2, in its order; a `WeightsError` if it is none."""
     root = file.get("model_weights", file)
     if "layer_names" not in root.attrs:
         raise WeightsError("no weights of Keras 2")
@@ -156,22 +143,15 @@ def without_optimizer(model: keras.Model) -> keras.Model:
 
 
 def check_name(path: str | PathLike[str]) -> None:
-    """Make sure that weights can be saved under a name, before the work of making them.
-
-    Raises:
-        OutputError: if it does not end in `.weights.h5`, which Keras needs.
-    """
+    """Raise `OutputError` if a name does not end in `.weights.h5`, which Keras needs."""
     if not str(path).endswith(".weights.h5"):
         raise OutputError(f"{path}: weights are written to a name like {Path(path).stem or 'model'}.weights.h5")
 
 
 def save_with_card(model: keras.Model, path: str | PathLike[str], card: Card) -> None:
-    """Save the weights of a model alone, and beside them the card with their sha256; each file is whole or not there.
+    """Save the weights of a model without its optimizer, and beside them the card with their sha256; see `check_name`.
 
     The new card names no compiled network, probe or layer of faults: those belong to other weights.
-
-    Raises:
-        OutputError: see `check_name`.
     """
     check_name(path)
     with temporary_beside(path, durable=True) as file:
