@@ -1,1 +1,5 @@
-"""The 24 distortions of TID2013, everyday ones, and what people would say of the pictures that they are applied to."""
+"""A picture -> degraded ones.
+
+`table` has `distort` and the 24 distortions of TID2013, whose functions stand in `noise`, `codecs` and `appearance`;
+`everyday` has the ladders of one picture, `references` TID2013's scenes. Importing this package loads none of them.
+"""
