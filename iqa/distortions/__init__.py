@@ -1,5 +1,1 @@
-"""A picture -> degraded ones.
-
-`table` has `distort` and the 24 distortions of TID2013, whose functions stand in `noise`, `codecs` and `appearance`;
-`everyday` has the ladders of one picture, `references` TID2013's scenes. Importing this package loads none of them.
-"""
+"""The 24 distortions of TID2013, everyday ones, and what people would say of the pictures that they are applied to."""
