@@ -1,0 +1,1 @@
+"""The command lines: `iqa`, `export`, and what the infer, train, plot and test scripts share."""

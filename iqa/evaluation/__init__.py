@@ -1,0 +1,1 @@
+"""Predictions and labels -> figures: read, measure, compare, print, draw."""
