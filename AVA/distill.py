@@ -66,7 +66,7 @@ def read_lessons(arguments):
     return lessons
 
 
-def main():
+def parse_arguments():
     parser = parser_of(__doc__)
     parser.add_argument("--labels", required=True, type=Path, help="the teacher's scores: the .jsonl of an infer script")
     parser.add_argument("--votes", type=Path, help="people's votes on some of the photographs, .csv or .json")
@@ -82,7 +82,11 @@ def main():
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--seed", type=natural, default=0)
     add_overwrite(parser)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
     check_weights_target(arguments.out, arguments.overwrite, [arguments.labels])
     lessons = read_lessons(arguments)
 
