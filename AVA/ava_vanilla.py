@@ -13,8 +13,9 @@ from pathlib import Path
 
 from iqa.cards import AVA_SCALE, Head, Preprocessing
 from iqa.commands.folds import cross_validate
-from iqa.commands.terminal import quiet_start, run
+from iqa.commands.terminal import run
 from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
+from iqa.environment import without_greetings
 from iqa.images.geometry import Geometry, random_patch
 from iqa.labels.ratings import oversample, read_ratings
 
@@ -68,7 +69,7 @@ def augment(pixels, rng, seen):
 
 def train(options, training, testing):
     """A session that trains on some images and tests on others."""
-    with quiet_start():  # and only now: --help should not wait for TensorFlow
+    with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
         from iqa.training.cache import Resized

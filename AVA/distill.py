@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Preprocessing
-from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, quiet_start, run
+from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, run
+from iqa.environment import without_greetings
 from iqa.errors import LabelError
 from iqa.files import printable, text_to_name
 from iqa.images.geometry import MARGIN, random_patch, random_view
@@ -93,7 +94,7 @@ def main():
     def cut(pixels, rng):
         return (random_patch if arguments.patches else random_view)(pixels, arguments.size, rng)
 
-    with quiet_start():  # and only now: --help should not wait for TensorFlow
+    with without_greetings():  # and only now: --help should not wait for TensorFlow
         import keras
 
         from iqa.models.networks import network_to_train

@@ -19,10 +19,11 @@ import scipy
 from tqdm import tqdm
 
 from iqa.cards import CARDLESS, card_for, card_of, sha256, weights_file
-from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, quiet_start, run
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
 from iqa.distortions.everyday import shrink
 from iqa.distortions.references import read_reference
 from iqa.distortions.table import distort
+from iqa.environment import without_greetings
 from iqa.errors import CardError, ImageError, LabelError
 from iqa.files import check_target, printable, write_json, written_whole
 from iqa.images.finding import list_photographs
@@ -107,7 +108,7 @@ def main():
         raise CardError(f"{card_of(path)}: its head sees no levels, and the last features know little of faults")
     out = card_of(path).with_suffix(".faults.npy")
     check_target(out, arguments.overwrite or out.name in card.faults)
-    with quiet_start():  # only now: --help must not wait for TensorFlow
+    with without_greetings():  # only now: --help must not wait for TensorFlow
         import keras
 
         from iqa.models.heads import STANDARDISED

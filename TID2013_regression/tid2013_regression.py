@@ -18,8 +18,9 @@ from pathlib import Path
 
 from iqa.cards import TID2013_SCALE, Head, Preprocessing
 from iqa.commands.folds import cross_validate
-from iqa.commands.terminal import positive, quiet_start, run
+from iqa.commands.terminal import positive, run
 from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
+from iqa.environment import without_greetings
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch
 from iqa.labels import scores, tid2013
@@ -92,7 +93,7 @@ def augment(pixels, rng, seen):
 
 def train(options, training, testing):
     """A session that trains on ladders, or on single images with scores, and tests on images."""
-    with quiet_start():  # and only now: --help should not wait for TensorFlow
+    with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.training.batches import Evaluation, Ladders, Photographs, see_at_random
         from iqa.training.losses import LadderLoss
         from iqa.training.metrics import score_metrics

@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iqa.commands.terminal import parser_of, positive, quiet_start, run
-from iqa.environment import processors
+from iqa.commands.terminal import parser_of, positive, run
+from iqa.environment import processors, without_greetings
 from iqa.scoring.idealo import AESTHETIC
 
 #: clennan in https://github.com/idealo/image-quality-assessment/issues/23.
@@ -124,7 +124,7 @@ def serve(name, weights):
     """A peer's own process: for each line, a list of files as JSON, a line with their scores."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    with quiet_start():
+    with without_greetings():
         score = PEERS[name][0](weights)
     for line in sys.stdin:
         scores = score([Path(file) for file in json.loads(line)])

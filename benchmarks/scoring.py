@@ -26,8 +26,8 @@ from mixed import fill, make_jpeg
 from PIL import Image
 
 from iqa.cards import card_for, weights_file
-from iqa.commands.terminal import parser_of, positive, quiet_start, run
-from iqa.environment import processors
+from iqa.commands.terminal import parser_of, positive, run
+from iqa.environment import processors, without_greetings
 from iqa.errors import RuntimeUnavailable
 from iqa.images.finding import list_images
 from iqa.images.geometry import resize
@@ -40,8 +40,8 @@ from iqa.scoring.results import Result
 from iqa.scoring.runs import identify, provenance
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.tables import ALONE, write_mat
 from iqa.scoring.workers import Workers
-from iqa.scoring.writers import ALONE, write_mat
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH, WARM_UP = 64, 8
@@ -130,7 +130,7 @@ def compare_runtimes(arguments, files, folder):
     sides = {}
     for name in ("original's loop", "batched Keras", *RUNTIMES[1:]):
         try:
-            with quiet_start():
+            with without_greetings():
                 side = (ours if name in RUNTIMES else in_keras)(arguments.weights, name)
                 side(files[:WARM_UP])
             sides[name] = partial(side, files)

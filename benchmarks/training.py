@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from iqa.cards import AVA_SCALE, Card, Head, Preprocessing
-from iqa.commands.terminal import parser_of, positive, quiet_start, run
-from iqa.environment import processors
+from iqa.commands.terminal import parser_of, positive, run
+from iqa.environment import processors, without_greetings
 from iqa.images.finding import list_images
 from iqa.images.geometry import Geometry, random_patch
 from iqa.labels.ratings import RatedImage
@@ -174,7 +174,7 @@ CACHED = "ours, from the cache"
 
 def measure(name, images, milliseconds, cache):
     """In a process of its own: (seconds of an epoch, MB of each worker)."""
-    with quiet_start():
+    with without_greetings():
         import keras  # noqa: F401
     if name in ("bare model.fit", "the session"):
         return fit_network(name == "the session", images), []

@@ -112,10 +112,10 @@ def test_a_folder_is_filled_by_one_command_alone(tmp_path):
 
 SCRIPT = """
 import os, sys
-from iqa.commands.terminal import quiet_start, run
+from iqa.commands.terminal import run
 
 def main():
-    with quiet_start():
+    with without_greetings():
         pass
     for number in range(5000):
         print(number, "\\u00e9\\u732b\\udcff")

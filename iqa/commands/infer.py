@@ -20,7 +20,7 @@ from iqa.scoring.ranking import RankedSet
 from iqa.scoring.results import Result
 from iqa.scoring.runs import complain
 from iqa.scoring.scorer import Scorer
-from iqa.scoring.writers import ALONE, Table, write_mat, write_table
+from iqa.scoring.tables import ALONE, Table, write_mat, write_table
 
 
 def infer_parser(description: str | None, weights: str | os.PathLike[str], patches: bool = False) -> Parser:

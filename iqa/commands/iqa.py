@@ -30,7 +30,7 @@ from iqa.scoring.page import write_page
 from iqa.scoring.ranking import BOTH, Place, RankedSet, check_folder, sort_into
 from iqa.scoring.runs import complain
 from iqa.scoring.sidecars import NAMES, write_stars
-from iqa.scoring.writers import Table, write_table
+from iqa.scoring.tables import Table, write_table
 
 
 def main() -> int:

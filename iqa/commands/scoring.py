@@ -23,8 +23,8 @@ from iqa.scoring.results import Result
 from iqa.scoring.runs import Outcome, RunOptions, complain, provenance, score_collection
 from iqa.scoring.runtimes import RUNTIMES
 from iqa.scoring.scorer import Scorer
+from iqa.scoring.tables import Table, check_output, json_line
 from iqa.scoring.workers import TIMEOUT
-from iqa.scoring.writers import Table, check_output, json_line
 
 
 def add_scoring_options(parser: argparse.ArgumentParser, suffixes: str) -> None:

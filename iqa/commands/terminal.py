@@ -71,7 +71,7 @@ def run(main: Callable[[], Any]) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("tensorflow", "keras", "h5py"):  # which a plain installation does not bring
             raise
-        code = _complain(f"{error.name} is not installed: pip install 'image-quality-assessment[train]'")
+        code = _complain(f"{error.name} is not installed: pip install -e '.[train]'")
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -122,9 +122,6 @@ class _Careless(io.FileIO):
 def _give_up_stdout() -> None:  # so that what is left in it is no error at the end of the process
     with suppress(OSError, ValueError):  # ValueError: no file of the system
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-quiet_start = without_greetings  # around imports of TensorFlow
 
 
 def _number(kind: Callable[[str], Any], fits: Callable[[Any], bool], name: str) -> Callable[[str], Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from iqa.cards import Card, Head, Preprocessing, Scale, card_for, keras2_card, sha256, weights_file
-from iqa.commands.terminal import natural, parser_of, positive, quiet_start
-from iqa.environment import processors
+from iqa.commands.terminal import natural, parser_of, positive
+from iqa.environment import processors, without_greetings
 from iqa.errors import CardError, ExportError, LabelError, RunError
 from iqa.files import printable, read_json
 from iqa.labels.rating_files import GROUP_COLUMN
@@ -157,7 +157,7 @@ def start_network(
         network: the backbone, one of `iqa.cards.BACKBONES`.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
     """
-    with quiet_start():  # and only now: --help should not wait for TensorFlow
+    with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.models.backbones import build_backbone
         from iqa.models.heads import add_head
         from iqa.models.networks import network_to_train
@@ -197,7 +197,7 @@ def open_session(
         loss, metrics, see: see `iqa.training.session.Session`.
         settings: what else must be the same when the run is resumed; written on the card too.
     """
-    with quiet_start():
+    with without_greetings():
         from iqa.training.prompt import Prompt, open_prompt
         from iqa.training.session import Session
         from iqa.training.trainer import name_of
@@ -229,7 +229,7 @@ def open_session(
 def _compile(weights: Path) -> None:
     """Write the compiled network beside weights. Those that have barely learnt round badly, and stay without."""
     try:
-        with quiet_start():
+        with without_greetings():
             import keras
 
             from iqa.models.compiled import compile_weights
