@@ -51,9 +51,8 @@ BINS = np.arange(1, 11)
 
 
 def ours(weights):
-    from iqa.scoring.pool import Workers
-
     from iqa.scoring.idealo import AESTHETIC
+    from iqa.scoring.pool import Workers
     from iqa.scoring.scorer import Scorer
 
     scorer = Scorer(weights or "ava_vanilla", head="histogram", cardless=AESTHETIC if weights else None)
