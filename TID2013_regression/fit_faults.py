@@ -6,7 +6,7 @@
 Which distortion a picture got is known, so its labels are free. What the head of the network sees, several levels of the
 backbone, is computed once; on it a softmax regression learns the kinds of `iqa.labels.faults`. The network stays as it
 is, and so do its scores. NAME.faults.npy is written beside the weights, and its hash on the card; after that make the
-compiled file anew (python -m iqa.export --shipped). One photograph in four, and the references 1-6, are left out and
+compiled file anew (python -m iqa.export NAME). One photograph in four, and the references 1-6, are left out and
 tested on.
 """
 
@@ -135,7 +135,7 @@ def main():
     noted = card.figures | {"faults, references 1-6 and photographs that were left out": figures}
     changed = replace(card, faults={out.name: sha256(out)}, compiled={}, figures=noted)
     write_json(card_of(path), changed.to_json(), durable=True)
-    print(f"wrote {printable(out)}; now make the compiled file anew: python -m iqa.export --shipped {arguments.weights}")
+    print(f"wrote {printable(out)}; now make the compiled file anew: python -m iqa.export {arguments.weights}")
     return 0
 
 

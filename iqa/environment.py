@@ -11,9 +11,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
-
-import platformdirs
 
 from iqa.errors import IqaError
 
@@ -30,11 +27,6 @@ def processors() -> int:
             granted, period = map(int, " ".join((_CGROUP / file).read_text() for file in files).split())
             count = min(count, math.ceil(granted / period)) if granted > 0 else count
     return max(1, count)
-
-
-def cache_folder() -> Path:
-    """Where weights that a cluster was sent are kept: `IQA_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("IQA_CACHE") or platformdirs.user_cache_path("image-quality-assessment"))
 
 
 def settle_keras() -> None:
@@ -68,7 +60,7 @@ def without_greetings() -> Iterator[None]:
             yield
             return
         expected = False
-        with temporary_file() as written:
+        with tempfile.TemporaryFile() as written:
             os.dup2(written.fileno(), 2)
             try:
                 yield
@@ -101,14 +93,6 @@ def import_matplotlib() -> None:
     finally:
         if backend:
             os.environ["MPLBACKEND"] = backend
-
-
-def temporary_file() -> IO[bytes]:
-    """A file without a name, on a disk; in memory where no folder can be written."""
-    try:
-        return tempfile.TemporaryFile()
-    except OSError:
-        return os.fdopen(os.memfd_create("iqa"), "w+b") if hasattr(os, "memfd_create") else open(os.devnull, "w+b")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

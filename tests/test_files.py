@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iqa.environment import cache_folder, settle_keras
+from iqa.environment import settle_keras
 from iqa.errors import OutputError
 from iqa.files import MADE_BY, check_target, claim_folder, csv_row, name_to_text, printable, text_to_name
 
@@ -174,14 +174,6 @@ def test_keras_runs_on_tensorflow_unless_the_environment_names_another(monkeypat
             monkeypatch.delenv("KERAS_BACKEND")
         settle_keras()
         assert os.environ["KERAS_BACKEND"] == expected
-
-
-def test_the_cache_is_where_the_user_says_or_in_the_users_folder_of_caches(monkeypatch, tmp_path):
-    monkeypatch.setenv("IQA_CACHE", "/elsewhere")
-    assert str(cache_folder()) == "/elsewhere"
-    monkeypatch.delenv("IQA_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "image-quality-assessment"
 
 
 def test_figures_are_drawn_whatever_backend_a_notebook_named(tmp_path):

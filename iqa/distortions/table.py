@@ -74,7 +74,8 @@ def distort(image: Pixels, distortion: int, level: float, seed: int | Sequence[i
     if min(image.shape[:2]) < SMALLEST:
         height, width = image.shape[:2]
         raise UsageError(f"{width}x{height} pixels are too few to distort: a side needs at least {SMALLEST}")
-    return DISTORTIONS[distortion].apply(image, strength(distortion, level), np.random.default_rng(seed))
+    chosen = strength(distortion, level)
+    return DISTORTIONS[distortion].apply(image, chosen, np.random.default_rng(seed))
 
 
 def strength(distortion: int, level: float) -> float:
