@@ -1,13 +1,12 @@
-"""How good is this picture, in the eyes of people? Two answers: beauty, and technical quality.
+"""Predict how people would score a picture: its beauty, and its technical quality.
 
     from iqa import score_many
 
     for result in score_many(paths):
         print(result.path, result.error or (result.beauty.mean, result.technical))
 
-One model alone, and pictures that are no files: `infer` of `AVA.infer_vanilla`, `AVA.infer_patches` and
-`TID2013_regression.infer_regression`. Everything that is refused raises an `IqaError`. Importing this package loads
-nothing: what it offers is loaded when it is first used.
+One model alone, and pictures that are no files: `infer` of an infer script. What is refused raises an `IqaError`. Importing
+this package loads nothing: what it offers is loaded when it is first used.
 """
 
 import os
@@ -43,9 +42,6 @@ if not TYPE_CHECKING:
 
 
 def forget_working_folder() -> None:
-    """Import nothing from the folder in which `python -m` was started: it may hold a stranger's `numpy.py`.
-
-    Call it before anything else is imported.
-    """
+    """Import nothing from the folder in which `python -m` was started: it may hold a stranger's `numpy.py`."""
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]

@@ -113,6 +113,7 @@ def test_a_folder_is_filled_by_one_command_alone(tmp_path):
 SCRIPT = """
 import os, sys
 from iqa.commands.terminal import run
+from iqa.environment import without_greetings
 
 def main():
     with without_greetings():

@@ -191,7 +191,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_a_patch_larger_than_the_image_is_refused():
     with pytest.raises(ImageError, match="300x223 pixels are fewer than the 224x224"):
-        geometry.centre_patch(np.zeros((223, 300, 3), np.uint8), 224)
+        geometry.patch(np.zeros((223, 300, 3), np.uint8), 0, 0, 224)
 
 
 def patches_that_cover(image, size, multiple=1):
@@ -444,7 +444,7 @@ def test_a_heic_is_read_with_its_reader_and_without_it_says_what_to_install(colo
     pillow_heif.from_pillow(colour).save(file, quality=95)
     assert np.abs(read_image(file.getvalue()).astype(int) - photograph).mean() < 4
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: pip install 'image-quality-assessment\[heic\]'"):
+    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: pip install -e '.\[heic\]'"):
         read_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 

@@ -17,8 +17,7 @@ from idealo_comparison import infer as infer_idealo
 from idealo_comparison import infer_technical
 from iqa.errors import CardError, ImageError, UsageError
 from iqa.images.finding import sample_photograph
-from iqa.labels.histograms import Score
-from iqa.labels.percentiles import percentile
+from iqa.labels.histograms import Score, percentile
 from iqa.scoring import many
 from TID2013_regression import infer_regression
 

@@ -22,7 +22,7 @@ def test_another_process_finds_what_was_kept(kept, photograph, monkeypatch):
     assert kept.find("a/b.jpg") is None  # the path counts, not the text
     kept.keep("/pictures/b.jpg", Image.fromarray(photograph))
     other = Thumbnails(**kept.recipe)
-    assert other.has("/pictures/../pictures/b.jpg") and not other.has("/pictures/c.jpg")
+    assert other.find("/pictures/../pictures/b.jpg") is not None and other.find("/pictures/c.jpg") is None
     small = Image.open(io.BytesIO(other.find("/pictures/b.jpg").tobytes()))
     assert max(small.size) == 32
     expected = np.asarray(Image.fromarray(photograph).resize(small.size, Image.Resampling.LANCZOS), np.float32)
@@ -32,9 +32,9 @@ def test_another_process_finds_what_was_kept(kept, photograph, monkeypatch):
 def test_no_more_are_kept_than_a_page_holds(kept, photograph):
     for name in "abc":
         kept.keep(name, photograph)
-    assert [kept.has(name) for name in "abc"] == [True, True, False]
+    assert [kept.find(name) is not None for name in "abc"] == [True, True, False]
     kept.keep("a", photograph[::-1])  # another picture by now, and there is no room for its thumbnail
-    assert not kept.has("a")
+    assert kept.find("a") is None
 
 
 def test_a_disk_that_is_full_or_a_missing_codec_leave_no_half_of_one(kept, photograph, tmp_path):

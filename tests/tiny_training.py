@@ -11,7 +11,7 @@ from PIL import Image
 
 from iqa.cards import TID2013_SCALE, Backbone, Card, Head, Preprocessing
 from iqa.commands.terminal import run
-from iqa.images.geometry import centre_patch, random_patch
+from iqa.images.geometry import patch, place_in_centre, random_patch
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import LabelledImage
 
@@ -27,7 +27,9 @@ CARD = Card(
 
 
 def see(path):
-    return centre_patch(read_image(path), SIZE)[None]
+    picture = read_image(path)
+    ((top, left),) = place_in_centre(*picture.shape[:2], SIZE)
+    return patch(picture, top, left, SIZE)[None]
 
 
 def cut_of(size, multiple=1):

@@ -37,15 +37,6 @@ def to_rgb(ycc: Planes) -> Pixels:
     return to_uint8(ycc @ YCC_TO_RGB.T)
 
 
-def psnr_luma(reference: Pixels, image: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB of the studio-range luma (16-235), the figure that TID2013 publishes.
-
-    The peak is 255, and equal luma gives `inf`. Full-range luma would give 1.32 dB less.
-    """
-    error = np.mean(((reference.astype(np.float64) - image) @ LUMA * (219 / 255)) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
 def psnr_rgb(reference: Pixels, image: Pixels) -> float:
     """Peak signal-to-noise ratio over all samples of uint8 RGB arrays, in decibels; `inf` for equal ones."""
     error = mean_squared_error(reference, image)

@@ -180,12 +180,6 @@ def patch(image: Image.Image | NDArray[Any], top: int, left: int, size: int) -> 
     return image[top : top + size, left : left + size]
 
 
-def centre_patch(image: NDArray[Any], size: int, multiple: int = 1) -> NDArray[Any]:
-    """The patch in the middle, or the nearest one up and left that keeps to blocks; see `patch`."""
-    ((top, left),) = place_in_centre(*_extent(image), size, multiple)
-    return patch(image, top, left, size)
-
-
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
     """A patch from anywhere, mirrored or not; see `random_patches`."""
     return random_patches([image], size, rng, multiple)[0]
@@ -212,7 +206,7 @@ def random_patches(
 
 
 def place_in_centre(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
-    """The place of `centre_patch`."""
+    """The place of the patch in the middle, or the nearest one up and left that keeps to blocks."""
     top, left = (max(0, length - size) // 2 // multiple * multiple for length in (height, width))
     return [(top, left)]
 

@@ -59,10 +59,6 @@ class Thumbnails:
                     file.write(_encode(picture, self._side).tobytes())
                 self._count += 1
 
-    def has(self, path: str | os.PathLike[str]) -> bool:
-        """Whether the thumbnail of a picture was kept."""
-        return self._place_of(path).exists()
-
     def find(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
         """The thumbnail of a picture as `thumbnail` returns it, or None if there is none."""
         with contextlib.suppress(OSError):

@@ -95,7 +95,6 @@ NETWORKS = {
 
 # What the weights of a backbone were trained with. Both ways to pad give feature maps of the same size, so the wrong one
 # raises no error: it only shifts every stride-2 convolution by a pixel and spoils the features.
-KERAS_CONVENTION = Backbone("mobilenet_v2", "minus_one_to_one", "keras", batch_norm_epsilon=1e-3)
 TORCHVISION_CONVENTION = Backbone("mobilenet_v2", "imagenet", "symmetric", 1e-5, backbone_weights="torchvision")
 
 #: {network: what its weights were trained with} of those that come as a `.pth`.

@@ -65,8 +65,3 @@ def add_faults(model: keras.Model, weights: NDArray[Any]) -> Any:
     logits = layer(model.get_layer(STANDARDISED).output)
     layer.set_weights([weights[:-1], weights[-1]])
     return logits
-
-
-def levels_of(model: keras.Model) -> tuple[str, ...]:
-    """The levels that a model's head sees beside the last features."""
-    return tuple(layer.name.removeprefix(_POOLING) for layer in model.layers if layer.name.startswith(_POOLING))
