@@ -85,8 +85,13 @@ def score_pictures(
     thumbnails: Thumbnails | None = None,
     features: str | None = None,
 ) -> list[Result]:
-    """Score some pictures here and now, on Keras together, otherwise one is decoded after the other; see `score_all`."""
-    if len(paths) > 1 and all(model.network.name != "keras" for model in models.values()):
+    """Score some pictures here and now; see `score_all`.
+
+    On Keras they go through together. With one model of whole pictures all are decoded, then all are scored: switching
+    between the two empties the processor's caches. Otherwise it is one after the other, as each is held in memory whole.
+    """
+    light = len(models) == 1 and not thumbnails and all(model.geometry.crop is None for model in models.values())
+    if len(paths) > 1 and not light and all(model.network.name != "keras" for model in models.values()):
         return [result for path in paths for result in score_pictures([path], models, thumbnails, features)]
     pictures = [Picture(path, once=len(models) > 1) for path in paths]
     # Models of patches first: they need whole pictures, which the others may then use.
@@ -112,10 +117,9 @@ def _combine(
     notes = list(dict.fromkeys(note for answer in good.values() for note in answer.notes))  # several may say the same
     if not good:
         return Result(path, error="; ".join(dict.fromkeys(errors)))
-    whole = None
+    whole, all_of_it = None, len(models) > 1 or bool(thumbnails) or features == STRUCTURE  # one model may need less
     with suppress(ImageError, MemoryError):  # it was read in a smaller size, and cannot be read whole
-        if len(models) > 1 or thumbnails or features == STRUCTURE:  # one model may have needed less than all of it
-            whole = picture.whole([])
+        whole = picture.whole([]) if all_of_it else None
     if thumbnails and whole is not None:
         thumbnails.keep(path, whole)
     kept = {features: good[features].features} if features in good else {}
@@ -126,7 +130,7 @@ def _combine(
         path,
         {name: models[name].score_of(answer.output) for name, answer in good.items()},
         *((0, 0) if whole is None else as_image(whole).size),
-        read_time(path),
+        read_time(path) if all_of_it else None,
         None if faults is None else main_fault(faults),
         None if errors else "; ".join(notes) or None,
         "; ".join(dict.fromkeys(errors + notes)) if errors else None,

@@ -21,8 +21,8 @@ class Result:
     Attributes:
         path: of the picture, as it was given.
         scores: {name of the model: a `Score` of a histogram of votes, or a number}, without models that cannot judge it.
-        width, height: pixels of the picture when it stands upright; 0 if they are not known.
-        taken: local time of the capture, if the file says it.
+        width, height: pixels of the picture when it stands upright; 0 if one model alone did not need to know.
+        taken: local time of the capture, if the file says it; None as well where one model scores alone.
         fault: the main technical fault, if a model tells faults apart and finds one.
         warning: one line, why the scores say little; None if nothing is amiss.
         error: one line, why a model or all of them cannot judge the picture; None if all can.
