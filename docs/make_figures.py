@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from iqa.evaluation.plots import draw_predictions, save_figure, start_figure
-from iqa.labels.histograms import quantiles
+from iqa.labels.percentiles import quantiles
 
 HERE = Path(__file__).parent
 SRCC = 0.6

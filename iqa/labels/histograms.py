@@ -3,9 +3,6 @@
 A histogram is an array (..., bins) of shares; its bins have centres, by default 1, 2, ... bins.
 """
 
-import json
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +10,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import LabelError
+from iqa.labels.percentiles import percentile
 
 Floats = NDArray[np.float64]
 
@@ -83,24 +81,6 @@ def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: Floats) -> Fl
     if not np.all(std > 0):
         raise LabelError("a standard deviation must be above 0")
     return normalise(np.diff(scipy.stats.norm.cdf(edges, mean, std), axis=-1))
-
-
-@cache
-def quantiles(of: str) -> NDArray[np.float64]:
-    """The quantiles 0, 1 ... 100 % of the mean scores of AVA's 25,548 test photographs, float64 (101,).
-
-    `of` is "rated", what people gave, or "predicted" by idealo's model, the teacher of the weights that ship.
-    """
-    return np.array(json.loads(Path(__file__).with_name("ava_quantiles.json").read_text(encoding="utf-8"))[of])
-
-
-def percentile(mean: float, of: str = "predicted") -> float:
-    """The percentage of AVA's photographs whose mean score is lower, 0-100; see `quantiles`.
-
-    >>> round(percentile(5.4295))
-    50
-    """
-    return float(np.interp(mean, quantiles(of), np.arange(101)))
 
 
 class _Distribution(NamedTuple):
