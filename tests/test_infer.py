@@ -143,7 +143,7 @@ def test_what_comes_or_vanishes_during_a_run_is_told(infer, pictures, tmp_path, 
     def changing(self):
         for position, path in waiting(self):
             if path.name == "b.png":
-                path.unlink()
+                path.unlink(missing_ok=True)
             yield position, path
         Image.fromarray(photograph).save(pictures / "late.png")
 
@@ -152,6 +152,43 @@ def test_what_comes_or_vanishes_during_a_run_is_told(infer, pictures, tmp_path, 
     assert (code, out) == (1, f"{tmp_path / 's.csv'}: 4 images scored, 2 skipped\n")
     assert f"{pictures / 'late.png'}: new since the run began" in err
     assert f"{pictures / 'b.png'}: there is no such file" in err
+
+
+@pytest.mark.parametrize(
+    ("away", "options"),
+    [("scored", []), ("scored", ["--keep"]), ("scored", ["--list", "-"]), ("listed", []), ("scored and listed again", [])],
+)
+def test_a_folder_that_is_away_for_a_moment_loses_no_score(infer, tmp_path, photograph, monkeypatch, away, options):
+    here, there, elsewhere = (tmp_path / name for name in ("here", "there", "elsewhere"))
+    for folder in (here, there):
+        folder.mkdir()
+        for number in range(3):
+            Image.fromarray(np.roll(photograph, 9 * number, axis=0)).save(folder / f"{number}.png")
+    waiting, enter, looks = Journal.waiting, Journal.enter, []
+
+    def vanishing(self):
+        for position, path in waiting(self):
+            if "scored" in away and len(looks) == 1 and path == there / "0.png":
+                there.rename(elsewhere)
+            yield position, path
+        if away == "scored" and elsewhere.exists():
+            elsewhere.rename(there)
+
+    def listing(self, listed, forget=True):
+        looks.append(forget)
+        if away == "listed" and len(looks) == 1:
+            there.rename(elsewhere)
+        yield from enter(self, listed, forget)
+        if elsewhere.exists():
+            elsewhere.rename(there)
+
+    monkeypatch.setattr(Journal, "waiting", vanishing)
+    monkeypatch.setattr(Journal, "enter", listing)
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path, _ in images_below(tmp_path)))
+    with open(tmp_path / "list") as listed:
+        monkeypatch.setattr(sys, "stdin", listed)
+        code, out, _ = infer(*([] if "-" in options else [here, there]), "--out", tmp_path / "s.csv", *options)
+    assert (code, out) == (0, f"{tmp_path / 's.csv'}: 6 images scored, 0 skipped\n")
 
 
 def test_a_list_that_is_a_pipe_is_scored_and_written(infer, pictures, tmp_path):
@@ -200,6 +237,19 @@ def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(i
     assert not (tmp_path / "p.mat.journal").exists()
     one = infer_regression.infer(labelled / "I01_01_5.BMP", infer_regression.load(tiny))
     assert read.predictions[1] == np.float32(one)
+
+
+def test_a_labelled_picture_that_is_away_for_a_moment_keeps_its_score(infer_labelled, labelled, tmp_path, monkeypatch):
+    waiting, path, elsewhere = Journal.waiting, labelled / "I01_01_5.BMP", labelled / "elsewhere"
+
+    def vanishing(self):
+        path.rename(elsewhere)
+        yield from waiting(self)
+        elsewhere.rename(path)
+        monkeypatch.setattr(Journal, "waiting", waiting)
+
+    monkeypatch.setattr(Journal, "waiting", vanishing)
+    assert "3 images scored, 3 skipped" in infer_labelled(tmp_path / "p.mat")[1]
 
 
 def test_a_labelled_run_of_nothing_or_half_of_one_is_an_error_of_usage(command, infer_labelled, labelled, tmp_path):

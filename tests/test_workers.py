@@ -1,5 +1,6 @@
 """Worker processes: whatever happens to one of them costs one item, and none of them outlives its parent."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pebble.pool.process import interpreter_shutdown
 from stand_in import lost, never_start, prepare, prepare_at_the_second_try, refuse
 
 from iqa.errors import UsageError, WorkerError
@@ -77,6 +79,31 @@ def test_time_in_which_the_run_was_stopped_does_not_count(workers, tmp_path, mon
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=count(0, 60).__next__))
     item = ("once", "hang", tmp_path / "marker")
     assert workers.ask(item, timeout=0.2) == item
+
+
+def answer_in_a_daemon():
+    with Workers(prepare, lost, 1) as workers:
+        assert list(workers.map([1, 2])) == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_daemon_may_have_workers(method):
+    process = multiprocessing.get_context(method).Process(target=answer_in_a_daemon, daemon=True)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_what_is_forked_meanwhile_ends_no_worker(workers):
+    answers = workers.map(range(100))
+    first, numbers = next(answers), workers.processes
+    if not (process := os.fork()):
+        try:
+            interpreter_shutdown()  # as at its exit
+        finally:
+            os._exit(0)
+    os.waitpid(process, 0)
+    assert [first, *answers] == list(range(100)) and set(numbers) <= set(workers.processes)
 
 
 def test_a_bug_is_raised_as_what_it_is(workers):

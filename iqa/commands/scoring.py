@@ -197,7 +197,7 @@ def _score_set(
             STRUCTURE if table.bursts else None,
             ray,
             arguments.keep,
-            again="-" not in arguments.list and labelled is None,  # stdin cannot be read twice
+            again="-" not in arguments.list,  # stdin cannot be read twice
             resumable=beside is not None,
         )
         place = beside.with_name(f"{beside.name}.journal") if beside else Path(folder, "journal")

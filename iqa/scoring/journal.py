@@ -147,7 +147,7 @@ class Journal(AbstractContextManager["Journal"]):
         Args:
             listed: in the order of the output: the path alone, or with the error why there is no picture.
             forget: leave out what is no longer named, unless nothing is named or something could not be listed. If False,
-                what cannot be listed is told and not noted.
+                what cannot be listed is told and not noted, and what has no score is tried again though it is not listed.
 
         Yields:
             (path, what) for what is unusual: "named twice", "new since the run began", "changed since it was scored", "no
@@ -160,8 +160,8 @@ class Journal(AbstractContextManager["Journal"]):
             path, fingerprint = os.fsencode(result.path), fingerprint_of(result.path)
             refused = json.dumps(result.to_json()) if result.error else None
             row = self._do("SELECT position, fingerprint, result, listing FROM pictures WHERE path = ?", path).fetchone()
-            if result.error and not forget and not row:
-                yield str(result.path), result.error
+            if not forget and not row and (result.error or not fingerprint):
+                yield str(result.path), result.error or "there is no such file"
                 continue
             named, whole = named + 1, whole and not result.error
             if not row:
@@ -187,6 +187,11 @@ class Journal(AbstractContextManager["Journal"]):
                 if self._finished or os.path.lexists(path):
                     self._do("DELETE FROM pictures WHERE position = ?", position)
                     yield os.fsdecode(path), "no longer named"
+        if not forget:  # what the listing missed may be there again; of a folder that is, it named the pictures
+            lost = "result NOT LIKE '{\"scores\"%' AND listing < ?"
+            for position, path in self._do(f"SELECT position, path FROM pictures WHERE {lost}", self._listing).fetchall():
+                back = "DELETE FROM pictures" if os.path.isdir(path) else "UPDATE pictures SET result = NULL"
+                self._do(f"{back} WHERE position = ?", position)
         self._do("UPDATE run SET listings = ?, finished = 0", self._listing)
         self._do("COMMIT")
         self._finished = False

@@ -79,14 +79,9 @@ class Result:
         for name, value in scores.items():
             if isinstance(value, dict):
                 scores[name] = Score.of(np.array(value["histogram"], np.float32), value["population"])
-        taken, fault = facts.get("taken"), facts.get("fault")
-        return cls(
-            path_of(os.fspath(path)),
-            scores,
-            facts.get("width", 0),
-            facts.get("height", 0),
-            datetime.fromisoformat(taken) if taken else None,
-            Fault(*fault) if fault else None,
-            facts.get("warning"),
-            facts.get("error"),
-        )
+        more: dict[str, Any] = {"scores": scores}
+        if "taken" in facts:
+            more["taken"] = datetime.fromisoformat(facts["taken"])
+        if "fault" in facts:
+            more["fault"] = Fault(*facts["fault"])
+        return cls(path_of(os.fspath(path)), **facts | more)

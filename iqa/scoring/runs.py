@@ -79,9 +79,9 @@ def score_collection(
     with Journal(place, head, provenance(models)["runtime"]) as journal:
         for note in journal.notes:
             complain(note)
-        for look in range(2 if options.again else 1):
+        for look in range(2):
             # What was scored a moment ago is not forgotten, whatever the second listing finds: a list may be a pipe.
-            for path, what in journal.enter(list_pictures(), forget=look == 0):
+            for path, what in journal.enter(list_pictures() if options.again or not look else (), forget=not look):
                 complain(f"{printable(path)}: {what}")
             total, done = journal.count()
             if total == done:

@@ -184,12 +184,13 @@ _starting = threading.Lock()
 
 
 class _Process(SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
+    def start(self) -> None:
+        # As any process, but a daemon may start it too, and nothing that is forked from this process ends it.
         if os.name == "posix":  # which the process inherits: Ctrl-C is for the parent, which then ends its workers
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with _fresh():
-            return SpawnProcess._Popen(process_obj)
+            self._popen = self._Popen(self)
+        self._sentinel = self._popen.sentinel
 
 
 class _Context(SpawnContext):
