@@ -163,3 +163,11 @@ except KeyboardInterrupt:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     done = subprocess.run([sys.executable, "-c", code, tiny], capture_output=True, text=True, env=environment)
     assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_scoring_reports_to_nobody():
+    code = (
+        "import sys; from AVA.infer_vanilla import load; load(runtime='openvino'); print(sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None\n", "")

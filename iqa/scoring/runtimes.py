@@ -11,6 +11,7 @@ runtime changes a score unnoticed.
 import functools
 import importlib.util
 import os
+import sys
 import tempfile
 import threading
 import warnings
@@ -170,6 +171,7 @@ def _open_litert(file: Path, threads: int) -> _Run:
 
 @functools.cache
 def _openvino_core() -> Any:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report to its makers
     import openvino
 
     # One for the process, never freed: on processors with AMX a second one breaks the handling of Ctrl-C.
