@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import iqa
+from iqa.commands.terminal import parser_of
 
 SCRIPTS = (
     *("AVA.infer_vanilla", "AVA.infer_patches", "TID2013_regression.infer_regression"),
@@ -24,9 +25,9 @@ ROOMS = ("errors", "cards", "files", "images", "labels", "distortions", "evaluat
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python docs/make_reference.py FOLDER", file=sys.stderr)
-        return 2
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the pages are written")
+    folder = parser.parse_args().folder
     import pdoc
 
     for name in iqa.__all__:  # pdoc looks for what is there already
@@ -35,7 +36,7 @@ def main() -> int:
         Path(templates, "custom.css").write_text(STYLE)
         pdoc.render.configure(docformat="google", show_source=False, template_directory=Path(templates))
         warnings.simplefilter("error", UserWarning)
-        pdoc.pdoc("iqa", *SCRIPTS, *(f"iqa.{room}" for room in ROOMS), output_directory=Path(sys.argv[1]))
+        pdoc.pdoc("iqa", *SCRIPTS, *(f"iqa.{room}" for room in ROOMS), output_directory=folder)
     return 0
 
 

@@ -53,6 +53,13 @@ def test_a_table_is_printed_and_each_failure_is_named(command, folder):
     assert "broken.jpg: it cannot be decoded" in err and "left out: 1 .txt" in err
 
 
+def test_what_one_of_the_models_refuses_is_said_once_however_the_run_ends(command, tmp_path):
+    Image.effect_noise((80, 80), 64).convert("RGB").save(tmp_path / "small.png")
+    for options in ([], ["--bursts"], ["--top", 1], ["--out", tmp_path / "s.csv"]):
+        *_, err = command(iqa, tmp_path / "small.png", *options, *RUNTIME)
+        assert err.count("small.png: 80x80 pixels are too few to judge") == 1, options
+
+
 def test_rows_of_json_have_the_columns_of_the_table(command, folder, tmp_path):
     code, out, _ = command(iqa, folder / "0.jpg", folder / "broken.jpg", "--json", *RUNTIME)
     first, second = map(json.loads, out.splitlines())

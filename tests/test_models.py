@@ -27,7 +27,7 @@ from iqa.models.backbones import (
     build_untrained,
 )
 from iqa.models.heads import LEVELS, STANDARDISED, add_head
-from iqa.models.networks import build_from_card, network_of, network_to_train
+from iqa.models.networks import network_of, network_to_train
 from iqa.models.weight_files import load_weights, save_with_card
 
 SIZE = 64
@@ -53,7 +53,7 @@ def predict(model, pixels):
 
 @pytest.fixture(scope="module")
 def regression():
-    return enliven(build_from_card(CARD))
+    return enliven(add_head(build_untrained(CARD.backbone, CARD.preprocessing.size), CARD.head))
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_the_page_holds_everything_in_one_file(page):
     assert text.count("data:image/webp;base64,") == COUNT
     assert 'src="' not in text.replace('src="data:', "")
     assert text.count("<dt>main fault</dt><dd>blur (75 %)</dd>") == 1
-    assert text.count("<dt>above in AVA</dt>") == text.count("<dt>size</dt><dd>640x480</dd>") == COUNT
+    assert text.count("<dt>AVA percentile</dt>") == text.count("<dt>size</dt><dd>640x480</dd>") == COUNT
 
 
 def test_a_page_of_another_suffix_is_refused():

@@ -94,7 +94,7 @@ def _write_all(arguments: argparse.Namespace, ranked: RankedSet, table: Table, t
     printer = Printer(table, arguments.json)
     if arguments.top:
         for result, place in ranked.top(arguments.top):
-            printer.show(result, **burst_of(-1, place))
+            printer.show(result, tell=False, **burst_of(-1, place))
     elif not arguments.out:
         for number, result in enumerate(ranked.list_results()):
             printer.show(result, tell=False, **burst_of(number))

@@ -23,7 +23,7 @@ from iqa.training.usable import fingerprint, usable_images
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
 FOLDS_NAME = "folds.json"
 
-WORKERS = processors() if processors() > 2 else 0  # of two cores threads make more
+WORKERS = processors() if processors() > 2 else 0  # on two cores threads decode faster
 Sets = tuple[Sequence[Any], Sequence[Any]]
 
 

@@ -22,15 +22,6 @@ from iqa.models.settings import SettledModel, standard_settings
 from iqa.models.weight_files import load_weights
 
 
-def build_from_card(card: Card) -> keras.Model:
-    """The flat network that a card describes, with untrained weights: pixels (N, size, size, 3) -> (N, 10) or (N, 1).
-
-    Raises:
-        CardError: if the card asks for levels, a size or a padding that its backbone cannot have.
-    """
-    return add_head(build_untrained(card.backbone, card.preprocessing.size), card.head)
-
-
 def network_to_train(
     head: str,
     source: str,

@@ -225,7 +225,7 @@ def _describe_numbers(columns: _Columns, number: int, score_count: int) -> dict[
 def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[np.float64] | None) -> dict[str, Any]:
     votes = {name: said for name, said in result.scores.items() if isinstance(said, Score)}
     lines = {"main fault": f"{result.fault.kind} ({100 * result.fault.share:.0f} %)"} if result.fault else {}
-    lines |= {f"above in {of.population}": f"{of.percentile:.0f} %" for of in votes.values() if of.percentile is not None}
+    lines |= {f"{of.population} percentile": f"{of.percentile:.0f}" for of in votes.values() if of.percentile is not None}
     if result.width:
         lines["size"] = f"{result.width}x{result.height}"
     drawn: Any = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}

@@ -177,9 +177,10 @@ class RankedSet:
 
     def top(self, count: int) -> list[tuple[Result, Place | None]]:
         """The `count` best pictures, the best first, without raw files that have a twin."""
-        wanted = [number for number in best_first(self.places).tolist() if number not in self.twins][:count]
-        found = {number: result for number, result in enumerate(self.list_results()) if number in set(wanted)}
-        return [(found[number], self.place_of(number)) for number in wanted]
+        order = [number for number in best_first(self.places).tolist() if number not in self.twins][:count]
+        wanted = set(order)
+        found = {number: result for number, result in enumerate(self.list_results()) if number in wanted}
+        return [(found[number], self.place_of(number)) for number in order]
 
     def placed(self) -> Iterator[tuple[Path, float]]:
         """(path, place) of each picture on this machine that has a place."""

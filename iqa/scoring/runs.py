@@ -101,10 +101,11 @@ def score_collection(
                 raise
         total, skipped, exists = journal.count()[0], 0, False
         for result in journal.results():
+            if result.error:  # of one model or of all
+                complain(f"{printable(result.path)}: {result.error}")
             if not result.scores:
                 skipped += 1
                 exists = exists or is_there(result.path)
-                complain(f"{printable(result.path)}: {result.error}")
         outcome = Outcome(total - skipped, skipped, written=exists or total > skipped)
         if outcome.written:
             write(journal)

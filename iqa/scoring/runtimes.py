@@ -29,7 +29,7 @@ from iqa.environment import processors, versions, without_greetings
 from iqa.errors import RuntimeUnavailable, UsageError
 from iqa.images.probe import draw_probe
 
-#: {name: package} of what opens a compiled file. bfloat16 is half as fast again and moves scores by up to 0.03.
+#: {name: package} of what opens a compiled file. bfloat16 is 1.5 times as fast and moves scores by up to 0.03.
 PACKAGES = {"openvino": "openvino", "litert": "ai-edge-litert", "openvino-bf16": "openvino"}
 
 #: What `--runtime` takes.
