@@ -16,18 +16,6 @@ VOTES = ",".join(map(str, range(1, 11)))
 
 
 @pytest.fixture
-def csv_file(tmp_path):
-    """csv_file(text, name="own.csv") -> the path of the file written."""
-
-    def write(text, name="own.csv"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-@pytest.fixture
 def labels(csv_file):
     return lambda text: csv_file(text, "mos_with_names.txt")
 
@@ -323,11 +311,8 @@ def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_network
     images = scores.read_scores(file, (0, 100), "scene")
     assert images == [ratings.RatedImage("a.jpg", 4.5, group="sea"), ratings.RatedImage("b.jpg", 9.0)]
     assert [image.label for image in images] == [4.5, 9]
-
-
-def test_without_a_score_the_mean_of_the_votes_counts(csv_file):
-    file = csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n")
-    assert scores.read_scores(file, (1, 5))[0].label == pytest.approx(9 * 3.5 / 4)
+    (voted,) = scores.read_scores(csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n"), (1, 5))
+    assert voted.label == pytest.approx(9 * 3.5 / 4)
 
 
 @pytest.mark.parametrize(
