@@ -1,15 +1,18 @@
 """Fixtures: a photograph that is always there, networks to score with, and the data that only some machines have."""
 
+import gc
 import importlib.util
 import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from stand_in import enliven, free_memory
 
 from iqa.cards import AVA_SCALE, TID2013_SCALE, Backbone, Card, Head, Preprocessing, card_of, compiled_beside, sha256
 from iqa.commands.terminal import run
@@ -19,6 +22,40 @@ from iqa.images.reading import read_image
 
 # A shell that runs the tests in the background may have told them to ignore Ctrl-C, and their children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class WithoutJax:
+    """TensorFlow would load JAX, where it is there, for a converter that nobody uses: 110 MB in each worker."""
+
+    def find_spec(self, name, *_):
+        if name == "jax":
+            raise ModuleNotFoundError(name=name)
+
+
+sys.meta_path.insert(0, WithoutJax())
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what was imported stays: later collections look at what tests have made alone
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_file_leaves_its_networks():
+    yield
+    free_memory()
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    """csv_file(text, name="own.csv") -> the path of the file written."""
+
+    def write(text, name="own.csv"):
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +99,7 @@ def save(tmp_path):
 
 @pytest.fixture(scope="session")
 def weights(photograph, tmp_path_factory):
-    """Weights of an untrained regression model whose scores differ from picture to picture, and their card.
-
-    Batch normalisation takes its statistics from patches of the photograph. With its initial ones the features of random
-    weights vanish, every picture scores 0, and no test of a score could fail.
-    """
+    """Weights of an untrained regression model whose scores differ from picture to picture, and their card."""
     import keras
 
     from iqa.models.backbones import build_backbone
@@ -75,12 +108,8 @@ def weights(photograph, tmp_path_factory):
 
     keras.utils.set_random_seed(0)
     backbone, facts = build_backbone("none", noise=0.003)
-    model = add_head(backbone, Head("regression", 0.25))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
     patches = [np.roll(photograph, shift, axis=(0, 1))[:224, :224] for shift in range(0, 256, 32)]
-    model(np.stack(patches).astype(np.float32), training=True)
+    model = enliven(add_head(backbone, Head("regression", 0.25)), np.stack(patches))
     path = tmp_path_factory.mktemp("weights") / "untrained.weights.h5"
     card = Card(facts, Head("regression", 0.25), Preprocessing("patch"), TID2013_SCALE)
     save_with_card(model, path, card)

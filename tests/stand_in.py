@@ -1,7 +1,10 @@
-"""What workers of tests and benchmarks do instead of scoring pictures, in a module that they can import."""
+"""What stands in for what is large: for scoring pictures in workers, which import this module, and for training."""
 
+import ctypes
+import gc
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -58,3 +61,27 @@ def refuse():
 
 def never_start():
     time.sleep(600)
+
+
+def enliven(model, pixels):
+    """Give batch normalisation the statistics of pictures: with those that it is born with, random features vanish."""
+    import keras
+    import numpy as np
+
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        if type(layer).__name__ == "LayerScale":
+            layer.gamma.assign(np.linspace(0.2, 1, layer.gamma.shape[0]))
+    model(pixels.astype(np.float32), training=True)
+    return model
+
+
+def free_memory():
+    """Give back to the system what networks that are needed no more have taken."""
+    if scorer := sys.modules.get("iqa.scoring.scorer"):
+        scorer._loaded.clear()
+    if keras := sys.modules.get("keras"):
+        keras.utils.clear_session()
+    gc.collect()
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # of glibc

@@ -87,13 +87,10 @@ def test_each_level_departs_further_from_the_original(photograph, number):
     assert all(np.diff([psnr_luma(photograph, step) for step in ladder(photograph, number)]) < 0)
 
 
-@pytest.mark.parametrize("distortion, level", [(0, 1), (25, 1), (1, 0), (1, 5.1)])
-def test_there_are_24_types_and_levels_up_to_5(photograph, distortion, level):
-    with pytest.raises(UsageError, match="is not within"):
-        distort(photograph, distortion, level)
-
-
-def test_a_picture_that_is_too_small_to_distort_is_refused(photograph):
+def test_there_are_24_types_and_levels_up_to_5_and_pictures_of_48_pixels_or_more(photograph):
+    for distortion, level in ((0, 1), (25, 1), (1, 0), (1, 5.1)):
+        with pytest.raises(UsageError, match="is not within"):
+            distort(photograph, distortion, level)
     with pytest.raises(UsageError, match="60x47 pixels are too few to distort"):
         distort(photograph[:47, :60], 14, 1)
 
@@ -136,13 +133,6 @@ def test_6_hits_are_black_or_white_and_the_rest_is_untouched(photograph):
     hit = noisy != photograph
     assert set(np.unique(noisy[hit])) <= {0, 255}
     assert hit.mean() == pytest.approx(0.04, abs=0.005)
-
-
-def test_10_edges_of_8x8_blocks_appear(photograph):
-    image = distort(photograph, 10, 5).astype(float) @ LUMA
-    steps = np.abs(np.diff(image, axis=1)).mean(axis=0)
-    at_edges = steps[7::8].mean()
-    assert at_edges > 3 * np.delete(steps, np.arange(7, len(steps), 8)).mean()
 
 
 def test_10_11_are_real_codecs_at_their_quality_and_psnr(photograph, save):
@@ -297,13 +287,9 @@ def test_a_point_out_of_focus_becomes_a_disc_and_one_that_moves_a_line_of_the_sa
     assert len(down) < 60
 
 
-@pytest.mark.parametrize("make", [defocus, motion])
-def test_a_flat_picture_out_of_focus_stays_as_it_is_to_its_edges(make):
+def test_light_spreads_not_grey_levels_and_a_flat_picture_stays_as_it_is_to_its_edges():
     flat = np.full((40, 50, 3), 77, np.uint8)
-    assert np.array_equal(make(flat, 6, np.random.default_rng(0)), flat)
-
-
-def test_light_spreads_not_grey_levels():
+    assert all(np.array_equal(make(flat, 6, np.random.default_rng(0)), flat) for make in (defocus, motion))
     edge = np.zeros((32, 64, 3), np.uint8)
     edge[:, 32:] = 255
     middle = defocus(edge, 5, np.random.default_rng(0))[16, 30:34, 0].mean()

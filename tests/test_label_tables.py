@@ -25,19 +25,9 @@ TABLES = {
 }
 
 
-@pytest.fixture
-def table(tmp_path):
-    def write(text):
-        path = tmp_path / "own.csv"
-        path.write_bytes(text.encode())
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_table_of_another_program_is_read_as_it_is_meant(table, kind):
-    assert [(image.name, image.label) for image in read_scores(table(TABLES[kind]), (1, 10), onto=(1, 10))] == RIGHT
+def test_a_table_of_another_program_is_read_as_it_is_meant(csv_file, kind):
+    assert [(image.name, image.label) for image in read_scores(csv_file(TABLES[kind]), (1, 10), onto=(1, 10))] == RIGHT
 
 
 @pytest.mark.parametrize(
@@ -53,19 +43,19 @@ def test_a_table_of_another_program_is_read_as_it_is_meant(table, kind):
         ("image,score\np0.jpg,5_3\n", "line 2: the score is not a number: '5_3'"),
     ],
 )
-def test_what_may_mean_two_things_is_refused(table, text, reason):
+def test_what_may_mean_two_things_is_refused(csv_file, text, reason):
     with pytest.raises(LabelError, match=reason):
-        read_scores(table(text), (0, 2000))
+        read_scores(csv_file(text), (0, 2000))
 
 
 @pytest.mark.parametrize("separator, mark", [("\t", ","), (";", ".")])
-def test_marks_of_thousands_are_none_of_decimals(table, separator, mark):
+def test_marks_of_thousands_are_none_of_decimals(csv_file, separator, mark):
     votes = ["0", "1", "5", f"1{mark}024", f"2{mark}000", "900", "10", "3", "1", "0"]
     rows = [["image", *map(str, range(1, 11))], ["p0.jpg", *votes]]
     counts = [int(vote.replace(mark, "")) for vote in votes]
-    (image,) = read_ratings(table("\n".join(map(separator.join, rows))))
+    (image,) = read_ratings(csv_file("\n".join(map(separator.join, rows))))
     assert image.mean == pytest.approx(np.average(np.arange(1, 11), weights=counts))
-    assert read_scores(table('image,score\np0.jpg,"1,500"\n'), (0, 2000), onto=(0, 1))[0].label == 0.75
+    assert read_scores(csv_file('image,score\np0.jpg,"1,500"\n'), (0, 2000), onto=(0, 1))[0].label == 0.75
 
 
 def test_pictures_are_found_by_base_name_and_case_where_only_one_can_be_meant(tmp_path, capsys):

@@ -2,9 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 from iqa.errors import IqaError
 from iqa.evaluation import metrics
@@ -84,15 +81,6 @@ def test_unusable_scores_are_refused(true, predicted, error):
         metrics.measure_agreement(true, predicted)
     with pytest.raises(ValueError, match="instead of"):
         metrics.measure_distribution_agreement(np.ones((3, 9)), np.ones((3, 9)))
-
-
-@given(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=3, max_size=30))
-@settings(deadline=None)
-def test_rank_correlation_equals_pearson_of_the_ranks(pairs):
-    true, predicted = np.array(pairs, float).T
-    if np.ptp(true) and np.ptp(predicted):
-        ranks = np.corrcoef(stats.rankdata(true), stats.rankdata(predicted))[0, 1]
-        assert metrics.correlate(true, predicted)[1] == pytest.approx(ranks, abs=1e-9)
 
 
 def test_an_image_with_a_score_of_0_is_left_out_of_the_accuracy_alone():

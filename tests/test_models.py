@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from stand_in import enliven
 
 from iqa.cards import (
     AVA_SCALE,
@@ -21,11 +22,7 @@ from iqa.cards import (
     shipped_weights,
 )
 from iqa.errors import CardError, OutputError, WeightsError
-from iqa.models.backbones import (
-    TORCHVISION_CONVENTION,
-    build_backbone,
-    build_untrained,
-)
+from iqa.models.backbones import TORCHVISION_CONVENTION, build_backbone, build_untrained
 from iqa.models.heads import LEVELS, STANDARDISED, add_head
 from iqa.models.networks import network_of, network_to_train
 from iqa.models.weight_files import load_weights, save_with_card
@@ -36,15 +33,6 @@ CARD = Card(replace(KERAS_CONVENTION, noise=0.003), Head("regression", 0.25), Pr
 PICTURES = np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE, 3), np.uint8)
 
 
-def enliven(model):
-    """Give batch normalisation the statistics of pictures: with those that it is born with, random features vanish."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(PICTURES[:4].astype(np.float32), training=True)
-    return model
-
-
 def predict(model, pixels):
     """As `predict_on_batch`, without the second that Keras takes to trace it."""
     outputs = model(pixels, training=False)
@@ -53,7 +41,7 @@ def predict(model, pixels):
 
 @pytest.fixture(scope="module")
 def regression():
-    return enliven(add_head(build_untrained(CARD.backbone, CARD.preprocessing.size), CARD.head))
+    return enliven(add_head(build_untrained(CARD.backbone, CARD.preprocessing.size), CARD.head), PICTURES[:4])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +55,7 @@ def histogram(regression):
 def wide(regression):
     """A network whose head sees several levels, on the same backbone."""
     backbone = keras.Model(regression.input, regression.get_layer("pooling").output)
-    return enliven(add_head(backbone, Head("regression", 0.25, LEVELS)))
+    return enliven(add_head(backbone, Head("regression", 0.25, LEVELS)), PICTURES[:4])
 
 
 @pytest.fixture

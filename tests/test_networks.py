@@ -1,11 +1,11 @@
 """Every network of `--network` has the features of `keras.applications`; one is compiled for other runtimes."""
 
-import gc
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from stand_in import enliven, free_memory
 
 from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, card_of, read_card
 from iqa.errors import CardError, WeightsError
@@ -17,7 +17,7 @@ from iqa.models.weight_files import save_with_card
 from iqa.scoring.runtimes import open_network
 from iqa.training.network_state import is_frozen, set_frozen
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (12, 96, 96, 3), np.uint8)
+PICTURES = np.random.default_rng(0).integers(0, 256, (12, 75, 75, 3), np.uint8)
 
 #: {network: (the class in keras.applications, the module with its own `preprocess_input`)}.
 THEIRS = {
@@ -35,24 +35,12 @@ THEIRS = {
 @pytest.fixture(autouse=True)
 def one_network_at_a_time():
     yield
-    keras.utils.clear_session()
-    gc.collect()
-
-
-def enliven(model, pixels):
-    """Give batch normalisation the statistics of pictures: as they are born, these layers let all features vanish."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-        if type(layer).__name__ == "LayerScale":
-            layer.gamma.assign(np.linspace(0.2, 1, layer.gamma.shape[0]))
-    model(pixels, training=True)
-    return model
+    free_memory()
 
 
 @pytest.mark.parametrize("name", THEIRS)
 def test_features_are_those_of_keras_applications_with_the_same_weights(name):
-    (built, module), size = THEIRS[name], 96 if name == "inception_resnet_v2" else 64
+    (built, module), size = THEIRS[name], 75 if name == "inception_resnet_v2" else 64
     pictures = PICTURES[:, :size, :size]
     pixels = getattr(keras.applications, module).preprocess_input(pictures.astype(np.float32))
     build = getattr(keras.applications, built)
@@ -121,7 +109,7 @@ def test_a_compiled_network_with_a_hidden_layer_says_the_mean_over_picture_and_m
     keras.utils.set_random_seed(1)  # of other random weights, compiling may differ from Keras by more than is allowed
     backbone, facts = build_backbone("none", size=64, network="mobilenet")
     pixels = _views_of_sample(64)[::4]
-    enliven(backbone, pixels.astype(np.float32))
+    enliven(backbone, pixels)
     card = Card(facts, Head("histogram", 0.1, hidden=32), Preprocessing("resize", 64, "bilinear"), AVA_SCALE)
     averaged = replace(card, preprocessing=replace(card.preprocessing, flip_averaging=True))
     weights = tmp_path / "new.weights.h5"

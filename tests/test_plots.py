@@ -1,13 +1,7 @@
 import numpy as np
 import pytest
 
-from iqa.evaluation.plots import (
-    choose_bins,
-    draw_intervals,
-    draw_ladders,
-    draw_predictions,
-    draw_training,
-)
+from iqa.evaluation.plots import choose_bins, draw_intervals, draw_ladders, draw_predictions, draw_training
 
 
 def test_a_figure_of_many_pictures_is_a_vector_that_a_paper_can_hold_and_the_same_each_time(tmp_path):

@@ -77,7 +77,12 @@ def test_what_is_srgb_or_nonsense_changes_no_pixel(photograph, chunks):
     assert (read_image(png(photograph, *chunks)) == photograph).all()
 
 
-@pytest.mark.parametrize("chunks", [(codes(12, 13),), (codes(12, 13), gamma(0.7)), (primaries(DISPLAY_P3),)])
+TOO_LONG = chunk(b"zTXt", b"c\0\0" + zlib.compress(b"a" * 3_000_000))  # for Pillow, which then reads no colours
+
+
+@pytest.mark.parametrize(
+    "chunks", [(codes(12, 13),), (codes(12, 13), gamma(0.7)), (primaries(DISPLAY_P3),), (TOO_LONG, codes(12, 13))]
+)
 def test_primaries_are_converted_as_css_color_4_does(chunks):
     colours = np.array([[[200, 0, 0], [0, 200, 0], [0, 0, 200], [180, 120, 90], [255, 255, 255]]], np.uint8)
     # https://www.w3.org/TR/css-color-4/#color-conversion-code, Display P3 to sRGB in linear light
@@ -129,9 +134,3 @@ def test_the_colours_of_an_avif_in_numbers_are_converted(photograph):
     p3 = read_image(content[:place] + struct.pack(">HH", 12, 13) + content[place + 4 :])
     expected = read_image(png(plain, codes(12, 13)))
     assert (p3 != plain).any() and np.abs(p3.astype(int) - expected).max() <= 1
-
-
-def test_broken_metadata_costs_no_colours(photograph):
-    text = chunk(b"zTXt", b"c\0\0" + zlib.compress(b"a" * 3_000_000))
-    plain, long = png(photograph, codes(12, 13)), png(photograph, text, codes(12, 13))
-    assert (read_image(long) == read_image(plain)).all() and (read_image(long) != photograph).any()

@@ -83,42 +83,31 @@ def assert_sound(run, session=None):
     return state
 
 
-def press():
-    os.kill(os.getpid(), signal.SIGINT)
+def press(patch, owner, method, reached, first=False):
+    """Press Ctrl-C as a method ends, or as it begins, of an object for which `reached` is true."""
+    called = getattr(owner, method)
+
+    def pressing(self, *arguments, **settings):
+        if first and reached(self):
+            os.kill(os.getpid(), signal.SIGINT)
+        called(self, *arguments, **settings)
+        if not first and reached(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    patch.setattr(owner, method, pressing)
 
 
 def press_after_step(patch, epoch, step):
     """Press Ctrl-C as step number `step` of the epoch number `epoch` of the run ends."""
-    ended = Recorder.on_train_batch_end
-
-    def pressing(self, batch, logs=None):
-        if (self.session.epoch, self.step + 1) == (epoch, step):
-            press()
-        ended(self, batch, logs)
-
-    patch.setattr(Recorder, "on_train_batch_end", pressing)
+    press(patch, Recorder, "on_train_batch_end", lambda r: (r.session.epoch, r.step + 1) == (epoch, step), first=True)
 
 
 def press_in_validation(patch, epoch):
-    began = Recorder.on_test_begin
-
-    def pressing(self, logs=None):
-        began(self, logs)
-        if self.session.epoch == epoch:
-            press()
-
-    patch.setattr(Recorder, "on_test_begin", pressing)
+    press(patch, Recorder, "on_test_begin", lambda recorder: recorder.session.epoch == epoch)
 
 
 def press_after_epoch(patch, epoch):
-    end = Trainer.end_epoch
-
-    def pressing(self, *arguments, **settings):
-        end(self, *arguments, **settings)
-        if len(self.state.log) == epoch:
-            press()
-
-    patch.setattr(Trainer, "end_epoch", pressing)
+    press(patch, Trainer, "end_epoch", lambda trainer: len(trainer.state.log) == epoch)
 
 
 def log_with(patch, **figures):
@@ -398,20 +387,6 @@ def test_another_process_cannot_open_a_session_on_the_same_folder(ladders, tmp_p
     assert "another session is open on it" in done.stderr
 
 
-def test_a_run_that_is_resumed_without_a_schedule_continues_its_own(ladders, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        press_after_epoch(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
-            tiny_session(ladders, tmp_path).begin(parse_schedule("2@1e-3,1@1e-4"))
-    for _ in range(2):  # the second time there is nothing left
-        resumed = tiny_session(ladders, tmp_path)
-        resumed.begin([], resume=True)
-        assert [(phase.asked, phase.done, phase.status) for phase in resumed.state.phases] == [
-            ("2@0.001", 2, "done"),
-            ("1@0.0001", 1, "done"),
-        ]
-
-
 def assert_same_run(one, other):
     for ours, theirs in zip(one.state.log, other.state.log, strict=True):
         assert ours | {"seconds": 0} == pytest.approx(theirs | {"seconds": 0}, rel=1e-5, abs=1e-5)
@@ -458,10 +433,11 @@ def test_a_run_stopped_by_ctrl_c_continues_from_its_step_to_the_end_of_an_uninte
                 press_after_step(patch, 1, 6)
                 stopped.begin(phases, resume=True)
             stopped = tiny_session(ladders * 3, tmp_path)
-        stopped.begin(phases, resume=True)
+        stopped.begin([] if "validation" in where else phases, resume=True)  # without a schedule, its own goes on
     else:
         prompt.finish()
     assert_same_run(stopped, whole_run)
+    assert stopped.run_schedule(phases) and len(stopped.state.log) == 3  # there is nothing left
     assert_sound(tmp_path, stopped)
     assert [row["learning_rate"] for row in stopped.state.log] == pytest.approx([1e-2, 5e-4, 0], abs=1e-8)
 

@@ -54,15 +54,15 @@ def test_the_converted_backbone_classifies_photographs_as_torchvisions_does(torc
     # and 0.752, its padding and epsilon 0.006.
     backbone, tensors = torchvision
     photos, classes = list_images(shared / "photos")[::4], np.arange(1000)[::4]
-    pixels = []
+    features = []
     for photo in photos:
         image = Image.open(photo).convert("RGB")
         scale = 256 / min(image.size)
         image = image.resize([round(side * scale) for side in image.size], Image.Resampling.BILINEAR)
         left, top = (image.width - 224) // 2, (image.height - 224) // 2
-        pixels.append(np.asarray(image.crop((left, top, left + 224, top + 224))))
-    features = backbone.predict(np.stack(pixels), batch_size=25, verbose=0)
-    logits = features @ tensors["classifier.1.weight"].T + tensors["classifier.1.bias"]
+        pixels = np.asarray(image.crop((left, top, left + 224, top + 224)))
+        features.append(backbone.predict_on_batch(pixels[None])[0])
+    logits = np.stack(features) @ tensors["classifier.1.weight"].T + tensors["classifier.1.bias"]
     assert np.mean(logits.argmax(axis=1) == classes) == pytest.approx(0.820, abs=0.005)
 
 
