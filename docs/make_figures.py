@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from iqa.commands.terminal import parser_of
 from iqa.evaluation.plots import draw_predictions, save_figure, start_figure
 from iqa.labels.percentiles import quantiles
 
@@ -35,6 +36,7 @@ def simulate_scores(seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def main() -> None:
+    parser_of(__doc__).parse_args()
     people, model = simulate_scores()
     print(f"one-picture.svg: {draw_predictions(people, model, HERE / 'one-picture.svg', 'AVA, 1-10')}")
     print(f"SRCC {stats.spearmanr(people, model)[0]:.3f}, LCC {stats.pearsonr(people, model)[0]:.3f}")

@@ -181,9 +181,8 @@ def run_scripts(calls, folder):
 
 
 def list_scripts():
-    """The files that are run; docs/make_figures.py takes no options and is left out."""
-    paths = [path for path in find_modules().values() if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")]
-    return [path for path in paths if path.parent.name != "docs"]
+    """The files that are run."""
+    return [path for path in find_modules().values() if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")]
 
 
 def test_help_of_every_script_loads_no_heavy_library(tmp_path):
