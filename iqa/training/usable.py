@@ -33,13 +33,13 @@ def usable_images(images: Sequence[Any], smallest: int, memory: Path) -> list[An
             state = image.path.stat()
         except OSError as error:
             return None, str(error.strerror)
-        stamp = [state.st_size, state.st_mtime_ns]
+        size_and_time = [state.st_size, state.st_mtime_ns]
         entry = known.get(name_to_text(image.path))
-        if entry is None or entry.get("stamp") != stamp:
+        if entry is None or entry.get("size and time") != size_and_time:
             try:
-                entry = {"stamp": stamp, "side": min(read_image(image.path).shape[:2]), "reason": None}
+                entry = {"size and time": size_and_time, "side": min(read_image(image.path).shape[:2]), "reason": None}
             except ImageError as error:
-                entry = {"stamp": stamp, "side": 0, "reason": str(error)}
+                entry = {"size and time": size_and_time, "side": 0, "reason": str(error)}
         if entry["reason"] or entry["side"] >= smallest:
             return entry, entry["reason"]
         return entry, f"its shorter side has {entry['side']} pixels, and at least {smallest} are needed"
