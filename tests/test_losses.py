@@ -166,3 +166,16 @@ def test_srcc_is_that_of_the_last_pictures_and_of_the_means_of_their_patches():
     assert float(metric.result()) == pytest.approx(1)
     patches.update_state(column([1, 1, 2, 2, 3, 3]), column([9, 0, 4, 4, 1, 0]))  # means 4.5, 4, 0.5
     assert float(patches.result()) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("middle", [3, 5.5, 8])
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4, 0])
+def test_the_lcc_of_a_network_that_hardly_tells_pictures_apart_is_that_of_numpy(middle, spread):
+    rng = np.random.default_rng(0)
+    t = rng.uniform(3, 8, (24, 1)).astype(np.float32)
+    p = (middle + spread * rng.standard_normal((24, 1))).astype(np.float32)
+    metric = metrics.LCC()
+    for part in (slice(0, 12), slice(12, 20), slice(20, 24)):
+        metric.update_state(t[part], p[part])
+    expected = np.corrcoef(t[:, 0].astype(float), p[:, 0].astype(float))[0, 1] if spread else 0
+    assert float(metric.result()) == pytest.approx(expected, abs=5e-3)

@@ -45,23 +45,25 @@ class LCC(keras.metrics.Metric):
     def __init__(self, name: str = "lcc", patches: int = 1) -> None:
         super().__init__(name=name)
         self.patches = patches
-        # Sums of 1, t, p, t^2, p^2, tp, of scores less 5: r does not change, and float32 loses less over 250,000 images.
-        self.sums = self.add_weight(shape=(6,), initializer="zeros", name="sums")
+        # Means of t, p in the first batch; sums of 1, t, p, t^2, p^2, tp less these, or float32 cancels and r passes 1.
+        self.sums = self.add_weight(shape=(8,), initializer="zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] - 5 for y in (y_true, y_pred))
+        t, p = (picture_means(scores_of(ops.cast(y, self.dtype)), self.patches)[:, 0] for y in (y_true, y_pred))
         known = 1 - ops.cast(ops.isnan(t), t.dtype)
         t, p = ops.where(ops.isnan(t), 0.0, t), known * p
-        terms = (known, t, p, t * t, p * p, t * p)
-        self.sums.assign(self.sums + ops.stack([ops.sum(term) for term in terms]))
+        first = ops.stack([ops.sum(t), ops.sum(p)]) / ops.maximum(ops.sum(known), 1)
+        first = ops.where(self.sums[2] > 0, self.sums[:2], first)
+        t, p = known * (t - first[0]), known * (p - first[1])
+        terms = ops.stack([ops.sum(term) for term in (known, t, p, t * t, p * p, t * p)])
+        self.sums.assign(ops.concatenate([first, self.sums[2:] + terms]))
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "patches": self.patches}
 
     def result(self) -> Any:
-        _, t, p, tt, pp, tp = ops.unstack(self.sums / ops.maximum(self.sums[0], 1))
-        variances = ops.maximum(tt - t * t, 0) * ops.maximum(pp - p * p, 0)
-        return (tp - t * p) / ops.sqrt(variances + EPSILON**2)
+        _, t, p, tt, pp, tp = ops.unstack(self.sums[2:] / ops.maximum(self.sums[2], 1))
+        return (tp - t * p) / ops.sqrt(ops.maximum(tt - t * t, 0) * ops.maximum(pp - p * p, 0) + EPSILON**2)
 
 
 class SRCC(keras.metrics.Metric):
