@@ -215,7 +215,10 @@ def open_session(
     card = replace(card, trained_on={"images": len(training), **card.trained_on, **described})
     given: dict[str, Any] = {"see": see, "large_batch": options.large_batch, "settings": held, "options": options.begun}
     session, best = Session(model, *data, loss, metrics, card, options.run, **given), options.run / "best.weights.h5"
-    if session.begin(options.phases, options.resume, options.seed) and best.exists() and not options.folds:
+    finished = session.begin(options.phases, options.resume, options.seed)
+    for batches in data:
+        batches.close()  # its worker processes, which start again when they are needed
+    if finished and best.exists() and not options.folds:
         _compile(best)
     seen, prompt = card.preprocessing, Prompt(session)
     network = (

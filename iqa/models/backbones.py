@@ -6,6 +6,7 @@ names that `keras.applications` gives them -> `pooling` -> the head. So weight f
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +40,7 @@ class Network:
     """A network of `keras.applications`, as it was trained on ImageNet.
 
     Attributes:
-        build: its name in `keras.applications`.
+        build: its name in `keras.applications`, or a function with the same arguments.
         normalisation: of the pixels; see `normalise`.
         smallest: pixels in a side of what it can see.
         symmetric: whether `padding` may be "symmetric": there are weights that were trained so.
@@ -47,7 +48,7 @@ class Network:
         blue_first: whether its first convolution expects BGR.
     """
 
-    build: str
+    build: str | Callable[..., keras.Model]
     normalisation: str
     smallest: int = 32
     symmetric: bool = False
@@ -161,7 +162,7 @@ def build_untrained(facts: Backbone, size: int = PATCH_SIZE, weights: str | None
         raise CardError(f"{facts.backbone} sees at least {network.smallest} pixels in a side, got {size}")
     if facts.padding == "symmetric" and not network.symmetric:
         raise CardError(f"backbone.padding of {facts.backbone} must be keras, got symmetric")
-    build = getattr(keras.applications, network.build)
+    build = getattr(keras.applications, network.build) if isinstance(network.build, str) else network.build
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that weights of ImageNet were trained at another size
         standard = build(input_shape=(size, size, 3), include_top=False, weights=weights, pooling="avg")
