@@ -23,6 +23,9 @@ from iqa.images.reading import read_image
 # A shell that runs the tests in the background may have told them to ignore Ctrl-C, and their children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# TensorFlow's own allocator for oneDNN keeps for good the weights of every network that was ever built.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
 
 class WithoutJax:
     """TensorFlow would load JAX, where it is there, for a converter that nobody uses: 110 MB in each worker."""

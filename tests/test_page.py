@@ -17,7 +17,7 @@ from iqa.images.finding import named_images
 from iqa.labels.faults import Fault
 from iqa.labels.histograms import Score
 from iqa.scoring import page as page_module
-from iqa.scoring.page import check_page, draw_distribution, is_page, write_page
+from iqa.scoring.page import check_page, is_page, write_page
 from iqa.scoring.ranking import STRUCTURE, RankedSet, structure_of
 from iqa.scoring.results import Result
 
@@ -168,15 +168,6 @@ def test_what_has_no_thumbnail_or_no_finite_number_says_so(tmp_path):
     text = path.read_text()
     assert text.count("there is no such file") == 2
     assert [json.loads(part.partition('"')[0]) for part in text.split('data-values="')[1:]] == [[2.0, None], [1.0, None]]
-
-
-@pytest.mark.parametrize("scores", [[4.2], [0.0, 9.0], [3.1, 96.0], [-1e5, 1e6]])
-def test_the_axis_of_a_distribution_holds_all_scores_and_has_a_dozen_ticks_at_most(scores):
-    drawn = draw_distribution("score", np.array(scores))
-    ticks = [float(tick["text"]) for tick in drawn["across"]]
-    assert 2 <= len(ticks) <= 12
-    assert ticks[0] <= min(scores) and max(scores) <= ticks[-1]
-    assert drawn["bars"].count("M") == len(scores)
 
 
 def test_the_keyboard_walks_through_it_and_selects(page, shown):

@@ -85,15 +85,6 @@ def test_williams_test_gives_the_worked_value_of_its_formula_and_calls_no_differ
     assert p == pytest.approx(0.373, abs=0.005)
 
 
-def test_williams_test_errs_in_one_of_twenty_equal_models():
-    rng = np.random.default_rng(7)
-    true = rng.normal(size=(600, 80))
-    sides = 0.6 * true + 0.8 * rng.normal(size=(2, 600, 80))
-    matrices = [np.corrcoef([true[n], *sides[:, n]]) for n in range(600)]
-    called = sum(williams_test(m[0, 1], m[0, 2], m[1, 2], 80)[1] < 0.05 for m in matrices)
-    assert 0.03 <= called / 600 <= 0.075
-
-
 def test_the_logistic_makes_a_bent_scale_straight():
     true = np.linspace(0.01, 8.99, 200)
     predicted = 5 + np.log(true / (9 - true))
