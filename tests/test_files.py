@@ -118,9 +118,9 @@ from iqa.environment import without_greetings
 def main():
     with without_greetings():
         pass
-    for number in range(5000):
+    for number in range(50_000):
         print(number, "\\u00e9\\u732b\\udcff")
-        if not number % 1000:
+        if not number % 10_000:
             print("\\u732b", file=sys.stderr)
     with open(sys.argv[1], "w") as file:
         file.write(f"{file.fileno() > 2}")
@@ -153,7 +153,7 @@ def test_a_terminal_without_letters_and_a_stream_that_is_closed_or_full_of_messa
 
 def test_a_reader_that_leaves_ends_the_run_without_an_error_and_a_full_disk_with_one(streams):
     code, done, printed = streams("| head -1")
-    assert (code, done) == (0, None) and printed.count(b"\n") <= 3
+    assert (code, done) == (0, None) and b"Traceback" not in printed and b"Exception" not in printed
     code, done, printed = streams("> /dev/full")
     assert (code, done) == (2, None) and b"script.py: error: [Errno 28]" in printed
 
