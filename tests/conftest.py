@@ -200,6 +200,17 @@ def tiny_histogram(tiny_networks):
 
 
 @pytest.fixture
+def pictures(tmp_path, photograph):
+    """Four pictures in nested folders, one of an odd name, and a text."""
+    folder = tmp_path / "pictures"
+    for number, name in enumerate(("b.png", "a/z.png", "a/c/y.PNG", "é\n&<.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(photograph, 20 * number, axis=1)).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
 def copy_of(tmp_path):
     """copy_of(weights, **changes of its card's parts) -> the path of a copy; copy_of(w, preprocessing={"kind": "x"}) ..."""
 

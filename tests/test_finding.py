@@ -3,23 +3,11 @@
 import os
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from iqa.images import finding as inputs
 from iqa.images.finding import LeftOut, images_below, in_words, named_images, read_list
-
-
-@pytest.fixture
-def pictures(tmp_path, photograph):
-    """Four pictures in nested folders, and what is none."""
-    folder = tmp_path / "pictures"
-    for number, name in enumerate(("b.png", "a/z.png", "a/c/y.PNG", "é\n&<.png")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.roll(photograph, 20 * number, axis=1)).save(folder / name)
-    (folder / "notes.txt").write_text("no picture")
-    return folder
 
 
 def names(found, folder):

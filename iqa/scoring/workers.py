@@ -173,11 +173,13 @@ def _fresh() -> Iterator[None]:
     """Interpreters that start meanwhile neither run the caller's script again nor import from the current folder."""
     with _starting:
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        safe, os.environ["PYTHONSAFEPATH"] = os.environ.get("PYTHONSAFEPATH", ""), "1"
+        safe, os.environ["PYTHONSAFEPATH"] = os.environ.get("PYTHONSAFEPATH"), "1"
         try:
             yield
         finally:
-            sys.modules["__main__"], os.environ["PYTHONSAFEPATH"] = main, safe
+            sys.modules["__main__"] = main
+            del os.environ["PYTHONSAFEPATH"]
+            os.environ |= {} if safe is None else {"PYTHONSAFEPATH": safe}
 
 
 _starting = threading.Lock()
