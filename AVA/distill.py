@@ -1,140 +1,261 @@
-"""Learn another model's scores of many photographs: those of idealo's model, or of weights that use flip averaging.
+"""Make the weights of `ava_vanilla` or `ava_patches` from public data: one command, some two hours on two processors.
 
-    python AVA/infer_vanilla.py data/photographs --out data/teacher.jsonl
-    python AVA/distill.py --labels data/teacher.jsonl --weights ava_vanilla --out runs/one_look.weights.h5
-    python idealo_comparison/infer.py --six-crops data/photographs --out data/teacher.jsonl
-    python AVA/distill.py --labels data/teacher.jsonl --backbone imagenet --epochs 4 --out runs/new.weights.h5
+    python data/download.py imagenet photos ava idealo biq2021 ava2k unsplash1 coco5k poem osie vqa
+    python AVA/distill.py vanilla --out runs/vanilla          # runs/vanilla/ava_vanilla.weights.h5, .tflite and .json
+    python AVA/distill.py patches --out runs/patches
 
-The student sees every photograph beside its mirror image and learns one score for both, so that it does not need flip
-averaging. With --patches it sees pixels at their own size instead of the whole picture. The learning rate rises at first
-and falls like a cosine; what is saved is the exponential average of the weights. To resume a run that was killed, repeat
-the command.
+AVA's own photographs (32 GB) are not needed. idealo's model, which learned from them, says what it thinks of some 30,000
+others, by the mean of six crops, and the network learns its histograms and its features. Where people's votes or grades
+are known, it learns these: 1,290 photographs of AVA, and the quality of BIQ2021's (a second head, which is left out of
+the file: what the network knows of quality then serves `BIQ2021/biq2021.py`). Each photograph is seen beside its mirror
+image, and both should score alike, so that one look is enough when scoring.
+
+The blocks below `CUT` stay as ImageNet left them. What they say of each view is computed once and kept, which makes an
+epoch six times as fast. To resume a run that was killed, repeat the command.
 """
 
-import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Preprocessing
-from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, run
-from iqa.environment import without_greetings
-from iqa.errors import LabelError
-from iqa.files import printable, text_to_name
-from iqa.images.geometry import MARGIN, random_patch, random_view
+from iqa.cards import AVA_SCALE, Card, Head, Preprocessing
+from iqa.commands.terminal import load_quietly, natural, parser_of, positive, run
+from iqa.distortions.signal import to_uint8
+from iqa.environment import processors, without_greetings
+from iqa.files import printable, temporary_beside, written_whole
+from iqa.images.finding import list_images
+from iqa.images.geometry import MARGIN, random_patches, read_resized
+from iqa.images.reading import read_image
+from iqa.labels.biq2021 import CHOOSING, read_grades
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import read_ratings
+from iqa.scoring import idealo
+from iqa.scoring.many import score_all
+from iqa.scoring.scorer import load_scorer
 
-NOISE, DROPOUT = 0.003, 0.2
-STEADY = 10.0  # weight of the difference between mirror images
-WARM_UP = 500  # steps of rising rate, at most a quarter of all: new layers must not spoil the others
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parent / "data"
 
-# What a frame of one colour deserves (`blank-*.png` of make_training_set.py); idealo's model finds it mediocre.
-BLANK = normal_histogram(2.5, 1.4, np.arange(1.0, 11))
+# --- settings --------------------------------------------------------------------------------------------------------
 
+# Folders below data/. bcg, flickrland, natscene, corel1k and sysuscene hold series of like scenes, and help little.
+PHOTOGRAPHS = (
+    *("photos", "biq2021/images", "photographs/ava2k", "photographs/unsplash1", "photographs/coco5k"),
+    "photographs/poem",
+)
+# Votes on some of ava2k, and grades on BIQ2021's.
+VOTES, GRADES = DATA / "ava_labels_train.json", DATA / "biq2021/train.csv"
+# Never learned from: idealo's test split of AVA, and of BIQ2021 the test split and what chooses settings.
+AVA_TEST, BIQ2021_TEST = DATA / "ava_labels_test.json", DATA / "biq2021/test.csv"
 
-class Lesson(NamedTuple):
-    """A photograph, and the histogram to be learnt of it."""
+NETWORK, NOISE, DROPOUT = "mobilenet_v2", 0.003, 0.2
+CUT = "block_6_project_BN"
 
-    path: Path
-    label: np.ndarray
+# 225 and not 224: with an odd side every convolution of stride 2 sees a mirror image as it sees the picture.
+SIZE = {"vanilla": 225, "patches": 224}
+VIEWS = 2  # of each photograph, each with its mirror image
+BATCH_SIZE = 64
+EPOCHS, RATE, WARM_UP = 8, 4e-4, 300
+AVA_TIMES = 3  # how often a photograph of AVA comes in an epoch
 
+# Weights in the loss, beside earth mover's distance and moments: the teacher's features, the grades, and the root mean
+# square difference between mirror images.
+FEATURES, QUALITY, STEADY = 5.0, 3.0, 10.0
 
-def read_names(file):
-    """The names in a label file, or in a text of one name a line, without suffix."""
-    names = file.read_text().splitlines() if file.suffix == ".txt" else [image.name for image in read_ratings(file)]
-    return {Path(name).stem for name in names}
-
-
-def read_lessons(arguments):
-    """A `Lesson` for each picture that the teacher scored; people's votes take the place of the teacher's score."""
-    rated = read_ratings(arguments.votes) if arguments.votes else []
-    votes = {Path(image.name).stem: image.label for image in rated}
-    held_out = set().union(*map(read_names, arguments.exclude))
-    lessons, voted = [], 0
-    for line in arguments.labels.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        path = Path(text_to_name(row["path"]))
-        if "histogram" not in row or path.stem in held_out:
-            continue
-        voted += path.stem in votes
-        label = BLANK if path.stem.startswith("blank-") else votes.get(path.stem, row["histogram"])
-        lessons.append(Lesson(path, np.array(label, np.float32)))
-    if not lessons:
-        raise LabelError(f"{arguments.labels}: no picture with a histogram to learn from")
-    print(f"{len(lessons)} photographs to learn from, {voted} of them with people's votes")
-    return lessons
+# Frames of one colour, and the votes that they deserve; the teacher finds them mediocre.
+BLANKS, BLANK = 300, normal_histogram(2.5, 1.4, np.arange(1.0, 11))
 
 
-def parse_arguments():
-    parser = parser_of(__doc__)
-    parser.add_argument("--labels", required=True, type=Path, help="the teacher's scores: the .jsonl of an infer script")
-    parser.add_argument("--votes", type=Path, help="people's votes on some of the photographs, .csv or .json")
-    parser.add_argument("--exclude", type=Path, nargs="+", default=[], help="label files, or .txt of names, to leave out")
-    parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
-    parser.add_argument("--weights", help="weights to start from (default: those of --backbone)")
-    parser.add_argument("--network", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s, or as --weights")
-    parser.add_argument("--backbone", default="imagenet", help="its weights: imagenet, none, or a .pth")
-    parser.add_argument("--patches", action="store_true", help="see patches at their own size, for the patches model")
-    parser.add_argument("--size", type=positive, default=224, help="pixels in a side of what is seen (default: 224)")
-    parser.add_argument("--epochs", type=positive, default=1)
-    parser.add_argument("--rate", type=float, default=1e-4, help="highest learning rate (default: 1e-4)")
-    parser.add_argument("--batch-size", type=positive, default=64)
-    parser.add_argument("--seed", type=natural, default=0)
-    add_overwrite(parser)
-    return parser.parse_args()
+# --- what is learned -------------------------------------------------------------------------------------------------
+
+
+def blank_frame(seed):
+    """A frame of one colour, uint8 (256, 256, 3): greys, black and white among them, every fourth with a little noise."""
+    rng = np.random.default_rng(seed)
+    greys = (0, 128, 255, int(rng.integers(256)))
+    colour = np.repeat(rng.choice(greys), 3) if seed % 4 < 2 else rng.integers(0, 256, 3)
+    speckle = rng.normal(0, rng.uniform(0.3, 2), (256, 256, 3)) if seed % 4 == 3 else 0
+    return to_uint8(np.broadcast_to(colour, (256, 256, 3)) + speckle)
+
+
+def list_photographs():
+    """All photographs to learn from."""
+    left_out = {image.name for image in read_ratings(AVA_TEST)}
+    left_out |= {image.name for image in (*read_grades(BIQ2021_TEST), *read_grades(GRADES)[::CHOOSING])}
+    found = [path for folder in PHOTOGRAPHS for path in list_images(DATA / folder)]
+    return [path for path in found if not {path.name, path.stem} & left_out]
+
+
+def ask_teacher(paths, file, weights):
+    """(paths, histograms (N, 10), features (N, 1024)) that idealo's model gives for photographs; kept in a file."""
+    if not file.exists():
+        teacher = load_quietly(lambda: load_scorer(weights, "histogram", idealo.AESTHETIC, six_crops=True), idealo.HINT)
+        said = score_all({"teacher": teacher}, paths, workers=processors(), features="teacher")
+        good = []
+        for result in tqdm(said, total=len(paths), unit="photograph", desc="teacher", file=sys.stderr):
+            if result.error:
+                print(printable(f"left out: {result.path}: {result.error}"), file=sys.stderr)
+            else:
+                good.append((str(result.path), result.scores["teacher"].histogram, result.features["teacher"]))
+        names, histograms, features = zip(*good, strict=True)
+        with written_whole(file) as stream:
+            np.savez(stream, paths=np.array(names), histograms=np.stack(histograms), features=np.stack(features))
+    with np.load(file) as known:
+        return [Path(path) for path in known["paths"]], known["histograms"], known["features"].astype(np.float32)
+
+
+def targets_of(paths, histograms, features):
+    """float32 (N, 10 + 1024 + 1): votes, the teacher's features (standardised), and people's grade of 1-5 or NaN."""
+    votes = {image.name: image.label for image in read_ratings(VOTES)}
+    grades = {image.name: image.label for image in read_grades(GRADES)}
+    known = np.array([votes.get(path.stem, histogram) for path, histogram in zip(paths, histograms, strict=True)])
+    standard = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-3)
+    quality = np.array([grades.get(path.name, np.nan) for path in paths])
+    voted, graded = sum(path.stem in votes for path in paths), int(np.isfinite(quality).sum())
+    print(f"{len(paths)} photographs, {voted} with people's votes, {graded} with their grades")
+    frames = np.tile([*BLANK, *np.zeros(features.shape[1]), np.nan], (BLANKS, 1))
+    return np.concatenate([np.column_stack([known, standard, quality]), frames]).astype(np.float32)
+
+
+def views_of(picture, number, kind, size):
+    """`VIEWS` views of a photograph and their mirror images, uint8 (2 * VIEWS, size, size, 3)."""
+    rng = np.random.default_rng((number, 1))
+    views = [random_patches([picture], size, rng)[0] for _ in range(VIEWS)]
+    return np.stack([side for view in views for side in (view, view[:, ::-1])])
+
+
+def read(path, kind, size):
+    """What views are cut from: the whole photograph at `MARGIN` times the size, or its pixels as they are."""
+    if isinstance(path, int):
+        return blank_frame(path)
+    if kind == "vanilla":
+        return read_resized(path, round(MARGIN * size))
+    picture = read_image(path)
+    missing = [(0, max(0, size - length)) for length in picture.shape[:2]]
+    return np.pad(picture, (*missing, (0, 0)), mode="symmetric")
+
+
+def keep_activations(model, paths, file, kind, size):
+    """What the layer `CUT` says of all views, float16 (N, 2 * VIEWS, h, w, c), as a file mapped into memory."""
+    import keras
+
+    below = keras.Model(model.input, model.get_layer(CUT).output)
+    shape = (len(paths), 2 * VIEWS, *below.output_shape[1:])
+    if not file.exists():
+        with temporary_beside(file) as name, ThreadPoolExecutor(processors()) as pool:
+            kept = np.lib.format.open_memmap(name, "w+", np.float16, shape)
+            pictures = pool.map(lambda entry: views_of(read(entry[1], kind, size), entry[0], kind, size), enumerate(paths))
+            for number, views in enumerate(
+                tqdm(pictures, total=len(paths), unit="photograph", desc="views", file=sys.stderr)
+            ):
+                kept[number] = below.predict_on_batch(views)
+            kept.flush()
+    return np.load(file, mmap_mode="r")
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def loss_of(y_true, y_pred):
+    """The loss on pairs of a view and its mirror image; columns as in `targets_of`."""
+    from keras import ops
+
+    from iqa.training.losses import emd_and_moments, histogram_mean, known_mse
+
+    votes, features, quality = y_pred[:, :10], y_pred[:, 10:-1], y_pred[:, -1:]
+    pairs = ops.reshape(ops.concatenate([histogram_mean(votes)[:, None], quality], axis=1), (-1, 2, 2))
+    apart = ops.sqrt(ops.mean((pairs[:, 0] - pairs[:, 1]) ** 2) + 1e-12)
+    learned = emd_and_moments(y_true[:, :10], votes) + FEATURES * ops.mean((y_true[:, 10:-1] - features) ** 2)
+    return learned + QUALITY * known_mse(y_true[:, -1:], quality) + STEADY * apart
+
+
+def train(model, kept, targets, times, out, epochs, seed):
+    """Train the blocks above `CUT` and two more heads; `model` has the averaged weights afterwards."""
+    import keras
+
+    class Views(keras.utils.PyDataset):
+        """Batches of pairs in another order each epoch."""
+
+        epoch = 0
+
+        def __len__(self):
+            return -(-times.sum() * 2 // BATCH_SIZE)
+
+        def __getitem__(self, index):
+            rng = np.random.default_rng((seed, self.epoch))
+            order = rng.permutation(np.repeat(np.arange(len(targets)), times))
+            view = rng.integers(VIEWS, size=len(order))
+            rows = slice(index * BATCH_SIZE // 2, (index + 1) * BATCH_SIZE // 2)
+            seen = np.concatenate([kept[n, 2 * v : 2 * v + 2] for n, v in zip(order[rows], view[rows], strict=True)])
+            return seen.astype(np.float32), np.repeat(targets[order[rows]], 2, axis=0)
+
+    pooled = model.layers[-1].input
+    more = [
+        keras.layers.Dense(width, name=name)(pooled) for name, width in (("teacher", targets.shape[1] - 11), ("quality", 1))
+    ]
+    whole = keras.Model(model.get_layer(CUT).output, keras.layers.Concatenate()([model.output, *more]))
+    whole.get_layer("quality").bias.assign([3.0])
+    for layer in whole.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    data = Views()
+    steps = epochs * len(data)
+    rate = keras.optimizers.schedules.CosineDecay(RATE / 20, steps - WARM_UP, None, 0.02, RATE, WARM_UP)
+    whole.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.999), loss_of)
+    resume = keras.callbacks.BackupAndRestore(out / "backup", save_freq=500)
+    begin = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data, "epoch", epoch))
+    log = keras.callbacks.CSVLogger(out / "log.csv", append=True)
+    whole.fit(
+        data, epochs=epochs, shuffle=False, verbose=2, callbacks=[resume, begin, log, keras.callbacks.TerminateOnNaN()]
+    )
 
 
 def main():
-    arguments = parse_arguments()
-    check_weights_target(arguments.out, arguments.overwrite, [arguments.labels])
-    lessons = read_lessons(arguments)
-
-    def cut(pixels, rng):
-        return (random_patch if arguments.patches else random_view)(pixels, arguments.size, rng)
-
+    parser = parser_of(__doc__)
+    parser.add_argument("kind", choices=SIZE, help="which weights to make")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the run")
+    parser.add_argument(
+        "--backbone", default=DATA / "imagenet/mobilenet_v2-b0353104.pth", help="ImageNet weights to begin with"
+    )
+    parser.add_argument("--teacher", type=Path, default=idealo.AESTHETIC_WEIGHTS, help="idealo's weights")
+    parser.add_argument(
+        "--epochs", type=positive, default=EPOCHS, help="times that each photograph is seen (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=natural, default=0)
+    arguments = parser.parse_args()
+    kind, out, size = arguments.kind, arguments.out, SIZE[arguments.kind]
+    out.mkdir(parents=True, exist_ok=True)
+    paths, histograms, features = ask_teacher(list_photographs(), out / "teacher.npz", arguments.teacher)
+    targets = targets_of(paths, histograms, features)
+    times = np.array([AVA_TIMES if path.parent.name == "ava2k" else 1 for path in paths] + [1] * BLANKS)
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         import keras
 
+        from iqa.models.compiled import compile_weights
         from iqa.models.networks import network_to_train
         from iqa.models.settings import settle
         from iqa.models.weight_files import save_with_card
-        from iqa.training.batches import Photographs, naming_broken_images
-        from iqa.training.losses import emd_and_moments, histogram_mean
 
         settle()
         keras.utils.set_random_seed(arguments.seed)
-        begin = (arguments.backbone, NOISE, DROPOUT, arguments.weights)
-        model, facts = network_to_train("histogram", *begin, size=arguments.size, network=arguments.network)
-
-    def steady(y_true, y_pred):
-        """The loss, and a penalty on the difference between the mean scores of a picture and of its mirror image."""
-        pairs = keras.ops.reshape(histogram_mean(y_pred), (-1, 2))
-        apart = keras.ops.mean((pairs[:, 0] - pairs[:, 1]) ** 2)
-        return emd_and_moments(y_true, y_pred) + STEADY * keras.ops.sqrt(apart + 1e-12)
-
-    for layer in model.layers:  # the statistics of the weights that it starts from
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization) or arguments.backbone == "none"
-    data = Photographs(lessons, arguments.batch_size, cut, arguments.seed, mirrored=True)
-    steps = arguments.epochs * len(data)
-    rising = min(WARM_UP, steps // 4)
-    rate = keras.optimizers.schedules.CosineDecay(
-        arguments.rate / 20, steps - rising, alpha=0.05, warmup_target=arguments.rate, warmup_steps=rising
-    )
-    average = max(0.0, min(0.999, 1 - 10 / steps))  # over the last tenth of a short run
-    model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=average), steady)
-    resume = keras.callbacks.BackupAndRestore(arguments.out.with_suffix(".backup"), save_freq=500)
-    with naming_broken_images(data):
-        model.fit(data, epochs=arguments.epochs, shuffle=False, callbacks=[resume, keras.callbacks.TerminateOnNaN(True)])
-    seen = "random patch" if arguments.patches else f"whole image to {MARGIN:g} times the size, random crop"
-    kind, interpolation = ("patch", None) if arguments.patches else ("resize", "bilinear")
-    named = ("size", "epochs", "rate", "batch_size", "seed", "weights")
-    learnt = {name: getattr(arguments, name) for name in named} | {"images": len(lessons), "labels": arguments.labels.name}
-    preprocessing = Preprocessing(kind, 224, interpolation, training=seen)
-    card = Card(facts, Head("histogram", DROPOUT), preprocessing, AVA_SCALE, trained_on=learnt)
-    save_with_card(model, arguments.out, card)
-    print(f"wrote {printable(arguments.out)}")
+        model, backbone = network_to_train("histogram", str(arguments.backbone), NOISE, DROPOUT, size=size, network=NETWORK)
+    kept = keep_activations(model, [*paths, *range(BLANKS)], out / "views.npy", kind, size)
+    train(model, kept, targets, times, out, arguments.epochs, arguments.seed)
+    seen = f"whole image to {MARGIN:g} times the size, random crop" if kind == "vanilla" else "random patch"
+    preprocessing = Preprocessing(*(("resize", size, "bilinear") if kind == "vanilla" else ("patch", size)), training=seen)
+    learned = {
+        "photographs": len(paths),
+        "blank frames": BLANKS,
+        "left out": [AVA_TEST.name, f"biq2021/{BIQ2021_TEST.name}", f"each {CHOOSING}th of biq2021/{GRADES.name}"],
+    }
+    settings = {"cut": CUT, "epochs": arguments.epochs, "rate": RATE, "batch size": BATCH_SIZE, "seed": arguments.seed}
+    settings |= {"weights in the loss": {"features": FEATURES, "quality": QUALITY, "steady": STEADY}}
+    card = Card(backbone, Head("histogram", DROPOUT), preprocessing, AVA_SCALE, trained_on=learned, training=settings)
+    file = out / f"ava_{kind}.weights.h5"
+    save_with_card(model, file, card)
+    print(printable(f"wrote {file} and {compile_weights(file).name}"))
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Predict how people would score a picture: its beauty, and its technical quality.
+"""Predict how people would score a picture: its quality, its beauty, and how sound it is technically.
 
     from iqa import score_many
 
     for result in score_many(paths):
-        print(result.path, result.error or (result.beauty.mean, result.technical))
+        print(result.path, result.error or (result.quality.mean, result.beauty.mean, result.technical))
 
 One model alone, and pictures that are no files: `infer` of an infer script. What is refused raises an `IqaError`. Importing
 this package loads nothing: what it offers is loaded when it is first used.

@@ -24,8 +24,8 @@ BACKBONES = (
     *("inception_resnet_v2", "vgg16", "convnext_tiny"),
 )
 
-#: Populations that `iqa.labels.percentiles` has a table of.
-POPULATIONS = ("AVA",)
+#: Whose scores a percentile can compare with.
+POPULATIONS = ("AVA", "BIQ2021")
 
 #: Pixels in a side of what a network sees, and bytes of a card, at most: a misprint must not ask for terabytes.
 LARGEST, LARGEST_CARD = 2048, 1 << 20

@@ -1,4 +1,4 @@
-"""Two scores for each picture: how beautiful it is, and how good technically.
+"""Three scores for each picture: whether people would call it good, how beautiful it is, and how sound technically.
 
     iqa photo.jpg holiday/
     iqa holiday/ --out scores.csv --report page.html
@@ -6,9 +6,10 @@
     iqa holiday/ --sort-into sorted --xmp
     find / -name '*.jpg' -print0 | iqa -0 --list - --out scores.parquet
 
-Beauty is the mean of the votes, 1-10, that AVA's vanilla model predicts, with the share of AVA's photographs that score
-lower. Technical quality is a score on TID2013's scale, 0-9: how visible noise, blur, compression and other faults are, most
-of all where the picture has detail.
+Quality, 1 (bad) to 5 (excellent), is what some thirty people would say of it on average; it serves galleries and upload
+queues. Beauty, 1-10, is the mean of the votes that a photographic contest would give; it serves the choice of the finest.
+Technical, 0-9, says how visible noise, blur, compression and other faults are, most of all where the picture has detail;
+it serves cameras, scans and copies. Percentiles say how many photographs of BIQ2021 or AVA score lower.
 
 To resume a run that was stopped, repeat the command; that needs --out, --report or --sort-into, beside which a journal
 lies until all is done. --top, --sort-into and --xmp rank the pictures of this run among one another (--by): the highest
@@ -27,7 +28,7 @@ from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.many import SHIPPED, load_shipped
 from iqa.scoring.page import write_page
-from iqa.scoring.ranking import BOTH, Place, RankedSet, check_folder, sort_into
+from iqa.scoring.ranking import OVERALL, Place, RankedSet, check_folder, sort_into
 from iqa.scoring.runs import complain
 from iqa.scoring.sidecars import NAMES, write_stars
 from iqa.scoring.tables import Table, write_table
@@ -40,7 +41,8 @@ def main() -> int:
     add = parser.add_argument
     add_scoring_options(parser, ".csv, .jsonl or .parquet")
     add("--top", type=positive, metavar="N", help="print only the N best, the best first")
-    add("--by", choices=(BOTH, *SHIPPED), default=BOTH, help=f"score to rank by (default: {BOTH}, the mean of the places)")
+    mean = f"score to rank by (default: {OVERALL}, the mean of the places in quality and beauty)"
+    add("--by", choices=(OVERALL, *SHIPPED), default=OVERALL, help=mean)
     add("--sort-into", type=Path, metavar="FOLDER", help="make FOLDER with links in best/ good/ rest/ worst/")
     add("--copy", action="store_true", help="with --sort-into: make copies instead of links")
     add("--xmp", action="store_true", help="write one to five stars to an XMP sidecar beside each picture")

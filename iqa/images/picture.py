@@ -1,5 +1,7 @@
 """A picture that several networks look at (`Geometry.patches`), decoded as seldom as possible."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +20,8 @@ class Picture:
         self._whole: Image.Image | NDArray[np.uint8] | None = None
         self._notes: list[str] = []
         self._averaged: dict[int, Image.Image] = {}
+        #: What models said of it, which some share.
+        self.answers: dict[Any, Any] = {}
 
     def whole(self, notes: list[str]) -> Image.Image | NDArray[np.uint8]:
         """All of its pixels, RGB; see `iqa.images.reading.read_rgb`."""

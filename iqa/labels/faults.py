@@ -1,9 +1,13 @@
 """The kinds of fault that the technical model tells apart, and the distortions of TID2013 that are of each kind."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from iqa.cards import sha256
+from iqa.errors import WeightsError
 
 #: {kind: numbers of its distortions}. Changes of brightness (16), contrast (17) and saturation (18) are of no kind: a
 #: picture alone does not say whether it was meant to be so.
@@ -33,3 +37,16 @@ def main_fault(logits: ArrayLike) -> Fault | None:
     best = int(shares.argmax())
     kind = list(KINDS)[best]
     return None if kind == "none" else Fault(kind, float(shares[best]))
+
+
+def read_faults(folder: Path, named: dict[str, str]) -> NDArray[np.float32]:
+    """The layer of faults that a card names as {file: sha256}: kernel and, as last row, bias, float32 (n + 1, 7)."""
+    ((name, digits),) = named.items()
+    file = folder / name
+    try:
+        layer = np.load(file, allow_pickle=False) if sha256(file) == digits else None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file}: not the layer of faults that its card names ({error})") from None
+    if layer is None or layer.dtype != np.float32 or layer.ndim != 2 or layer.shape[1] != len(KINDS):
+        raise WeightsError(f"{file}: not the layer of faults that its card names, float32 (n, {len(KINDS)})")
+    return layer

@@ -1,7 +1,7 @@
 """Write a network as a file for a runtime that needs no Keras; `iqa.commands.export` is the command for it.
 
 The file takes `pixels`, uint8 0-255, (N, size, size, 3) RGB, cut or resized as docs/deploy.md says, and normalises them.
-Its outputs are `histogram` (N, 10) or `score` (N, 1), `features`, and `faults` (N, 7) if the card names a layer of them.
+Its outputs are `histogram` (N, 10) or `score` (N, 1), `features`, and `levels` if the head sees several.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ FORMATS: dict[str, tuple[str, str, str]] = {
 def outputs_of(card: Card) -> tuple[str, ...]:
     """The names of the outputs of an exported network, in the order in which the network of the card has them."""
     said = {"histogram": "histogram", "regression": "score"}[card.head.kind]
-    return (said, "features", "faults") if card.faults else (said, "features")
+    return (said, "features", "levels") if card.head.levels else (said, "features")
 
 
 def check_file(file: str | PathLike[str], format: str) -> Path:

@@ -1,9 +1,6 @@
 """The heads: what stands on a backbone's pooled features and gives the histogram or the score."""
 
-from typing import Any
-
 import keras
-from numpy.typing import NDArray
 
 from iqa.cards import Head
 from iqa.errors import CardError
@@ -54,14 +51,3 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
     units, activation, name = (1, "linear", "score") if regression else (10, "softmax", "histogram")
     x = keras.layers.Dense(units, activation=activation, dtype="float32", name=name)(x)
     return keras.Model(backbone.input, x, name=head.kind)
-
-
-def add_faults(model: keras.Model, weights: NDArray[Any]) -> Any:
-    """The logits of the kinds of faults, beside the score of a regression whose head sees several levels.
-
-    `weights` are the kernel for what the head sees, and the bias as last row: float32 (n + 1, kinds).
-    """
-    layer = keras.layers.Dense(weights.shape[1], dtype="float32", name="faults")
-    logits = layer(model.get_layer(STANDARDISED).output)
-    layer.set_weights([weights[:-1], weights[-1]])
-    return logits

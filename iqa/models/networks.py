@@ -7,17 +7,13 @@ Patches are uint8 (N, size, size, 3), RGB; `iqa.images.geometry.Geometry` cuts t
 
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from iqa.cards import BACKBONES, Backbone, Card, Head, card_for, card_of, sha256, weights_file
-from iqa.errors import CardError, WeightsError
-from iqa.labels.faults import KINDS
+from iqa.cards import BACKBONES, Backbone, Card, Head, card_for, card_of, weights_file
+from iqa.errors import CardError
 from iqa.models.backbones import PATCH_SIZE, build_backbone, build_untrained
-from iqa.models.heads import STANDARDISED, add_faults, add_head
+from iqa.models.heads import STANDARDISED, add_head
 from iqa.models.settings import SettledModel, standard_settings
 from iqa.models.weight_files import load_weights
 
@@ -66,8 +62,8 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
 
     Returns:
         A model: pixels 0-255, (N, size, size, 3) -> [output, features], which are what the last dense layer sees. If the
-        card names a layer of faults, their logits (N, 7) come third. With `flip_averaging`, all are means over the pixels
-        and their mirror image.
+        head sees several levels, these come third, standardised. With `flip_averaging`, all are means over the pixels and
+        their mirror image.
 
     Raises:
         CardError: if no network can be built from the card.
@@ -76,29 +72,14 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
     model = _build(card.backbone, card.head, card.preprocessing.size, weights)
     load_weights(model, weights)
     outputs = [model.output, model.layers[-1].input]
-    if card.faults:
-        seen = model.get_layer(STANDARDISED).output.shape[-1]
-        outputs.append(add_faults(model, _read_faults(Path(weights), card, seen)))
+    if card.head.levels:
+        outputs.append(model.get_layer(STANDARDISED).output)
     if not card.preprocessing.flip_averaging:
         return SettledModel(model.input, outputs)
     pixels = keras.Input(model.input_shape[1:], name=model.input.name)
     both = keras.Model(model.input, outputs)(keras.ops.concatenate([pixels, keras.ops.flip(pixels, axis=2)], axis=0))
     averages = [keras.ops.mean(keras.ops.reshape(out, (2, -1, out.shape[-1])), axis=0) for out in both]
     return SettledModel(pixels, averages)
-
-
-def _read_faults(weights: Path, card: Card, width: int) -> NDArray[np.float32]:
-    """The layer of faults that a card names, float32 (width + 1, kinds), for a head that sees `width` numbers."""
-    ((name, expected),) = card.faults.items()
-    file, shape = weights.with_name(name), (width + 1, len(KINDS))
-    try:
-        if sha256(file) == expected:
-            layer = np.load(file, allow_pickle=False)
-            if isinstance(layer, np.ndarray) and (layer.dtype, layer.shape) == (np.float32, shape):
-                return layer
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{file}: not the layer of faults that {card_of(weights).name} names ({error})") from None
-    raise WeightsError(f"{file}: not the layer of faults that {card_of(weights).name} names, float32 of {shape}")
 
 
 def _build(backbone: Backbone, head: Head, size: int, weights: str | PathLike[str]) -> keras.Model:

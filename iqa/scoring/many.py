@@ -15,10 +15,14 @@ from iqa.images.picture import Picture, as_image
 from iqa.images.stored import StoredFile
 from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import main_fault
+from iqa.scoring.layer import load_layer, scorers_of
 from iqa.scoring.ranking import STRUCTURE, structure_of
 from iqa.scoring.results import Result
 from iqa.scoring.scorer import Judgement, Scorer, check_seconds, load_scorer
 from iqa.scoring.workers import TIMEOUT, Workers
+
+#: For `features`: what a `Layer` sees of the networks of all models.
+SEEN = "seen"
 
 #: Pictures handed at once to a worker, since waking it costs as much as a tenth of a picture; one at a time where they may
 #: take so few seconds that four could be too slow together.
@@ -43,7 +47,7 @@ def score_all(
         timeout: seconds that a picture may take in a worker, `TIMEOUT` for None; without it a single one needs no worker.
         batch_size: pictures that go through Keras at once.
         thumbnails: where to keep one of each picture.
-        features: what `Result.features` holds: those of the model of this name, or `STRUCTURE`; None for none.
+        features: what `Result.features` holds: those of the model of this name, or `STRUCTURE`, or `SEEN`; None for none.
 
     Yields:
         The `Result`s in the order of the paths.
@@ -74,7 +78,7 @@ def open_models(
     `thumbnails` is a `Thumbnails.recipe`; for `features` see `score_all`.
     """
     keras = any(recipe["runtime"] == "keras" for recipe in recipes.values())
-    models = {name: Scorer.of(recipe, None if keras else 1) for name, recipe in recipes.items()}
+    models = scorers_of(recipes, None if keras else 1)
     kept = Thumbnails(**thumbnails) if thumbnails else None
     return lambda paths: score_pictures(paths, models, kept, features)
 
@@ -90,12 +94,12 @@ def score_pictures(
     On Keras they go through together. With one model of whole pictures all are decoded, then all are scored: switching
     between the two empties the processor's caches. Otherwise it is one after the other, as each is held in memory whole.
     """
-    light = len(models) == 1 and not thumbnails and all(model.geometry.crop is None for model in models.values())
+    light = len(models) == 1 and not thumbnails and not any(model.needs_whole for model in models.values())
     if len(paths) > 1 and not light and all(model.network.name != "keras" for model in models.values()):
         return [result for path in paths for result in score_pictures([path], models, thumbnails, features)]
     pictures = [Picture(path, once=len(models) > 1) for path in paths]
     # Models of patches first: they need whole pictures, which the others may then use.
-    order = sorted(models, key=lambda name: models[name].geometry.crop is None)
+    order = sorted(models, key=lambda name: not models[name].needs_whole)
     judged = {name: models[name].judge(pictures) for name in order}
     return [
         _combine(path, picture, models, {name: judged[name][number] for name in models}, thumbnails, features)
@@ -123,6 +127,8 @@ def _combine(
     if thumbnails and whole is not None:
         thumbnails.keep(path, whole)
     kept = {features: good[features].features} if features in good else {}
+    if features == SEEN:
+        kept = {name: answer.seen for name, answer in good.items()}
     if features == STRUCTURE and whole is not None:
         kept = {STRUCTURE: structure_of(whole)}
     faults = next((answer.faults for answer in good.values() if answer.faults is not None), None)
@@ -138,13 +144,13 @@ def _combine(
     )
 
 
-#: {name of its score: weights}, as `iqa` and `score_many` use them.
-SHIPPED = {"beauty": "ava_vanilla", "technical": "tid2013_regression"}
+#: {name of its score: weights}, as `iqa` and `score_many` use them; `quality` is a layer on the other two.
+SHIPPED = {"quality": "biq2021_quality", "beauty": "ava_vanilla", "technical": "tid2013_regression"}
 
 
 def load_shipped(runtime: str) -> dict[str, Scorer]:
     """The models of `SHIPPED`."""
-    return {name: load_scorer(weights, runtime=runtime) for name, weights in SHIPPED.items()}
+    return {name: (load_layer if name == "quality" else load_scorer)(of, runtime=runtime) for name, of in SHIPPED.items()}
 
 
 def score_many(
@@ -157,7 +163,7 @@ def score_many(
     """Score any number of pictures with the models that ship, each decoded once.
 
         for result in score_many(paths):
-            print(result.path, result.error or (result.beauty.mean, result.technical))
+            print(result.path, result.error or (result.quality.mean, result.beauty.mean, result.technical))
 
     The models are loaded when the function is called. A picture that cannot be scored is a result with an `error`.
 

@@ -26,13 +26,13 @@ from iqa.files import finite, name_to_text, printable, written_whole
 from iqa.images.stored import local
 from iqa.images.thumbnails import Thumbnails, thumbnail
 from iqa.labels.histograms import Score, mean_scores
-from iqa.scoring.ranking import BOTH, Place, RankedSet, best_first
+from iqa.scoring.ranking import OVERALL, Place, RankedSet, best_first
 from iqa.scoring.results import Result
 
 MOST = 5000  # pictures in a file: with their thumbnails some 40 MB
 PAGE = 200  # pictures shown at a time: Chromium takes seconds to lay out 5,000 whenever one of them changes its size
 SIDE = 200  # pixels of a thumbnail's longer side
-_BOTH = f"{BOTH} (percentile)"
+_OVERALL = f"{OVERALL} (percentile)"
 _TITLES = {"technical": "technical quality"}  # of scores, where their names do not say it
 
 _LEFT, _RIGHT, _TOP, _FLOOR = 40, 410, 24, 146  # of the axes of a distribution, in a box of 420x190
@@ -118,7 +118,7 @@ def write_page(
 
 def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result]) -> dict[str, Any]:
     """What pictures can be sorted and filtered by."""
-    keys, ranked_by = [printable(name) for name in columns], _BOTH if ranked.order == BOTH else ranked.order
+    keys, ranked_by = [printable(name) for name in columns], _OVERALL if ranked.order == OVERALL else ranked.order
     return {
         "count": len(pictures),
         "page_size": PAGE,
@@ -160,7 +160,7 @@ def _columns(
     columns = {"score" if len(scales) == 1 else name: values for name, values in ranked.scores.items()}
     score = next(iter(columns.values()))
     if len(columns) > 1:
-        columns[_BOTH] = 100 * ranked.overall
+        columns[_OVERALL] = 100 * ranked.overall
     deviations = np.full(len(score), np.nan)
     for number, result in results.items():
         votes = (said for name in scales if isinstance(said := result.scores.get(name), Score))

@@ -21,7 +21,8 @@ from iqa.files import RAW_SUFFIXES, printable
 from iqa.images.stored import local
 from iqa.scoring.results import Result
 
-BOTH = "both"  # the order that is the mean of the places by all scores
+#: The order that is the mean of the places by `MEAN_OF`: neither sees what the other does. Without them, by all scores.
+OVERALL, MEAN_OF = "overall", ("quality", "beauty")
 STRUCTURE = "structure"  # the name under which `Result.features` has `structure_of`
 SHELVES = ("worst", "rest", "good", "best")
 SECONDS = 3.0  # between one picture of a burst and the next, at most
@@ -47,11 +48,12 @@ def rank(values: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isfinite(found), (below + upto) / 2 / max(1, len(known)), np.nan)
 
 
-def rank_by(scores: dict[str, NDArray[np.float64]], order: str = BOTH) -> NDArray[np.float64]:
-    """The places, float64 (N,), of pictures with several scores (N,): by one, or by the mean of their places by `BOTH`."""
-    if order != BOTH:
+def rank_by(scores: dict[str, NDArray[np.float64]], order: str = OVERALL) -> NDArray[np.float64]:
+    """The places, float64 (N,), of pictures with several scores (N,): by one of them, or `OVERALL`."""
+    if order != OVERALL:
         return rank(scores[order])
-    places = np.ma.masked_invalid([rank(values) for values in scores.values()])
+    chosen = [scores[name] for name in MEAN_OF if name in scores] or list(scores.values())
+    places = np.ma.masked_invalid([rank(values) for values in chosen])
     return rank(places.mean(axis=0).filled(np.nan))
 
 
@@ -121,18 +123,18 @@ class RankedSet:
 
     Args:
         list_results: function that lists the results, each time in the same order.
-        names, order: of the models that rank, and one of these names or `BOTH`.
+        names, order: of the models that rank, and one of these names or `OVERALL`.
         bursts: whether bursts are looked for, by the feature `STRUCTURE`.
 
     Attributes:
         scores: {name: float64 (N,)}; NaN where there is none.
-        overall, places: float64 (N,), by all scores and by the order, 0-1; NaN where there is no score.
+        overall, places: float64 (N,), `OVERALL` and by the order, 0-1; NaN where there is no score.
         twins: {number of a raw file: number of the other file of that shot}.
         bursts: see `find_bursts`.
     """
 
     def __init__(
-        self, list_results: Callable[[], Iterable[Result]], names: Sequence[str], order: str = BOTH, bursts: bool = False
+        self, list_results: Callable[[], Iterable[Result]], names: Sequence[str], order: str = OVERALL, bursts: bool = False
     ) -> None:
         self.list_results, self.order, self._looked_for_bursts = list_results, order, bursts
         columns = {name: array("d") for name in names}
@@ -155,7 +157,7 @@ class RankedSet:
             path = local(result.path)
             if path and path.suffix.lower() not in RAW_SUFFIXES and result.scores and path.with_suffix("") in raws:
                 self.twins.setdefault(raws[path.with_suffix("")], number)
-        self.overall, self.places = (self._rank(wanted) for wanted in (BOTH, order))
+        self.overall, self.places = (self._rank(wanted) for wanted in (OVERALL, order))
         for raw in self.twins if bursts else ():
             times[raw] = None
         self.bursts = find_bursts(times, structures)

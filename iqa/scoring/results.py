@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,21 @@ from iqa.labels.faults import Fault
 from iqa.labels.histograms import Score
 
 
+class Grade(NamedTuple):
+    """A mean grade that people would give, how far theirs lie from it (a standard deviation), and its percentile, 0-100."""
+
+    mean: float
+    std: float
+    percentile: float | None
+
+
 @dataclass(frozen=True)
 class Result:
     """What the models say of a picture, or why they cannot.
 
     Attributes:
         path: of the picture, as it was given.
-        scores: {name of the model: a `Score` of a histogram of votes, or a number}, without models that cannot judge it.
+        scores: {name of the model: a `Score` of a histogram of votes, a `Grade`, or a number}, without those that failed.
         width, height: pixels of the picture when it stands upright; 0 if one model alone did not need to know.
         taken: local time of the capture, if the file says it; None as well where one model scores alone.
         fault: the main technical fault, if a model tells faults apart and finds one.
@@ -30,7 +38,7 @@ class Result:
     """
 
     path: Path | StoredFile
-    scores: dict[str, Score | float] = field(default_factory=dict)
+    scores: dict[str, Score | Grade | float] = field(default_factory=dict)
     width: int = 0
     height: int = 0
     taken: datetime | None = None
@@ -42,7 +50,13 @@ class Result:
     def mean(self, name: str) -> float | None:
         """The (mean) score by a model; None if it has none."""
         score = self.scores.get(name)
-        return score.mean if isinstance(score, Score) else score
+        return score.mean if isinstance(score, Score | Grade) else score
+
+    @property
+    def quality(self) -> Grade | None:
+        """The grade, 1-5, that people would give, predicted by `biq2021_quality`."""
+        score = self.scores.get("quality")
+        return score if isinstance(score, Grade) else None
 
     @property
     def beauty(self) -> Score | None:
@@ -61,6 +75,8 @@ class Result:
         for name, score in self.scores.items():
             if isinstance(score, Score):
                 scores[name] = {"histogram": score.histogram.tolist(), "population": score.population}
+            elif isinstance(score, Grade):
+                scores[name] = list(score)
         facts = {
             "scores": scores,
             "width": self.width,
@@ -79,6 +95,8 @@ class Result:
         for name, value in scores.items():
             if isinstance(value, dict):
                 scores[name] = Score.of(np.array(value["histogram"], np.float32), value["population"])
+            elif isinstance(value, list):
+                scores[name] = Grade(*value)
         more: dict[str, Any] = {"scores": scores}
         if "taken" in facts:
             more["taken"] = datetime.fromisoformat(facts["taken"])

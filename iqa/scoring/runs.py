@@ -146,10 +146,9 @@ def identify(model: Scorer) -> dict[str, Any]:
     facts = model.card.to_json()
     return {
         "weights": model.sha256,
-        "backbone": facts["backbone"],
-        "head": facts["head"],
+        "network": [facts.get(part) for part in ("backbone", "head", "stands_on")],
         "faults": model.card.faults,
-        "geometry": str(model.geometry),
+        "geometry": model.sees,
         "tolerance": tolerance_of(model.network.name),
         "reader": versions(["image-quality-assessment"]),
     }
@@ -166,7 +165,7 @@ def provenance(models: Mapping[str, Scorer]) -> dict[str, str]:
             {
                 "model": model.name,
                 "weights_sha256": model.sha256,
-                "geometry": str(model.geometry),
+                "geometry": model.sees,
                 "scale": model.card.scale.name,
                 "runtime": model.network.description,
                 "versions": ", ".join(f"{name} {number}" for name, number in installed.items()),

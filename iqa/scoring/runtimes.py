@@ -48,7 +48,7 @@ def tolerance_of(runtime: str) -> float:
 
 
 class Network:
-    """A network that is ready to score: `network(patches) -> [output, features(, logits of faults)]`.
+    """A network that is ready to score: `network(patches) -> [output, features(, levels)]`.
 
     `name` is that of the runtime, `description` has its version too; the versions of `packages` decide what comes out.
     """
@@ -63,8 +63,7 @@ class Network:
             steps = [self._run(patches[first : first + self._step]) for first in range(0, len(patches), self._step)]
         outputs = [np.concatenate(parts) for parts in zip(*steps, strict=True)]
         # Converters reorder them, but an output is shorter than what it is made from.
-        first, *between, last = sorted(outputs, key=lambda output: output.shape[-1])
-        return [first, last, *between]
+        return sorted(outputs, key=lambda output: output.shape[-1])
 
 
 def open_network(runtime: str, weights: Path, card: Card, sha256: str, threads: int | None = None) -> Network:

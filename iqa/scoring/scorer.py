@@ -25,6 +25,7 @@ from iqa.images.geometry import CROPS, Geometry, warn_if_flat
 from iqa.images.picture import Picture
 from iqa.images.pooling import POOLINGS
 from iqa.images.reading import ImageLike, in_memory
+from iqa.labels.faults import read_faults
 from iqa.labels.histograms import Score
 from iqa.scoring.runtimes import Network, open_network
 
@@ -33,9 +34,16 @@ class Judgement(NamedTuple):
     """The mean of a network's answers over the patches of a picture, weighted as `Geometry.weights` says; all float32."""
 
     output: NDArray[np.float32]  # (1,), a score, or (10,), a histogram of votes
-    features: NDArray[np.float32]  # (n,), what the head sees
+    features: NDArray[np.float32]  # (n,), what the last layer of the head sees
+    levels: NDArray[np.float32] | None  # (m,), the several levels that the head sees, standardised, if it sees some
     faults: NDArray[np.float32] | None  # (7,), a logit for each of `iqa.labels.faults.KINDS`, if the model knows them
     notes: list[str]  # what is amiss with the picture
+
+    @property
+    def seen(self) -> NDArray[np.float32]:
+        """What a `Layer` sees of this network: its mean score, then the levels of the head or else its features."""
+        mean = float(self.output @ np.arange(1.0, 11.0)) if len(self.output) == 10 else float(self.output[0])
+        return np.concatenate([[mean], self.features if self.levels is None else self.levels], dtype=np.float32)
 
 
 class Scorer:
@@ -57,6 +65,8 @@ class Scorer:
         self.geometry = Geometry.of(card, **(options or {}))
         self._runtime, self._threads, self._networks = runtime, threads, dict[int, Network]()
         self._workers = dict[int, Any]()  # of each process, as the networks
+        self.key = (sha256, str(self.geometry))
+        self._faults = read_faults(card_of(weights).parent, card.faults) if card.faults else None
         runtime = self.network.name  # what "auto" chooses here is not chosen again
         self.recipe: dict[str, Any] = {
             "weights": str(weights.resolve()),
@@ -88,8 +98,29 @@ class Scorer:
             self._networks[process] = open_network(self._runtime, self.weights, self.card, self.sha256, self._threads)
         return self._networks[process]
 
+    @property
+    def kind(self) -> str:
+        """The kind of its head, "histogram" or "regression"."""
+        return self.card.head.kind
+
+    @property
+    def sees(self) -> str:
+        """What it sees of a picture, in words."""
+        return str(self.geometry)
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether it needs all pixels of a picture."""
+        return self.geometry.crop is not None
+
     def judge(self, pictures: Sequence[Picture]) -> list[Judgement | ImageError]:
         """The answers for pictures, which go through Keras together; or the reason why a picture has none."""
+        new = [picture for picture in pictures if self.key not in picture.answers]
+        for picture, answer in zip(new, self._judge(new), strict=True):
+            picture.answers[self.key] = answer
+        return [picture.answers[self.key] for picture in pictures]
+
+    def _judge(self, pictures: Sequence[Picture]) -> list[Judgement | ImageError]:
         seen: list[tuple[NDArray[np.uint8], list[str]] | ImageError] = []
         for picture in pictures:
             notes: list[str] = []
@@ -110,10 +141,12 @@ class Scorer:
             cut, notes = found
             rows, start = slice(start, start + len(cut)), start + len(cut)
             weights = self.geometry.weights(cut)  # summed in double precision
-            output, features, *faults = ((weights @ answer[rows].astype(float)).astype(np.float32) for answer in answers)
+            output, features, *more = ((weights @ answer[rows].astype(float)).astype(np.float32) for answer in answers)
+            levels = more[0] if more else None
             if np.isfinite(output).all():
                 notes += filter(None, [warn_if_flat(cut)])
-                judged.append(Judgement(output, features, faults[0] if faults else None, notes))
+                faults = None if self._faults is None or levels is None else levels @ self._faults[:-1] + self._faults[-1]
+                judged.append(Judgement(output, features, levels, faults, notes))
             else:
                 judged.append(ImageError("the model's answer is not a finite number"))
         return judged
@@ -165,7 +198,9 @@ def _unless_error(judgement: Judgement | ImageError) -> Judgement:
 
 def _prepare(recipe: Mapping[str, Any]) -> Callable[[list[Path]], list[Judgement | ImageError]]:
     """What a worker of `Scorer.score` does."""
-    scorer = Scorer.of(recipe, None if recipe["runtime"] == "keras" else 1)
+    from iqa.scoring.layer import scorers_of
+
+    scorer = scorers_of({"it": recipe}, None if recipe["runtime"] == "keras" else 1)["it"]
     return lambda paths: scorer.judge([Picture(path) for path in paths])
 
 
@@ -264,6 +299,6 @@ def scorer_of(model: Scorer | None, load: Callable[..., Scorer], head: str, opti
         raise TypeError(f"model must be what load() returned, not {type(model).__name__}")
     if options:
         raise UsageError(f"a model has its own {' and '.join(options)}: give them to load(), or leave out the model")
-    if model.card.head.kind != head:
-        raise UsageError(f"{model.weights.name} is a {model.card.head.kind} model, but a {head} model is needed")
+    if model.kind != head:
+        raise UsageError(f"{model.weights.name} is a {model.kind} model, but a {head} model is needed")
     return model

@@ -18,7 +18,8 @@ from iqa.errors import OutputError
 from iqa.evaluation.predictions import Predictions, read_provenance, write_predictions
 from iqa.files import csv_row, finite, name_to_text, temporary_beside, written_whole
 from iqa.labels.histograms import Score, mean
-from iqa.scoring.results import Result
+from iqa.scoring.layer import LayerCard
+from iqa.scoring.results import Grade, Result
 
 #: What tables are written as; the results of one model also as `.mat`.
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -43,7 +44,7 @@ def check_output(path: Path, alone: bool) -> None:
 class Table:
     """The columns of a table of results, and how a result becomes a row of it."""
 
-    cards: Mapping[str, Card]  # {name of the score: of its model}; one model alone is called `ALONE`
+    cards: Mapping[str, Card | LayerCard]  # {name of the score: of its model}; one model alone is called `ALONE`
     provenance: Mapping[str, str]
     bursts: bool = False  # whether they were looked for
 
@@ -62,11 +63,11 @@ class Table:
         columns: dict[str, type] = {"path": str}
         for name, card in self.cards.items():
             columns[name] = float
-            if card.bins > 1:
+            if card.bins > 1 or isinstance(card, LayerCard):
                 prefix = "" if self.alone else f"{name}_"
                 columns |= {f"{prefix}std": float}
                 columns |= {f"{prefix}percentile": float} if card.scale.population else {}
-                columns |= {"histogram": list} if self.alone else {}
+                columns |= {"histogram": list} if self.alone and card.bins > 1 else {}
         if self.alone:
             return columns | {"label": float, "warning": str, "error": str, "model": str}
         columns |= {"width": int, "height": int, "error": str, "warning": str, "fault": str, "fault_share": float}
@@ -82,7 +83,7 @@ class Table:
         row: dict[str, Any] = {"path": name_to_text(result.path)}
         for name, score in result.scores.items():
             found, prefix = {name: result.mean(name)}, "" if self.alone else f"{name}_"
-            if isinstance(score, Score):
+            if isinstance(score, Score | Grade):
                 found |= {f"{prefix}std": score.std, f"{prefix}percentile": score.percentile}
             for column, value in found.items():
                 digits = 1 if column.endswith("percentile") else 4
@@ -188,7 +189,7 @@ def write_mat(
             skipped.append((name, result.error or ""))
             continue
         score = result.scores[ALONE]
-        outputs.append(score.histogram if isinstance(score, Score) else [score])
+        outputs.append(score.histogram if isinstance(score, Score) else [result.mean(ALONE)])
         labels.append(np.full(bins, np.nan) if label is None else label)
         names.append(name)
     shape = (len(names),) if bins == 1 else (len(names), bins)
