@@ -173,9 +173,8 @@ def _columns(
 
 
 def _title(common: str | None, count: int) -> str:
-    whole = None if common is None else Path(os.path.abspath(common))
-    place = f"{whole.name or whole}: " if whole else ""
-    return printable(f"{place}{count:,} picture{'s' * (count != 1)}")
+    folder = "" if common is None else os.path.basename(os.path.abspath(common))
+    return printable(f"{folder and f'{folder}: '}{count:,} picture{'s' * (count != 1)}")
 
 
 def _thumbnails(
@@ -233,14 +232,13 @@ def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[n
     drawn: Any = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}
     if people is not None and people.ndim:
         drawn["people's votes"] = people
-    remark = result.warning or result.error
     return {
         "notes": [f"better than {of.percentile:.0f} % of {of.population}'s photographs" for of in known],
         "fault": result.fault,
         "size": (result.width, result.height),
         "histograms": [draw_votes(name, of) for name, of in drawn.items()],
         "taken": result.taken and result.taken.isoformat(" ", "seconds"),
-        "remark": remark and printable(remark),
+        "remark": printable(result.warning or result.error or ""),
     }
 
 

@@ -20,7 +20,7 @@ let current = pictures[0], highestFirst = true;
 // --- which pictures, in which order ----------------------------------------------------------------------------------
 
 const valueBy = (key) => (key === "name" || key === "taken" ? (picture) => picture[key] : ({ values }) => values[key]);
-const numberKey = () => (field.key.value in pictures[0].values ? field.key.value : firstKey);
+const numberKey = () => (field.key.value === "name" || field.key.value === "taken" ? firstKey : field.key.value);
 
 function fitsMark(picture, wanted) {
   const stars = marks[picture.listed] ?? 0;
@@ -201,6 +201,7 @@ function clearMarks() {
 let open = []; // the pictures in the view
 let active = 0, kind = "one", isActual = false, hasFigures = false;
 let spot = [0.5, 0.5]; // at 100 %: what part of the pictures is seen, the same of all
+let leader = null; // the picture that is scrolled; the others follow
 const files = new Map(); // {picture: its file} of the last ones, so that the next one is there at once
 
 function fileOf(picture) {
@@ -214,12 +215,13 @@ function fileOf(picture) {
 }
 
 function show(some, place = 0, how = "one") {
-  [open, active, kind] = [some, place, how];
+  [open, active, kind, leader] = [some, place, how, null];
   view.dataset.kind = how;
   panes.style.setProperty("--columns", Math.ceil(Math.sqrt(some.length)));
   panes.replaceChildren(...some.map(paneOf));
   if (!view.open) view.showModal();
   describe();
+  seeSpot();
   for (const ahead of kind === "one" ? [1, -1] : []) {
     const next = shown[shown.indexOf(some[0]) + ahead];
     if (next) fileOf(next);
@@ -321,11 +323,16 @@ function goToSpot(stage) {
   stage.scrollTo(spot[0] * (stage.scrollWidth - stage.clientWidth), spot[1] * (stage.scrollHeight - stage.clientHeight));
 }
 
+function seeSpot() {
+  for (const stage of panes.querySelectorAll(".stage")) if (stage !== leader) goToSpot(stage);
+}
+
 function zoom(at = [0.5, 0.5]) {
   isActual = !isActual;
   spot = at;
+  leader = null;
   describe();
-  for (const stage of panes.querySelectorAll(".stage")) goToSpot(stage);
+  seeSpot();
 }
 
 const toggleFigures = () => { hasFigures = !hasFigures; describe(); };
@@ -358,14 +365,17 @@ list.addEventListener("click", (event) => {
   event.preventDefault();
   show([picture]);
 });
-view.addEventListener("close", () => (shown.includes(open[active]) ? enter(open[active]) : enter(current)));
+view.addEventListener("close", () => {
+  panes.replaceChildren();
+  enter(shown.includes(open[active]) ? open[active] : current);
+});
 view.addEventListener("cancel", (event) => { // a phone's way back
   event.preventDefault();
   back();
 });
 
 // In the view, a click chooses one of several pictures, the next zooms; at 100 % the pointer drags all of them.
-let pressedAt = null, leader = null;
+let pressedAt = null;
 panes.addEventListener("pointerdown", (event) => {
   leader = event.target.closest(".stage");
   pressedAt = leader && { x: event.clientX, y: event.clientY, type: event.pointerType };
@@ -378,7 +388,8 @@ panes.addEventListener("pointerup", (event) => {
   if (!pressedAt) return;
   const [across, down] = [event.clientX - pressedAt.x, event.clientY - pressedAt.y];
   const place = [...panes.children].indexOf(event.target.closest(".pane"));
-  if (event.pointerType !== "mouse" && !isActual && Math.abs(across) > 40 && Math.abs(across) > 2 * Math.abs(down)) go(across < 0 ? 1 : -1);
+  const isSwipe = event.pointerType !== "mouse" && !isActual && Math.abs(across) > Math.max(40, 2 * Math.abs(down));
+  if (isSwipe) setTimeout(go, 0, across < 0 ? 1 : -1); // not before the touch is over, since what was touched goes
   else if (Math.hypot(across, down) < 5 && place >= 0) {
     if (place !== active) {
       active = place;
@@ -395,7 +406,7 @@ panes.addEventListener("scroll", ({ target }) => {
   if (!isActual || target !== leader) return;
   const wide = target.scrollWidth - target.clientWidth, high = target.scrollHeight - target.clientHeight;
   spot = [wide ? target.scrollLeft / wide : spot[0], high ? target.scrollTop / high : spot[1]];
-  for (const stage of panes.querySelectorAll(".stage")) if (stage !== target) goToSpot(stage);
+  seeSpot();
 }, true);
 
 form.addEventListener("input", (event) => {
@@ -407,7 +418,7 @@ find("rating").addEventListener("click", ({ target }) => { if (target.value) mar
 const onClick = {
   direction: () => { highestFirst = !highestFirst; update(); },
   unfilter: () => { form.reset(); highestFirst = true; update(); },
-  filter: ({ target }) => target.setAttribute("aria-expanded", target.ariaExpanded !== "true"),
+  filter: ({ target }) => target.setAttribute("aria-expanded", target.getAttribute("aria-expanded") !== "true"),
   list: () => save("pictures.txt", shown.map(({ listed }) => `${listed}\n`).join("")),
   save: saveMarks, clear: clearMarks, back, previous: () => go(-1), next: () => go(1), compare, burst: () => showBurst(),
   zoom: () => zoom(), figures: toggleFigures,
