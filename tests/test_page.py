@@ -219,7 +219,7 @@ def test_marks_outlive_a_reload_and_are_saved_with_a_list_that_the_command_reads
     for place, key in enumerate(("5", "2", "x")):
         shown.locator("#pictures > li").nth(place).press(key)
     shown.reload()
-    assert shown.inner_text("#marked output") == "2 with stars, 1 rejected"
+    assert shown.inner_text("#marked output") == "2 starred, 1 rejected"
     marks = json.loads(saved(shown, "#save", tmp_path / "marks.json").read_text())["marks"]
     paths = {path.name: path for path in (page.parent.parent / "holiday").rglob("*.png")}
     expected = zip(order, (5, 2, -1), strict=False)
@@ -309,7 +309,7 @@ def test_it_sorts_by_either_score_by_both_and_by_time(shown):
     shown.get_by_label("Sort by").select_option("technical")
     rated = [number for number in range(COUNT) if number != SMALL]
     assert names(shown) == [*best_first(TECHNICAL, rated), f"p{SMALL}.png"]
-    assert shown.locator(".score span").first.inner_text() == f" technical {TECHNICAL.max():.2f}"
+    assert shown.locator(".score span").first.inner_text() == f"technical {TECHNICAL.max():.2f}"
     shown.click("#direction")
     assert names(shown) == [*best_first(-TECHNICAL, rated), f"p{SMALL}.png"]  # what has no score stays last
     shown.click("#direction")

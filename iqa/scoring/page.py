@@ -228,12 +228,12 @@ def _describe_numbers(columns: _Columns, number: int, score_count: int) -> dict[
 
 def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[np.float64] | None) -> dict[str, Any]:
     votes = {name: said for name, said in result.scores.items() if isinstance(said, Score)}
-    known = (of for of in votes.values() if of.percentile is not None)
+    ranks = ((min(found, 99), of.population) for of in votes.values() if (found := of.percentile) is not None)
     drawn: Any = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}
     if people is not None and people.ndim:
         drawn["people's votes"] = people
     return {
-        "notes": [f"better than {of.percentile:.0f} % of {of.population}'s photographs" for of in known],
+        "notes": [f"better than {percent:.0f} % of {population}'s photographs" for percent, population in ranks],
         "fault": result.fault,
         "size": (result.width, result.height),
         "histograms": [draw_votes(name, of) for name, of in drawn.items()],

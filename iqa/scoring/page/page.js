@@ -92,7 +92,7 @@ function extend() {
     place.querySelector("span")?.remove();
     if (key !== "0") {
       const more = document.createElement("span");
-      more.textContent = ` ${titleOf(key)} ${value === null ? "none" : value.toFixed(2)}`;
+      more.textContent = `${titleOf(key)} ${value === null ? "none" : value.toFixed(2)}`;
       place.append(more);
     }
     showMark(picture);
@@ -164,7 +164,7 @@ function keepMarks() {
   }
   const marked = pictures.filter(({ listed }) => marks[listed]), rejected = marked.filter(({ listed }) => marks[listed] < 0).length;
   find("marked").hidden = !marked.length;
-  find("marked").querySelector("output").textContent = `${inWords(marked.length - rejected)} with stars, `
+  find("marked").querySelector("output").textContent = `${inWords(marked.length - rejected)} starred, `
     + `${inWords(rejected)} rejected${isKept ? "" : "; this browser keeps no marks, save them before you close it"}`;
 }
 
