@@ -348,7 +348,7 @@ def test_of_many_pictures_the_next_are_laid_out_when_one_comes_near_them(opened,
     shown = opened(write(tmp_path / "page.html", many, ["technical"]))
     shown.click("#direction")
     expected = sorted(number % 97 / 10 for number in range(500))
-    assert scores(shown) == expected[: len(scores(shown))] and len(scores(shown)) < 300
+    assert (first := scores(shown)) == expected[: len(first)] and len(first) < 300
     shown.focus("#pictures > li")
     shown.keyboard.press("End")
     assert scores(shown) == expected and focused(shown) == names(shown)[-1]

@@ -131,7 +131,6 @@ function inNextRow(place, step) {
   let found, row, nearest = Infinity;
   for (let next = place + step; shown[next]?.item.isConnected; next += step) {
     const there = shown[next].item.getBoundingClientRect(), apart = Math.abs(there.left - here.left);
-    if (there.left === here.left && there.top === here.top) continue;
     if (step * (there.top - here.top) < here.height / 2) continue;
     row ??= there.top;
     if (step * (there.top - row) > here.height / 2) break;
@@ -303,7 +302,7 @@ function go(by) {
 
 function compare() {
   if (kind === "two") return show([open[active]]);
-  const [picture] = [open[active]], place = shown.indexOf(picture), other = shown[place + 1] ?? shown[place - 1];
+  const picture = open[active], place = shown.indexOf(picture), other = shown[place + 1] ?? shown[place - 1];
   if (other) show([picture, other], 1, "two");
 }
 
