@@ -45,9 +45,3 @@ def test_a_disk_that_is_full_or_a_missing_codec_leave_no_half_of_one(kept, photo
     with mock.patch("os.replace", side_effect=OSError(28, "No space left on device")):
         kept.keep("a", photograph)
     assert not list(tmp_path.iterdir())
-
-
-def test_what_cannot_be_kept_is_not_there(photograph, tmp_path):
-    gone = Thumbnails(tmp_path / "gone", side=32, most=2)
-    gone.keep("a", photograph)
-    assert gone.find("a") is None

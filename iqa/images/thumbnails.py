@@ -26,7 +26,7 @@ def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray
 def _encode(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     file = io.BytesIO()
     try:
-        as_image(shrink(picture, side)).save(file, "WEBP", quality=60, method=2)
+        as_image(shrink(picture, side)).save(file, "WEBP", quality=50, method=2)
     except Exception as error:  # Pillow can be built without WebP
         raise ImageError(f"no thumbnail can be made: {printable(str(error))}") from None
     return np.frombuffer(file.getvalue(), np.uint8)

@@ -1,7 +1,8 @@
-"""Scores as a page: one HTML file, thumbnails included, that opens in a browser without a server.
+"""The page: one HTML file of pictures with their scores, to sort, look through and mark in a browser without a server.
 
-It is made of the parts in `iqa/scoring/page/`. File names are escaped by the template and only compared by the script, and
-the page's own policy lets no other script run.
+It is made of the parts in `iqa/scoring/page/`. The template escapes file names, the script only compares them, and the
+page's own policy lets no other script run. The browser saves marks as `marks.json`: `{"marks": {path: stars}}`, stars 1-5,
+or -1 for a rejected picture; paths are absolute, as `iqa.files.name_to_text` writes them.
 """
 
 import base64
@@ -23,17 +24,16 @@ from numpy.typing import ArrayLike, NDArray
 from iqa.cards import Scale
 from iqa.errors import ImageError, OutputError
 from iqa.files import finite, name_to_text, printable, written_whole
-from iqa.images.stored import local
+from iqa.images.stored import StoredFile, local
 from iqa.images.thumbnails import Thumbnails, thumbnail
 from iqa.labels.histograms import Score, mean_scores
-from iqa.scoring.ranking import OVERALL, Place, RankedSet, best_first
+from iqa.scoring.ranking import OVERALL, Place, RankedSet, best_first, stars_of
 from iqa.scoring.results import Result
 
-MOST = 5000  # pictures in a file: with their thumbnails some 40 MB
-PAGE = 200  # pictures shown at a time: Chromium takes seconds to lay out 5,000 whenever one of them changes its size
-SIDE = 200  # pixels of a thumbnail's longer side
-_OVERALL = f"{OVERALL} (percentile)"
-_TITLES = {"technical": "technical quality"}  # of scores, where their names do not say it
+MOST = 5000  # pictures in a file: with their thumbnails some 70 MB
+PAGE = 60  # pictures laid out at first, and again whenever the reader comes near their end
+SIDE = 320  # pixels of a thumbnail's longer side
+_ALL = "all scores together, 0-100"
 
 _LEFT, _RIGHT, _TOP, _FLOOR = 40, 410, 24, 146  # of the axes of a distribution, in a box of 420x190
 
@@ -75,8 +75,8 @@ def write_page(
         labels: what people said of each result: scores (N,), or histograms of votes (N, 10).
         more: {name: float64 (N,)}, further numbers to show and to sort by.
         thumbnails: those that were kept when the pictures were scored; the others are made now, by `workers` threads.
-        title, lead: a heading and a line below it; by default they say what was scored and what the scores mean.
-        tables: {title, head, rows} of texts, above the pictures.
+        title, lead: a heading, which by default says what was scored, and a line below it.
+        tables: {title, head, rows} of texts, folded above the pictures.
     """
     facts, people = provenance or {}, None if labels is None else np.asarray(labels, np.float64)
     # What lacks the score to rank by comes last. A raw file is named on the card of the JPEG of the same shot.
@@ -91,24 +91,24 @@ def write_page(
     common = None  # it is taken off the names, which it would hide on a narrow card
     with suppress(ValueError):  # no picture, or absolute paths beside relative ones
         common = os.path.commonpath([os.path.dirname(result.path) for result in results.values()])
-    raws = {number: printable(results[raw].path.name) for raw, number in ranked.twins.items() if raw in results}
-    named = {"score" if len(scales) == 1 else _TITLES.get(name, name): scale for name, scale in scales.items()}
-    leads = (f"{name.capitalize()}, {of.lowest:g}-{of.highest:g}: {of.meaning}." for name, of in named.items())
+    raws = {number: results[raw].path for raw, number in ranked.twins.items() if raw in results}
+    named = {"score" if len(scales) == 1 else name: scale for name, scale in scales.items()}
+    stars = [stars_of(place) if scales and np.isfinite(place) else 0 for place in ranked.places]
     content = {
-        "title": title or _title(common, int(np.isfinite(places).sum()), facts["model"]),
-        "lead": " ".join(leads) if lead is None else lead,
+        "title": title or _title(common, int(np.isfinite(places).sum())),
+        "lead": lead,
+        "meanings": [f"{name.capitalize()}, {of.lowest:g}-{of.highest:g}: {of.meaning}." for name, of in named.items()],
         "folder": printable(common or ""),
         "facts": {name: printable(fact) for name, fact in facts.items()},
         "tables": tables,
         "distributions": [draw_distribution(name, known) for name, known in scores.items() if len(known)],
-        "ends": bool(scales),
         "left_out": left_out,
         "pictures": (
-            {"number": n, "image": image, "raw": raws.get(number), "place": ranked.place_of(number) or Place()}
-            | _describe_file(results[number], Path(path).parent, common or "")
+            {"image": image, "place": ranked.place_of(number) or Place(), "stars": stars[number]}
+            | _describe_file(results[number], Path(path).parent, common or "", raws.get(number))
             | _describe_numbers(columns, number, len(ranked.scores))
             | _describe_result(results[number], scales, None if people is None else people[number])
-            for n, (number, image) in enumerate(zip(shown, made, strict=True))
+            for number, image in zip(shown, made, strict=True)
         ),
         "skipped": skipped,
         "skipped_count": int(np.isnan(ranked.overall).sum()),
@@ -118,15 +118,15 @@ def write_page(
 
 def _controls(ranked: RankedSet, columns: _Columns, pictures: list[Result]) -> dict[str, Any]:
     """What pictures can be sorted and filtered by."""
-    keys, ranked_by = [printable(name) for name in columns], _OVERALL if ranked.order == OVERALL else ranked.order
+    keys, ranked_by = [printable(name) for name in columns], _ALL if ranked.order == OVERALL else ranked.order
     return {
         "count": len(pictures),
         "page_size": PAGE,
         "keys": keys,
-        "score_count": len(ranked.scores),
         "sorted_by": ranked_by if ranked_by in keys else keys[0],
         "has_times": any(result.taken for result in pictures),
-        "has_bursts": bool(ranked.bursts),
+        "bursts": [len(burst) for burst in ranked.bursts],
+        "faults": sorted({result.fault.kind for result in pictures if result.fault}),
         "has_remarks": any(result.warning or result.error for result in pictures),
     }
 
@@ -160,22 +160,21 @@ def _columns(
     columns = {"score" if len(scales) == 1 else name: values for name, values in ranked.scores.items()}
     score = next(iter(columns.values()))
     if len(columns) > 1:
-        columns[_OVERALL] = 100 * ranked.overall
+        columns[_ALL] = 100 * ranked.overall
     deviations = np.full(len(score), np.nan)
     for number, result in results.items():
         votes = (said for name in scales if isinstance(said := result.scores.get(name), Score))
         deviations[number] = next((of.std for of in votes), np.nan)
     if np.isfinite(deviations).any():
-        columns["standard deviation"] = deviations
+        columns["spread of votes"] = deviations
     if people is not None:
-        columns |= {"people": mean_scores(people), "error": np.abs(score - mean_scores(people))}
+        columns |= {"people": mean_scores(people), "difference from people": np.abs(score - mean_scores(people))}
     return columns
 
 
-def _title(common: str | None, count: int, models: str) -> str:
-    whole = None if common is None else Path(os.path.abspath(common))
-    place = f"{whole.name or whole}: " if whole else ""
-    return printable(f"{place}{count:,} picture{'s' * (count != 1)} scored by {models.replace('; ', ' and ')}")
+def _title(common: str | None, count: int) -> str:
+    folder = "" if common is None else os.path.basename(os.path.abspath(common))
+    return printable(f"{folder and f'{folder}: '}{count:,} picture{'s' * (count != 1)}")
 
 
 def _thumbnails(
@@ -198,8 +197,12 @@ def _thumbnails(
         yield from pool.map(make, results)
 
 
-def _describe_file(result: Result, folder: Path, common: str) -> dict[str, Any]:
-    """Its name on the page, its name in a list, and its address as seen from the page's folder."""
+def _listed(path: Path | StoredFile) -> str:
+    return printable(name_to_text(path if local(path) is None else os.path.abspath(path)))
+
+
+def _describe_file(result: Result, folder: Path, common: str, raw: Path | StoredFile | None) -> dict[str, Any]:
+    """Its name on the page, its name in a list, its address as seen from the page's folder, and its raw file."""
     inner, _, file = printable(str(result.path).removeprefix(common).lstrip(os.sep if common else "")).rpartition(os.sep)
     path, link = local(result.path), None
     if path and path.exists():
@@ -208,7 +211,8 @@ def _describe_file(result: Result, folder: Path, common: str) -> dict[str, Any]:
     return {
         "inner": inner and inner + os.sep,
         "file": file,
-        "listed": printable(name_to_text(result.path)),
+        "listed": _listed(result.path),
+        "raw": raw and (printable(raw.name), _listed(raw)),
         "link": link and quote_from_bytes(link),  # so that no name can be an address of another kind
     }
 
@@ -218,25 +222,23 @@ def _describe_numbers(columns: _Columns, number: int, score_count: int) -> dict[
     return {
         "numbers": json.dumps([None if value is None else round(value, 6) for _, value in known], allow_nan=False),
         "scores": [(name, "none" if value is None else f"{value:.2f}") for name, value in known[:score_count]],
-        "others": [(name, f"{value:#.3g}".rstrip(".")) for name, value in known[score_count:] if value is not None],
+        "others": [(name, f"{value:.2f}") for name, value in known[score_count:] if value is not None],
     }
 
 
 def _describe_result(result: Result, scales: dict[str, Scale], people: NDArray[np.float64] | None) -> dict[str, Any]:
     votes = {name: said for name, said in result.scores.items() if isinstance(said, Score)}
-    lines = {"main fault": f"{result.fault.kind} ({100 * result.fault.share:.0f} %)"} if result.fault else {}
-    lines |= {f"{of.population} percentile": f"{of.percentile:.0f}" for of in votes.values() if of.percentile is not None}
-    if result.width:
-        lines["size"] = f"{result.width}x{result.height}"
+    ranks = ((min(found, 99), of.population) for of in votes.values() if (found := of.percentile) is not None)
     drawn: Any = {"predicted votes" if name in scales else printable(name): of.histogram for name, of in votes.items()}
     if people is not None and people.ndim:
         drawn["people's votes"] = people
-    remark = result.warning or result.error
     return {
-        "lines": lines,
+        "notes": [f"better than {percent:.0f} % of {population}'s photographs" for percent, population in ranks],
+        "fault": result.fault,
+        "size": (result.width, result.height),
         "histograms": [draw_votes(name, of) for name, of in drawn.items()],
         "taken": result.taken and result.taken.isoformat(" ", "seconds"),
-        "remark": remark and printable(remark),
+        "remark": printable(result.warning or result.error or ""),
     }
 
 
