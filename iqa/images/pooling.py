@@ -14,6 +14,9 @@ from PIL import Image
 
 #: Deviation, in pixels, of the Gaussian that removes noise and the edges of JPEG's blocks before detail is measured.
 SMOOTHED = 1.5
+#: Steepness, in levels of 255 a pixel, from which on a place counts in full: what weighs is how much of a patch has
+#: structure, not how strong it is. Otherwise a sharp caption on a blurred photograph outweighs the photograph.
+STEEP = 1.0
 #: Which power of its detail a patch weighs. At 0 all count alike, at infinity only the one with the most detail.
 POWER = 3.0
 #: How many times smaller a picture is made to find where its detail is.
@@ -37,11 +40,11 @@ def detail_weights(patches: NDArray[np.uint8], power: float = POWER) -> NDArray[
 
 
 def detail(patch: NDArray[np.uint8]) -> float:
-    """The mean steepness of the smoothed luma of a patch, uint8 (H, W, 3), in levels of 255 a pixel."""
+    """How much of a patch, uint8 (H, W, 3), has structure: the mean steepness of its smoothed luma, at most `STEEP`."""
     from scipy.ndimage import gaussian_filter  # here, since it doubles the time that a process takes to start
 
     luma = np.asarray(Image.fromarray(patch).convert("L"), np.float32)
-    return float(_steepness(gaussian_filter(luma, SMOOTHED)).mean())
+    return float(np.minimum(_steepness(gaussian_filter(luma, SMOOTHED)), STEEP).mean())
 
 
 def richest_places(
