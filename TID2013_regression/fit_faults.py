@@ -3,11 +3,10 @@
     python TID2013_regression/fit_faults.py --references data/kodak --photos data/photographs/unsplash1 \\
         data/photographs/coco5k --weights tid2013_regression
 
-Which distortion a picture got is known, so its labels are free. What the head of the network sees, several levels of the
-backbone, is computed once; on it a softmax regression learns the kinds of `iqa.labels.faults`. The network stays as it
-is, and so do its scores. NAME.faults.npy is written beside the weights, and its hash on the card; after that make the
-compiled file anew (python -m iqa.export NAME). One photograph in four, and the references 1-6, are left out and
-tested on.
+Which distortion a picture got is known, so its labels are free. On what the head of the network sees, several levels of
+the backbone, a softmax regression learns the kinds of `iqa.labels.faults`. The photographs of BIQ2021 that people graded
+best have no fault, as they are. The network and its scores stay as they are. NAME.faults.npy is written beside the
+weights, and its hash on the card. One photograph in four, and the references 1-6, are left out and tested on.
 """
 
 import sys
@@ -19,18 +18,19 @@ import scipy
 from tqdm import tqdm
 
 from iqa.cards import CARDLESS, card_for, card_of, sha256, weights_file
-from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
+from iqa.commands.terminal import add_overwrite, load_quietly, natural, parser_of, positive, run
 from iqa.distortions.everyday import shrink
 from iqa.distortions.references import read_reference
 from iqa.distortions.table import distort
-from iqa.environment import without_greetings
 from iqa.errors import CardError, ImageError, LabelError
 from iqa.files import check_target, printable, write_json, written_whole
 from iqa.images.finding import list_photographs
-from iqa.images.geometry import Geometry
+from iqa.images.picture import Picture
 from iqa.images.reading import read_image
-from iqa.labels.faults import KINDS
+from iqa.labels.biq2021 import read_grades
+from iqa.labels.faults import KINDS, main_fault
 from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES
+from iqa.scoring.scorer import load_scorer
 
 KIND_OF = {number: place for place, numbers in enumerate(KINDS.values()) for number in numbers}
 
@@ -39,6 +39,9 @@ SHRUNK, SMALLEST = 0.75, 232
 
 # Of each photograph and of each reference: how many distortions, and at how many levels.
 OF_A_PHOTOGRAPH, LEVELS_OF_A_REFERENCE = 4, 2
+
+# BIQ2021's photographs of this mean grade or a better one count as clean.
+CLEAN = 4.3
 
 DECAY = 1e-3  # weight of the squared kernel
 
@@ -62,6 +65,10 @@ def scenes(arguments, rng):
             continue
         distortions = rng.choice(list(KIND_OF), OF_A_PHOTOGRAPH, replace=False)
         yield picture, [(int(kind), rng.uniform(1, 5)) for kind in distortions], place % 4 == 0
+    graded = read_grades(arguments.biq2021 / "train.csv", arguments.biq2021 / "images") if arguments.biq2021 else []
+    clean = [image.path for image in graded if image.path and image.label >= CLEAN]
+    for place, path in enumerate(tqdm(clean, unit="clean photograph", file=sys.stderr)):
+        yield read_image(path), [], place % 4 == 0
 
 
 def fit(seen, kinds):
@@ -84,12 +91,14 @@ def fit(seen, kinds):
     return found.x.reshape(width + 1, count).astype(np.float32)
 
 
-def measure(layer, seen, kinds, levels):
+def measure(layer, seen, kinds, levels, clean):
     """{figure: share of pictures whose kind is found}, and how many they are."""
     right = (seen @ layer[:-1] + layer[-1]).argmax(axis=1) == kinds
     plain = (levels >= 2) | (kinds == 0)
+    shown = [main_fault(logits) is not None for logits in (seen @ layer[:-1] + layer[-1])[clean]]
     figures = {"n": len(kinds), "top-1": right.mean(), "top-1, levels 2-5 and untouched": right[plain].mean()}
     figures |= {name: right[kinds == place].mean() for place, name in enumerate(KINDS) if (kinds == place).any()}
+    figures |= {"clean photographs": clean.sum(), "of which a fault is shown": np.mean(shown)} if clean.any() else {}
     return {name: round(float(value), 3) for name, value in figures.items()}
 
 
@@ -97,6 +106,7 @@ def main():
     parser = parser_of(__doc__)
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--photos", required=True, type=Path, nargs="+", help="folders of photographs")
+    parser.add_argument("--biq2021", type=Path, help="folder of BIQ2021, whose best photographs are clean")
     parser.add_argument("--limit", type=positive, default=400, help="photographs, drawn at random (default: %(default)s)")
     parser.add_argument("--weights", default="tid2013_regression", help="a file or a shipped name (default: %(default)s)")
     parser.add_argument("--seed", type=natural, default=0)
@@ -108,34 +118,22 @@ def main():
         raise CardError(f"{card_of(path)}: its head sees no levels, and the last features know little of faults")
     out = card_of(path).with_suffix(".faults.npy")
     check_target(out, arguments.overwrite or out.name in card.faults)
-    with without_greetings():  # only now: --help must not wait for TensorFlow
-        import keras
-
-        from iqa.models.heads import STANDARDISED
-        from iqa.models.networks import network_to_train
-        from iqa.models.settings import settle
-
-        settle()
-        model, _ = network_to_train("regression", "none", 0.0, 0.0, path)
-        head = keras.Model(model.input, model.get_layer(STANDARDISED).output)
-    geometry, rng, rows = Geometry.of(card), np.random.default_rng(arguments.seed), []
+    scorer, rng, rows = load_quietly(lambda: load_scorer(path, "regression")), np.random.default_rng(arguments.seed), []
     for picture, chosen, tested in scenes(arguments, rng):
         made = ((distort(picture, kind, float(level), int(rng.integers(2**31))), kind, level) for kind, level in chosen)
         for image, kind, level in ((picture, 0, 0.0), *made):
-            patches = geometry.patches(image, [])
-            features = geometry.weights(patches) @ np.asarray(head.predict_on_batch(patches), np.float64)
-            rows.append((features, KIND_OF.get(kind, 0), level, tested))
-    seen, kinds, levels, tested = (np.array(column) for column in zip(*rows, strict=True))
+            judged = scorer.judge([Picture(image)])[0]
+            rows.append((judged.levels.astype(float), KIND_OF.get(kind, 0), level, tested, not chosen))
+    seen, kinds, levels, tested, clean = (np.array(column) for column in zip(*rows, strict=True))
     layer = fit(seen[~tested], kinds[~tested])
-    figures = measure(layer, seen[tested], kinds[tested], levels[tested])
+    figures = measure(layer, seen[tested], kinds[tested], levels[tested], clean[tested])
     for name, value in figures.items():
         print(f"{name}: {value}")
     with written_whole(out, durable=True) as file:
         np.save(file, layer)
     noted = card.figures | {"faults, references 1-6 and photographs that were left out": figures}
-    changed = replace(card, faults={out.name: sha256(out)}, compiled={}, figures=noted)
-    write_json(card_of(path), changed.to_json(), durable=True)
-    print(f"wrote {printable(out)}; now make the compiled file anew: python -m iqa.export {arguments.weights}")
+    write_json(card_of(path), replace(card, faults={out.name: sha256(out)}, figures=noted).to_json(), durable=True)
+    print(f"wrote {printable(out)}")
     return 0
 
 

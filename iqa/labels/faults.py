@@ -22,6 +22,20 @@ KINDS: dict[str, tuple[int, ...]] = {
 }
 
 
+#: What each kind means, for those who look at pictures.
+EXPLAINED = {
+    "noise": "grain or speckles over the picture",
+    "blur": "out of focus, or moved",
+    "compression": "blocks and smeared detail, as in a JPEG of low quality",
+    "banding": "steps in what should change smoothly, such as a sky",
+    "colour fringes": "coloured edges beside dark ones",
+    "damage": "parts that are missing or displaced, as after a broken transfer",
+}
+
+#: A fault is shown if its share is this large or larger: of clean photographs, 2 % or fewer then have one.
+SURE = 0.6
+
+
 class Fault(NamedTuple):
     """The worst fault of a picture: a kind of `KINDS`, and its share, 0-1, among all kinds and "none"."""
 
@@ -30,13 +44,13 @@ class Fault(NamedTuple):
 
 
 def main_fault(logits: ArrayLike) -> Fault | None:
-    """The kind of the largest of `len(KINDS)` logits; None if that is "none"."""
+    """The kind of the largest of `len(KINDS)` logits; None if that is "none", or its share is below `SURE`."""
     values = np.asarray(logits, np.float64)
     shares = np.exp(values - values.max())
     shares /= shares.sum()
     best = int(shares.argmax())
     kind = list(KINDS)[best]
-    return None if kind == "none" else Fault(kind, float(shares[best]))
+    return None if kind == "none" or shares[best] < SURE else Fault(kind, float(shares[best]))
 
 
 def read_faults(folder: Path, named: dict[str, str]) -> NDArray[np.float32]:
