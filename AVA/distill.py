@@ -1,6 +1,6 @@
 """Make the weights of `ava_vanilla` or `ava_patches` from public data: one command, some two hours on two processors.
 
-    python data/download.py imagenet photos ava idealo biq2021 ava2k unsplash1 coco5k poem osie vqa
+    python data/download.py imagenet photos ava idealo biq2021 ava2k unsplash1 coco5k poem
     python AVA/distill.py vanilla --out runs/vanilla          # runs/vanilla/ava_vanilla.weights.h5, .tflite and .json
     python AVA/distill.py patches --out runs/patches
 
@@ -43,7 +43,7 @@ DATA = HERE.parent / "data"
 
 # Folders below data/. bcg, flickrland, natscene, corel1k and sysuscene hold series of like scenes, and help little.
 PHOTOGRAPHS = (
-    *("photos", "biq2021/images", "photographs/ava2k", "photographs/unsplash1", "photographs/coco5k"),
+    *("photos", "photographs/biq2021", "photographs/ava2k", "photographs/unsplash1", "photographs/coco5k"),
     "photographs/poem",
 )
 # Votes on some of ava2k, and grades on BIQ2021's.
@@ -202,7 +202,9 @@ def train(model, kept, targets, times, out, epochs, seed):
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     data = Views()
     steps = epochs * len(data)
-    rate = keras.optimizers.schedules.CosineDecay(RATE / 20, steps - WARM_UP, None, 0.02, RATE, WARM_UP)
+    rate = keras.optimizers.schedules.CosineDecay(
+        RATE / 20, steps - WARM_UP, alpha=0.02, warmup_target=RATE, warmup_steps=WARM_UP
+    )
     whole.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.999), loss_of)
     resume = keras.callbacks.BackupAndRestore(out / "backup", save_freq=500)
     begin = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data, "epoch", epoch))

@@ -244,7 +244,7 @@ def measure(scores, grades, names):
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--run", required=True, type=Path, metavar="FOLDER", help="where what the networks see is kept")
-    parser.add_argument("--images", type=Path, default=DATA / "biq2021/images", help="folder of BIQ2021's photographs")
+    parser.add_argument("--images", type=Path, default=DATA / "photographs/biq2021", help="folder of BIQ2021's photographs")
     parser.add_argument(
         "--labels", type=Path, default=DATA / "biq2021", help="folder of its tables, train.csv and test.csv"
     )

@@ -2,7 +2,7 @@
 
     python BIQ2021/infer_quality.py photo.jpg holiday/
     python BIQ2021/infer_quality.py holiday/ --json
-    python BIQ2021/infer_quality.py --labels data/biq2021/test.csv --images data/biq2021/images \\
+    python BIQ2021/infer_quality.py --labels data/biq2021/test.csv --images data/photographs/biq2021 \\
         --out BIQ2021/quality.mat
 
 A row holds the mean grade, how far people's grades lie from such a mean (a standard deviation), and how many of BIQ2021's

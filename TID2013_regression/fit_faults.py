@@ -1,7 +1,7 @@
 """Teach a network to tell what is wrong with a picture, beside how good it is.
 
     python TID2013_regression/fit_faults.py --references data/kodak --photos data/photographs/unsplash1 \\
-        data/photographs/coco5k --weights tid2013_regression
+        data/photographs/coco5k --clean data/photographs/biq2021
 
 Which distortion a picture got is known, so its labels are free. On what the head of the network sees, several levels of
 the backbone, a softmax regression learns the kinds of `iqa.labels.faults`. The photographs of BIQ2021 that people graded
@@ -31,6 +31,8 @@ from iqa.labels.biq2021 import read_grades
 from iqa.labels.faults import KINDS, main_fault
 from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES
 from iqa.scoring.scorer import load_scorer
+
+DATA = Path(__file__).resolve().parents[1] / "data"
 
 KIND_OF = {number: place for place, numbers in enumerate(KINDS.values()) for number in numbers}
 
@@ -65,7 +67,7 @@ def scenes(arguments, rng):
             continue
         distortions = rng.choice(list(KIND_OF), OF_A_PHOTOGRAPH, replace=False)
         yield picture, [(int(kind), rng.uniform(1, 5)) for kind in distortions], place % 4 == 0
-    graded = read_grades(arguments.biq2021 / "train.csv", arguments.biq2021 / "images") if arguments.biq2021 else []
+    graded = read_grades(arguments.grades, arguments.clean) if arguments.clean else []
     clean = [image.path for image in graded if image.path and image.label >= CLEAN]
     for place, path in enumerate(tqdm(clean, unit="clean photograph", file=sys.stderr)):
         yield read_image(path), [], place % 4 == 0
@@ -106,7 +108,10 @@ def main():
     parser = parser_of(__doc__)
     parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
     parser.add_argument("--photos", required=True, type=Path, nargs="+", help="folders of photographs")
-    parser.add_argument("--biq2021", type=Path, help="folder of BIQ2021, whose best photographs are clean")
+    parser.add_argument("--clean", type=Path, help="folder of BIQ2021's photographs, of which the best are clean")
+    parser.add_argument(
+        "--grades", type=Path, default=DATA / "biq2021/train.csv", help="their grades (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=positive, default=400, help="photographs, drawn at random (default: %(default)s)")
     parser.add_argument("--weights", default="tid2013_regression", help="a file or a shipped name (default: %(default)s)")
     parser.add_argument("--seed", type=natural, default=0)

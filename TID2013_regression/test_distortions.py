@@ -22,6 +22,7 @@ from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import ImageError
 from iqa.files import printable
 from iqa.images.geometry import patch, places_that_cover
+from iqa.images.picture import Picture
 from iqa.images.reading import read_image
 from iqa.labels.faults import main_fault
 from iqa.scoring.scorer import load_scorer
@@ -53,9 +54,9 @@ def draw_places(scorer, image, figure):
         raise ImageError(f"{image}: {pixels.shape[1]}x{pixels.shape[0]} pixels are fewer than the {size}x{size} of a patch")
     rows = []
     for top, left in places_that_cover(*pixels.shape[:2], size, scorer.card.preprocessing.multiple):
-        (score, *_), _, *logits = (output[0] for output in scorer.network(patch(pixels, top, left, size)[None]))
-        fault = main_fault(logits[0]) if logits else None
-        rows.append((top, left, float(score), fault.kind if fault else ""))
+        judged = scorer.judge([Picture(patch(pixels, top, left, size))])[0]
+        fault = None if judged.faults is None else main_fault(judged.faults)
+        rows.append((top, left, float(judged.output[0]), fault.kind if fault else ""))
     sheet = start_figure(9, 8 * pixels.shape[0] / pixels.shape[1] + 1)
     axis = sheet.subplots()
     axis.imshow(pixels)

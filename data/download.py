@@ -13,6 +13,7 @@
 
     python data/download.py photographs           48,000 photographs of 13 public repositories (2.4 GB), not among the above
     python data/download.py ava2k                 one of them: 2,188 photographs of AVA, under their ids
+    python data/download.py biq2021               12,000 photographs (440 MB; research), and their grades in two tables
 
 The terms of each repository are printed before its photographs are fetched; most allow research only. Pictures that are
 nearly the same as one that we evaluate on are left out. To resume a transfer that broke, repeat the command. TID2013's own
@@ -34,6 +35,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from iqa.cards import sha256
 from iqa.commands.terminal import parser_of, run
@@ -50,7 +52,10 @@ SOURCES = {
     "photos": "https://raw.githubusercontent.com/EliSchwartz/imagenet-sample-images/master/",
     "ava": IDEALO + "data/AVA/",
     "idealo": IDEALO + "models/MobileNet/",
+    "biq2021": "https://raw.githubusercontent.com/nisarahmedrana/BIQ2021/62c7b40c036b68ee280626409699aa5c1a37fe57/",
 }
+#: What is fetched if nothing is named.
+DEFAULT = tuple(name for name in SOURCES if name != "biq2021")
 
 #: Photographs in public repositories, one `Source` a line, and where archives come from: HOST/OWNER/NAME/tar.gz/COMMIT.
 PHOTOGRAPHS = Path(__file__).with_name("photographs.csv")
@@ -132,7 +137,8 @@ def read_sources() -> list[Source]:
 def fetch_photographs(source: Source, folder: Path) -> int:
     """Download a repository as an archive and write its photographs to `folder`/NAME, all of them or none.
 
-    Files are named by git's id of their content, so that the same picture comes once; those of AVA keep its ids. An
+    Files are named by git's id of their content, so that the same picture comes once; those of AVA and BIQ2021 keep their
+    names. An
     existing folder NAME is taken to be complete. Returns how many photographs it holds.
 
     Raises:
@@ -175,7 +181,7 @@ def extract(archive: Path, source: Source, folder: Path) -> list[str]:
             blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             ids.append(blob)
             if not blob.startswith(NEAR_EVALUATION):
-                stem = path.stem if source.name.startswith("ava") else blob[:16]
+                stem = path.stem if source.name in ("ava2k", "biq2021") else blob[:16]
                 (folder / f"{stem}{path.suffix.lower()}").write_bytes(content)
     return ids
 
@@ -194,6 +200,8 @@ def set_of(path: str) -> str:
 def url_of(path: str) -> str:
     """Where a file of the manifest comes from."""
     folder, name = set_of(path), path.rpartition("/")[2]
+    if folder == "biq2021":
+        name = quote(f"{name.removesuffix('.csv').capitalize()} (Images and MOS).csv")
     return SOURCES[folder] + (name.replace(".jpg", ".JPEG") if folder == "photos" else name)
 
 
@@ -206,10 +214,10 @@ def main() -> int:
     parser = parser_of(__doc__)
     sources = {source.name: source for source in read_sources()}
     names = [*SOURCES, "photographs", *sources]
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(SOURCES)})")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(DEFAULT)})")
     parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
     arguments = parser.parse_args()
-    wanted = set(arguments.sets or SOURCES)
+    wanted = set(arguments.sets or DEFAULT)
     if unknown := wanted - set(names):
         parser.error(f"unknown set {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     chosen = [source for name, source in sources.items() if {name, "photographs"} & wanted]

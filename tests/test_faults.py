@@ -11,8 +11,9 @@ from PIL import Image, ImageFilter
 from iqa.cards import card_of, read_card, sha256, weights_file
 from iqa.commands import iqa
 from iqa.errors import CardError, WeightsError
+from iqa.images.picture import Picture
 from iqa.images.reading import read_image
-from iqa.labels.faults import main_fault
+from iqa.labels.faults import EXPLAINED, KINDS, main_fault
 from iqa.scoring.many import score_many
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import fit_faults, test_distortions
@@ -23,18 +24,19 @@ def faulty(tmp_path):
     """A copy of the shipped weights, which have a layer of faults."""
     shipped = weights_file("tid2013_regression")
     for file in shipped.parent.glob("tid2013_regression.*"):
-        if file.suffix != ".tflite":
-            shutil.copy(file, tmp_path)
+        shutil.copy(file, tmp_path)
     return tmp_path / shipped.name
 
 
 def test_the_main_fault_is_the_largest_share_unless_that_is_none():
     assert main_fault(np.eye(7)[0]) is None
-    kind, share = main_fault(np.log([1, 6, 1, 1, 1, 0.5, 0.5]))
-    assert (kind, share) == ("noise", pytest.approx(6 / 11))
+    kind, share = main_fault(np.log([1, 16, 1, 1, 0.5, 0.25, 0.25]))
+    assert (kind, share) == ("noise", pytest.approx(16 / 20))
+    assert main_fault(np.log([1, 6, 5, 1, 1, 0.5, 0.5])) is None  # not sure enough to be shown
+    assert {*EXPLAINED, "none"} == set(KINDS)
 
 
-def test_the_compiled_network_says_of_faults_what_the_layer_says_of_what_the_head_sees(photograph):
+def test_faults_are_what_the_layer_says_of_what_the_head_sees(photograph):
     import keras
 
     from iqa.models.heads import STANDARDISED
@@ -44,15 +46,17 @@ def test_the_compiled_network_says_of_faults_what_the_layer_says_of_what_the_hea
     patches = scorer.geometry.patches(photograph, [])
     model, _ = network_to_train("regression", "none", 0.0, 0.0, "tid2013_regression")
     layer = np.load(card_of(scorer.weights).with_suffix(".faults.npy"))
-    seen = keras.Model(model.input, model.get_layer(STANDARDISED).output).predict(patches, verbose=0)
-    _, _, logits = scorer.network(patches)
-    np.testing.assert_allclose(logits, seen @ layer[:-1] + layer[-1], atol=1e-3)
+    levels = keras.Model(model.input, model.get_layer(STANDARDISED).output).predict(patches, verbose=0)
+    (judged,) = scorer.judge([Picture(photograph)])
+    seen = scorer.geometry.weights(patches) @ levels
+    np.testing.assert_allclose(judged.levels, seen, atol=1e-3)
+    np.testing.assert_allclose(judged.faults, seen @ layer[:-1] + layer[-1], atol=1e-2)
 
 
 @pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: np.save(file, np.zeros(3))])
 def test_another_file_in_the_place_of_the_layer_is_refused_by_name(faulty, spoil):
     spoil(card_of(faulty).with_suffix(".faults.npy"))
-    with pytest.raises(WeightsError, match=r"not the layer of faults that tid2013_regression\.json names"):
+    with pytest.raises(WeightsError, match="not the layer of faults that its card names"):
         load_scorer(faulty, runtime="keras")
 
 
@@ -115,37 +119,29 @@ def test_a_picture_is_drawn_with_the_score_and_the_fault_of_each_patch(command, 
 
 
 def test_a_layer_is_fitted_beside_weights_and_noted_on_the_card(command, faulty, photograph, tmp_path, monkeypatch):
-    import keras
-
-    from iqa.models import networks
-    from iqa.models.heads import STANDARDISED
-
-    def tiny_network(*_):
-        pixels = keras.Input((224, 224, 3))
-        pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(112)(pixels))
-        return keras.Model(pixels, keras.layers.Rescaling(1 / 255, name=STANDARDISED)(pooled)), None
-
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(8):
         Image.fromarray(np.roll(photograph, 20 * number, axis=1)).resize((340, 340)).save(photos / f"{number}.png")
     (photos / "broken.png").touch()
-    # Two kinds, whose examples are of quite different brightness, in place of real distortions and a real network.
-    monkeypatch.setattr(networks, "network_to_train", tiny_network)
+    # Two kinds, whose examples are of quite different brightness, in place of real distortions.
     monkeypatch.setattr(fit_faults, "KIND_OF", {1: 1, 8: 2})
     monkeypatch.setattr(fit_faults, "OF_A_PHOTOGRAPH", 2)
     monkeypatch.setattr(fit_faults, "distort", lambda image, number, *_: image // (4 if number == 1 else 16))
     monkeypatch.setattr(fit_faults, "read_reference", lambda folder, number: np.roll(photograph, 9 * number, axis=0))
-    code, out, err = command(fit_faults, "--references", tmp_path, "--photos", photos, "--weights", faulty, "--overwrite")
+    (tmp_path / "grades.csv").write_text("Image Name,MOS,,\n3.png,0.9,,\n4.png,0.2,,\n")
+    clean = ("--clean", photos, "--grades", tmp_path / "grades.csv")
+    code, out, err = command(fit_faults, "--references", tmp_path, "--photos", photos, *clean, "--weights", faulty)
     assert code == 0, err
     assert "broken.png: the file is empty" in err
     card = read_card(card_of(faulty))
     file = card_of(faulty).with_suffix(".faults.npy")
     assert card.faults == {file.name: sha256(file)}
-    assert (card.sha256, card.compiled) == (sha256(faulty), {})
+    assert card.sha256 == sha256(faulty) and card.compiled  # the network stays as it is
     figures = card.figures["faults, references 1-6 and photographs that were left out"]
     assert figures["n"] >= 6 * 5 + 2 * 3  # six references, two levels of two distortions; a quarter of the photographs
     assert figures["top-1"] > 0.8, out
+    assert figures["clean photographs"] == 1
 
 
 def test_a_network_whose_head_sees_no_levels_is_refused(command, faulty, tmp_path):

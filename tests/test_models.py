@@ -123,9 +123,9 @@ def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(
     path = tmp_path / "levels.weights.h5"
     save_with_card(wide, path, replace(CARD, head=Head("regression", 0.25, LEVELS)))
     expected = predict(wide, PICTURES[:2])
-    scores, features = predict(network_of(read_card(card_of(path)), path), PICTURES[:2])
+    scores, features, levels = predict(network_of(read_card(card_of(path)), path), PICTURES[:2])
     np.testing.assert_allclose(scores, expected, atol=1e-5)
-    assert features.shape == (2, 1000)
+    assert (features.shape, levels.shape[1]) == ((2, 1000), wide.get_layer(STANDARDISED).output.shape[-1])
     trained, _ = network_to_train("regression", "none", 0.003, 0.25, path, size=SIZE)
     np.testing.assert_allclose(predict(trained, PICTURES[:2]), expected, atol=1e-5)
 

@@ -38,18 +38,19 @@ def test_weights_are_shares_whatever_the_patches(pooling, patches):
     np.testing.assert_array_equal(POOLINGS[pooling](np.zeros_like(patches)), mean_weights(patches))
 
 
-def test_a_blurred_background_counts_for_little_and_a_picture_that_is_blurred_as_a_whole_as_before(patches):
+def test_a_blurred_background_counts_for_less(patches):
     blurred = gaussian_filter(patches, (0, 4, 4, 0))
     background = np.concatenate([patches[4:5], blurred[:4], blurred[5:]])
-    assert detail_weights(background)[0] > 3 * mean_weights(background)[0]
-    assert np.corrcoef(detail_weights(patches), detail_weights(blurred))[0, 1] > 0.8
+    assert detail_weights(background)[0] > 1.4 * mean_weights(background)[0]
 
 
-def test_detail_is_how_steep_the_picture_is():
+def test_detail_is_how_steep_the_picture_is_but_strong_edges_count_no_more_than_texture():
     ramp = np.broadcast_to(2 * np.arange(100, dtype=np.uint8)[:, None], (100, 100, 3))
-    rows = slice(10, 90)  # away from the edges, where the ramp ends
+    assert detail(np.ascontiguousarray(ramp[10:90] // 2)) == pytest.approx(1, rel=0.1)
     assert detail(np.ascontiguousarray(ramp)) == pytest.approx(2, rel=0.05)
-    assert detail(np.ascontiguousarray(ramp[rows] // 2)) == pytest.approx(1, rel=0.1)
+    text = np.zeros((100, 100, 3), np.uint8)
+    text[40:60:4] = 255
+    assert detail(text) < 0.1
 
 
 @given(sides, sides, st.sampled_from([1, 16]))

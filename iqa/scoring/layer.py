@@ -108,6 +108,12 @@ class Layer(Scorer):
         runtime = self.network.name
         self.recipe = {"weights": str(file.resolve()), "sha256": sha256, "runtime": runtime, "parts": recipes}
 
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], threads: int | None = None) -> "Layer":
+        parts = [scorers_of({"it": part}, threads)["it"] for part in recipe["parts"]]
+        file = Path(recipe["weights"])
+        return cls(file, recipe["sha256"], *read_layer(file), parts)
+
     @property
     def name(self) -> str:
         return self.weights.stem

@@ -98,6 +98,12 @@ class Scorer:
             self._networks[process] = open_network(self._runtime, self.weights, self.card, self.sha256, self._threads)
         return self._networks[process]
 
+    @classmethod
+    def prepare(cls, recipe: Mapping[str, Any]) -> Callable[[list[Path]], list[Judgement | ImageError]]:
+        """What a worker of `score` does."""
+        scorer = cls.of(recipe, None if recipe["runtime"] == "keras" else 1)
+        return lambda paths: scorer.judge([Picture(path) for path in paths])
+
     @property
     def kind(self) -> str:
         """The kind of its head, "histogram" or "regression"."""
@@ -175,7 +181,7 @@ class Scorer:
 
         with _lock:
             if os.getpid() not in self._workers:
-                workers = Workers(partial(_prepare, self.recipe), lambda _, reason: ImageError(reason), processors())
+                workers = Workers(partial(self.prepare, self.recipe), lambda _, reason: ImageError(reason), processors())
                 weakref.finalize(self, workers.close)
                 self._workers[os.getpid()] = workers
         with _as_file(image) as path:
@@ -194,14 +200,6 @@ def _unless_error(judgement: Judgement | ImageError) -> Judgement:
     if isinstance(judgement, ImageError):
         raise judgement
     return judgement
-
-
-def _prepare(recipe: Mapping[str, Any]) -> Callable[[list[Path]], list[Judgement | ImageError]]:
-    """What a worker of `Scorer.score` does."""
-    from iqa.scoring.layer import scorers_of
-
-    scorer = scorers_of({"it": recipe}, None if recipe["runtime"] == "keras" else 1)["it"]
-    return lambda paths: scorer.judge([Picture(path) for path in paths])
 
 
 @contextmanager
