@@ -139,9 +139,9 @@ def graded(tmp_path_factory, photograph):
     lines = ["Image Name,MOS,,"]
     for number in range(18):
         picture = Image.fromarray(np.roll(photograph, 20 * number, axis=1))
-        good = number % 3 / 2
-        picture.filter(ImageFilter.GaussianBlur(3 * (1 - good))).save(folder / f"ss0{number % 3 + 1} ({number}).jpg")
-        lines.append(f"ss0{number % 3 + 1} ({number}).jpg,{0.2 + 0.6 * good},,")
+        good = number % 4 / 3
+        picture.filter(ImageFilter.GaussianBlur(3 * (1 - good))).save(folder / f"ss0{number // 6 + 1} ({number}).jpg")
+        lines.append(f"ss0{number // 6 + 1} ({number}).jpg,{0.2 + 0.6 * good},,")
     (folder / "train.csv").write_text("\n".join(lines))
     (folder / "test.csv").write_text("\n".join(lines))
     return folder
