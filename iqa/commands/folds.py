@@ -1,7 +1,6 @@
-"""Cross-validation: a training for each fold of the images, and what they reach, with its spread.
+"""Cross-validation: a training for each fold of the images, `RUN/fold-F`, and what they reach, with its spread.
 
-Each training is a run of its own, `RUN/fold-F`. The figures are those of its last epoch, on pictures that it did not learn
-from. Those of its best epoch would flatter it: they are chosen by the very pictures that test it.
+The figures are those of the last epoch. Those of the best would flatter: it is chosen by the pictures that test it.
 """
 
 import argparse
@@ -26,10 +25,7 @@ def cross_validate(options: argparse.Namespace, images: Sequence[Any], train: Ca
     """Train on all folds but one, for each fold in turn, and print what that reaches; returns the exit code.
 
     `train` is a function (options of one fold, images to train on, images to test on) -> a prompt, once it has trained.
-
-    Raises:
-        RunError: if the folder holds a cross-validation or run that is not to be resumed.
-        KeyboardInterrupt: after Ctrl-C; the same command with --resume continues.
+    Raises a `RunError` if the folder holds what is not to be resumed, and a `KeyboardInterrupt` after Ctrl-C.
     """
     done: list[dict[str, Any]] = []
     record = options.run / FOLDS_NAME

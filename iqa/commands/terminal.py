@@ -1,6 +1,6 @@
 """What the scripts share at the terminal: options, errors in one line on stderr, exit codes.
 
-0: all scored; 1: some images could not be scored, the rest were; 2: wrong usage, or nothing that was named exists.
+0: all scored; 1: some images could not be scored; 2: wrong usage, or nothing that was named exists.
 """
 
 import argparse
@@ -110,9 +110,7 @@ def prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-class _Careless(io.FileIO):
-    """A file that may refuse what is written to it: nobody needs to read messages."""
-
+class _Careless(io.FileIO):  # it may refuse what is written to it: nobody needs to read messages
     def write(self, data: Any) -> int:
         with suppress(OSError):
             return super().write(data)

@@ -88,7 +88,6 @@ def parse_options(parser: argparse.ArgumentParser, original: str) -> argparse.Na
 
 
 def _stored_options(run: Path) -> dict[str, Any]:
-    """The command line and the folder that a run or a cross-validation was begun with; empty if there is neither."""
     file = run / FOLDS_NAME
     try:
         stored = read_json(file)["options"] if file.exists() else {}
@@ -97,8 +96,7 @@ def _stored_options(run: Path) -> dict[str, Any]:
     return stored or (read_state(run).options if (run / "checkpoint.npz").exists() else {})
 
 
-def _from(folder: str, value: Any) -> Any:
-    """An option whose paths were meant from another folder."""
+def _from(folder: str, value: Any) -> Any:  # an option whose paths were meant from another folder
     if isinstance(value, list):
         return [_from(folder, entry) for entry in value]
     there = isinstance(value, str) and os.path.isfile(os.path.join(folder, value))
@@ -108,10 +106,8 @@ def _from(folder: str, value: Any) -> Any:
 def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], smallest: int = 1, test: str = "") -> Sets:
     """(images to train on, images to test on), without an image in both; with --folds (all, none).
 
-    Args:
-        read: function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`.
-        smallest: pixels that the shorter side must have.
-        test: the labels to test on if no option says which.
+    `read` is a function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`, `smallest` the
+    pixels that the shorter side must have, and `test` the labels to test on if no option says which.
     """
     images = read(options.train_labels, group=str(options.split_by or options.group_by or GROUP_COLUMN))
     testing: Sequence[Any] = []
@@ -153,9 +149,8 @@ def start_network(
 ) -> tuple[Any, Card]:
     """The network that a training begins with, and its card; with --weights, it sees what they were trained to see.
 
-    Args:
-        network: the backbone, one of `iqa.cards.BACKBONES`.
-        noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
+    `network` is the backbone, one of `iqa.cards.BACKBONES`, and `noise` the deviation of the Gaussian noise added in
+    training, as a share of the range of the pixels.
     """
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.models.backbones import build_backbone
@@ -191,11 +186,9 @@ def open_session(
 ) -> Any:
     """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`; returns it.
 
-    Args:
-        script: its path; a run is not resumed with a script that was changed.
-        data, sets: batches to train on and to test on, and the images in them.
-        loss, metrics, see: see `iqa.training.session.Session`.
-        settings: what else must be the same when the run is resumed; written on the card too.
+    A run is not resumed with a `script` that was changed. `data` are batches to train on and to test on, `sets` the images
+    in them; for loss, metrics and see look at `iqa.training.session.Session`. What else in `settings` must be the same when
+    the run is resumed is written on the card too.
     """
     with without_greetings():
         from iqa.training.prompt import Prompt, open_prompt
@@ -229,8 +222,7 @@ def open_session(
     return prompt
 
 
-def _compile(weights: Path) -> None:
-    """Write the compiled network beside weights. Those that have barely learnt round badly, and stay without."""
+def _compile(weights: Path) -> None:  # those that have barely learnt round badly, and stay without
     try:
         with without_greetings():
             import keras

@@ -1,7 +1,4 @@
-"""Blur, denoising, patterns, light and colour: distortions 8, 9, 14-18, 22 and 23 of TID2013.
-
-Each is a function (image, strength, rng) -> image of uint8 RGB arrays (H, W, 3); see `iqa.distortions.table`.
-"""
+"""Blur, denoising, patterns, light and colour: distortions 8, 9, 14-18, 22, 23 of TID2013; see `iqa.distortions.table`."""
 
 import numpy as np
 import scipy
@@ -95,10 +92,7 @@ def colour_quantization(image: Pixels, colours: float, rng: np.random.Generator)
 
 
 def chromatic_aberration(image: Pixels, psnr: float, rng: np.random.Generator) -> Pixels:
-    """Red and blue planes displaced in opposite directions, by up to 40 pixels, as far as a PSNR in dB over RGB asks.
-
-    TID2013 did not displace all pictures alike: level 1 has the same published PSNR on smooth and on busy references.
-    """
+    """Red and blue planes displaced in opposite directions, by up to 40 pixels, as far as a PSNR in dB over RGB asks."""
     angle = rng.uniform(0, 2 * np.pi)
     planes = image.astype(np.float64)
 

@@ -1,10 +1,7 @@
 """What happens to photographs every day: ladders of one picture, from weak to strong.
 
-    steps = clean_ladder(pristine, "noise", rng)       # untouched, then sigma of about 3, 6, 12, 24
-
-TID2013 has no score for an untouched picture, and a photograph from the web has been a JPEG before. Shrunk to about half,
-its blocks and its noise are gone: such a picture is better than its noisy and compressed versions, and than a camera's
-picture of a scene that is out of focus, moves or is dark. What a camera does wrong is computed in linear light.
+A photograph from the web has been a JPEG before. Shrunk to about half, its blocks and its noise are gone: it is better than
+its noisy, compressed, shaken and dark versions. What a camera does wrong is computed in linear light.
 """
 
 from collections.abc import Callable
@@ -76,14 +73,12 @@ def sensor_noise(image: Pixels, strength: float, rng: np.random.Generator) -> Pi
 
 
 def _spread(image: Pixels, kernel: NDArray[np.float64]) -> Pixels:
-    """The light convolved with a kernel of odd sides; the picture goes on as its mirror image."""
     reach = len(kernel) // 2
     light = np.pad(light_of_srgb(image / 255), ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     return _from_light(scipy.signal.fftconvolve(light, (kernel / kernel.sum())[..., None], mode="valid", axes=(0, 1)))
 
 
-def _from_light(light: NDArray[np.float64]) -> Pixels:
-    """Grey levels of sRGB, the inverse of `light_of_srgb`; light beyond 0-1 is clipped."""
+def _from_light(light: NDArray[np.float64]) -> Pixels:  # the inverse of `light_of_srgb`
     share = np.clip(light, 0, 1)
     return to_uint8(255 * np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055))
 

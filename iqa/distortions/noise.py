@@ -1,7 +1,4 @@
-"""Noise: distortions 1-7 and 19 of TID2013.
-
-Each is a function (image, strength, rng) -> image of uint8 RGB arrays (H, W, 3); see `iqa.distortions.table`.
-"""
+"""Noise: distortions 1-7 and 19 of TID2013; see `iqa.distortions.table`."""
 
 import numpy as np
 import scipy
@@ -40,8 +37,7 @@ def high_frequency_noise(image: Pixels, rms: float, rng: np.random.Generator) ->
     return to_uint8(image + scale_to_rms(_white_above(0.2, image.shape, rng), rms))
 
 
-def _white_above(lowest: float, shape: tuple[int, ...], rng: np.random.Generator) -> Planes:
-    """White noise, (H, W, C), without its frequencies below `lowest` cycles per pixel."""
+def _white_above(lowest: float, shape: tuple[int, ...], rng: np.random.Generator) -> Planes:  # in cycles per pixel
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in shape[:2]), indexing="ij"))
     spectrum = np.fft.fft2(rng.normal(0, 1, shape), axes=(0, 1))
     noise: Planes = np.fft.ifft2(spectrum * (frequency > lowest)[..., None], axes=(0, 1)).real

@@ -1,8 +1,4 @@
-"""The references I01-I24 of TID2013: exact 512x384 crops of kodim01-24. I25 is synthetic and cannot be made.
-
-Where they lie (`reference_crops.json`) is known to the pixel: published errors give the mean square of a reference to
-seven digits, which one place alone has, and the errors of the mean shift agree there to the last digit.
-"""
+"""The references I01-I24 of TID2013: exact 512x384 crops of kodim01-24, whose places published errors tell."""
 
 import json
 from os import PathLike
@@ -21,8 +17,7 @@ REFERENCES = range(1, 25)
 def read_reference(folder: str | PathLike[str], number: int) -> Pixels | None:
     """The reference I<number>, uint8 (384, 512, 3); None if its kodim01.png ... kodim24.png is not in the folder.
 
-    Raises:
-        ImageError: if the Kodak image cannot be read or is too small; the message names it.
+    Raises an `ImageError` that names the Kodak image if that cannot be read or is too small.
     """
     file = Path(folder) / f"kodim{number:02d}.png"
     if not file.exists():

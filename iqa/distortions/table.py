@@ -1,11 +1,8 @@
-"""The 24 distortions of TID2013, each at its five published strengths.
+"""The 24 distortions of TID2013, each at its five published strengths: distort(image, distortion=10, level=3).
 
-    degraded = distort(image, distortion=10, level=3)
-
-TID2013 (Ponomarenko et al., "Image database TID2013: Peculiarities, results and perspectives", Signal Processing:
-Image Communication 30, 2015) describes its distortions in words. The strengths below are ours, chosen so that the mean luma
-PSNR over four references is the published one, level by level: what is made here is *re-made* TID2013. The levels of one
-distortion start from the same seed: the same noise grows, the same blocks go.
+TID2013 (Ponomarenko et al., Signal Processing: Image Communication 30, 2015) describes them in words. The strengths are
+ours: with them the mean luma PSNR over four references is the published one, level by level. What is made is *re-made*
+TID2013. The levels of one distortion start from the same seed: the same noise grows, the same blocks go.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +23,7 @@ SMALLEST = 48
 
 @dataclass(frozen=True)
 class Distortion:
-    """One of the 24 types: its name in TID2013, its function, and its strength at levels 1-5."""
+    """One of the 24 types: its name, function (image, strength, rng) -> image of uint8 RGB (H, W, 3), strengths 1-5."""
 
     name: str
     apply: Callable[[Pixels, float, np.random.Generator], Pixels]
@@ -68,8 +65,7 @@ UNEVEN = (14, 15, 16, 17)
 def distort(image: Pixels, distortion: int, level: float, seed: int | Sequence[int] = 0) -> Pixels:
     """One distortion (1-24) at one level, 1-5, between or down to 0.5, of a uint8 RGB image (H, W, 3).
 
-    Raises:
-        UsageError: for another number or level, or an image with a side below 48.
+    Raises a `UsageError` for another number or level, or an image with a side below 48.
     """
     if min(image.shape[:2]) < SMALLEST:
         height, width = image.shape[:2]

@@ -1,7 +1,4 @@
-"""Figures from metrics, scores and training logs, drawn without a display; every function writes one file.
-
-A suffix that matplotlib cannot write is an `OutputError`. Series differ in line style and marker as well as in colour.
-"""
+"""Figures from metrics, scores and training logs, drawn without a display; every function writes one file."""
 
 import math
 import os
@@ -81,10 +78,8 @@ def save_figure(figure: Figure, path: File) -> None:
 def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: str) -> str:
     """Panels for a paper: the histograms of the scores, prediction over truth, and calibration; returns the caption.
 
-    Args:
-        true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms of
-            the standard deviations comes second.
-        scale: of the scores, such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
+    `true` and `predicted` are float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms
+    of the standard deviations comes second. `scale` is such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
     """
     people, model = mean_scores(true), mean_scores(predicted)
     lowest = float(np.floor(min(people.min(), model.min())))
@@ -178,10 +173,8 @@ def draw_training(
 ) -> None:
     """Panels over the epochs of a run: the loss, and the correlations; a line where a phase begins.
 
-    Args:
-        log: a row an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data.
-        rates: {phase: its learning rate, as the figure shows it}; by default that of its first row.
-        undone: phases that were taken back; their epochs are grey.
+    A row of `log` is an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data. `rates`
+    are learning rates as the figure shows them, {phase: text}; the epochs of `undone` phases are grey.
     """
     names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
     kept = [name for name in names if name != "srcc" or any("val_srcc" in row or "srcc" in row for row in log)]

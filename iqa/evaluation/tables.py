@@ -65,7 +65,7 @@ def format_agreement(result: Agreement) -> list[str]:
 
 
 def _format_correlations(of: str, lcc: tuple[float, float], srcc: tuple[float, float]) -> list[str]:
-    """As SciPy printed them when the original was written."""
+    # As SciPy printed them when the original was written.
     return [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
 
 
@@ -81,12 +81,8 @@ def format_intervals(
     Args:
         true, predicted: float (N,) scores or (N, 10) histograms.
         resamples: for the intervals; 0 for none.
-        logistic: whether the LCC after VQEG's logistic is shown as well.
-        scenes: N names of what the images show, see `group_scenes`; where the scenes are too few to be resampled, the
-            figures of each are shown.
-
-    Raises:
-        PredictionsError: if the logistic is asked for and cannot be fitted.
+        logistic: show the LCC after VQEG's logistic as well; a `PredictionsError` if that cannot be fitted.
+        scenes: N names of what the images show, see `group_scenes`; too few to be resampled, the figures of each are shown.
     """
     true_means, predicted_means = mean_scores(true), mean_scores(predicted)
     lines = []

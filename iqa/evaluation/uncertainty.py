@@ -1,7 +1,6 @@
-"""How sure a figure is: intervals by resampling, Kendall's analytic one, and tests between models on the same images.
+"""How sure a figure is: intervals by resampling, Kendall's analytic one.
 
-Two models on the same images are resampled alike, so that the difference of their resampled figures is that of a paired
-bootstrap (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993).
+Two models on the same images are resampled alike: the difference of their resampled figures is that of a paired bootstrap.
 """
 
 import warnings
@@ -27,18 +26,16 @@ _SUMS = ("t", "p", "tt", "pp", "tp")
 def resample_metrics(
     true: ArrayLike, predicted: ArrayLike, resamples: int = 1000, groups: ArrayLike | None = None, seed: int = 0
 ) -> dict[str, Floats]:
-    """What each metric would have been with other images, drawn from these with replacement.
+    """What each metric would have been with other images, drawn from these with replacement, {name: float64 (resamples,)}.
+
+    The names are those of `iqa.evaluation.metrics`, krcc excepted; NaN where a resample does not vary. The percentile
+    bootstrap: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993.
 
     Args:
         true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10.
         resamples, seed: how often, and of the draws.
         groups: int (N,), the group of each image: whole groups are drawn, such as all 120 versions of a reference, which
             are not independent. None draws images.
-
-    Returns:
-        {name: float64 (resamples,)} with the names of `iqa.evaluation.metrics`: lcc, srcc, rmse, accuracy,
-        score_difference_std, and for histograms binary_accuracy, lcc_std, srcc_std, emd_l1. NaN where a resample does not
-        vary.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     pairs = {"": (histograms.mean_scores(true), histograms.mean_scores(predicted))}
@@ -74,15 +71,13 @@ def resample_metrics(
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:
-    """Pearson's r from means of centred values, squares and products; NaN where a side does not vary."""
+def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:  # of means, centred
     first, second = tt - t * t, pp - p * p
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((first > FLAT * tt) & (second > FLAT * pp), (tp - t * p) / np.sqrt(first * second), np.nan)
 
 
 def _draw_counts(number: int, resamples: int, groups: ArrayLike | None, seed: int) -> Iterator[Floats]:
-    """How often each image is drawn: float64 (up to _CHUNK, number), chunk by chunk."""
     rng = np.random.default_rng(seed)
     names, member = np.unique(np.arange(number) if groups is None else groups, return_inverse=True)
     for start in range(0, resamples, _CHUNK):
@@ -112,10 +107,8 @@ class _Ranks:
 def group_scenes(scenes: Sequence[str] | None) -> tuple[NDArray[np.intp] | None, str]:
     """What a bootstrap draws, (groups as `resample_metrics` takes them, the same in words): whole scenes, if any repeat.
 
-    Of fewer than `FEWEST_SCENES` scenes the images are drawn, and the result holds for these scenes alone.
-
-    Args:
-        scenes: N names, of the scene that each image shows; None if no two show the same.
+    `scenes` are N names, of the scene that each image shows, or None. Of fewer than `FEWEST_SCENES` scenes the images are
+    drawn, and the result holds for these scenes alone.
     """
     if scenes is None or len(set(scenes)) == len(scenes):
         return None, "images"
@@ -192,8 +185,7 @@ def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL
     return float(tau), float(max(-1, tau - reach)), float(min(1, tau + reach))
 
 
-def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]:
-    """For each point how many others are smaller in both: int (N,)."""
+def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]:  # points that are smaller in both
     order = np.lexsort((-y, x))  # equal x: larger y first, so that what precedes with a smaller y has a smaller x
     y = y[order]
     found, before = np.empty(len(y), int), np.empty(0)
@@ -231,10 +223,8 @@ def williams_test(first: float, second: float, between: float, number: int) -> t
 def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
     """Predictions mapped onto the labels by VQEG's four-parameter logistic, which is fitted to them: float (N,).
 
-    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report, phase II, 2003.
-
-    Raises:
-        PredictionsError: if there are fewer than four images or the fit does not converge.
+    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report, phase II, 2003. Raises a
+    `PredictionsError` if there are fewer than four images or the fit does not converge.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if len(true) < 4:

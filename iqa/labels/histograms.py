@@ -1,7 +1,4 @@
-"""Opinion-score distributions: normalise, moments, histograms around mean scores.
-
-A histogram is an array (..., bins) of shares; its bins have centres, by default 1, 2, ... bins.
-"""
+"""Opinion-score distributions: arrays (..., bins) of shares, whose bins have centres, by default 1, 2, ... bins."""
 
 from typing import NamedTuple
 
@@ -52,11 +49,8 @@ def std(histogram: ArrayLike, values: ArrayLike | None = None) -> Floats:
 
 
 def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> Floats:
-    """Move shares to other bins: each goes to the two nearest, in the ratio that keeps its mean.
-
-    Args:
-        shares, values: (bins,), what each share stands for, within the first and the last of `onto`.
-        onto: rising bin centres, (others,).
+    """Move shares (bins,) from `values` to other rising bin centres, `onto`: each goes to the two nearest and keeps its
+    mean.
     """
     onto = np.asarray(onto, np.float64)
     # Column b of the identity, interpolated at the values, is what each of them gives to bin b.
@@ -66,14 +60,10 @@ def rebin(shares: ArrayLike, values: ArrayLike, onto: ArrayLike) -> Floats:
 
 
 def normal_histogram(mos: ArrayLike, deviation: ArrayLike, values: Floats) -> Floats:
-    """The normal distribution around mean scores, cut into bins around `values` and normalised: (..., bins).
+    """The normal distribution around mean scores, cut into bins around evenly spaced `values` (bins,): (..., bins).
 
-    Args:
-        mos, deviation: mean opinion scores and their standard deviations, above 0, (...,).
-        values: evenly spaced bin centres, (bins,).
-
-    Raises:
-        LabelError: if a deviation is not above 0, or a score lies so far outside that no bin gets a share.
+    `mos` and `deviation` are (...,). Raises a `LabelError` if a deviation is not above 0, or a score lies so far outside
+    that no bin gets a share.
     """
     width = values[1] - values[0]
     edges = np.concatenate([values - width / 2, values[-1:] + width / 2])

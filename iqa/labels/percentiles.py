@@ -1,7 +1,6 @@
-"""What a mean score of 5.3 means: the share of AVA's photographs that score lower.
+"""What a mean score of 5.3 means: the share of the 25,548 photographs of AVA's test set that score lower.
 
-`ava_quantiles.json` sums up the mean scores of the 25,548 photographs of AVA's test set: those that people gave, and those
-predicted by idealo's model, the teacher of the weights that ship. AVA is a contest: snapshots score lower.
+`ava_quantiles.json` has the scores that people gave, and those of idealo's model, the teacher of the weights that ship.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Histograms of people's votes 1-10, of AVA's photographs and of your own pictures.
-
-images = locate_ratings(read_ratings("labels.csv"), "photos")
-"""
+"""Histograms of people's votes 1-10, of AVA's photographs and of your own pictures."""
 
 import os
 import sys
@@ -87,10 +84,8 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
 
     If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken. A name that is not found is
     looked for as `iqa.files.name_to_text` would have written it, then by its last part without regard to case, anywhere
-    below the folder: a file that only one name can mean is taken, with a note on stderr.
-
-    Raises:
-        LabelError: if a name leads out of the folder.
+    below the folder: a file that only one name can mean is taken, with a note on stderr. Raises a `LabelError` if a name
+    leads out of the folder.
     """
     folder = Path(folder)
     root = os.path.join(os.path.abspath(folder), "")
@@ -122,7 +117,6 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
 
 
 def _locate_loosely(images: list[RatedImage], folder: Path) -> list[RatedImage]:
-    """Find the images without a path by the last part of their name, without regard to case."""
     if all(image.path for image in images):
         return images
     files = defaultdict(set)

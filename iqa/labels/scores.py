@@ -1,7 +1,4 @@
-"""Mean opinion scores of your own pictures, on whatever scale: a table with a path and a score a line.
-
-images = locate_ratings(read_scores("scores.csv", (0, 100)), "photos")
-"""
+"""Mean opinion scores of your own pictures, on whatever scale: a table with a path and a score a line."""
 
 from os import PathLike
 from pathlib import Path
@@ -23,16 +20,10 @@ def read_scores(
     group: str = GROUP_COLUMN,
     onto: tuple[float, float] = TID2013,
 ) -> list[RatedImage]:
-    """Read scores from a table in the order of the file; without a column of scores, the mean of the votes is the score.
+    """Read scores from a .csv in the order of the file; without a column of scores, the mean of the votes is the score.
 
-    Args:
-        file: a .csv; `iqa.labels.ratings.read_ratings` says how its columns are found.
-        scale: the lowest and the highest score that people could give, such as (0, 100).
-        group: the column that keeps images together in `iqa.labels.splits`.
-        onto: the scale of the network; scores are mapped to it linearly.
-
-    Raises:
-        LabelError: naming the file, the entry and what is wrong with it.
+    Scores from the lowest to the highest of `scale`, such as (0, 100), are mapped linearly to `onto`, the scale of the
+    network. For columns, `group` and the `LabelError` see `iqa.labels.ratings.read_ratings`.
     """
     if Path(file).suffix.lower() != ".csv":
         raise LabelError(f"{file}: scores are read from a .csv")

@@ -1,7 +1,6 @@
 """Labels + geometry -> training batches, as `keras.utils.PyDataset`, which every backend of Keras can fit on.
 
-Grain computes them. Order and chance depend on the seed, the epoch and the place alone, with any number of workers. Keras
-fits on Grain's own data sets as well, but knows no number of steps then, and starts the workers again in each epoch.
+Grain computes them. Keras fits on Grain's data sets too, but knows no number of steps then and starts workers each epoch.
 """
 
 import contextlib
@@ -24,6 +23,8 @@ from iqa.training.cache import Ahead, Batch, Cut, Draw, Pictures, Pixels
 
 class Batches(keras.utils.PyDataset):
     """Batches that are computed ahead where they are asked for in order, in worker processes or in threads.
+
+    Order and chance depend on the seed, the epoch and the place alone, with any number of workers.
 
     Args:
         count, a_batch: numbers that are drawn in an epoch, and in a batch.
@@ -71,7 +72,6 @@ class Batches(keras.utils.PyDataset):
             raise
 
     def _batch(self, place: int) -> Batch:
-        """The batch at a place, counted from the first epoch on."""
         known = dict(self._alone)  # of the first two: Keras asks twice for them, and maybe of another epoch first
         if list(known) == [place - 2, place - 1] and not (self._ahead and self._ahead.place == place):
             self.close()
@@ -126,7 +126,8 @@ class Ladders(Batches):
 
 
 class Photographs(Batches):
-    """Batches of single images in random order, cut at random.
+    """Batches of single images in random order, cut at random: uint8 (N, size, size, 3), and labels float32 (N, 1) or (N,
+    10).
 
     Args:
         batch_size: images a batch; the last of an epoch is smaller.
@@ -135,9 +136,6 @@ class Photographs(Batches):
         mirrored: every cut is followed by its mirror image, within `batch_size` too.
         read: what comes before chance, (path) -> the pixels that are cut; `Resized` for a model of whole pictures.
         cache, cache_size: a folder in which what was read is kept, and how many GB at most; see `Pictures.keep`.
-
-    Yields:
-        (pixels, labels): uint8 (N, size, size, 3) and float32 (N, 1) or (N, 10).
     """
 
     def __init__(

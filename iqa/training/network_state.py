@@ -19,9 +19,8 @@ def prepare(seed: int, mixed_precision: bool = False) -> None:
 def set_frozen(model: keras.Model, head: str, frozen: bool, keep_normalisation: bool) -> None:
     """Freeze or unfreeze the backbone of a flat model: what comes before the layer `head`.
 
-    Args:
-        keep_normalisation: never train batch normalisation. The statistics of a few ladders of a few scenes are worse than
-            those of ImageNet, and a step takes half the time. A backbone of random weights has none to keep.
+    With `keep_normalisation` batch normalisation is never trained: the statistics of a few ladders of a few scenes are
+    worse than those of ImageNet, and a step takes half the time. A backbone of random weights has none to keep.
     """
     first = [layer.name for layer in model.layers].index(head)
     for number, layer in enumerate(model.layers):

@@ -1,7 +1,6 @@
-"""The learning rate range test: how the loss of a few steps moves while the learning rate rises.
+"""The learning rate range test (Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3).
 
-Leslie N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, arXiv:1506.01186, section 3.3. The loss
-of a batch is divided by that of the untouched network on it: batches differ by more than a few steps change.
+The loss of a batch is divided by that of the untouched network on it: batches differ by more than a few steps change.
 """
 
 import math
@@ -24,11 +23,8 @@ def measure_rates(
 ) -> tuple[list[float], list[float], float]:
     """Train a copy of a trainer's network at rates that rise by the same factor, until the loss diverges.
 
-    Returns:
-        Of each step the rate, and the smoothed loss as a share of the untouched network's; the rate of the lowest loss.
-
-    Raises:
-        UsageError: if the rates are no range, the steps are fewer than 10, or no loss is finite.
+    Returns of each step the rate, and the smoothed loss as a share of the untouched network's; then the rate of the lowest
+    loss. Raises a `UsageError` if the rates are no range, the steps are fewer than 10, or no loss is finite.
     """
     if not 0 < lowest < highest < math.inf:
         raise UsageError(f"the rates must rise from above 0, got {lowest:g} to {highest:g}")

@@ -1,15 +1,7 @@
 """The folder of a training run: what a person reads about it, and what `--resume` needs. Loads without Keras.
 
-| file | content |
-|---|---|
-| `log.csv` | a row for each epoch |
-| `phases.json` | the phases, the log and the best epoch as JSON; written for readers, never read back |
-| `checkpoint.npz` | the last state, from which `--resume` continues: a `RunState` and all variables |
-| `phase-02-begin.npz` | the weights before the last phase, for `undo` |
-| `best.weights.h5`, `best.json` | the best epoch's weights with their card, ready for the infer scripts |
-| `run.json` | every start of this run: command line, versions, seed, time |
-| `events/` | the same figures for TensorBoard, if it is installed |
-| `session.lock` | held by the process whose session is open |
+`docs/training.md` lists its files; `checkpoint.npz` holds a `RunState` and all variables, `phase-02-begin.npz` the weights
+before the last phase for `undo`, and `session.lock` is held by the process whose session is open.
 """
 
 import csv
@@ -128,10 +120,9 @@ class RunState:
 
 
 class RunFolder:
-    """Reads and writes the files of one run; the folder `path` is made if it is not there.
+    """The files of one run. Its folder is made; an epoch belongs to the run once `checkpoint.npz` is renamed into place.
 
-    `checkpoint.npz` is the run: an epoch belongs to it at the moment when that file is renamed into place. After a kill
-    the files for readers may be behind it; `read` writes them again.
+    After a kill the files for readers may be behind it; `read` writes them again.
     """
 
     def __init__(self, path: Path | str) -> None:

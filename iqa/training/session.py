@@ -1,8 +1,4 @@
-"""A training run by a schedule or from a prompt; it can be stopped after any step and continued from there.
-
-session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
-session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
-"""
+"""A training run by a schedule or from a prompt; it can be stopped after any step and continued from there."""
 
 import inspect
 import sys
@@ -28,12 +24,9 @@ from iqa.training.trainer import HEAD, Trainer, name_of
 class Session(Trainer):
     """One run: starts or resumes it, trains phases, saves, loads and undoes.
 
-    `compile` and `fit` of its `model`, called by hand, are recorded as its own phases are.
-
-    Args:
-        arguments, settings: see `Trainer`.
-        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3), for `predict`.
-        large_batch: the images of a batch, if learning rates are to be scaled for them; see `decay_over`.
+    `compile` and `fit` of its `model`, called by hand, are recorded as its own phases are. For the arguments see `Trainer`;
+    `see`, (path) -> the patches of a picture, uint8 (K, size, size, 3), is for `predict`, and `large_batch` the images of a
+    batch, if learning rates are to be scaled for them.
     """
 
     def __init__(self, *arguments: Any, see: Any = None, large_batch: int | None = None, **settings: Any) -> None:
@@ -45,11 +38,8 @@ class Session(Trainer):
         """Resume the run in the folder if asked, and run the phases if there are any: the last step of a script.
 
         A run that is resumed without phases continues its own schedule, unless a prompt will open. Returns whether a
-        schedule was run to its end.
-
-        Raises:
-            RunError: see `resume` and `run_schedule`, or if the folder holds another run or session.
-            KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
+        schedule was run to its end; raises `KeyboardInterrupt` if Ctrl-C stopped it, and a `RunError` as `resume` and
+        `run_schedule` do.
         """
         if not resume:
             self.refuse_another_run()
@@ -124,8 +114,7 @@ class Session(Trainer):
         else:
             raise RunError("there is nothing to finish")
 
-    def _own_schedule(self) -> list[Phase]:
-        """The schedule of the run if it was followed so far and is not finished; else an empty list."""
+    def _own_schedule(self) -> list[Phase]:  # if it was followed so far and is not finished
         state, schedule = self.state, self.state.schedule
         ends = state.has_finished() or not state.kept or not state.follows(schedule)
         return [] if ends else parse_schedule(",".join(schedule))
@@ -202,13 +191,10 @@ class Session(Trainer):
         return self.model.history
 
     def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
-        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
+        """Suggest a learning rate for `fit`, by a range test of so many steps; changes neither weights nor optimizer.
 
-        It is a tenth of the rate at which the smoothed loss is lowest; None if it never fell by more than a hundredth.
-
-        Args:
-            lowest, highest: rates of the first and the last of so many steps, at least 10.
-            frozen: test for the head alone, as `pretrain` trains it.
+        It is a tenth of the rate at which the smoothed loss is lowest; None if that never fell by more than a hundredth.
+        `frozen` is for the head alone, as `pretrain` trains it.
         """
         rates, losses, best = measure_rates(self, lowest, highest, steps, frozen)
         tried = f"{len(rates)} steps at rates of {rates[0]:.1g} to {rates[-1]:.1g}"
