@@ -166,10 +166,7 @@ def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], pa
 
 
 def draw_training(
-    log: Sequence[Mapping[str, Any]],
-    path: File,
-    rates: Mapping[int, str] | None = None,
-    undone: Collection[int] = (),
+    log: Sequence[Mapping[str, Any]], path: File, rates: Mapping[int, str] | None = None, undone: Collection[int] = ()
 ) -> None:
     """Panels over the epochs of a run: the loss, and the correlations; a line where a phase begins.
 
@@ -206,19 +203,4 @@ def draw_training(
     panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    save_figure(figure, path)
-
-
-def draw_intervals(
-    labels: Sequence[str], values: Sequence[tuple[float, float, float]], filled: Sequence[bool], path: File
-) -> None:
-    """Differences of metrics, a row each: the label, (value, lower, upper), and whether the dot is filled."""
-    figure = start_figure(8, 0.35 * len(labels) + 1.2)
-    axis = figure.subplots()
-    for row, ((value, low, high), full) in enumerate(zip(values, filled, strict=True)):
-        axis.plot([low, high], [row, row], color="black", linewidth=1.5)
-        axis.plot(value, row, "o", markerfacecolor="black" if full else "white", markeredgecolor="black")
-    axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
-    axis.set_yticks(range(len(labels)), map(plain, labels))
-    axis.set(xlabel="difference of the metric (first less second)", ylim=(len(labels) - 0.5, -0.5))
     save_figure(figure, path)

@@ -15,10 +15,7 @@ TID2013 = (0.0, 9.0)
 
 
 def read_scores(
-    file: str | PathLike[str],
-    scale: tuple[float, float],
-    group: str = GROUP_COLUMN,
-    onto: tuple[float, float] = TID2013,
+    file: str | PathLike[str], scale: tuple[float, float], group: str = GROUP_COLUMN, onto: tuple[float, float] = TID2013
 ) -> list[RatedImage]:
     """Read scores from a .csv in the order of the file; without a column of scores, the mean of the votes is the score.
 
