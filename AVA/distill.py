@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Preprocessing
-from iqa.commands.terminal import add_overwrite, check_weights_target, natural, parser_of, positive, run
+from iqa.cards import AVA_SCALE, BACKBONES, Card, Head, Preprocessing, card_of
+from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
 from iqa.environment import without_greetings
 from iqa.errors import LabelError
-from iqa.files import printable, text_to_name
+from iqa.files import check_target, printable, text_to_name
 from iqa.images.geometry import MARGIN, random_patch, random_view
 from iqa.labels.histograms import normal_histogram
 from iqa.labels.ratings import read_ratings
@@ -88,7 +88,9 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
-    check_weights_target(arguments.out, arguments.overwrite, [arguments.labels])
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    for file in (arguments.out, card_of(arguments.out)):
+        check_target(file, arguments.overwrite, inputs=[arguments.labels])
     lessons = read_lessons(arguments)
 
     def cut(pixels, rng):

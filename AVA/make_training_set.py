@@ -22,8 +22,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
+from iqa.distortions.appearance import additive_gaussian_noise
 from iqa.distortions.codecs import decode, encode_jpeg
-from iqa.distortions.noise import additive_gaussian_noise
 from iqa.distortions.signal import to_uint8
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError

@@ -17,9 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from iqa.cards import TID2013_SCALE, Head, Preprocessing
-from iqa.commands.folds import cross_validate
 from iqa.commands.terminal import positive, run
-from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
+from iqa.commands.train import cross_validate, open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.environment import without_greetings
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch

@@ -24,7 +24,7 @@ BACKBONES = (
     *("inception_resnet_v2", "vgg16", "convnext_tiny"),
 )
 
-#: Populations that `iqa.labels.percentiles` has a table of.
+#: Populations that `iqa.labels.histograms` has a table of.
 POPULATIONS = ("AVA",)
 
 #: Pixels in a side of what a network sees, and bytes of a card, at most: a misprint must not ask for terabytes.

@@ -79,22 +79,6 @@ def without_greetings() -> Iterator[None]:
                     os.write(2, b"".join(line for line in lines if not (expected and _GREETING.match(line))))
 
 
-def import_matplotlib() -> None:
-    """Import matplotlib, which would fail if MPLBACKEND names a backend that is not installed, as of a notebook's child."""
-    if "matplotlib" in sys.modules:
-        return
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib
-
-        if backend:
-            with suppress(ValueError):
-                matplotlib.rcParams["backend"] = backend
-    finally:
-        if backend:
-            os.environ["MPLBACKEND"] = backend
-
-
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The versions of those of the packages that are installed, {name: version}."""
     found = {}

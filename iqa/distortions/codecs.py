@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.distortions.noise import additive_gaussian_noise
+from iqa.distortions.appearance import additive_gaussian_noise
 from iqa.distortions.signal import (
     Pixels,
     block_dct,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iqa.distortions import appearance, codecs, noise
+from iqa.distortions import appearance, codecs
 from iqa.distortions.signal import Pixels
 from iqa.errors import UsageError
 
@@ -32,13 +32,13 @@ class Distortion:
 
 #: {number: distortion}; the unit of the strengths stands with each function.
 DISTORTIONS = {
-    1: Distortion("additive Gaussian noise", noise.additive_gaussian_noise, (5.71, 8.06, 11.4, 16.1, 22.7)),
-    2: Distortion("noise stronger in colour", noise.colour_noise, (1.96, 2.73, 3.84, 5.4, 7.66)),
-    3: Distortion("spatially correlated noise", noise.spatially_correlated_noise, (5.71, 8.06, 11.4, 16.1, 22.7)),
-    4: Distortion("masked noise", noise.masked_noise, (5.8, 8.35, 11.9, 16.8, 24.5)),
-    5: Distortion("high-frequency noise", noise.high_frequency_noise, (5.7, 8.05, 14.3, 25.8, 47.3)),
-    6: Distortion("impulse noise", noise.impulse_noise, (0.0018, 0.005, 0.0101, 0.0202, 0.04)),
-    7: Distortion("quantization noise", noise.quantization_noise, (19, 27, 39, 55, 76)),
+    1: Distortion("additive Gaussian noise", appearance.additive_gaussian_noise, (5.71, 8.06, 11.4, 16.1, 22.7)),
+    2: Distortion("noise stronger in colour", appearance.colour_noise, (1.96, 2.73, 3.84, 5.4, 7.66)),
+    3: Distortion("spatially correlated noise", appearance.spatially_correlated_noise, (5.71, 8.06, 11.4, 16.1, 22.7)),
+    4: Distortion("masked noise", appearance.masked_noise, (5.8, 8.35, 11.9, 16.8, 24.5)),
+    5: Distortion("high-frequency noise", appearance.high_frequency_noise, (5.7, 8.05, 14.3, 25.8, 47.3)),
+    6: Distortion("impulse noise", appearance.impulse_noise, (0.0018, 0.005, 0.0101, 0.0202, 0.04)),
+    7: Distortion("quantization noise", appearance.quantization_noise, (19, 27, 39, 55, 76)),
     8: Distortion("Gaussian blur", appearance.gaussian_blur, (0.516, 0.688, 1.115, 2.01, 4.17)),
     9: Distortion("image denoising", appearance.denoising, (6.4, 9.4, 16.7, 34.9, 97.7)),
     10: Distortion("JPEG compression", codecs.jpeg, (80, 60, 23, 8, 4)),
@@ -50,7 +50,7 @@ DISTORTIONS = {
     16: Distortion("mean shift", appearance.mean_shift, (-6, 10, -20, 30, -40)),
     17: Distortion("contrast change", appearance.contrast_change, (0.9, 1.2, 0.75, 1.45, 0.5)),
     18: Distortion("change of colour saturation", appearance.saturation_change, (0.71, 0.59, 0.42, 0.18, -0.15)),
-    19: Distortion("multiplicative Gaussian noise", noise.multiplicative_noise, (0.05, 0.07, 0.1, 0.14, 0.2)),
+    19: Distortion("multiplicative Gaussian noise", appearance.multiplicative_noise, (0.05, 0.07, 0.1, 0.14, 0.2)),
     20: Distortion("comfort noise", codecs.comfort_noise, (0.49, 0.93, 1.88, 4.0, 8.1)),
     21: Distortion("lossy compression of noisy images", codecs.compressed_noisy, (5.1, 8.2, 13.2, 21.9, 38.7)),
     22: Distortion("colour quantization with dither", appearance.colour_quantization, (80, 40, 20, 8, 4)),

@@ -2,16 +2,20 @@
 
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle, groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-if "MPLBACKEND" in os.environ:
-    from iqa.environment import import_matplotlib
+if "matplotlib" not in sys.modules and (backend := os.environ.pop("MPLBACKEND", None)):
+    import matplotlib  # it would fail if that names one that is not installed, as of a notebook's child
 
-    import_matplotlib()
+    os.environ["MPLBACKEND"] = backend
+    with suppress(ValueError):
+        matplotlib.rcParams["backend"] = backend
 
 import matplotlib
 import numpy as np
