@@ -10,9 +10,8 @@ from scipy import stats
 
 from AVA import compare_with_people, distill, make_training_set
 from iqa.cards import Backbone, card_of, read_card
-from iqa.distortions.references import read_reference
 from iqa.distortions.signal import mean_squared_error
-from iqa.distortions.table import DISTORTIONS, distort
+from iqa.distortions.table import DISTORTIONS, distort, read_reference
 from iqa.errors import LabelError
 from iqa.files import MADE_BY
 from iqa.images.finding import list_images

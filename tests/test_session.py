@@ -23,8 +23,7 @@ from iqa.cards import sha256
 from iqa.errors import ImageError, RunError, UsageError
 from iqa.training.batches import Ladders
 from iqa.training.recorder import Recorder
-from iqa.training.run_folder import read_state
-from iqa.training.schedule import PATIENCE, Phase, parse_schedule
+from iqa.training.run_folder import PATIENCE, Phase, parse_schedule, read_state
 from iqa.training.trainer import Trainer
 
 TINY = Path(__file__).with_name("tiny_training.py")

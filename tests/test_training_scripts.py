@@ -14,7 +14,7 @@ from AVA import ava_vanilla, infer_vanilla
 from iqa.cards import AVA_SCALE, card_of, read_card
 from iqa.commands.train import scale_of
 from iqa.models import backbones
-from iqa.training.schedule import parse_schedule
+from iqa.training.run_folder import parse_schedule
 from iqa.training.trainer import Trainer
 from TID2013_regression import infer_regression, tid2013_regression
 

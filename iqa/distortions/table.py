@@ -5,14 +5,18 @@ ours: with them the mean luma PSNR over four references is the published one, le
 TID2013. The levels of one distortion start from the same seed: the same noise grows, the same blocks go.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
 from iqa.distortions import appearance, codecs
 from iqa.distortions.signal import Pixels
-from iqa.errors import UsageError
+from iqa.errors import ImageError, UsageError
+from iqa.images.reading import read_image
 
 #: Levels between the published ones are interpolated; below the first they are extrapolated to here.
 WEAKEST, STRONGEST = 0.5, 5.0
@@ -58,6 +62,11 @@ DISTORTIONS = {
     24: Distortion("sparse sampling and reconstruction", codecs.sparse_sampling, (33.0, 30.0, 27.0, 24.0, 21.0)),
 }
 
+HEIGHT, WIDTH = 384, 512
+
+#: The numbers of the references I01-I24: exact crops of kodim01-24, whose places published errors tell. I25 is synthetic.
+REFERENCES = range(1, 25)
+
 #: Types whose strength does not grow steadily with the level, or in whole numbers: only their five levels make sense.
 UNEVEN = (14, 15, 16, 17)
 
@@ -84,3 +93,23 @@ def strength(distortion: int, level: float) -> float:
     if level < 1:
         return float(strengths[0] + (level - 1) * (strengths[1] - strengths[0]))
     return float(np.interp(level, range(1, 6), strengths))
+
+
+def read_reference(folder: str | PathLike[str], number: int) -> Pixels | None:
+    """The reference I<number>, uint8 (384, 512, 3); None if its kodim01.png ... kodim24.png is not in the folder.
+
+    Raises an `ImageError` that names the Kodak image if that cannot be read or is too small.
+    """
+    file = Path(folder) / f"kodim{number:02d}.png"
+    if not file.exists():
+        return None
+    crop = json.loads(Path(__file__).with_name("reference_crops.json").read_text())[f"I{number:02d}"]
+    try:
+        image = read_image(file)
+    except ImageError as error:
+        raise ImageError(f"{file}: {error}") from None
+    reference = image[crop["top"] :, crop["left"] :][:HEIGHT, :WIDTH]
+    if reference.shape != (HEIGHT, WIDTH, 3):
+        height, width = image.shape[:2]
+        raise ImageError(f"{file}: {width}x{height} pixels do not hold the {WIDTH}x{HEIGHT} of the reference")
+    return reference

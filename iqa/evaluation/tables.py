@@ -1,6 +1,5 @@
 """The printed tables: the lines of the original's README in its words, and below them how sure the figures are."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,24 +27,15 @@ TITLES = {
 LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
 
 
-def align_columns(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Rows of cells as lines with columns aligned to the right; with a width, the last one to the left and wrapped.
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines with columns aligned to the right.
 
     >>> print(align_columns([["epoch", "lcc"], ["1", "0.5"]]))
     epoch  lcc
         1  0.5
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if width is None:
-        return "\n".join("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)
-    *widths, last = widths
-    left = sum(widths) + 2 * len(widths)
-    lines = []
-    for *cells, text in rows:
-        parts = textwrap.wrap(text, max(10, min(last, width - left))) or [""]
-        lines.append("  ".join([*map(str.rjust, cells, widths), parts[0]]).rstrip())
-        lines += [" " * left + part for part in parts[1:]]
-    return "\n".join(lines)
+    return "\n".join("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)
 
 
 def format_agreement(result: Agreement) -> list[str]:

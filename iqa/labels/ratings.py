@@ -1,4 +1,4 @@
-"""Histograms of people's votes 1-10, of AVA's photographs and of your own pictures."""
+"""What people said of AVA's photographs and of your own pictures: histograms of votes 1-10, or mean opinion scores."""
 
 import os
 import sys
@@ -18,6 +18,9 @@ from iqa.labels.rating_files import BINS, GROUP_COLUMN, SCALE, read_entries, sho
 
 #: The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
 TYPICAL_STD = 1.4
+
+#: The scores that the TID2013 model predicts.
+TID2013 = (0.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,26 @@ def read_ratings(
         shares[~voted] = normal_histogram(scores, TYPICAL_STD, centres(BINS))
     rows = zip(entries, map(tuple, shares.tolist()), strict=True)
     return [RatedImage(entry.name, histogram, group=entry.group) for entry, histogram in rows]
+
+
+def read_scores(
+    file: str | PathLike[str], scale: tuple[float, float], group: str = GROUP_COLUMN, onto: tuple[float, float] = TID2013
+) -> list[RatedImage]:
+    """Read scores from a .csv in the order of the file; without a column of scores, the mean of the votes is the score.
+
+    Scores from the lowest to the highest of `scale`, such as (0, 100), are mapped linearly to `onto`, the scale of the
+    network. For columns, `group` and the `LabelError` see `read_ratings`.
+    """
+    if Path(file).suffix.lower() != ".csv":
+        raise LabelError(f"{file}: scores are read from a .csv")
+    entries = read_entries(file, scale, group, scores_first=True)
+    if entries[0].votes is None:
+        shares = (np.array([entry.score for entry in entries]) - scale[0]) / (scale[1] - scale[0])
+    else:
+        votes = normalise([entry.votes or () for entry in entries])
+        shares = np.clip(votes @ np.linspace(0, 1, votes.shape[1]), 0, 1)
+    labels = (onto[0] + (onto[1] - onto[0]) * shares).tolist()
+    return [RatedImage(entry.name, label, group=entry.group) for entry, label in zip(entries, labels, strict=True)]
 
 
 def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:
