@@ -19,24 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from iqa.commands.terminal import add_overwrite, parser_of, positive, run
 from iqa.environment import processors
 from iqa.errors import PredictionsError
-from iqa.evaluation.metrics import correlate, measure_agreement, measure_distribution_agreement
+from iqa.evaluation.metrics import NEAR, correlate, measure_agreement, measure_distribution_agreement
 from iqa.evaluation.predictions import name_scenes, read_predictions
 from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
-from iqa.evaluation.uncertainty import (
-    LEVEL,
-    correct_p_values,
-    estimate_interval,
-    estimate_kendall,
-    estimate_p_value,
-    group_scenes,
-    resample_metrics,
-    williams_test,
-)
+from iqa.evaluation.uncertainty import LEVEL, estimate_interval, estimate_kendall, group_scenes, resample_metrics
 from iqa.files import check_target, finite, holds, printable, write_json
 from iqa.labels.histograms import Score, mean_scores
 from iqa.scoring.page import check_page, is_page, write_page
@@ -139,6 +131,61 @@ def compare_models(matched: Matched, resamples: int) -> tuple[str, Models, Rows]
             of = [correlate(*pair)[row["metric"] == "srcc"] for pair in ((true, one), (true, other), (one, other))]
             row["williams_t"], row["williams_p"] = williams_test(*of, len(true))
     return what, models, rows
+
+
+def estimate_p_value(difference: float, resampled: NDArray[np.float64], units: int) -> float:
+    """The two-sided p value of a difference between two models on the same images; NaN if it is not defined.
+
+    Student's t with the standard error of the paired bootstrap: unlike a count of resamples on either side of 0 it can
+    be smaller than 1 / resamples, which a correction for many comparisons needs.
+
+    Args:
+        difference, resampled: of the metric, first less second; the same in each resample.
+        units: images or groups that were drawn from.
+    """
+    resampled = resampled[~np.isnan(resampled)]
+    if np.isnan(difference) or len(resampled) < 2:
+        return float("nan")
+    if abs(difference) <= NEAR:
+        return 1.0
+    error = np.std(resampled, ddof=1)
+    return float(2 * stats.t.sf(abs(difference) / error, units - 1)) if error > 0 else 0.0
+
+
+def correct_p_values(p_values: ArrayLike) -> NDArray[np.float64]:
+    """p values corrected for their number: below alpha with a chance of at most alpha for any of the true nulls.
+
+    Holm, Scandinavian Journal of Statistics 6(2), 1979. NaN stays NaN and is not counted.
+    """
+    p_values = np.asarray(p_values, np.float64)
+    corrected = np.full(p_values.shape, np.nan)
+    order = np.argsort(p_values, kind="stable")[: np.count_nonzero(~np.isnan(p_values))]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
+    return corrected
+
+
+def williams_test(first: float, second: float, between: float, number: int) -> tuple[float, float]:
+    """Do two models correlate differently with the same labels? Williams' t as Steiger recommends it.
+
+    Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87(2), 1980, eq. 7.
+
+    Args:
+        first, second, between: the correlation of each model with the labels, and of the models with each other.
+        number: of images.
+
+    Returns:
+        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or below four images.
+    """
+    if number < 4 or np.isnan([first, second, between]).any():
+        return float("nan"), float("nan")
+    determinant = max(0.0, 1 - first**2 - second**2 - between**2 + 2 * first * second * between)
+    mean = (first + second) / 2
+    divisor = 2 * (number - 1) / (number - 3) * determinant + mean**2 * max(0.0, 1 - between) ** 3
+    if divisor == 0:
+        return 0.0, 1.0
+    t = (first - second) * np.sqrt((number - 1) * (1 + between) / divisor)
+    return float(t), float(2 * stats.t.sf(abs(t), number - 3))
 
 
 def make_tables(title: str, models: Models, differences: Rows) -> list[dict[str, Any]]:

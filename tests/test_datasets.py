@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iqa.errors import LabelError
-from iqa.labels import ratings, scores, splits, tid2013
+from iqa.labels import ratings, splits, tid2013
 from iqa.labels.tid2013 import LabelledImage
 
 VOTES = ",".join(map(str, range(1, 11)))
@@ -238,7 +238,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
 
 def test_a_split_of_the_files_own_is_kept_and_what_is_in_neither_part_is_counted(csv_file):
     file = csv_file("image_name,MOS,set\na.jpg,3,training\nb.jpg,4,Test\nc.jpg,2,validation\nd.jpg,1,training\ne.jpg,2,\n")
-    images = scores.read_scores(file, (1, 5), group="set")
+    images = ratings.read_scores(file, (1, 5), group="set")
     train, test, others = splits.split_by_name(images)
     assert [image.name for image in train] == ["a.jpg", "d.jpg"]
     assert [image.name for image in test] == ["b.jpg"]
@@ -308,10 +308,10 @@ def test_folds_of_images_without_groups_are_of_one_size_and_another_seed_gives_o
 
 def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_networks_scale(csv_file):
     file = csv_file("scene,MOS,image_name,1,2,3\nsea,50,a.jpg,20,50,80\n,100,b.jpg,1,2,3\n")
-    images = scores.read_scores(file, (0, 100), "scene")
+    images = ratings.read_scores(file, (0, 100), "scene")
     assert images == [ratings.RatedImage("a.jpg", 4.5, group="sea"), ratings.RatedImage("b.jpg", 9.0)]
     assert [image.label for image in images] == [4.5, 9]
-    (voted,) = scores.read_scores(csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n"), (1, 5))
+    (voted,) = ratings.read_scores(csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n"), (1, 5))
     assert voted.label == pytest.approx(9 * 3.5 / 4)
 
 
@@ -327,4 +327,4 @@ def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_network
 )
 def test_scores_that_are_none_are_named(csv_file, text, reason):
     with pytest.raises(LabelError, match=reason):
-        scores.read_scores(csv_file(text), (0, 100))
+        ratings.read_scores(csv_file(text), (0, 100))

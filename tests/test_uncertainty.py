@@ -4,17 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from idealo_comparison.compare import correct_p_values, estimate_p_value, williams_test
 from iqa.errors import IqaError
 from iqa.evaluation.metrics import measure_agreement, measure_distribution_agreement
-from iqa.evaluation.uncertainty import (
-    correct_p_values,
-    estimate_interval,
-    estimate_kendall,
-    estimate_p_value,
-    map_logistically,
-    resample_metrics,
-    williams_test,
-)
+from iqa.evaluation.uncertainty import estimate_interval, estimate_kendall, map_logistically, resample_metrics
 
 
 def correlated(rng, number, r):

@@ -11,7 +11,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import PredictionsError
-from iqa.evaluation.metrics import FLAT, NEAR, measure_images, varies
+from iqa.evaluation.metrics import FLAT, measure_images, varies
 from iqa.labels import histograms
 
 Floats = NDArray[np.float64]
@@ -127,41 +127,6 @@ def estimate_interval(values: Floats, level: float = LEVEL) -> tuple[float, floa
     return float(low), float(high)
 
 
-def estimate_p_value(difference: float, resampled: Floats, units: int) -> float:
-    """The two-sided p value of a difference between two models on the same images; NaN if it is not defined.
-
-    Student's t with the standard error of the paired bootstrap: unlike a count of resamples on either side of 0 it can
-    be smaller than 1 / resamples, which a correction for many comparisons needs.
-
-    Args:
-        difference, resampled: of the metric, first less second; the same in each resample.
-        units: images or groups that were drawn from.
-    """
-    resampled = resampled[~np.isnan(resampled)]
-    if np.isnan(difference) or len(resampled) < 2:
-        return float("nan")
-    if abs(difference) <= NEAR:
-        return 1.0
-    error = np.std(resampled, ddof=1)
-    return float(2 * scipy.stats.t.sf(abs(difference) / error, units - 1)) if error > 0 else 0.0
-
-
-def correct_p_values(p_values: ArrayLike) -> Floats:
-    """p values corrected for their number: below alpha with a chance of at most alpha for any of the true nulls.
-
-    Holm, Scandinavian Journal of Statistics 6(2), 1979. NaN stays NaN and is not counted.
-
-    >>> correct_p_values([0.01, 0.04, 0.03, 0.5]).tolist()
-    [0.04, 0.09, 0.09, 0.5]
-    """
-    p_values = np.asarray(p_values, np.float64)
-    corrected = np.full(p_values.shape, np.nan)
-    order = np.argsort(p_values, kind="stable")[: np.count_nonzero(~np.isnan(p_values))]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
-    return corrected
-
-
 def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
     """(tau-b, lower, upper): Kendall's rank correlation with its asymptotic interval; NaN if a side does not vary.
 
@@ -195,29 +160,6 @@ def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]
         found[order[start : start + block]] = np.searchsorted(before, part, "left") + within
         before = np.sort(np.concatenate([before, part]), kind="stable")
     return found
-
-
-def williams_test(first: float, second: float, between: float, number: int) -> tuple[float, float]:
-    """Do two models correlate differently with the same labels? Williams' t as Steiger recommends it.
-
-    Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87(2), 1980, eq. 7.
-
-    Args:
-        first, second, between: the correlation of each model with the labels, and of the models with each other.
-        number: of images.
-
-    Returns:
-        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or below four images.
-    """
-    if number < 4 or np.isnan([first, second, between]).any():
-        return float("nan"), float("nan")
-    determinant = max(0.0, 1 - first**2 - second**2 - between**2 + 2 * first * second * between)
-    mean = (first + second) / 2
-    divisor = 2 * (number - 1) / (number - 3) * determinant + mean**2 * max(0.0, 1 - between) ** 3
-    if divisor == 0:
-        return 0.0, 1.0
-    t = (first - second) * np.sqrt((number - 1) * (1 + between) / divisor)
-    return float(t), float(2 * scipy.stats.t.sf(abs(t), number - 3))
 
 
 def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
