@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from iqa.evaluation.predictions import Predictions, write_predictions
-from iqa.images.finding import sample_photograph
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_FOLDERS = ("AVA", "TID2013_regression", "idealo_comparison", "data", "docs", "benchmarks")
@@ -212,17 +211,6 @@ def test_plots_and_comparisons_load_no_heavy_library(tmp_path):
         )
     )
     run_scripts(calls, tmp_path)
-
-
-def test_scoring_on_a_compiled_runtime_loads_no_heavy_library(tmp_path):
-    picture = sample_photograph()
-    run_scripts(
-        [
-            (ROOT / "AVA/infer_vanilla.py", picture, "--runtime", "litert", "--json"),
-            (ROOT / "iqa/__main__.py", picture, "--runtime", "litert"),
-        ],
-        tmp_path,
-    )
 
 
 def test_the_page_of_the_rooms_names_every_module():

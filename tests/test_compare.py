@@ -57,16 +57,6 @@ def draw_models(rng, correlations, images=120):
     return compare.Matched(ids, {f"{n}.mat": (true, side) for n, side in enumerate(sides)}, {})
 
 
-def test_a_table_of_equally_good_models_seldom_shows_a_difference():
-    # Without a correction about 15 of 40 do. Holm's keeps it below 5 %; 40 tables of 5 % show 5 or fewer 98 times in 100.
-    rng = np.random.default_rng(9)
-    tables = [compare.compare_models(draw_models(rng, (0.6, 0.6, 0.6)), 100)[2] for _ in range(40)]
-    assert sum(any(row["verdict"] == "differs" for row in table) for table in tables) <= 5
-    assert sum(any(row["p"] < 0.05 for row in table) for table in tables) >= 8
-    assert all(row["p"] <= row["p_holm"] for table in tables for row in table)
-    assert {row["better"] for table in tables for row in table if row["verdict"] != "differs"} == {None}
-
-
 def test_a_rescaled_model_differs_in_its_errors_and_not_in_its_correlations():
     matched = draw_models(np.random.default_rng(11), (0.7,))
     true, predicted = matched.sides["0.mat"]

@@ -15,8 +15,7 @@ from iqa.distortions.table import DISTORTIONS, distort, read_reference
 from iqa.errors import LabelError
 from iqa.files import MADE_BY
 from iqa.images.finding import list_images
-from iqa.images.geometry import warn_if_flat
-from iqa.labels.tid2013 import read_mos, read_order
+from iqa.labels.tid2013 import read_order
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import make_images, make_labels, make_ladders, test_distortions, test_distortions_cosine
 from TID2013_regression.make_images import FIXED, match, read_errors
@@ -193,24 +192,6 @@ def test_ladders_that_cannot_be_made_are_refused_before_any_work(command, photos
     assert not (tmp_path / "ladders").exists()
 
 
-def test_the_typical_score_is_the_mean_over_scenes_of_each_level(tmp_path):
-    rows = [f"{r + level / 10} i{r:02d}_07_{level}.bmp" for r in (1, 3) for level in range(1, 6)]
-    (tmp_path / "mos.txt").write_text("\n".join(rows))
-    images = read_mos(tmp_path / "mos.txt")
-    assert make_ladders.typical_mos(images)[7].tolist() == pytest.approx([2.1, 2.2, 2.3, 2.4, 2.5])
-    with pytest.raises(LabelError, match="no image of distortion 7 at level 2"):
-        make_ladders.typical_mos([image for image in images if image.level != 2])
-
-
-@pytest.mark.parametrize("distortion", [10, 14])
-def test_levels_are_drawn_from_each_quarter_and_whole_where_the_strength_is_uneven(distortion):
-    rng = np.random.default_rng(0)
-    levels = np.array([make_ladders.random_levels(distortion, rng) for _ in range(50)])
-    assert levels.shape == (50, 4) and (np.diff(levels) > 0).all()
-    assert levels.min() >= 0.5 and levels.max() <= 5
-    assert (levels == np.rint(levels)).all() == (distortion == 14)
-
-
 # --- variants for a teacher, and a student ---------------------------------------------------------------------------
 
 
@@ -247,15 +228,6 @@ def test_a_held_out_scene_that_is_not_there_is_refused_and_a_broken_photograph_n
     (scenes / "b.jpg").unlink()
     code, _, err = command(make_training_set, *options, "--out", tmp_path / "o")
     assert code == 2 and "holds no b.jpg, which must be kept apart" in err
-
-
-def test_every_variant_is_a_picture_that_a_patch_fits_into_and_blank_frames_are_flat(photograph):
-    for seed in range(60):
-        varied = make_training_set.vary(Image.fromarray(photograph), np.random.default_rng(seed))
-        assert varied.mode == "RGB" and min(varied.size) >= 224
-    frames = [make_training_set.blank_frame(seed) for seed in range(40)]
-    assert all(warn_if_flat(frame[None]) for frame in frames)
-    assert len({frame.tobytes() for frame in frames}) > 25
 
 
 def test_a_student_learns_the_scores_of_a_table_and_peoples_votes_before_them(command, pictures, tmp_path, monkeypatch):
