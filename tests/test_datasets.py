@@ -1,5 +1,4 @@
 import itertools
-import json
 import tempfile
 from pathlib import Path
 
@@ -79,15 +78,6 @@ def test_rare_opinions_are_repeated():
 
 
 # --- ratings of your own in a CSV -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["path", "image_id", "image_name", " Name "])
-@pytest.mark.parametrize("score", ["score", "mean", "MOS"])
-def test_the_heading_of_a_csv_says_where_name_and_score_stand(csv_file, name, score):
-    for text in (f"camera,{score},{name}\nNikon,5.5,a.jpg\n,4.2,in/b.jpg\n", "a.jpg,5.5\nin/b.jpg,4.2\n"):
-        images = ratings.read_ratings(csv_file(text))
-        assert [image.name for image in images] == ["a.jpg", "in/b.jpg"]
-        assert [image.mean for image in images] == pytest.approx([5.5, 4.2], abs=0.05)
 
 
 def test_votes_count_where_a_csv_has_them_and_the_mean_where_they_are_empty(csv_file):
@@ -186,26 +176,6 @@ def test_a_first_row_with_a_typing_error_is_named_and_not_taken_for_a_heading(cs
         ratings.read_ratings(csv_file(f"lost.jpg,{score}\nb.jpg,5\n"))
 
 
-def test_votes_of_koniq_are_read_by_their_columns(csv_file):
-    file = csv_file("image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n9.jpg,0,1,1,2,0,4,3.2,0.5,training\n")
-    (image,) = ratings.read_ratings(file, scale=(1, 5))
-    assert image.name == "9.jpg"
-    assert image.mean == pytest.approx(1 + 9 * (3.25 - 1) / 4)
-    with pytest.raises(LabelError, match="the votes are 1-5, but the scale is 1-10"):
-        ratings.read_ratings(file)
-
-
-def test_a_byte_order_mark_is_passed_over_in_every_label_file(csv_file):
-    for name, text in (
-        ("x.json", json.dumps([{"image_id": "953619", "label": [1] * 10}])),
-        ("x.txt", "1 953619 1 2 3 4 5 6 7 8 9 10 1 2 3\n"),
-        ("x.csv", "path,score\n953619,5\n"),
-        ("y.csv", "953619,5\n"),
-    ):
-        assert [image.name for image in ratings.read_ratings(csv_file("\N{BYTE ORDER MARK}" + text, name))] == ["953619"]
-    assert [image.mos for image in tid2013.read_mos(csv_file("\N{BYTE ORDER MARK}5.5 I01_01_1.bmp\n"))] == [5.5]
-
-
 def test_files_are_found_by_name_or_id_whatever_their_case_suffix_and_folder_and_no_sidecar_hides_them(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("953619.jpg", "953619.xmp", "953619.webp", "953619.aae", "2.PNG", "2.zip", "3.xmp", "in/b.png"):
@@ -288,13 +258,6 @@ def test_folds_test_every_image_once_and_tear_no_group_apart(groups, folds, seed
     for train, test in parts:
         assert train and test and len(train) + len(test) == len(images)
         assert not {image.group for image in train} & {image.group for image in test} - {None}
-
-
-def test_folds_of_images_without_groups_are_of_one_size_and_another_seed_gives_others():
-    images = grouped(*[None] * 52)
-    first, again, other = (splits.split_into_folds(images, 5, seed) for seed in (1, 1, 2))
-    assert sorted(len(test) for _, test in first) == [10, 10, 10, 11, 11]
-    assert first == again != other
 
 
 # --- scores ---------------------------------------------------------------------------------------------------------

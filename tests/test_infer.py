@@ -202,19 +202,6 @@ def test_a_labelled_run_writes_scores_in_label_order_and_names_what_it_skipped(i
     assert read.predictions[1] == np.float32(one)
 
 
-def test_a_labelled_picture_that_is_away_for_a_moment_keeps_its_score(infer_labelled, labelled, tmp_path, monkeypatch):
-    waiting, path, elsewhere = Journal.waiting, labelled / "I01_01_5.BMP", labelled / "elsewhere"
-
-    def vanishing(self):
-        path.rename(elsewhere)
-        yield from waiting(self)
-        elsewhere.rename(path)
-        monkeypatch.setattr(Journal, "waiting", waiting)
-
-    monkeypatch.setattr(Journal, "waiting", vanishing)
-    assert "3 images scored, 3 skipped" in infer_labelled(tmp_path / "p.mat")[1]
-
-
 def test_a_labelled_run_of_nothing_or_half_of_one_is_an_error_of_usage(command, infer_labelled, labelled, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = infer_labelled(tmp_path / "p.mat", "--images", tmp_path / "empty")

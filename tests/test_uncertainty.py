@@ -23,21 +23,14 @@ def drawn_by_hand(number, groups, seed=0):
     return np.concatenate([np.flatnonzero(groups == name) for name in chosen])
 
 
-def with_zeros():
-    return np.array([0.0, 2, 4, 5, 6, 7]), np.array([1.0, 2, 3, 5, 6, 8])
+WITH_ZEROS = np.array([[0.0, 2, 4, 5, 6, 7], [1.0, 2, 3, 5, 6, 8]])
+WITH_TIES = np.round(correlated(np.random.default_rng(1), 200, 0.7), 1)
+HISTOGRAMS = np.random.default_rng(2).dirichlet(np.ones(10), (2, 60))
 
 
-def with_ties():
-    return [np.round(side, 1) for side in correlated(np.random.default_rng(1), 200, 0.7)]
-
-
-def of_histograms():
-    return np.random.default_rng(2).dirichlet(np.ones(10), (2, 60))
-
-
-@pytest.mark.parametrize("make, group_size", [(with_ties, 1), (with_ties, 10), (of_histograms, 1), (with_zeros, 1)])
-def test_a_resample_has_the_metrics_of_the_images_drawn(make, group_size):
-    true, predicted = make()
+@pytest.mark.parametrize("pair, group_size", [(WITH_TIES, 1), (WITH_TIES, 10), (HISTOGRAMS, 1), (WITH_ZEROS, 1)])
+def test_a_resample_has_the_metrics_of_the_images_drawn(pair, group_size):
+    true, predicted = pair
     groups = np.arange(len(true)) // group_size
     found = resample_metrics(true, predicted, resamples=3, groups=groups)
     chosen = drawn_by_hand(len(true), groups)
@@ -50,7 +43,7 @@ def test_a_resample_has_the_metrics_of_the_images_drawn(make, group_size):
 
 def test_kendalls_tau_is_scipys_with_ties_too_and_its_interval_covers_the_true_one():
     many = correlated(np.random.default_rng(4), 1200, 0.6)  # more than are counted at a time
-    for pair in (many, with_ties(), np.array([[3, 1, 1], [2, 2, 0]], float)):
+    for pair in (many, WITH_TIES, np.array([[3, 1, 1], [2, 2, 0]], float)):
         assert estimate_kendall(*pair)[0] == pytest.approx(stats.kendalltau(*pair).statistic, abs=1e-9)
     rng = np.random.default_rng(5)
     tau = 2 / np.pi * np.arcsin(0.6)  # of a bivariate normal distribution
