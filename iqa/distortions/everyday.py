@@ -31,10 +31,8 @@ EVERYDAY: dict[str, tuple[Apply, tuple[float, ...], str]] = {
 def everyday_ladders(image: Pixels, seed: int = 0) -> dict[str, list[tuple[str, Pixels]]]:
     """{name of `EVERYDAY`: [(label, uint8 RGB array), ...]}; the first of each ladder is the photograph itself."""
     return {
-        name: [
-            ("original", image),
-            *((f"{unit} {value:g}", apply(image, value, np.random.default_rng(seed))) for value in strengths),
-        ]
+        name: [("original", image)]
+        + [(f"{unit} {value:g}", apply(image, value, np.random.default_rng(seed))) for value in strengths]
         for name, (apply, strengths, unit) in EVERYDAY.items()
     }
 

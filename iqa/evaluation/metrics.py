@@ -153,6 +153,4 @@ def _correlate(function: Callable[[Floats, Floats], Any], true: Floats, predicte
 def count_confusions(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> NDArray[np.int64]:
     """Counts by whole scores, int64 (10, 10): rows predicted, columns true; what lies outside goes to the edge bins."""
     rows, columns = (np.clip(np.floor(np.asarray(side) + NEAR) - lowest, 0, 9).astype(int) for side in (predicted, true))
-    matrix = np.zeros((10, 10), np.int64)
-    np.add.at(matrix, (rows, columns), 1)
-    return matrix
+    return np.bincount(10 * rows + columns, minlength=100).reshape(10, 10)

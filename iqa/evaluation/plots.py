@@ -182,9 +182,8 @@ def draw_training(
     figure = start_figure(9, 1 + 2.6 * len(kept))
     panels = figure.subplots(len(kept), 1, sharex=True)
     for panel, name in zip(panels, kept, strict=True):
-        for (key, title), (colour, line, marker) in zip(
-            ((name, "training"), (f"val_{name}", "test")), STYLES[:2], strict=True
-        ):
+        sides = ((name, "training"), (f"val_{name}", "test"))
+        for (key, title), (colour, line, marker) in zip(sides, STYLES, strict=False):
             points = [(row["epoch"], row[key]) for row in log if key in row]
             if points:
                 panel.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=4, label=title)

@@ -130,8 +130,8 @@ def estimate_interval(values: Floats, level: float = LEVEL) -> tuple[float, floa
 def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
     """(tau-b, lower, upper): Kendall's rank correlation with its asymptotic interval; NaN if a side does not vary.
 
-    The variance is that of a U-statistic (Hoeffding 1948): 4/n times the variance over images of the share of pairs, of
-    those that the image is in, that are concordant less those that are discordant.
+    The variance is that of a U-statistic (Hoeffding 1948): 4/n times the variance over images of the share of its pairs
+    that are concordant less those that are discordant.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if not varies(true) or not varies(predicted):

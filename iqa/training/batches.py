@@ -31,16 +31,10 @@ class Batches(keras.utils.PyDataset):
         seed: of order and chance; None for all in order.
         whole: leave out the last batch of an epoch if it is smaller.
         workers: processes; 0 for threads.
-
-    Attributes:
-        steps: batches in a whole epoch.
-        epoch, first: number of the current epoch, and the batch that it begins at; to be set.
-        failure: the `ImageError` that ended an epoch: TensorFlow hides it behind an error of its own.
     """
 
-    epoch = 0
-    failure: ImageError | None = None
-    first = 0
+    epoch = first = 0  # the current epoch, and the batch that it begins at; to be set
+    failure: ImageError | None = None  # that ended an epoch: TensorFlow hides it behind an error of its own
 
     def __init__(
         self, draw: Draw, count: int, a_batch: int, seed: int | None = None, whole: bool = False, workers: int = 0
@@ -54,6 +48,7 @@ class Batches(keras.utils.PyDataset):
             drop_remainder=whole,
             batch_fn=lambda parts: tuple(map(np.concatenate, zip(*parts, strict=True))),
         )
+        # `steps` are those of a whole epoch.
         self.steps, self._epochs, self.data_workers = len(batches), batches.repeat(), workers
         self._ahead: Ahead | None = None
         self._alone: deque[tuple[int, Batch]] = deque(maxlen=2)
@@ -112,9 +107,9 @@ def naming_broken_images(*datasets: Any) -> Iterator[None]:
 class Ladders(Batches):
     """Batches of whole ladders in random order: the levels of one scene and distortion, cut and mirrored alike.
 
-    What varies within a ladder is then the distortion alone, so that the network cannot explain it by the scene. A batch
-    has `batch_size` images or fewer, but one ladder at least. What is left in an epoch waits for another: a last batch of
-    one ladder would make a poor correlation. For the arguments see `Photographs`.
+    What varies within a ladder is then the distortion alone. A batch has `batch_size` images or fewer, but one ladder at
+    least. What is left in an epoch waits for another: a batch of one ladder would make a poor correlation. See also
+    `Photographs`.
     """
 
     def __init__(

@@ -27,19 +27,15 @@ def _mask_unknown(scores: Any) -> tuple[Any, Any]:
     return known / ops.maximum(ops.sum(known), 1), ops.where(ops.isnan(scores), 0.0, scores)
 
 
-def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
-    """Pearson's correlation r of the scores in a batch, a scalar in -1..1; 0 where either side does not vary."""
-    shares, true = _mask_unknown(scores_of(y_true))
+def pearson_loss(y_true: Any, y_pred: Any) -> Any:
+    """1 - r^2, r Pearson's correlation of the scores in the batch, which is 0 where either side does not vary."""
+    shares, true = _mask_unknown(scores_of(ops.cast(y_true, y_pred.dtype)))
     predicted = scores_of(y_pred)
     true = true - ops.sum(shares * true)
     predicted = predicted - ops.sum(shares * predicted)
     covariance = ops.sum(shares * true * predicted)
-    return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
-
-
-def pearson_loss(y_true: Any, y_pred: Any) -> Any:
-    """1 - r^2, r the Pearson correlation of the scores in the batch."""
-    return 1 - pearson_correlation(ops.cast(y_true, y_pred.dtype), y_pred) ** 2
+    deviations = ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
+    return 1 - (covariance / deviations) ** 2
 
 
 def known_mse(y_true: Any, y_pred: Any) -> Any:

@@ -85,31 +85,23 @@ def parse_schedule(text: str, original: str | None = None) -> list[Phase]:
 
 @dataclass
 class PhaseRecord:
-    """One phase, as it was asked for and as it went; one that reached its plateau has the epochs that it took.
+    """One phase, as it was asked for and as it went; one that reached its plateau has the epochs that it took."""
 
-    Attributes:
-        asked: the text of the `Phase`, or `BY_HAND`.
-        decay: the class of Keras's learning rate schedule, if one was given; loss, callbacks: names too.
-        done, steps, seconds: epochs, training steps and time so far.
-        before, after: figures on the test data.
-        status: "interrupted" until it is "done", "undone", "not finite" or "given up".
-    """
-
-    asked: str
+    asked: str  # the text of the `Phase`, or `BY_HAND`
     learning_rate: float
     frozen: bool
     epochs: int
     plateau: bool = False
     cosine: bool = False
     loss: str = ""
-    decay: str | None = None
+    decay: str | None = None  # the class of Keras's learning rate schedule, if one was given
     callbacks: list[str] = field(default_factory=list)
-    done: int = 0
+    done: int = 0  # epochs so far
     steps: int = 0
     seconds: float = 0.0
-    before: Figures | None = None
+    before: Figures | None = None  # on the test data
     after: Figures | None = None
-    status: str = "interrupted"
+    status: str = "interrupted"  # until it is "done", "undone", "not finite" or "given up"
 
     @property
     def rate(self) -> str:
@@ -124,29 +116,18 @@ class PhaseRecord:
 
 @dataclass
 class RunState:
-    """Everything about a run but its variables.
-
-    Attributes:
-        begin: the name of the file with the weights before the last phase.
-        best: epoch and figure of the best epoch.
-        figures: of the current weights on the test data, if they are known.
-        drawn: epochs that were begun; each has its own order of the data.
-        open_epoch: the epoch that was stopped in its middle: how many steps are done, in how many seconds; the values of
-            the variables of the loss and the metrics; the figures of its steps, if only the validation is missing.
-        schedule: the phases that the run was begun with, as text.
-        settings, options: what must not change in a run; its command line.
-    """
+    """Everything about a run but its variables."""
 
     phases: list[PhaseRecord] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
-    begin: str | None = None
-    best: dict[str, Any] | None = None
-    figures: Figures | None = None
-    drawn: int = 0
-    open_epoch: dict[str, Any] | None = None
-    schedule: list[str] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    begin: str | None = None  # the file with the weights before the last phase
+    best: dict[str, Any] | None = None  # epoch and figure
+    figures: Figures | None = None  # of the current weights on the test data, if they are known
+    drawn: int = 0  # epochs that were begun; each has its own order of the data
+    open_epoch: dict[str, Any] | None = None  # stopped in its middle: step, seconds, values of the metrics, figures
+    schedule: list[str] = field(default_factory=list)  # that the run was begun with, as text
+    settings: dict[str, Any] = field(default_factory=dict)  # what must not change in a run
+    options: dict[str, Any] = field(default_factory=dict)  # its command line
     optimizer: dict[str, Any] | None = None
     trainable: list[bool] = field(default_factory=list)
 

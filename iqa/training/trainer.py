@@ -91,9 +91,8 @@ class Trainer:
         if again or self.state.figures is None:
             print(f"evaluating on {len(self.test_data)} batches of test data", flush=True)
             with naming_broken_images(self.test_data):
-                figures = keras.Model.evaluate(
-                    self.model, self.test_data, verbose=0, return_dict=True, callbacks=[Stopper(self.interrupt)]
-                )
+                asked: dict[str, Any] = {"verbose": 0, "return_dict": True, "callbacks": [Stopper(self.interrupt)]}
+                figures = keras.Model.evaluate(self.model, self.test_data, **asked)
             self.state.figures = {name: float(value) for name, value in figures.items()}
         return self.state.figures
 
