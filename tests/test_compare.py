@@ -49,18 +49,12 @@ def test_a_clear_difference_is_found_and_has_its_sign(command, files, tmp_path):
     assert "differs: second is better" in out and "first is better" not in out
 
 
-def draw_models(rng, correlations, images=120):
-    """Scores that models of these correlations with people give to the same images."""
-    true = rng.normal(5, 1, images)
-    sides = [5 + r * (true - 5) + np.sqrt(1 - r * r) * rng.normal(0, 1, images) for r in correlations]
-    ids = [f"scene{number}_01_1" for number in range(images)]
-    return compare.Matched(ids, {f"{n}.mat": (true, side) for n, side in enumerate(sides)}, {})
-
-
 def test_a_rescaled_model_differs_in_its_errors_and_not_in_its_correlations():
-    matched = draw_models(np.random.default_rng(11), (0.7,))
-    true, predicted = matched.sides["0.mat"]
-    matched.sides["rescaled.mat"] = (true, 3 * predicted)
+    rng = np.random.default_rng(11)
+    true = rng.normal(5, 1, 120)
+    predicted = 5 + 0.7 * (true - 5) + 0.5**0.5 * rng.normal(0, 1, 120)
+    sides = {"one.mat": (true, predicted), "rescaled.mat": (true, 3 * predicted)}
+    matched = compare.Matched([f"scene{number}_01_1" for number in range(120)], sides, {})
     verdicts = {row["metric"]: row["verdict"] for row in compare.compare_models(matched, 100)[2]}
     assert verdicts["lcc"] == verdicts["srcc"] == "cannot be told apart"
     assert verdicts["rmse"] == "differs"

@@ -88,13 +88,6 @@ def test_votes_count_where_a_csv_has_them_and_the_mean_where_they_are_empty(csv_
     assert scored.label == ratings.read_ratings(csv_file("path,score\n18,5.5\n"))[0].label
 
 
-def test_votes_of_another_scale_are_mapped_to_1_to_10(csv_file):
-    file = csv_file("path,1,2,3,4,5,6,7\nlow,5,0,0,0,0,0,0\nmiddle,0,0,0,2,0,0,0\nhigh,0,0,0,0,0,0,1\n")
-    low, middle, high = (image.label for image in ratings.read_ratings(file, scale=(1, 7)))
-    assert (low[0], high[9]) == (1, 1)
-    assert middle[4:6] == (0.5, 0.5)  # 4 lies in the middle of 1-7, as 5.5 does of 1-10
-
-
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=12).filter(any))
 def test_the_mean_of_votes_is_mapped_exactly(votes):
     highest = len(votes) - 1
@@ -168,12 +161,6 @@ def test_a_heading_of_votes_is_no_picture_and_a_picture_of_rising_votes_is_one(c
         "953619",
         "a.jpg",
     ]
-
-
-@pytest.mark.parametrize("score", ["n/a", "", "5.5.", "good", "6 of 10"])
-def test_a_first_row_with_a_typing_error_is_named_and_not_taken_for_a_heading(csv_file, score):
-    with pytest.raises(LabelError, match=r"own.csv, line 1: the score is"):
-        ratings.read_ratings(csv_file(f"lost.jpg,{score}\nb.jpg,5\n"))
 
 
 def test_files_are_found_by_name_or_id_whatever_their_case_suffix_and_folder_and_no_sidecar_hides_them(tmp_path):

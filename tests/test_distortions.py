@@ -247,13 +247,6 @@ def test_a_clean_ladder_begins_with_the_picture_and_each_step_departs_further(ph
         assert np.array_equal(head, photograph)
 
 
-def test_the_head_of_a_ladder_of_grain_has_noise_that_its_versions_lose(photograph):
-    smooth = np.full_like(photograph, 128)
-    head, *_, last = clean_ladder(smooth, "grain", np.random.default_rng(0))
-    assert 1 < std(head) < 6
-    assert std(last) < std(head) / 2
-
-
 def test_a_point_out_of_focus_becomes_a_disc_and_one_that_moves_a_line_of_the_same_light():
     rng, point = np.random.default_rng(3), np.zeros((65, 65, 3), np.uint8)
     point[32, 32] = 255

@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import stats
 
 from AVA import compare_with_people, distill, make_training_set
+from idealo_comparison import test_distortions as idealo_distortions
 from iqa.cards import Backbone, card_of, read_card
 from iqa.distortions.signal import mean_squared_error
 from iqa.distortions.table import DISTORTIONS, distort, read_reference
@@ -151,18 +152,14 @@ def photos(photograph, tmp_path):
     return ["--photos", folder, "--exclude", tmp_path / "held.txt", "--workers", 1, "--out", tmp_path / "ladders"]
 
 
-def read_labels(folder):
-    rows = [line.split() for line in (folder / "mos_with_names.txt").read_text().splitlines()]
-    assert all((folder / name).exists() for _, name in rows)
-    return np.array([float(score) for score, _ in rows]).reshape(-1, 5)
-
-
 def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command, photos, tmp_path):
     code, printed, err = command(make_ladders, *photos, "--mos", tmp_path / "mos.txt", "--distortions", 1)
     assert code == 1
     assert "small.jpg: 256x100 pixels are fewer" in err
     assert "10 images of 2 photographs" in printed
-    scores = read_labels(tmp_path / "ladders")
+    rows = [line.split() for line in (tmp_path / "ladders/mos_with_names.txt").read_text().splitlines()]
+    assert all((tmp_path / "ladders" / name).exists() for _, name in rows)
+    scores = np.array([float(score) for score, _ in rows]).reshape(-1, 5)
     assert scores.shape == (2, 5)
     assert (scores[:, 0] == make_ladders.UNTOUCHED_MOS).all()
     assert (np.diff(scores, axis=1) < 0).all()
@@ -315,10 +312,11 @@ def scene(save, photograph, tmp_path):
     return tmp_path / "scene"
 
 
-@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
+@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine, idealo_distortions])
 def test_experiments_print_a_row_a_picture_name_a_bad_one_and_draw_a_figure(
-    command, tiny, save, photograph, scene, script, tmp_path
+    command, tiny, tiny_histogram, save, photograph, scene, script, tmp_path
 ):
+    tiny = tiny_histogram if script is idealo_distortions else tiny
     figure = tmp_path / "f.png"
     code, out, _ = command(script, save("p.png", photograph), "--weights", tiny, "--figure", figure)
     assert code == 0

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from AVA import plot_patches
-from idealo_comparison import test_distortions as idealo_distortions
 from iqa.errors import LabelError
 from iqa.labels.tid2013 import LabelledImage, across_scenes, read_order
 from TID2013_regression import plot_regression
@@ -110,14 +109,3 @@ def test_the_prompt_comes_after_a_success_under_python_i(shared):
     script = ROOT / "TID2013_regression/plot_regression.py"
     result = python("-i", script, shared / "golden/tid_wtf_regression.mat", input="print('prompt')\n")
     assert "prompt" in result.stdout
-
-
-# --- AVA and idealo -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:scoring with Keras")  # it has no compiled network
-def test_idealos_curve_is_printed(command, shared, save, photograph):
-    weights = shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5"
-    code, out, _ = command(idealo_distortions, save("p.png", photograph), "--weights", weights)
-    assert code == 0
-    assert sum(line.startswith("file:") for line in out.splitlines()) == 21

@@ -83,11 +83,3 @@ def test_torch_reads_tensors_alone_and_what_it_refuses_is_one_line(monkeypatch):
     assert read_tensors("good.pth")["a"].tolist() == [1, 1, 1]
     with pytest.raises(WeightsError, match=r"^bad\.pth: not a state dict of torch, of tensors alone \(UnpicklingError\)$"):
         read_tensors("bad.pth")
-
-
-def test_torch_where_it_is_installed_reads_the_same_tensors(torchvision, shared):
-    pytest.importorskip("torch")
-    found = read_tensors(shared / PTH)
-    assert list(found) == list(torchvision[1])
-    for name, tensor in torchvision[1].items():
-        np.testing.assert_array_equal(found[name], tensor)
