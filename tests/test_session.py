@@ -218,8 +218,6 @@ def test_by_hand_keras_takes_what_it_always_takes(ladders, tmp_path):
     model.fit(train_data, epochs=9, callbacks=stopping)
     assert session.state.phases[-1].status == "done"
     assert_equal_weights(resumed_session(ladders, tmp_path).model.get_weights(), model.get_weights())
-    model.save(tmp_path / "m.keras")
-    assert_equal_weights(keras.models.load_model(tmp_path / "m.keras").get_weights(), model.get_weights())
 
 
 def test_undo_goes_back_to_the_weights_before_the_last_phase_once_and_after_a_resume_too(ladders, tmp_path, capsys):

@@ -169,12 +169,10 @@ def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], pa
     save_figure(figure, path)
 
 
-def draw_training(
-    log: Sequence[Mapping[str, Any]], path: File, rates: Mapping[int, str] | None = None, undone: Collection[int] = ()
-) -> None:
+def draw_training(log: Sequence[Mapping[str, Any]], path: File, rates: Mapping[int, str], undone: Collection[int]) -> None:
     """Panels over the epochs of a run: the loss, and the correlations; a line where a phase begins.
 
-    A row of `log` is an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data. `rates`
+    A row of `log` is an epoch: `epoch`, `phase`, and figures by name, with `val_` on test data. `rates`
     are learning rates as the figure shows them, {phase: text}; the epochs of `undone` phases are grey.
     """
     names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
@@ -201,8 +199,7 @@ def draw_training(
         for phase, rows in spans:
             panel.axvline(rows[0]["epoch"] - 0.5, color="0.6", linewidth=0.8)
             if panel is panels[0]:
-                rate = (rates or {}).get(phase, f"{rows[0]['learning_rate']:g}")
-                panel.text(rows[0]["epoch"] - 0.45, 1.01, rate, transform=panel.get_xaxis_transform())
+                panel.text(rows[0]["epoch"] - 0.45, 1.01, rates[phase], transform=panel.get_xaxis_transform())
     panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
