@@ -188,11 +188,9 @@ def _unpack(content: bytes, order: str) -> bytes:
 
 
 def _read_struct(content: dict[str, Any]) -> dict[str, str]:
-    value = content.get("provenance")
+    value = content.get("provenance", ())
     names = getattr(getattr(value, "dtype", None), "names", None)
-    return (
-        {name: _read_text(value[name].ravel()[0]) for name in names} if value is not None and names and value.size else {}
-    )
+    return {name: _read_text(value[name].ravel()[0]) for name in names} if names and value.size else {}
 
 
 def _read_text(cell: Any) -> str:

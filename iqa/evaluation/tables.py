@@ -47,16 +47,11 @@ def format_agreement(result: Agreement) -> list[str]:
     if of_histograms:
         lines.append(f"Binary accuracy:{result.binary_accuracy}")
     lines.append(f"standard deviation of score differences:{result.score_difference_std}")
-    lines += _format_correlations("", result.lcc, result.srcc)
-    if result.lcc_std and result.srcc_std:
-        lines += _format_correlations(" (std dev)", result.lcc_std, result.srcc_std)
-        lines.append(f"EMD L1: {result.emd_l1}")
-    return lines
-
-
-def _format_correlations(of: str, lcc: tuple[float, float], srcc: tuple[float, float]) -> list[str]:
     # As SciPy printed them when the original was written.
-    return [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
+    for of, lcc, srcc in (("", result.lcc, result.srcc), (" (std dev)", result.lcc_std, result.srcc_std)):
+        if lcc and srcc:
+            lines += [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
+    return [*lines, f"EMD L1: {result.emd_l1}"] if of_histograms else lines
 
 
 def format_intervals(
