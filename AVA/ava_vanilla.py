@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from iqa.cards import AVA_SCALE, Head, Preprocessing
-from iqa.commands.folds import cross_validate
 from iqa.commands.terminal import run
-from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
+from iqa.commands.train import cross_validate, open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.environment import without_greetings
 from iqa.images.geometry import Geometry, random_patch
 from iqa.labels.ratings import oversample, read_ratings

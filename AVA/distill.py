@@ -205,7 +205,8 @@ def train(model, kept, targets, times, out, epochs, seed):
     rate = keras.optimizers.schedules.CosineDecay(
         RATE / 20, steps - WARM_UP, alpha=0.02, warmup_target=RATE, warmup_steps=WARM_UP
     )
-    whole.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.999), loss_of)
+    average = max(0.0, min(0.999, 1 - 10 / steps))  # over the last tenth of a short run
+    whole.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=average), loss_of)
     resume = keras.callbacks.BackupAndRestore(out / "backup", save_freq=500)
     begin = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data, "epoch", epoch))
     log = keras.callbacks.CSVLogger(out / "log.csv", append=True)

@@ -20,8 +20,7 @@ from tqdm import tqdm
 from iqa.cards import CARDLESS, card_for, card_of, sha256, weights_file
 from iqa.commands.terminal import add_overwrite, load_quietly, natural, parser_of, positive, run
 from iqa.distortions.everyday import shrink
-from iqa.distortions.references import read_reference
-from iqa.distortions.table import distort
+from iqa.distortions.table import distort, read_reference
 from iqa.errors import CardError, ImageError, LabelError
 from iqa.files import check_target, printable, write_json, written_whole
 from iqa.images.finding import list_photographs

@@ -71,8 +71,7 @@ def features(image: ImageLike, model: Scorer | None = None, **options: Any) -> N
 
 def main() -> int:
     from iqa.commands.infer import infer_images, infer_parser
-    from iqa.labels.ratings import locate_ratings
-    from iqa.labels.scores import TID2013, read_scores
+    from iqa.labels.ratings import TID2013, locate_ratings, read_scores
     from iqa.labels.tid2013 import locate, read_mos
 
     parser = infer_parser(__doc__, WEIGHTS, patches=True)

@@ -17,13 +17,12 @@ from functools import partial
 from pathlib import Path
 
 from iqa.cards import TID2013_SCALE, Head, Preprocessing
-from iqa.commands.folds import cross_validate
 from iqa.commands.terminal import positive, run
-from iqa.commands.train import open_session, parse_options, read_sets, scale_of, start_network, train_parser
+from iqa.commands.train import cross_validate, open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.environment import without_greetings
 from iqa.errors import LabelError
 from iqa.images.geometry import Geometry, random_patch
-from iqa.labels import scores, tid2013
+from iqa.labels import ratings, tid2013
 from iqa.training.usable import usable_images, usable_ladders
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -139,8 +138,8 @@ def main():
         parser.error("--ladders, --order and --across do not go with a .csv of scores")
     if not (options.test_share or options.split_by or options.test_labels or options.folds):
         parser.error("a .csv of scores needs --test-share, --split-by, --test-labels or --folds: what to test on")
-    options.scale = options.scale or scores.TID2013
-    read = partial(scores.read_scores, scale=tuple(options.scale))
+    options.scale = options.scale or ratings.TID2013
+    read = partial(ratings.read_scores, scale=tuple(options.scale))
     training, testing = read_sets(options, read, PREPROCESSING.size)
     return cross_validate(options, training, train) if options.folds else train(options, training, testing)
 

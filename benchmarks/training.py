@@ -138,7 +138,7 @@ def fit_network(through_session, images):
     from iqa.training.batches import Evaluation
     from iqa.training.losses import emd_and_moments
     from iqa.training.metrics import LCC
-    from iqa.training.schedule import Phase
+    from iqa.training.run_folder import Phase
     from iqa.training.session import Session
 
     # The same weights on both sides: where they are such that activations vanish, a step takes half as long again.

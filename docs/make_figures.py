@@ -14,7 +14,7 @@ from scipy import special, stats
 
 from iqa.commands.terminal import parser_of
 from iqa.evaluation.plots import draw_predictions, save_figure, start_figure
-from iqa.labels.percentiles import quantiles
+from iqa.labels.histograms import quantiles
 
 HERE = Path(__file__).parent
 SRCC = 0.6

@@ -59,14 +59,13 @@ def without_greetings() -> Iterator[None]:
         except (OSError, ValueError):  # there is no stderr to keep quiet
             yield
             return
-        expected = False
+        bug = False
         with tempfile.TemporaryFile() as written:
             os.dup2(written.fileno(), 2)
             try:
                 yield
-                expected = True
-            except IqaError:
-                expected = True
+            except BaseException as error:
+                bug = not isinstance(error, IqaError)
                 raise
             finally:
                 with suppress(OSError, ValueError, AttributeError):  # it is None, closed, or there is no room
@@ -76,23 +75,7 @@ def without_greetings() -> Iterator[None]:
                 written.seek(0)
                 lines = written.read().splitlines(keepends=True)
                 with suppress(OSError):
-                    os.write(2, b"".join(line for line in lines if not (expected and _GREETING.match(line))))
-
-
-def import_matplotlib() -> None:
-    """Import matplotlib, which would fail if MPLBACKEND names a backend that is not installed, as of a notebook's child."""
-    if "matplotlib" in sys.modules:
-        return
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib
-
-        if backend:
-            with suppress(ValueError):
-                matplotlib.rcParams["backend"] = backend
-    finally:
-        if backend:
-            os.environ["MPLBACKEND"] = backend
+                    os.write(2, b"".join(line for line in lines if bug or not _GREETING.match(line)))
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

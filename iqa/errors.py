@@ -1,7 +1,4 @@
-"""The errors of this project: `iqa.commands.terminal.run` turns an `IqaError` into one line and exit code 2.
-
-Anything else, but an error of the file system, is a bug and shows its traceback.
-"""
+"""The errors of this project: `iqa.commands.terminal.run` turns an `IqaError` into one line and exit code 2."""
 
 
 class IqaError(Exception):

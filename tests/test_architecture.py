@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from iqa.evaluation.predictions import Predictions, write_predictions
-from iqa.images.finding import sample_photograph
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_FOLDERS = ("AVA", "TID2013_regression", "idealo_comparison", "data", "docs", "benchmarks")
@@ -196,33 +195,13 @@ def test_plots_and_comparisons_load_no_heavy_library(tmp_path):
     write_predictions(tmp_path / "votes.mat", Predictions(votes, rng.dirichlet(np.ones(10), len(names)), names))
     for name in ("mos.mat", "other.mat"):
         write_predictions(tmp_path / name, Predictions(mos, mos + rng.normal(0, 1, len(mos)), names))
-    options = ("--bootstrap", 20, "--figure", tmp_path / "f.png", "--json", tmp_path / "m.json")
-    calls = [
-        (ROOT / script, tmp_path / "votes.mat", *options)
-        for script in ("AVA/plot_vanilla.py", "AVA/plot_patches.py", "idealo_comparison/plot.py")
-    ]
-    calls.append((ROOT / "TID2013_regression/plot_regression.py", tmp_path / "mos.mat", *options))
-    calls.append(
-        (
-            ROOT / "idealo_comparison/compare.py",
-            tmp_path / "mos.mat",
-            tmp_path / "other.mat",
-            *options[:-1],
-            tmp_path / "c.json",
-        )
-    )
+    options = ("--bootstrap", 20, "--figure", tmp_path / "f.png", "--json")
+    plots = ("AVA/plot_vanilla.py", "AVA/plot_patches.py", "idealo_comparison/plot.py")
+    calls = [(ROOT / script, tmp_path / "votes.mat", *options, tmp_path / "m.json") for script in plots]
+    mos = (tmp_path / "mos.mat", tmp_path / "other.mat")
+    calls.append((ROOT / "TID2013_regression/plot_regression.py", mos[0], *options, tmp_path / "m.json"))
+    calls.append((ROOT / "idealo_comparison/compare.py", *mos, *options, tmp_path / "c.json"))
     run_scripts(calls, tmp_path)
-
-
-def test_scoring_on_a_compiled_runtime_loads_no_heavy_library(tmp_path):
-    picture = sample_photograph()
-    run_scripts(
-        [
-            (ROOT / "AVA/infer_vanilla.py", picture, "--runtime", "litert", "--json"),
-            (ROOT / "iqa/__main__.py", picture, "--runtime", "litert"),
-        ],
-        tmp_path,
-    )
 
 
 def test_the_page_of_the_rooms_names_every_module():

@@ -11,8 +11,7 @@ from PIL import Image
 from iqa.errors import ImageError, LabelError
 from iqa.images.finding import LeftOut, images_below, in_words, named_images
 from iqa.images.reading import read_image
-from iqa.labels.ratings import locate_ratings, read_ratings
-from iqa.labels.scores import read_scores
+from iqa.labels.ratings import locate_ratings, read_ratings, read_scores
 from iqa.labels.tid2013 import read_mos
 
 

@@ -1,5 +1,4 @@
 import itertools
-import json
 import tempfile
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iqa.errors import LabelError
-from iqa.labels import ratings, scores, splits, tid2013
+from iqa.labels import ratings, splits, tid2013
 from iqa.labels.tid2013 import LabelledImage
 
 VOTES = ",".join(map(str, range(1, 11)))
@@ -81,28 +80,12 @@ def test_rare_opinions_are_repeated():
 # --- ratings of your own in a CSV -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["path", "image_id", "image_name", " Name "])
-@pytest.mark.parametrize("score", ["score", "mean", "MOS"])
-def test_the_heading_of_a_csv_says_where_name_and_score_stand(csv_file, name, score):
-    for text in (f"camera,{score},{name}\nNikon,5.5,a.jpg\n,4.2,in/b.jpg\n", "a.jpg,5.5\nin/b.jpg,4.2\n"):
-        images = ratings.read_ratings(csv_file(text))
-        assert [image.name for image in images] == ["a.jpg", "in/b.jpg"]
-        assert [image.mean for image in images] == pytest.approx([5.5, 4.2], abs=0.05)
-
-
 def test_votes_count_where_a_csv_has_them_and_the_mean_where_they_are_empty(csv_file):
     file = csv_file(f"image_id,{VOTES},mean\n17,0,0,0,0,1,3,0,0,0,0,9\n18{',' * 11}5.5\n")
     voted, scored = ratings.read_ratings(file)
     assert voted.label[4:6] == (0.25, 0.75)
     assert scored.mean == pytest.approx(5.5, abs=0.01)
     assert scored.label == ratings.read_ratings(csv_file("path,score\n18,5.5\n"))[0].label
-
-
-def test_votes_of_another_scale_are_mapped_to_1_to_10(csv_file):
-    file = csv_file("path,1,2,3,4,5,6,7\nlow,5,0,0,0,0,0,0\nmiddle,0,0,0,2,0,0,0\nhigh,0,0,0,0,0,0,1\n")
-    low, middle, high = (image.label for image in ratings.read_ratings(file, scale=(1, 7)))
-    assert (low[0], high[9]) == (1, 1)
-    assert middle[4:6] == (0.5, 0.5)  # 4 lies in the middle of 1-7, as 5.5 does of 1-10
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=12).filter(any))
@@ -120,15 +103,12 @@ def test_the_mean_of_votes_is_mapped_exactly(votes):
     "name, text, reason",
     [
         ("x.json", "{}", "not a list"),
-        ("x.json", "[", "not JSON"),
         ("x.json", "[]", "no ratings"),
         ("x.json", '[{"image_id": "1"}]', "entry 1"),
         ("x.json", '[{"image_id": "1", "label": [0,0,0,0,0,0,0,0,0,0]}]', "entry 1: a histogram needs"),
         ("x.json", '[{"image_id": "1", "label": [1,2]}]', "2 votes instead of 10"),
         ("x.txt", "1 2 3\n", "line 1: 3 columns"),
         ("x.csv", "a.jpg,5\na.jpg,6\n", "line 2: a.jpg appears twice"),
-        ("x.csv", "a.jpg,11\n", "line 1: a score of 11"),
-        ("x.csv", "a.jpg,4\nb.jpg,many\n", "line 2"),
         ("x.xlsx", "", "ratings are"),
         ("x.csv", "path,1,2,3,4,5,6,7\na.jpg,1,1,1,1,1,1,1\n", "line 1: the votes are 1-7, but the scale is 1-10"),
         ("x.csv", "path,1,2,3,4,5,6,7,9,10\n", "line 1: 9 columns of votes, not all of 1-10"),
@@ -143,13 +123,8 @@ def test_the_mean_of_votes_is_mapped_exactly(votes):
         ("x.csv", f"path,{VOTES},mean\na.jpg,1{',' * 10}\n", "line 2: some of the votes are empty"),
         ("x.csv", "path,score\na\0.jpg,5\n\0", "x.csv"),
         ("x.json", '[{"image_id": "1", "label": ' + "[" * 100_000 + "]" * 100_000 + "}]", "not JSON"),
-        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,' + "9" * 5000 + "]}]", "not JSON"),
-        ("x.json", '[{"image_id": "1", "label": [1,1,1,1,1,1,1,1,1,[1]]}]', "entry 1"),
         ("x.json", '[{"image_id": {}, "label": [1,1,1,1,1,1,1,1,1,1]}]', "entry 1: the image_id is not text"),
-        ("x.csv", f"a.jpg,{'9' * 400}\n", "line 1: a score of"),
-        ("x.csv", f"path,{'9' * 5000},a\na.jpg,1,2\n", "line 1: the heading names neither"),
         ("x.csv", f"path,score,note\na.jpg,5,{'x' * 200_000}\n", "line 2: field larger"),
-        ("x.csv", f"path,1,2,3,4,5,6,7,8,9,10\na.jpg,{'9' * 400}{',1' * 9}\n", "line 2: a histogram needs"),
         ("x.txt", f"1 a {'9' * 400} 1 1 1 1 1 1 1 1 1 1 1 1\n", "line 1: a histogram needs"),
     ],
     ids=itertools.count(),
@@ -186,32 +161,6 @@ def test_a_heading_of_votes_is_no_picture_and_a_picture_of_rising_votes_is_one(c
     ]
 
 
-@pytest.mark.parametrize("score", ["n/a", "", "5.5.", "good", "6 of 10"])
-def test_a_first_row_with_a_typing_error_is_named_and_not_taken_for_a_heading(csv_file, score):
-    with pytest.raises(LabelError, match=r"own.csv, line 1: the score is"):
-        ratings.read_ratings(csv_file(f"lost.jpg,{score}\nb.jpg,5\n"))
-
-
-def test_votes_of_koniq_are_read_by_their_columns(csv_file):
-    file = csv_file("image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n9.jpg,0,1,1,2,0,4,3.2,0.5,training\n")
-    (image,) = ratings.read_ratings(file, scale=(1, 5))
-    assert image.name == "9.jpg"
-    assert image.mean == pytest.approx(1 + 9 * (3.25 - 1) / 4)
-    with pytest.raises(LabelError, match="the votes are 1-5, but the scale is 1-10"):
-        ratings.read_ratings(file)
-
-
-def test_a_byte_order_mark_is_passed_over_in_every_label_file(csv_file):
-    for name, text in (
-        ("x.json", json.dumps([{"image_id": "953619", "label": [1] * 10}])),
-        ("x.txt", "1 953619 1 2 3 4 5 6 7 8 9 10 1 2 3\n"),
-        ("x.csv", "path,score\n953619,5\n"),
-        ("y.csv", "953619,5\n"),
-    ):
-        assert [image.name for image in ratings.read_ratings(csv_file("\N{BYTE ORDER MARK}" + text, name))] == ["953619"]
-    assert [image.mos for image in tid2013.read_mos(csv_file("\N{BYTE ORDER MARK}5.5 I01_01_1.bmp\n"))] == [5.5]
-
-
 def test_files_are_found_by_name_or_id_whatever_their_case_suffix_and_folder_and_no_sidecar_hides_them(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("953619.jpg", "953619.xmp", "953619.webp", "953619.aae", "2.PNG", "2.zip", "3.xmp", "in/b.png"):
@@ -238,7 +187,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
 
 def test_a_split_of_the_files_own_is_kept_and_what_is_in_neither_part_is_counted(csv_file):
     file = csv_file("image_name,MOS,set\na.jpg,3,training\nb.jpg,4,Test\nc.jpg,2,validation\nd.jpg,1,training\ne.jpg,2,\n")
-    images = scores.read_scores(file, (1, 5), group="set")
+    images = ratings.read_scores(file, (1, 5), group="set")
     train, test, others = splits.split_by_name(images)
     assert [image.name for image in train] == ["a.jpg", "d.jpg"]
     assert [image.name for image in test] == ["b.jpg"]
@@ -296,22 +245,15 @@ def test_folds_test_every_image_once_and_tear_no_group_apart(groups, folds, seed
         assert not {image.group for image in train} & {image.group for image in test} - {None}
 
 
-def test_folds_of_images_without_groups_are_of_one_size_and_another_seed_gives_others():
-    images = grouped(*[None] * 52)
-    first, again, other = (splits.split_into_folds(images, 5, seed) for seed in (1, 1, 2))
-    assert sorted(len(test) for _, test in first) == [10, 10, 10, 11, 11]
-    assert first == again != other
-
-
 # --- scores ---------------------------------------------------------------------------------------------------------
 
 
 def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_networks_scale(csv_file):
     file = csv_file("scene,MOS,image_name,1,2,3\nsea,50,a.jpg,20,50,80\n,100,b.jpg,1,2,3\n")
-    images = scores.read_scores(file, (0, 100), "scene")
+    images = ratings.read_scores(file, (0, 100), "scene")
     assert images == [ratings.RatedImage("a.jpg", 4.5, group="sea"), ratings.RatedImage("b.jpg", 9.0)]
     assert [image.label for image in images] == [4.5, 9]
-    (voted,) = scores.read_scores(csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n"), (1, 5))
+    (voted,) = ratings.read_scores(csv_file("path,1,2,3,4,5\na.jpg,0,0,0,2,2\n"), (1, 5))
     assert voted.label == pytest.approx(9 * 3.5 / 4)
 
 
@@ -319,12 +261,9 @@ def test_scores_are_read_by_the_names_of_their_columns_and_mapped_to_the_network
     "text, reason",
     [
         ("path,mos\na.jpg,50\nb.jpg,101\n", "line 3: a score of 101 is not within 0-100"),
-        ("path,mos\na.jpg,nan\n", "line 2: a score of nan is not within 0-100"),
-        ("path,mos\na.jpg,5\na.jpg,6\n", "line 3: a.jpg appears twice"),
-        ("path,mos\n", "it holds no ratings"),
         ("a.jpg,1,2,3\n", "line 1: 4 columns instead of 102"),
     ],
 )
 def test_scores_that_are_none_are_named(csv_file, text, reason):
     with pytest.raises(LabelError, match=reason):
-        scores.read_scores(csv_file(text), (0, 100))
+        ratings.read_scores(csv_file(text), (0, 100))

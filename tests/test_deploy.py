@@ -15,7 +15,6 @@ from iqa.cards import card_of, compiled_beside, shipped_weights
 from iqa.commands import export
 from iqa.images.colour import profile_of_codes
 from iqa.images.finding import list_images, sample_photograph
-from iqa.images.geometry import resize
 from TID2013_regression import infer_regression
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/deploy.md"
@@ -91,12 +90,3 @@ def test_the_scripts_of_the_page_are_short_and_use_nothing_of_this_project():
     short = [text for name, text in SCRIPTS.items() if name.startswith("score_")]
     assert len(short) == 4
     assert all(len([line for line in text.splitlines() if line.strip()]) <= 15 for text in short)
-
-
-@pytest.mark.parametrize("shape", [(512, 600), (300, 224), (97, 1000)])
-def test_the_resize_of_the_page_is_pillows_to_the_bit(shape, tmp_path):
-    file = tmp_path / "resize.py"
-    file.write_text(SCRIPTS["resize.py"])
-    scope = runpy.run_path(str(file))
-    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    np.testing.assert_array_equal(scope["resize"](pixels), resize(pixels, 224))

@@ -179,7 +179,7 @@ def test_keras_runs_on_tensorflow_unless_the_environment_names_another(monkeypat
 
 def test_figures_are_drawn_whatever_backend_a_notebook_named(tmp_path):
     backend = "module://no_such.backend"
-    draw = "import sys; from iqa.evaluation.plots import draw_intervals as d; d(['a'], [(1, 0, 2)], [True], sys.argv[1])"
+    draw = "import sys; from iqa.evaluation.plots import draw_ladders as d; d({'a': (['b'], [1])}, sys.argv[1], 'c')"
     environment = os.environ | {"MPLBACKEND": backend}
     done = subprocess.run([sys.executable, "-c", draw, tmp_path / "f.png"], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "f.png").stat().st_size > 1000

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from iqa.errors import LabelError
-from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings
-from iqa.labels.scores import read_scores
+from iqa.labels.ratings import RatedImage, locate_ratings, read_ratings, read_scores
 
 RIGHT = [("p0.jpg", 5.5), ("p1.jpg", 6.0)]
 

@@ -50,10 +50,10 @@ def test_the_compiled_file_that_ships_is_made_of_the_weights_beside_it_and_says_
 
 
 def test_scoring_needs_no_keras(save, photograph):
-    scripts = ("AVA/infer_vanilla.py", "AVA/infer_patches.py", "TID2013_regression/infer_regression.py")
+    scripts = ("AVA/infer_vanilla.py", "AVA/infer_patches.py", "TID2013_regression/infer_regression.py", "iqa/__main__.py")
     done = run_scripts(scripts, save("p.png", photograph))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("p.png\t") == 3 and not done.stderr
+    assert done.stdout.count("p.png") == 4 and not done.stderr
 
 
 def test_what_needs_keras_says_which_extra_brings_it(save, photograph):

@@ -131,18 +131,6 @@ def test_metrics_of_an_epoch_are_means_over_images_whatever_the_batches(batch_si
     assert len(figures) == 8
 
 
-@pytest.mark.parametrize("metric", [*metrics.histogram_metrics(), *metrics.score_metrics()], ids=lambda m: m.name)
-def test_metrics_are_made_again_from_their_configuration_and_start_from_nothing(metric):
-    again = type(metric).from_config(metric.get_config())
-    for one in (metric, again):
-        one.update_state(*tensors(TRUE, PREDICTED))
-    assert (again.name, float(again.result())) == (metric.name, pytest.approx(float(metric.result())))
-    again.reset_state()
-    again.update_state(*tensors(TRUE, TRUE))
-    perfect = float(again.name in ("accuracy", "binary_accuracy", "lcc", "srcc"))
-    assert float(again.result()) == pytest.approx(perfect, abs=1e-3)
-
-
 def test_srcc_is_scipys_over_all_batches_with_ties_and_without_what_is_not_known():
     rng = np.random.default_rng(4)
     true, predicted = rng.integers(0, 9, 1000).astype(float), rng.normal(size=1000).round(1)

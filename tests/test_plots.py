@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from iqa.evaluation.plots import choose_bins, draw_intervals, draw_ladders, draw_predictions, draw_training
+from iqa.evaluation.plots import choose_bins, draw_ladders, draw_predictions
 
 
 def test_a_figure_of_many_pictures_is_a_vector_that_a_paper_can_hold_and_the_same_each_time(tmp_path):
@@ -29,24 +29,8 @@ def test_few_scores_are_points_in_few_bins_and_few_groups(tmp_path, count, bars,
     assert choose_bins(count) == bars
 
 
-def test_epochs_that_were_undone_are_marked_once_in_each_panel_and_srcc_has_its_own(tmp_path):
-    log = [
-        {"epoch": n, "phase": 1 + n // 3, "learning_rate": 1e-3, "loss": 1 / n, "val_loss": 2 / n, "val_lcc": n / 9}
-        for n in range(1, 9)
-    ]
-    draw_training(log, tmp_path / "plain.svg")
-    plain = (tmp_path / "plain.svg").read_text()
-    assert "<!-- undone -->" not in plain and "<!-- SRCC -->" not in plain
-    draw_training([row | {"val_srcc": 0.5} for row in log], tmp_path / "f.svg", {1: "0.001:cosine"}, {2, 3})
-    drawn = (tmp_path / "f.svg").read_text()
-    assert drawn.count("<!-- undone -->") == 3
-    assert "<!-- SRCC -->" in drawn and "<!-- 0.001:cosine -->" in drawn
-
-
 def test_names_are_shown_as_they_are_and_are_no_formulas(tmp_path):
     names = ["a$\\x^$.png", "b$", "c\n\x1b.png", "_d"]
     draw_ladders({"$^$": (names, [1.0, 2, 3, 4])}, tmp_path / "f.svg", "score")
-    draw_intervals(names, [(1.0, 0.5, 1.5)] * 4, [True] * 4, tmp_path / "g.svg")
-    for file in ("f.svg", "g.svg"):
-        text = (tmp_path / file).read_text()
-        assert "<!-- a$\\x^$.png -->" in text and "<!-- c\\x0a\\x1b.png -->" in text
+    text = (tmp_path / "f.svg").read_text()
+    assert "<!-- a$\\x^$.png -->" in text and "<!-- c\\x0a\\x1b.png -->" in text

@@ -8,16 +8,14 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from AVA import compare_with_people, distill, make_training_set
+from AVA import compare_with_people, distill
+from idealo_comparison import test_distortions as idealo_distortions
 from iqa.cards import Backbone, card_of, read_card
-from iqa.distortions.references import read_reference
 from iqa.distortions.signal import mean_squared_error
-from iqa.distortions.table import DISTORTIONS, distort
+from iqa.distortions.table import DISTORTIONS, distort, read_reference
 from iqa.errors import LabelError
 from iqa.files import MADE_BY
-from iqa.images.finding import list_images
-from iqa.images.geometry import warn_if_flat
-from iqa.labels.tid2013 import read_mos, read_order
+from iqa.labels.tid2013 import read_order
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import make_images, make_labels, make_ladders, test_distortions, test_distortions_cosine
 from TID2013_regression.make_images import FIXED, match, read_errors
@@ -153,18 +151,14 @@ def photos(photograph, tmp_path):
     return ["--photos", folder, "--exclude", tmp_path / "held.txt", "--workers", 1, "--out", tmp_path / "ladders"]
 
 
-def read_labels(folder):
-    rows = [line.split() for line in (folder / "mos_with_names.txt").read_text().splitlines()]
-    assert all((folder / name).exists() for _, name in rows)
-    return np.array([float(score) for score, _ in rows]).reshape(-1, 5)
-
-
 def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command, photos, tmp_path):
     code, printed, err = command(make_ladders, *photos, "--mos", tmp_path / "mos.txt", "--distortions", 1)
     assert code == 1
     assert "small.jpg: 256x100 pixels are fewer" in err
     assert "10 images of 2 photographs" in printed
-    scores = read_labels(tmp_path / "ladders")
+    rows = [line.split() for line in (tmp_path / "ladders/mos_with_names.txt").read_text().splitlines()]
+    assert all((tmp_path / "ladders" / name).exists() for _, name in rows)
+    scores = np.array([float(score) for score, _ in rows]).reshape(-1, 5)
     assert scores.shape == (2, 5)
     assert (scores[:, 0] == make_ladders.UNTOUCHED_MOS).all()
     assert (np.diff(scores, axis=1) < 0).all()
@@ -194,106 +188,54 @@ def test_ladders_that_cannot_be_made_are_refused_before_any_work(command, photos
     assert not (tmp_path / "ladders").exists()
 
 
-def test_the_typical_score_is_the_mean_over_scenes_of_each_level(tmp_path):
-    rows = [f"{r + level / 10} i{r:02d}_07_{level}.bmp" for r in (1, 3) for level in range(1, 6)]
-    (tmp_path / "mos.txt").write_text("\n".join(rows))
-    images = read_mos(tmp_path / "mos.txt")
-    assert make_ladders.typical_mos(images)[7].tolist() == pytest.approx([2.1, 2.2, 2.3, 2.4, 2.5])
-    with pytest.raises(LabelError, match="no image of distortion 7 at level 2"):
-        make_ladders.typical_mos([image for image in images if image.level != 2])
+# --- weights from public data ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("distortion", [10, 14])
-def test_levels_are_drawn_from_each_quarter_and_whole_where_the_strength_is_uneven(distortion):
-    rng = np.random.default_rng(0)
-    levels = np.array([make_ladders.random_levels(distortion, rng) for _ in range(50)])
-    assert levels.shape == (50, 4) and (np.diff(levels) > 0).all()
-    assert levels.min() >= 0.5 and levels.max() <= 5
-    assert (levels == np.rint(levels)).all() == (distortion == 14)
-
-
-# --- variants for a teacher, and a student ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def scenes(photograph, tmp_path, monkeypatch):
-    """Three scenes, of which one is held out and one chooses epochs."""
-    folder = tmp_path / "scenes"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        Image.fromarray(photograph).save(folder / f"{name}.jpg")
-    for split, name in (("test", "b.jpg"), ("choose", "c.jpg")):
-        (tmp_path / f"{split}.txt").write_text(f"{name}\n")
-    monkeypatch.setattr(make_training_set, "LISTS", {split: tmp_path / f"{split}.txt" for split in ("test", "choose")})
-    return folder
-
-
-def test_only_scenes_to_train_on_are_widened_and_the_same_seed_gives_the_same_files(command, scenes, tmp_path):
-    for out in ("one", "two"):
-        options = ("--out", tmp_path / out, "--variants", 3, "--blanks", 2, "--workers", 1)
-        code, text, _ = command(make_training_set, "--photos", scenes, *options)
-        assert (code, text.split()[0]) == (0, "6")
-    files = {path.relative_to(tmp_path / "one").as_posix() for path in list_images(tmp_path / "one")}
-    blanks = {f"train/blank-00{n}.png" for n in range(2)}
-    assert files == {f"train/a-{n}.jpg" for n in range(4)} | blanks | {"test/b-0.jpg", "choose/c-0.jpg"}
-    assert (tmp_path / "one/test/b-0.jpg").read_bytes() == (scenes / "b.jpg").read_bytes()
-    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
-
-
-def test_a_held_out_scene_that_is_not_there_is_refused_and_a_broken_photograph_named(command, scenes, tmp_path):
-    (scenes / "d.jpg").write_bytes(b"")
-    options = ("--photos", scenes, "--variants", 0, "--workers", 1)
-    code, _, err = command(make_training_set, *options, "--out", tmp_path / "o")
-    assert code == 1 and "d.jpg: the file is empty" in err
-    (scenes / "b.jpg").unlink()
-    code, _, err = command(make_training_set, *options, "--out", tmp_path / "o")
-    assert code == 2 and "holds no b.jpg, which must be kept apart" in err
-
-
-def test_every_variant_is_a_picture_that_a_patch_fits_into_and_blank_frames_are_flat(photograph):
-    for seed in range(60):
-        varied = make_training_set.vary(Image.fromarray(photograph), np.random.default_rng(seed))
-        assert varied.mode == "RGB" and min(varied.size) >= 224
-    frames = [make_training_set.blank_frame(seed) for seed in range(40)]
-    assert all(warn_if_flat(frame[None]) for frame in frames)
-    assert len({frame.tobytes() for frame in frames}) > 25
-
-
-def test_a_student_learns_the_scores_of_a_table_and_peoples_votes_before_them(command, pictures, tmp_path, monkeypatch):
+def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command_resumes(
+    command, pictures, tmp_path, monkeypatch
+):
     import keras
 
-    from iqa.models import networks
+    from iqa.models import compiled, networks
 
     def tiny_network(*_, size, **__):
         pixels = keras.Input((size, size, 3))
-        pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(keras.layers.Rescaling(1 / 255)(pixels))
+        cut = keras.layers.AveragePooling2D(75, name=distill.CUT)(keras.layers.Rescaling(1 / 255)(pixels))
+        pooled = keras.layers.Dense(8, "relu")(keras.layers.GlobalAveragePooling2D(name="pooling")(cut))
         model = keras.Model(pixels, keras.layers.Dense(10, activation="softmax")(pooled))
         return model, Backbone("mobilenet_v2", "imagenet", "keras", 1e-3)
 
     monkeypatch.setattr(networks, "network_to_train", tiny_network)
-    worst, best = np.eye(10)[[0, 9]]
-    rows = [{"path": str(pictures / f"{n}.png"), "mean": 1.0, "histogram": worst.tolist()} for n in range(5)]
-    rows.append({"path": str(pictures / "5.png"), "error": "the file is empty"})
-    (tmp_path / "teacher.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "held_out.txt").write_text("1.png\n")
-    people = [{"image_id": f"{n}", "label": best.tolist()} for n in range(6)]
-    (tmp_path / "people.json").write_text(json.dumps(people))
-    out = tmp_path / "student.weights.h5"
-    given = ["--labels", tmp_path / "teacher.jsonl", "--exclude", tmp_path / "held_out.txt", "--size", 32]
-    given += ["--votes", tmp_path / "people.json", "--batch-size", 4, "--epochs", 30, "--rate", 0.2, "--out", out]
-    code, text, err = command(distill, *given)
-    assert code == 0, err
-    assert "4 photographs to learn from, 4 of them with people's votes" in text
-    card = read_card(card_of(out))
-    assert (card.preprocessing.flip_averaging, card.trained_on["images"], card.scale.population) == (False, 4, "AVA")
-    model, _ = tiny_network(size=32)
-    model.load_weights(out)
-    assert model.predict(np.full((1, 32, 32, 3), 128), verbose=0)[0] @ np.arange(1, 11) > 7
-    code, _, err = command(distill, *given)
-    assert code == 2 and "student.weights.h5" in err  # not overwritten
-    (pictures / "2.png").write_bytes(b"broken")
-    code, _, err = command(distill, *given, "--overwrite")
-    assert code == 2 and "2.png: " in err
+    monkeypatch.setattr(compiled, "compile_weights", card_of)
+    monkeypatch.setattr(distill, "load_scorer", lambda *_, **__: load_scorer("ava_vanilla"))
+    small = {"DATA": tmp_path, "PHOTOGRAPHS": ("pictures",), "BLANKS": 2, "BATCH_SIZE": 8, "RATE": 0.05, "WARM_UP": 2}
+    best, tables = np.eye(10)[9], {"VOTES": "votes.json", "AVA_TEST": "test.json"}
+    (pictures / "broken.png").write_bytes(b"broken")
+    (tmp_path / "votes.json").write_text(json.dumps([{"image_id": f"{n}", "label": best.tolist()} for n in range(6)]))
+    (tmp_path / "test.json").write_text(json.dumps([{"image_id": "1", "label": best.tolist()}]))
+    (tmp_path / "grades.csv").write_text("path,mos\n2.png,0.5\n3.png,0.9\n")  # the first of ten chooses
+    (tmp_path / "graded.csv").write_text("path,mos\n4.png,0.5\n")
+    for name, value in small.items():
+        monkeypatch.setattr(distill, name, value)
+    for name, file in (tables | {"GRADES": "grades.csv", "BIQ2021_TEST": "graded.csv"}).items():
+        monkeypatch.setattr(distill, name, tmp_path / file)
+    options = ("vanilla", "--out", tmp_path / "run", "--epochs", 40)
+    for _ in range(2):
+        code, text, err = command(distill, *options)
+        assert code == 0, err
+        count = len(list(pictures.iterdir())) - 4  # one broken, one of each test set, and one that chooses
+        assert f"{count} photographs, {count} with people's votes, 1 with their grades" in text
+    assert "broken.png" in err or (tmp_path / "run/teacher.npz").is_file()
+    file = tmp_path / "run/ava_vanilla.weights.h5"
+    card = read_card(card_of(file))
+    assert (card.preprocessing.size, card.preprocessing.flip_averaging, card.trained_on["photographs"]) == (
+        225,
+        False,
+        count,
+    )
+    model, _ = tiny_network(size=225)
+    model.load_weights(file)
+    assert model.predict(distill.read(pictures / "0.png", "vanilla", 197)[None], verbose=0)[0] @ np.arange(1, 11) > 7
 
 
 # --- comparing models with people ------------------------------------------------------------------------------------
@@ -344,10 +286,11 @@ def scene(save, photograph, tmp_path):
     return tmp_path / "scene"
 
 
-@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine])
+@pytest.mark.parametrize("script", [test_distortions, test_distortions_cosine, idealo_distortions])
 def test_experiments_print_a_row_a_picture_name_a_bad_one_and_draw_a_figure(
-    command, tiny, save, photograph, scene, script, tmp_path
+    command, tiny, tiny_histogram, save, photograph, scene, script, tmp_path
 ):
+    tiny = tiny_histogram if script is idealo_distortions else tiny
     figure = tmp_path / "f.png"
     code, out, _ = command(script, save("p.png", photograph), "--weights", tiny, "--figure", figure)
     assert code == 0

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 
 from AVA import plot_patches
-from idealo_comparison import test_distortions as idealo_distortions
 from iqa.errors import LabelError
 from iqa.labels.tid2013 import LabelledImage, across_scenes, read_order
 from TID2013_regression import plot_regression
@@ -30,7 +30,11 @@ def test_plot_prints_the_originals_table_and_writes_json_and_figure(command, sha
     code, out, _ = command(plot_regression, file, "--json", tmp_path / "m.json", "--figure", tmp_path / "f.png")
     lines = out.splitlines()
     assert code == 0
-    assert lines[:3] == ["Got labels: 360", "Confusion matrix:", "[[ 1  0  0  0  0  0  0  0  0  0]"]
+    assert lines[:2] == ["Got labels: 360", "Confusion matrix:"]
+    # The published table has the first bin last; otherwise it is this one.
+    published = [[1, 0, 0, 0, 0, 0], [3, 6, 2, 0, 0, 0], [1, 1, 21, 1, 0, 0], [0, 0, 13, 65, 13, 1], [0, 0, 1, 13, 55, 28]]
+    published.append([0, 0, 0, 0, 17, 78])
+    assert [[int(count) for count in re.findall(r"\d+", line)[:6]] for line in lines[2:8]] == published
     assert lines[12].startswith("accuracy:0.88105257")
     assert lines[13].startswith("standard deviation of score differences:0.33666168")
     assert lines[14].startswith("LCC: (0.9205231")
@@ -105,14 +109,3 @@ def test_the_prompt_comes_after_a_success_under_python_i(shared):
     script = ROOT / "TID2013_regression/plot_regression.py"
     result = python("-i", script, shared / "golden/tid_wtf_regression.mat", input="print('prompt')\n")
     assert "prompt" in result.stdout
-
-
-# --- AVA and idealo -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:scoring with Keras")  # it has no compiled network
-def test_idealos_curve_is_printed(command, shared, save, photograph):
-    weights = shared / "idealo/weights_mobilenet_aesthetic_0.07.hdf5"
-    code, out, _ = command(idealo_distortions, save("p.png", photograph), "--weights", weights)
-    assert code == 0
-    assert sum(line.startswith("file:") for line in out.splitlines()) == 21

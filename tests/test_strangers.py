@@ -14,49 +14,21 @@ from iqa.models.weight_files import list_keras2_layers, open_hdf5
 # --- HDF5 -----------------------------------------------------------------------------------------------------------
 
 
-def put_external(file):
-    file.create_dataset("layers/a/vars/0", (4,), "u1", external=[("/etc/hostname", 0, 4)])
-
-
-def put_external_link(file):
-    file["layers/a"] = h5py.ExternalLink("/other.h5", "/layers/a")
-
-
-def put_soft_link(file):
-    file["layers/a"] = h5py.SoftLink("/layers/b")
-
-
 def put_virtual(file):
     layout = h5py.VirtualLayout((4,), "f4")
     layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
     file.create_virtual_dataset("layers/a/vars/0", layout)
 
 
-def put_texts(file):
-    file["layers/a"] = ["x" * 1000] * 100
-
-
-def put_pairs(file):
-    file["layers/a"] = np.zeros(3, [("x", "f4"), ("y", "f4")])
-
-
-def put_terabytes(file):
-    file.create_dataset("layers/a", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024))
-
-
-def put_nothing_stored(file):
-    file.create_dataset("layers/a", (1000,), "f4")
-
-
-def put_nothing_shaped(file):
-    file["layers/a"] = h5py.Empty("f4")
-
-
-def put_a_circle(file):
-    file["layers/again"] = file["/"]
-
-
-BAD_HDF5 = {name[4:]: put for name, put in sorted(globals().items()) if name.startswith("put_")}
+BAD_HDF5 = {
+    "external": lambda file: file.create_dataset("layers/a", (4,), "u1", external=[("/etc/hostname", 0, 4)]),
+    "external link": lambda file: file.update({"layers/a": h5py.ExternalLink("/other.h5", "/layers/a")}),
+    "virtual": put_virtual,
+    "texts": lambda file: file.update({"layers/a": ["x" * 1000] * 100}),
+    "terabytes": lambda file: file.create_dataset("layers/a", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024)),
+    "nothing stored": lambda file: file.create_dataset("layers/a", (1000,), "f4"),
+    "a circle": lambda file: file.update({"layers/again": file["/"]}),
+}
 
 
 @pytest.mark.parametrize("kind", BAD_HDF5)
@@ -99,34 +71,22 @@ def changed(part, **facts):
 
 BAD_CARDS = {
     "size": changed("preprocessing", size=100000),
-    "size in text": changed("preprocessing", size="224"),
     "size of true": changed("preprocessing", size=True),
-    "size of a fraction": changed("preprocessing", size=224.5),
     "multiple": changed("preprocessing", multiple=0),
-    "a negative multiple": changed("preprocessing", multiple=-8),
-    "epsilon": changed("backbone", batch_norm_epsilon=0),
-    "epsilon without bound": changed("backbone", batch_norm_epsilon=1).replace(": 1,", ": 1e999,"),
-    "noise of 5000 digits": changed("backbone", noise=0).replace('"noise": 0', '"noise": ' + "1" * 5000),
+    "a missing fact": json.dumps(CARD | {"backbone": {}}),
     "noise that is no number": changed("backbone", noise=0).replace('"noise": 0', '"noise": NaN'),
     "dropout": changed("head", dropout=1),
-    "levels": changed("head", levels=["a"] * 1000),
     "levels of numbers": changed("head", levels=[1]),
     "kind": changed("head", kind=["histogram"]),
-    "a kind of a megabyte": changed("head", kind="x" * 900_000),
     "an unknown fact": changed("head", **{"x\n" * 10_000: 1}),
     "scale": changed("scale", highest=0),
-    "scale of lists": changed("scale", lowest=[1]),
-    "half a letter": changed("scale", meaning="\ud800"),
     "a meaning of a megabyte": changed("scale", meaning="x" * 900_000),
     "sha256": json.dumps(CARD | {"sha256": "0" * 63}),
     "compiled": json.dumps(CARD | {"compiled": {"../x.tflite": "0" * 64}}),
-    "compiled without a hash": json.dumps(CARD | {"compiled": {"x.tflite": None}}),
     "training": json.dumps(CARD | {"training": []}),
     "great depth": "[" * 500_000,
     "a hundred megabytes": None,
     "UTF-16": json.dumps(CARD).encode("utf-16"),
-    "zeros": bytes(1000),
-    "a number": "7",
     "nothing": "",
 }
 

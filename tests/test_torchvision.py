@@ -66,17 +66,6 @@ def test_the_converted_backbone_classifies_photographs_as_torchvisions_does(torc
     assert np.mean(logits.argmax(axis=1) == classes) == pytest.approx(0.820, abs=0.005)
 
 
-def test_a_pth_of_another_network_is_refused(torchvision):
-    backbone, tensors = torchvision
-    used = sum(int(np.prod(weight.shape)) for weight in backbone.weights)
-    assert used == sum(v.size for k, v in tensors.items() if not k.startswith("classifier") and "num_batches" not in k)
-    with pytest.raises(WeightsError, match="2 layers with weights instead of 104"):
-        load_tensors(backbone, {name: value for name, value in tensors.items() if "features.18" in name})
-    first = "features.0.0.weight"  # nothing is copied before it
-    with pytest.raises(WeightsError, match="has the shape"):
-        load_tensors(backbone, tensors | {first: tensors[first][:16]})
-
-
 def test_without_torch_the_refusal_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(WeightsError, match=r"x\.pth: .* not installed: pip install torch$"):
@@ -94,11 +83,3 @@ def test_torch_reads_tensors_alone_and_what_it_refuses_is_one_line(monkeypatch):
     assert read_tensors("good.pth")["a"].tolist() == [1, 1, 1]
     with pytest.raises(WeightsError, match=r"^bad\.pth: not a state dict of torch, of tensors alone \(UnpicklingError\)$"):
         read_tensors("bad.pth")
-
-
-def test_torch_where_it_is_installed_reads_the_same_tensors(torchvision, shared):
-    pytest.importorskip("torch")
-    found = read_tensors(shared / PTH)
-    assert list(found) == list(torchvision[1])
-    for name, tensor in torchvision[1].items():
-        np.testing.assert_array_equal(found[name], tensor)

@@ -84,7 +84,7 @@ def tiny_prompt(ladders, run, model=None, card=CARD, settings=None, options=None
 
 def main():
     from iqa.training.prompt import open_prompt
-    from iqa.training.schedule import parse_schedule
+    from iqa.training.run_folder import parse_schedule
 
     folder, run_folder, schedule, resume = (*sys.argv[1:], "", "")[:4]
     prompt = tiny_prompt(make_ladders(folder, scenes=40), run_folder)

@@ -44,14 +44,10 @@ def check_figure_of(arguments: Namespace) -> None:
 
 
 def list_series(named: str | None) -> Mapping[str, Steps]:
-    """The pictures of one scene that an experiment compares, {title: steps}.
+    """The pictures of one scene that an experiment compares, {title: steps}; an `ImageError` names one that cannot be read.
 
-    Args:
-        named: a folder of files of one scene, the undistorted one that with the shortest name; or an image, by default the
-            sample photograph, which is degraded by `everyday_ladders`.
-
-    Raises:
-        ImageError: if an image cannot be read, or the folder holds none; the message names it.
+    `named` is a folder of files of one scene, the undistorted one that with the shortest name; or an image, by default the
+    sample photograph, which is degraded by `everyday_ladders`.
     """
     path = Path(named) if named else sample_photograph()
     if path.is_dir():
@@ -74,10 +70,8 @@ def print_curves(
 ) -> int:
     """Print a row for every picture, and draw the curves if a figure is wanted; returns the exit code.
 
-    Args:
-        scale: name of the figure's vertical axis.
-        distance: function (features of the undistorted picture, features) -> a number that each row shows beside the
-            score, and the curve instead of it. The undistorted picture must then be one that can be scored.
+    `scale` names the figure's vertical axis. `distance` is a function (features of the undistorted picture, features) -> a
+    number that each row shows beside the score, and the curve instead of it.
     """
     curves, refused = {}, 0
     for title, steps in series.items():

@@ -1,6 +1,6 @@
 """What the scripts share at the terminal: options, errors in one line on stderr, exit codes.
 
-0: all scored; 1: some images could not be scored, the rest were; 2: wrong usage, or nothing that was named exists.
+0: all scored; 1: some images could not be scored; 2: wrong usage, or nothing that was named exists.
 """
 
 import argparse
@@ -9,15 +9,14 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from iqa.cards import card_of
 from iqa.environment import without_greetings
 from iqa.errors import CardError, IqaError
-from iqa.files import check_target, printable
+from iqa.files import printable
 
 _Loaded = TypeVar("_Loaded")
 
@@ -37,13 +36,6 @@ def parser_of(description: str | None) -> Parser:
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add the option without which `iqa.files.check_target` and `claim_folder` protect what is there."""
     parser.add_argument("--overwrite", action="store_true", help="write over whatever is there")
-
-
-def check_weights_target(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """As `iqa.files.check_target`, of weights and the card beside them; the folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for file in (path, card_of(path)):
-        check_target(file, overwrite, inputs=inputs)
 
 
 def run(main: Callable[[], Any]) -> Any:
@@ -110,9 +102,7 @@ def prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-class _Careless(io.FileIO):
-    """A file that may refuse what is written to it: nobody needs to read messages."""
-
+class _Careless(io.FileIO):  # it may refuse what is written to it: nobody needs to read messages
     def write(self, data: Any) -> int:
         with suppress(OSError):
             return super().write(data)

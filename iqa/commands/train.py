@@ -1,27 +1,32 @@
-"""What the train scripts share: options and what --resume restores, labels, the first network, the session."""
+"""What the train scripts share: options and what --resume restores, labels, the first network, the session, folds."""
 
 import argparse
+import copy
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from iqa.cards import Card, Head, Preprocessing, Scale, card_for, keras2_card, sha256, weights_file
 from iqa.commands.terminal import natural, parser_of, positive
 from iqa.environment import processors, without_greetings
 from iqa.errors import CardError, ExportError, LabelError, RunError
-from iqa.files import printable, read_json
+from iqa.evaluation.tables import align_columns
+from iqa.files import printable, read_json, write_json
 from iqa.labels.rating_files import GROUP_COLUMN
 from iqa.labels.ratings import locate_ratings
-from iqa.labels.splits import TEST_SPLIT, check_apart, split_by_group, split_by_name
-from iqa.training.run_folder import read_state
-from iqa.training.schedule import parse_schedule
+from iqa.labels.splits import TEST_SPLIT, check_apart, split_by_group, split_by_name, split_into_folds
+from iqa.training.run_folder import RunState, parse_schedule, read_state
 from iqa.training.usable import fingerprint, usable_images
 
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
 FOLDS_NAME = "folds.json"
+
+#: The figures of the printed table, those that a training has; `folds.json` has all.
+SHOWN = ("mse", "emd", "lcc", "srcc")
 
 WORKERS = processors() if processors() > 2 else 0  # on two cores threads decode faster
 Sets = tuple[Sequence[Any], Sequence[Any]]
@@ -88,7 +93,6 @@ def parse_options(parser: argparse.ArgumentParser, original: str) -> argparse.Na
 
 
 def _stored_options(run: Path) -> dict[str, Any]:
-    """The command line and the folder that a run or a cross-validation was begun with; empty if there is neither."""
     file = run / FOLDS_NAME
     try:
         stored = read_json(file)["options"] if file.exists() else {}
@@ -97,8 +101,7 @@ def _stored_options(run: Path) -> dict[str, Any]:
     return stored or (read_state(run).options if (run / "checkpoint.npz").exists() else {})
 
 
-def _from(folder: str, value: Any) -> Any:
-    """An option whose paths were meant from another folder."""
+def _from(folder: str, value: Any) -> Any:  # an option whose paths were meant from another folder
     if isinstance(value, list):
         return [_from(folder, entry) for entry in value]
     there = isinstance(value, str) and os.path.isfile(os.path.join(folder, value))
@@ -108,10 +111,8 @@ def _from(folder: str, value: Any) -> Any:
 def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], smallest: int = 1, test: str = "") -> Sets:
     """(images to train on, images to test on), without an image in both; with --folds (all, none).
 
-    Args:
-        read: function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`.
-        smallest: pixels that the shorter side must have.
-        test: the labels to test on if no option says which.
+    `read` is a function (file, group=column) -> labelled images, such as `iqa.labels.ratings.read_ratings`, `smallest` the
+    pixels that the shorter side must have, and `test` the labels to test on if no option says which.
     """
     images = read(options.train_labels, group=str(options.split_by or options.group_by or GROUP_COLUMN))
     testing: Sequence[Any] = []
@@ -153,9 +154,8 @@ def start_network(
 ) -> tuple[Any, Card]:
     """The network that a training begins with, and its card; with --weights, it sees what they were trained to see.
 
-    Args:
-        network: the backbone, one of `iqa.cards.BACKBONES`.
-        noise: deviation of the Gaussian noise added in training, as a share of the range of the pixels.
+    `network` is the backbone, one of `iqa.cards.BACKBONES`, and `noise` the deviation of the Gaussian noise added in
+    training, as a share of the range of the pixels.
     """
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.models.backbones import build_backbone
@@ -191,11 +191,9 @@ def open_session(
 ) -> Any:
     """Begin or resume the run, train its schedule if there is one, and open the prompt under `python3 -i`; returns it.
 
-    Args:
-        script: its path; a run is not resumed with a script that was changed.
-        data, sets: batches to train on and to test on, and the images in them.
-        loss, metrics, see: see `iqa.training.session.Session`.
-        settings: what else must be the same when the run is resumed; written on the card too.
+    A run is not resumed with a `script` that was changed. `data` are batches to train on and to test on, `sets` the images
+    in them; for loss, metrics and see look at `iqa.training.session.Session`. What else in `settings` must be the same when
+    the run is resumed is written on the card too.
     """
     with without_greetings():
         from iqa.training.prompt import Prompt, open_prompt
@@ -229,8 +227,7 @@ def open_session(
     return prompt
 
 
-def _compile(weights: Path) -> None:
-    """Write the compiled network beside weights. Those that have barely learnt round badly, and stay without."""
+def _compile(weights: Path) -> None:  # those that have barely learnt round badly, and stay without
     try:
         with without_greetings():
             import keras
@@ -242,3 +239,50 @@ def _compile(weights: Path) -> None:
         print(f"wrote {printable(written)}")
     except ExportError as error:
         print(printable(f"warning: {error}"), file=sys.stderr)
+
+
+def cross_validate(options: argparse.Namespace, images: Sequence[Any], train: Callable[..., Any]) -> int:
+    """Cross-validation: train on all folds but one, for each in turn, and print what that reaches; returns the exit code.
+
+    Each training is a run of its own, `RUN/fold-F`. The figures are those of its last epoch: those of its best epoch would
+    flatter it, which is chosen by the very pictures that test it.
+
+    `train` is a function (options of one fold, images to train on, images to test on) -> a prompt, once it has trained.
+    Raises a `RunError` if the folder holds what is not to be resumed, and a `KeyboardInterrupt` after Ctrl-C.
+    """
+    done: list[dict[str, Any]] = []
+    record = options.run / FOLDS_NAME
+    splits = split_into_folds(images, options.folds, options.seed)
+    if (record.exists() or (options.run / "checkpoint.npz").exists()) and not options.resume:
+        raise RunError(f"{options.run} holds a run: resume it (--resume) or choose another folder (--run)")
+    options.run.mkdir(parents=True, exist_ok=True)
+    for number, (training, testing) in enumerate(splits, start=1):
+        write_json(record, {"options": options.begun, "folds": done}, durable=True)
+        print(f"\nfold {number} of {options.folds}: {len(training)} images to train on, {len(testing)} to test on")
+        fold = copy.copy(options)
+        fold.run = options.run / f"fold-{number}"
+        begun = (fold.run / "checkpoint.npz").exists()
+        state, fold.resume = read_state(fold.run) if begun else RunState(), options.resume and begun
+        if not (state.kept and state.has_finished() and state.settings["training set"] == fingerprint(training)):
+            state = train(fold, training, testing).session.state
+            if state.kept[-1].status != "done":
+                raise KeyboardInterrupt  # under python3 -i
+            import keras
+
+            keras.backend.clear_session()  # or the networks of all folds stay in memory
+        figures = {"before": state.kept[0].before or {}, "after": state.kept[-1].after or {}}
+        done.append({"fold": number, "tested on": len(testing), **figures})
+    write_json(record, {"options": options.begun, "folds": done}, durable=True)
+    print(f"\n{len(images)} images in {options.folds} folds; figures on the test images, before > after the last epoch")
+    names = [name for name in SHOWN if name in done[0]["after"]]
+    rows = [["fold", "images", *names]]
+
+    def add(first: str, second: str, before: dict[str, float], after: dict[str, float]) -> None:
+        rows.append([first, second, *(f"{before[name]:.3f} > {after[name]:.3f}" for name in names)])
+
+    for row in done:
+        add(str(row["fold"]), str(row["tested on"]), row["before"], row["after"])
+    for label, of in (("mean", mean), ("+-", stdev)):
+        add("", label, *({name: of(row[side][name] for row in done) for name in names} for side in ("before", "after")))
+    print(align_columns(rows))
+    return 0

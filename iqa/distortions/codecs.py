@@ -1,7 +1,4 @@
-"""Compression and transmission: distortions 10-13, 20, 21 and 24 of TID2013, and the codecs that they use.
-
-Each is a function (image, strength, rng) -> image of uint8 RGB arrays (H, W, 3); see `iqa.distortions.table`.
-"""
+"""Compression and transmission: distortions 10-13, 20, 21 and 24 of TID2013, and the codecs that they use."""
 
 import io
 import os
@@ -13,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.distortions.noise import additive_gaussian_noise
+from iqa.distortions.appearance import additive_gaussian_noise
 from iqa.distortions.signal import (
     Pixels,
     block_dct,
@@ -66,8 +63,7 @@ def jpeg(image: Pixels, quality: float, rng: np.random.Generator) -> Pixels:
 
 
 @contextmanager
-def _silent_libjpeg() -> Iterator[None]:
-    """Keeps libjpeg from writing to stderr that steps above 255 are more than baseline JPEG allows."""
+def _silent_libjpeg() -> Iterator[None]:  # it writes to stderr that steps above 255 are more than baseline JPEG allows
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

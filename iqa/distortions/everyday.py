@@ -1,10 +1,7 @@
 """What happens to photographs every day: ladders of one picture, from weak to strong.
 
-    steps = clean_ladder(pristine, "noise", rng)       # untouched, then sigma of about 3, 6, 12, 24
-
-TID2013 has no score for an untouched picture, and a photograph from the web has been a JPEG before. Shrunk to about half,
-its blocks and its noise are gone: such a picture is better than its noisy and compressed versions, and than a camera's
-picture of a scene that is out of focus, moves or is dark. What a camera does wrong is computed in linear light.
+A photograph from the web has been a JPEG before. Shrunk to about half, its blocks and its noise are gone: it is better than
+its noisy, compressed, shaken and dark versions. What a camera does wrong is computed in linear light.
 """
 
 from collections.abc import Callable
@@ -15,9 +12,8 @@ import scipy
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.distortions.appearance import gaussian_blur
+from iqa.distortions.appearance import additive_gaussian_noise, gaussian_blur, spatially_correlated_noise
 from iqa.distortions.codecs import jpeg, jpeg2000
-from iqa.distortions.noise import additive_gaussian_noise, spatially_correlated_noise
 from iqa.distortions.signal import Pixels, to_uint8
 from iqa.images.colour import light_of_srgb
 
@@ -35,10 +31,8 @@ EVERYDAY: dict[str, tuple[Apply, tuple[float, ...], str]] = {
 def everyday_ladders(image: Pixels, seed: int = 0) -> dict[str, list[tuple[str, Pixels]]]:
     """{name of `EVERYDAY`: [(label, uint8 RGB array), ...]}; the first of each ladder is the photograph itself."""
     return {
-        name: [
-            ("original", image),
-            *((f"{unit} {value:g}", apply(image, value, np.random.default_rng(seed))) for value in strengths),
-        ]
+        name: [("original", image)]
+        + [(f"{unit} {value:g}", apply(image, value, np.random.default_rng(seed))) for value in strengths]
         for name, (apply, strengths, unit) in EVERYDAY.items()
     }
 
@@ -76,14 +70,12 @@ def sensor_noise(image: Pixels, strength: float, rng: np.random.Generator) -> Pi
 
 
 def _spread(image: Pixels, kernel: NDArray[np.float64]) -> Pixels:
-    """The light convolved with a kernel of odd sides; the picture goes on as its mirror image."""
     reach = len(kernel) // 2
     light = np.pad(light_of_srgb(image / 255), ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     return _from_light(scipy.signal.fftconvolve(light, (kernel / kernel.sum())[..., None], mode="valid", axes=(0, 1)))
 
 
-def _from_light(light: NDArray[np.float64]) -> Pixels:
-    """Grey levels of sRGB, the inverse of `light_of_srgb`; light beyond 0-1 is clipped."""
+def _from_light(light: NDArray[np.float64]) -> Pixels:  # the inverse of `light_of_srgb`
     share = np.clip(light, 0, 1)
     return to_uint8(255 * np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055))
 

@@ -69,15 +69,10 @@ class Agreement:
 
 
 def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> Agreement:
-    """Compare predicted mean scores with true ones.
+    """Compare predicted mean scores with true ones, both float (N,).
 
-    Args:
-        true, predicted: float (N,).
-        lowest: the lower edge of the first of ten bins of width 1; 0 for TID2013 (0-9), 1 for AVA (1-10).
-
-    Raises:
-        ValueError: if the lengths differ.
-        PredictionsError: if there are fewer than two images or a score is not finite.
+    `lowest` is the lower edge of the first of ten bins of width 1: 0 for TID2013 (0-9), 1 for AVA (1-10). Raises a
+    `ValueError` if the lengths differ, and a `PredictionsError` for fewer than two images or a score that is not finite.
     """
     true, predicted = np.asarray(true, np.float64).ravel(), np.asarray(predicted, np.float64).ravel()
     if true.shape != predicted.shape:
@@ -102,10 +97,8 @@ def measure_agreement(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) ->
 
 
 def measure_distribution_agreement(true: ArrayLike, predicted: ArrayLike) -> Agreement:
-    """`measure_agreement` of predicted histograms of votes 1-10 with true ones, both float (N, 10), shares that add to 1.
-
-    Raises:
-        ValueError: if the shapes are not (N, 10).
+    """`measure_agreement` of histograms of votes 1-10, float (N, 10), shares that add to 1; a `ValueError` for other
+    shapes.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if true.ndim != 2 or true.shape[1] != 10 or true.shape != predicted.shape:
@@ -160,6 +153,4 @@ def _correlate(function: Callable[[Floats, Floats], Any], true: Floats, predicte
 def count_confusions(true: ArrayLike, predicted: ArrayLike, lowest: int = 0) -> NDArray[np.int64]:
     """Counts by whole scores, int64 (10, 10): rows predicted, columns true; what lies outside goes to the edge bins."""
     rows, columns = (np.clip(np.floor(np.asarray(side) + NEAR) - lowest, 0, 9).astype(int) for side in (predicted, true))
-    matrix = np.zeros((10, 10), np.int64)
-    np.add.at(matrix, (rows, columns), 1)
-    return matrix
+    return np.bincount(10 * rows + columns, minlength=100).reshape(10, 10)

@@ -1,20 +1,21 @@
-"""Figures from metrics, scores and training logs, drawn without a display; every function writes one file.
-
-A suffix that matplotlib cannot write is an `OutputError`. Series differ in line style and marker as well as in colour.
-"""
+"""Figures from metrics, scores and training logs, drawn without a display; every function writes one file."""
 
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle, groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-if "MPLBACKEND" in os.environ:
-    from iqa.environment import import_matplotlib
+if "matplotlib" not in sys.modules and (backend := os.environ.pop("MPLBACKEND", None)):
+    import matplotlib  # it would fail if that names one that is not installed, as of a notebook's child
 
-    import_matplotlib()
+    os.environ["MPLBACKEND"] = backend
+    with suppress(ValueError):
+        matplotlib.rcParams["backend"] = backend
 
 import matplotlib
 import numpy as np
@@ -81,10 +82,8 @@ def save_figure(figure: Figure, path: File) -> None:
 def draw_predictions(true: ArrayLike, predicted: ArrayLike, path: File, scale: str) -> str:
     """Panels for a paper: the histograms of the scores, prediction over truth, and calibration; returns the caption.
 
-    Args:
-        true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms of
-            the standard deviations comes second.
-        scale: of the scores, such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
+    `true` and `predicted` are float (N,) scores, or (N, 10) histograms of votes 1-10, for which a panel of the histograms
+    of the standard deviations comes second. `scale` is such as "TID2013, 0-9"; see `iqa.cards.Scale.name`.
     """
     people, model = mean_scores(true), mean_scores(predicted)
     lowest = float(np.floor(min(people.min(), model.min())))
@@ -170,27 +169,19 @@ def draw_ladders(series: Mapping[str, tuple[Sequence[str], Sequence[float]]], pa
     save_figure(figure, path)
 
 
-def draw_training(
-    log: Sequence[Mapping[str, Any]],
-    path: File,
-    rates: Mapping[int, str] | None = None,
-    undone: Collection[int] = (),
-) -> None:
+def draw_training(log: Sequence[Mapping[str, Any]], path: File, rates: Mapping[int, str], undone: Collection[int]) -> None:
     """Panels over the epochs of a run: the loss, and the correlations; a line where a phase begins.
 
-    Args:
-        log: a row an epoch: `epoch`, `phase`, `learning_rate`, and figures by name, with `val_` on test data.
-        rates: {phase: its learning rate, as the figure shows it}; by default that of its first row.
-        undone: phases that were taken back; their epochs are grey.
+    A row of `log` is an epoch: `epoch`, `phase`, and figures by name, with `val_` on test data. `rates`
+    are learning rates as the figure shows them, {phase: text}; the epochs of `undone` phases are grey.
     """
     names = {"loss": "loss", "lcc": "LCC", "srcc": "SRCC"}
     kept = [name for name in names if name != "srcc" or any("val_srcc" in row or "srcc" in row for row in log)]
     figure = start_figure(9, 1 + 2.6 * len(kept))
     panels = figure.subplots(len(kept), 1, sharex=True)
     for panel, name in zip(panels, kept, strict=True):
-        for (key, title), (colour, line, marker) in zip(
-            ((name, "training"), (f"val_{name}", "test")), STYLES[:2], strict=True
-        ):
+        sides = ((name, "training"), (f"val_{name}", "test"))
+        for (key, title), (colour, line, marker) in zip(sides, STYLES, strict=False):
             points = [(row["epoch"], row[key]) for row in log if key in row]
             if points:
                 panel.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=4, label=title)
@@ -208,24 +199,8 @@ def draw_training(
         for phase, rows in spans:
             panel.axvline(rows[0]["epoch"] - 0.5, color="0.6", linewidth=0.8)
             if panel is panels[0]:
-                rate = (rates or {}).get(phase, f"{rows[0]['learning_rate']:g}")
-                panel.text(rows[0]["epoch"] - 0.45, 1.01, rate, transform=panel.get_xaxis_transform())
+                panel.text(rows[0]["epoch"] - 0.45, 1.01, rates[phase], transform=panel.get_xaxis_transform())
     panels[0].set_title("learning rates above the lines where their phases begin", fontsize=9, pad=20)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    save_figure(figure, path)
-
-
-def draw_intervals(
-    labels: Sequence[str], values: Sequence[tuple[float, float, float]], filled: Sequence[bool], path: File
-) -> None:
-    """Differences of metrics, a row each: the label, (value, lower, upper), and whether the dot is filled."""
-    figure = start_figure(8, 0.35 * len(labels) + 1.2)
-    axis = figure.subplots()
-    for row, ((value, low, high), full) in enumerate(zip(values, filled, strict=True)):
-        axis.plot([low, high], [row, row], color="black", linewidth=1.5)
-        axis.plot(value, row, "o", markerfacecolor="black" if full else "white", markeredgecolor="black")
-    axis.axvline(0, color="0.6", linestyle="--", linewidth=1)
-    axis.set_yticks(range(len(labels)), map(plain, labels))
-    axis.set(xlabel="difference of the metric (first less second)", ylim=(len(labels) - 0.5, -0.5))
     save_figure(figure, path)

@@ -1,7 +1,4 @@
-"""The `.mat` files of predictions: MATLAB version 5, compressed, with the variables of the original's files and a few more.
-
-The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
-"""
+"""The `.mat` files of predictions: MATLAB version 5 (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf)."""
 
 import io
 import struct
@@ -47,10 +44,8 @@ class Predictions:
 def write_predictions(path: str | PathLike[str], predictions: Predictions) -> None:
     """Write `labels` (1, N) and `predictions` (N, 1, 1) of scores, or (N, 11) and (N, 1, 10) of histograms.
 
-    The first column of the labels of histograms is the image's id, or its row number where the id is no number.
-
-    Raises:
-        ValueError: if there are not as many predictions, and of histograms as many names, as labels.
+    The first column of the labels of histograms is the image's id, or its row number where the id is no number. Raises a
+    `ValueError` if there are not as many predictions, and of histograms as many names, as labels.
     """
     labels = np.asarray(predictions.labels, np.float64)
     outputs = np.asarray(predictions.predictions, np.float32)
@@ -105,14 +100,10 @@ def _struct(name: str, fields: dict[str, str]) -> bytes:
 
 
 def read_predictions(path: str | PathLike[str], bins: int | None = 1) -> Predictions:
-    """Read predictions, ours or the original's, and either as MATLAB saves them again; label histograms are normalised.
+    """Read a `.mat`, ours or the original's, and either as MATLAB saves them again; label histograms are normalised.
 
-    Args:
-        path: a `.mat`.
-        bins: 1 for the scores of TID2013, 10 for the histograms of AVA; None for whichever the file holds.
-
-    Raises:
-        PredictionsError: if there is no such file, it lacks a variable, or a variable has another shape or type.
+    `bins` is 1 for the scores of TID2013, 10 for the histograms of AVA, None for whichever the file holds. Raises a
+    `PredictionsError` if there is no such file, it lacks a variable, or a variable has another shape or type.
     """
     content = _load(path, ("labels", "predictions", "filenames", "skipped", "provenance"))
     for name in ("labels", "predictions"):
@@ -154,8 +145,7 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, str]:
     return _read_struct(_load(path, ["provenance"]))
 
 
-def _ids_in_order(count: int) -> list[str]:
-    """The ids of the first `count` images of TID2013: 24 distortions of 5 levels, scene by scene."""
+def _ids_in_order(count: int) -> list[str]:  # of TID2013: 24 distortions of 5 levels, scene by scene
     places = (np.unravel_index(number, (count // 120 + 1, 24, 5)) for number in range(count))
     return [f"i{scene + 1:02d}_{distortion + 1:02d}_{level + 1}" for scene, distortion, level in places]
 
@@ -166,7 +156,6 @@ def name_scenes(ids: Iterable[str]) -> list[str]:
 
 
 def _load(path: str | PathLike[str], names: Sequence[str]) -> dict[str, Any]:
-    """The named variables of a file, as SciPy reads them."""
     try:
         content = Path(path).read_bytes()
         order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
@@ -199,15 +188,11 @@ def _unpack(content: bytes, order: str) -> bytes:
 
 
 def _read_struct(content: dict[str, Any]) -> dict[str, str]:
-    """The texts of the struct `provenance`; empty if it is none."""
-    value = content.get("provenance")
+    value = content.get("provenance", ())
     names = getattr(getattr(value, "dtype", None), "names", None)
-    return (
-        {name: _read_text(value[name].ravel()[0]) for name in names} if value is not None and names and value.size else {}
-    )
+    return {name: _read_text(value[name].ravel()[0]) for name in names} if names and value.size else {}
 
 
 def _read_text(cell: Any) -> str:
-    """A MATLAB string, which comes as an array of none or one text, or of the codes of its characters."""
     cell = np.ravel(cell)
     return "".join(map(chr, cell.tolist())) if cell.dtype.kind == "u" else "".join(cell.astype(str))

@@ -1,6 +1,5 @@
 """The printed tables: the lines of the original's README in its words, and below them how sure the figures are."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,24 +27,15 @@ TITLES = {
 LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
 
 
-def align_columns(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Rows of cells as lines with columns aligned to the right; with a width, the last one to the left and wrapped.
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines with columns aligned to the right.
 
     >>> print(align_columns([["epoch", "lcc"], ["1", "0.5"]]))
     epoch  lcc
         1  0.5
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if width is None:
-        return "\n".join("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)
-    *widths, last = widths
-    left = sum(widths) + 2 * len(widths)
-    lines = []
-    for *cells, text in rows:
-        parts = textwrap.wrap(text, max(10, min(last, width - left))) or [""]
-        lines.append("  ".join([*map(str.rjust, cells, widths), parts[0]]).rstrip())
-        lines += [" " * left + part for part in parts[1:]]
-    return "\n".join(lines)
+    return "\n".join("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)
 
 
 def format_agreement(result: Agreement) -> list[str]:
@@ -57,16 +47,11 @@ def format_agreement(result: Agreement) -> list[str]:
     if of_histograms:
         lines.append(f"Binary accuracy:{result.binary_accuracy}")
     lines.append(f"standard deviation of score differences:{result.score_difference_std}")
-    lines += _format_correlations("", result.lcc, result.srcc)
-    if result.lcc_std and result.srcc_std:
-        lines += _format_correlations(" (std dev)", result.lcc_std, result.srcc_std)
-        lines.append(f"EMD L1: {result.emd_l1}")
-    return lines
-
-
-def _format_correlations(of: str, lcc: tuple[float, float], srcc: tuple[float, float]) -> list[str]:
-    """As SciPy printed them when the original was written."""
-    return [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
+    # As SciPy printed them when the original was written.
+    for of, lcc, srcc in (("", result.lcc, result.srcc), (" (std dev)", result.lcc_std, result.srcc_std)):
+        if lcc and srcc:
+            lines += [f"LCC{of}: {lcc}", f"SRCC{of}: SpearmanrResult(correlation={srcc[0]}, pvalue={srcc[1]})"]
+    return [*lines, f"EMD L1: {result.emd_l1}"] if of_histograms else lines
 
 
 def format_intervals(
@@ -81,12 +66,8 @@ def format_intervals(
     Args:
         true, predicted: float (N,) scores or (N, 10) histograms.
         resamples: for the intervals; 0 for none.
-        logistic: whether the LCC after VQEG's logistic is shown as well.
-        scenes: N names of what the images show, see `group_scenes`; where the scenes are too few to be resampled, the
-            figures of each are shown.
-
-    Raises:
-        PredictionsError: if the logistic is asked for and cannot be fitted.
+        logistic: show the LCC after VQEG's logistic as well; a `PredictionsError` if that cannot be fitted.
+        scenes: N names of what the images show, see `group_scenes`; too few to be resampled, the figures of each are shown.
     """
     true_means, predicted_means = mean_scores(true), mean_scores(predicted)
     lines = []

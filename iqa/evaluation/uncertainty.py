@@ -1,7 +1,6 @@
-"""How sure a figure is: intervals by resampling, Kendall's analytic one, and tests between models on the same images.
+"""How sure a figure is: intervals by resampling, Kendall's analytic one.
 
-Two models on the same images are resampled alike, so that the difference of their resampled figures is that of a paired
-bootstrap (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993).
+Two models on the same images are resampled alike: the difference of their resampled figures is that of a paired bootstrap.
 """
 
 import warnings
@@ -12,7 +11,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from iqa.errors import PredictionsError
-from iqa.evaluation.metrics import FLAT, NEAR, measure_images, varies
+from iqa.evaluation.metrics import FLAT, measure_images, varies
 from iqa.labels import histograms
 
 Floats = NDArray[np.float64]
@@ -27,18 +26,16 @@ _SUMS = ("t", "p", "tt", "pp", "tp")
 def resample_metrics(
     true: ArrayLike, predicted: ArrayLike, resamples: int = 1000, groups: ArrayLike | None = None, seed: int = 0
 ) -> dict[str, Floats]:
-    """What each metric would have been with other images, drawn from these with replacement.
+    """What each metric would have been with other images, drawn from these with replacement, {name: float64 (resamples,)}.
+
+    The names are those of `iqa.evaluation.metrics`, krcc excepted; NaN where a resample does not vary. The percentile
+    bootstrap: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993.
 
     Args:
         true, predicted: float (N,) scores, or (N, 10) histograms of votes 1-10.
         resamples, seed: how often, and of the draws.
         groups: int (N,), the group of each image: whole groups are drawn, such as all 120 versions of a reference, which
             are not independent. None draws images.
-
-    Returns:
-        {name: float64 (resamples,)} with the names of `iqa.evaluation.metrics`: lcc, srcc, rmse, accuracy,
-        score_difference_std, and for histograms binary_accuracy, lcc_std, srcc_std, emd_l1. NaN where a resample does not
-        vary.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     pairs = {"": (histograms.mean_scores(true), histograms.mean_scores(predicted))}
@@ -74,15 +71,13 @@ def resample_metrics(
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:
-    """Pearson's r from means of centred values, squares and products; NaN where a side does not vary."""
+def _pearson(t: Floats | int, p: Floats | int, tt: Floats, pp: Floats, tp: Floats) -> Floats:  # of means, centred
     first, second = tt - t * t, pp - p * p
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((first > FLAT * tt) & (second > FLAT * pp), (tp - t * p) / np.sqrt(first * second), np.nan)
 
 
 def _draw_counts(number: int, resamples: int, groups: ArrayLike | None, seed: int) -> Iterator[Floats]:
-    """How often each image is drawn: float64 (up to _CHUNK, number), chunk by chunk."""
     rng = np.random.default_rng(seed)
     names, member = np.unique(np.arange(number) if groups is None else groups, return_inverse=True)
     for start in range(0, resamples, _CHUNK):
@@ -112,10 +107,8 @@ class _Ranks:
 def group_scenes(scenes: Sequence[str] | None) -> tuple[NDArray[np.intp] | None, str]:
     """What a bootstrap draws, (groups as `resample_metrics` takes them, the same in words): whole scenes, if any repeat.
 
-    Of fewer than `FEWEST_SCENES` scenes the images are drawn, and the result holds for these scenes alone.
-
-    Args:
-        scenes: N names, of the scene that each image shows; None if no two show the same.
+    `scenes` are N names, of the scene that each image shows, or None. Of fewer than `FEWEST_SCENES` scenes the images are
+    drawn, and the result holds for these scenes alone.
     """
     if scenes is None or len(set(scenes)) == len(scenes):
         return None, "images"
@@ -134,46 +127,11 @@ def estimate_interval(values: Floats, level: float = LEVEL) -> tuple[float, floa
     return float(low), float(high)
 
 
-def estimate_p_value(difference: float, resampled: Floats, units: int) -> float:
-    """The two-sided p value of a difference between two models on the same images; NaN if it is not defined.
-
-    Student's t with the standard error of the paired bootstrap: unlike a count of resamples on either side of 0 it can
-    be smaller than 1 / resamples, which a correction for many comparisons needs.
-
-    Args:
-        difference, resampled: of the metric, first less second; the same in each resample.
-        units: images or groups that were drawn from.
-    """
-    resampled = resampled[~np.isnan(resampled)]
-    if np.isnan(difference) or len(resampled) < 2:
-        return float("nan")
-    if abs(difference) <= NEAR:
-        return 1.0
-    error = np.std(resampled, ddof=1)
-    return float(2 * scipy.stats.t.sf(abs(difference) / error, units - 1)) if error > 0 else 0.0
-
-
-def correct_p_values(p_values: ArrayLike) -> Floats:
-    """p values corrected for their number: below alpha with a chance of at most alpha for any of the true nulls.
-
-    Holm, Scandinavian Journal of Statistics 6(2), 1979. NaN stays NaN and is not counted.
-
-    >>> correct_p_values([0.01, 0.04, 0.03, 0.5]).tolist()
-    [0.04, 0.09, 0.09, 0.5]
-    """
-    p_values = np.asarray(p_values, np.float64)
-    corrected = np.full(p_values.shape, np.nan)
-    order = np.argsort(p_values, kind="stable")[: np.count_nonzero(~np.isnan(p_values))]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
-    return corrected
-
-
 def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
     """(tau-b, lower, upper): Kendall's rank correlation with its asymptotic interval; NaN if a side does not vary.
 
-    The variance is that of a U-statistic (Hoeffding 1948): 4/n times the variance over images of the share of pairs, of
-    those that the image is in, that are concordant less those that are discordant.
+    The variance is that of a U-statistic (Hoeffding 1948): 4/n times the variance over images of the share of its pairs
+    that are concordant less those that are discordant.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if not varies(true) or not varies(predicted):
@@ -192,8 +150,7 @@ def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL
     return float(tau), float(max(-1, tau - reach)), float(min(1, tau + reach))
 
 
-def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]:
-    """For each point how many others are smaller in both: int (N,)."""
+def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]:  # points that are smaller in both
     order = np.lexsort((-y, x))  # equal x: larger y first, so that what precedes with a smaller y has a smaller x
     y = y[order]
     found, before = np.empty(len(y), int), np.empty(0)
@@ -205,36 +162,11 @@ def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]
     return found
 
 
-def williams_test(first: float, second: float, between: float, number: int) -> tuple[float, float]:
-    """Do two models correlate differently with the same labels? Williams' t as Steiger recommends it.
-
-    Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87(2), 1980, eq. 7.
-
-    Args:
-        first, second, between: the correlation of each model with the labels, and of the models with each other.
-        number: of images.
-
-    Returns:
-        (t, p): t is positive where `first` is higher, p is two-sided; NaN if a correlation is, or below four images.
-    """
-    if number < 4 or np.isnan([first, second, between]).any():
-        return float("nan"), float("nan")
-    determinant = max(0.0, 1 - first**2 - second**2 - between**2 + 2 * first * second * between)
-    mean = (first + second) / 2
-    divisor = 2 * (number - 1) / (number - 3) * determinant + mean**2 * max(0.0, 1 - between) ** 3
-    if divisor == 0:
-        return 0.0, 1.0
-    t = (first - second) * np.sqrt((number - 1) * (1 + between) / divisor)
-    return float(t), float(2 * scipy.stats.t.sf(abs(t), number - 3))
-
-
 def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
     """Predictions mapped onto the labels by VQEG's four-parameter logistic, which is fitted to them: float (N,).
 
-    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report, phase II, 2003.
-
-    Raises:
-        PredictionsError: if there are fewer than four images or the fit does not converge.
+    (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2; Video Quality Experts Group, final report, phase II, 2003. Raises a
+    `PredictionsError` if there are fewer than four images or the fit does not converge.
     """
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if len(true) < 4:

@@ -1,7 +1,4 @@
-"""Histograms of people's votes 1-10, of AVA's photographs and of your own pictures.
-
-images = locate_ratings(read_ratings("labels.csv"), "photos")
-"""
+"""What people said of AVA's photographs and of your own pictures: histograms of votes 1-10, or mean opinion scores."""
 
 import os
 import sys
@@ -21,6 +18,9 @@ from iqa.labels.rating_files import BINS, GROUP_COLUMN, SCALE, read_entries, sho
 
 #: The mean over AVA of the standard deviation of an image's votes (Murray, Marchesotti, Perronnin, CVPR 2012, fig. 4).
 TYPICAL_STD = 1.4
+
+#: The scores that the TID2013 model predicts.
+TID2013 = (0.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,33 @@ def read_ratings(
     return [RatedImage(entry.name, histogram, group=entry.group) for entry, histogram in rows]
 
 
+def read_scores(
+    file: str | PathLike[str], scale: tuple[float, float], group: str = GROUP_COLUMN, onto: tuple[float, float] = TID2013
+) -> list[RatedImage]:
+    """Read scores from a .csv in the order of the file; without a column of scores, the mean of the votes is the score.
+
+    Scores from the lowest to the highest of `scale`, such as (0, 100), are mapped linearly to `onto`, the scale of the
+    network. For columns, `group` and the `LabelError` see `read_ratings`.
+    """
+    if Path(file).suffix.lower() != ".csv":
+        raise LabelError(f"{file}: scores are read from a .csv")
+    entries = read_entries(file, scale, group, scores_first=True)
+    if entries[0].votes is None:
+        shares = (np.array([entry.score for entry in entries]) - scale[0]) / (scale[1] - scale[0])
+    else:
+        votes = normalise([entry.votes or () for entry in entries])
+        shares = np.clip(votes @ np.linspace(0, 1, votes.shape[1]), 0, 1)
+    labels = (onto[0] + (onto[1] - onto[0]) * shares).tolist()
+    return [RatedImage(entry.name, label, group=entry.group) for entry, label in zip(entries, labels, strict=True)]
+
+
 def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) -> list[RatedImage]:
     """The images with the path of each that is found: `folder`/NAME, or NAME with a suffix of image files.
 
     If there are several, the suffix that comes first in `iqa.files.IMAGE_SUFFIXES` is taken. A name that is not found is
     looked for as `iqa.files.name_to_text` would have written it, then by its last part without regard to case, anywhere
-    below the folder: a file that only one name can mean is taken, with a note on stderr.
-
-    Raises:
-        LabelError: if a name leads out of the folder.
+    below the folder: a file that only one name can mean is taken, with a note on stderr. Raises a `LabelError` if a name
+    leads out of the folder.
     """
     folder = Path(folder)
     root = os.path.join(os.path.abspath(folder), "")
@@ -122,7 +140,6 @@ def locate_ratings(images: Sequence[RatedImage], folder: str | PathLike[str]) ->
 
 
 def _locate_loosely(images: list[RatedImage], folder: Path) -> list[RatedImage]:
-    """Find the images without a path by the last part of their name, without regard to case."""
     if all(image.path for image in images):
         return images
     files = defaultdict(set)

@@ -1,6 +1,6 @@
 """Splits of labelled images into those to train on and those to test on, which keep groups whole.
 
-An image without a group is a group of its own. The same seed and images give the same split, whatever their order.
+An image without a group is its own. The same seed and images give the same split, whatever their order.
 """
 
 from collections import Counter
@@ -27,12 +27,8 @@ def check_apart(train: Sequence[RatedImage], test: Sequence[RatedImage]) -> None
 def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -> tuple[Images, Images]:
     """Split at random into (train, test), both in the order of the images and neither empty.
 
-    Args:
-        test_share: about this share of the images is to test on, above 0 and below 1.
-        seed: of the draw.
-
-    Raises:
-        LabelError: if the images are all of one group, or the share is not between 0 and 1.
+    About `test_share` of the images, above 0 and below 1, are to test on. Raises a `LabelError` for another share, or if
+    the images are all of one group.
     """
     if not 0 < test_share < 1:
         raise LabelError(f"the share to test on must be above 0 and below 1, got {test_share:g}")
@@ -52,14 +48,8 @@ def split_by_group(images: Sequence[RatedImage], test_share: float, seed: int) -
 def split_by_name(images: Sequence[RatedImage], test: str = TEST_SPLIT) -> tuple[Images, Images, dict[str, int]]:
     """Split as the groups of the images say, without regard to case: KonIQ-10k's `set` is training, validation or test.
 
-    Args:
-        test: the group to test on. To train on are all images whose group begins with "train".
-
-    Returns:
-        (train, test, {group: number of its images} of all others).
-
-    Raises:
-        LabelError: if there is nothing to train on or to test on.
+    To test on is the group `test`, to train on all whose name begins with "train". Returns (train, test, {group: number of
+    its images} of all others), or raises a `LabelError` if there is nothing to train on or to test on.
     """
     training, testing, others = [], [], Counter[str]()
     for image in images:
@@ -79,8 +69,7 @@ def split_by_name(images: Sequence[RatedImage], test: str = TEST_SPLIT) -> tuple
 def split_into_folds(images: Sequence[RatedImage], folds: int, seed: int) -> list[tuple[Images, Images]]:
     """Split at random into folds of about the same size: (train, test) of each; each image is tested on once.
 
-    Raises:
-        LabelError: if there are fewer groups than folds, or fewer than two folds.
+    Raises a `LabelError` if there are fewer groups than folds, or fewer than two folds.
     """
     if folds < 2:
         raise LabelError(f"there must be at least 2 folds, got {folds}")

@@ -1,7 +1,6 @@
 """TID2013's labels, the scenes that are kept apart, and ladders: one scene, one distortion, rising levels.
 
-`mos_with_names.txt` has a line an image: the mean opinion score (0-9), then a name `iRR_DD_L` of reference, distortion and
-level. Names there and on disk differ in case and suffix, and are matched without regard to either.
+A line of `mos_with_names.txt` is a mean opinion score (0-9), then a name `iRR_DD_L` of reference, distortion and level.
 """
 
 import math
@@ -61,8 +60,7 @@ def _parse(stem: str, mos: float = math.nan, path: Path | None = None) -> Labell
 def read_mos(file: str | PathLike[str]) -> list[LabelledImage]:
     """The images of `mos_with_names.txt` in their order, without paths.
 
-    Raises:
-        LabelError: if a line is not `score name`, a score is not within 0-9, a name appears twice, or it is not text.
+    Raises a `LabelError` if a line is not `score name`, a score is not within 0-9, a name appears twice, or it is not text.
     """
     try:
         lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
@@ -112,11 +110,7 @@ def ladders(images: Iterable[LabelledImage], levels: int = 5) -> tuple[list[Ladd
 
 
 def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> list[Ladder]:
-    """The complete ladders of a folder, after lines on stderr about what is missing.
-
-    Args:
-        labels: the label file; by default `mos_with_names.txt` in the folder.
-    """
+    """The complete ladders of a folder, after lines on stderr about what is missing; `labels`: another label file."""
     images = locate(read_mos(labels or folder / LABELS_NAME), folder)
     complete, incomplete = ladders([image for image in images if image.path])
     notes = [f"{image.name} is missing" for image in images if not image.path]

@@ -1,7 +1,4 @@
-"""Scoring on a Ray cluster. Ray Data hands out the pictures and replaces what dies; the journal remains the record.
-
-An actor, one for each processor, is the parent of one worker process, which scores as in a local run.
-"""
+"""Scoring on a Ray cluster: Ray Data hands out the pictures and replaces what dies; the journal remains the record."""
 
 import logging
 import os
@@ -42,10 +39,8 @@ def connect(address: str | None = None) -> None:
     """Connect this process to a Ray cluster, until it ends or calls `ray.shutdown`. It may be connected already.
 
     The address "auto" is a cluster that runs on this machine; None is `RAY_ADDRESS` or, without it, a cluster of this
-    machine alone, which ends with this process and listens to no other machine.
-
-    Raises:
-        RuntimeUnavailable, WorkerError: if Ray is not installed, or there is no such cluster.
+    machine alone, which ends with this process and listens to no other machine. Raises `RuntimeUnavailable` if Ray is not
+    installed, and a `WorkerError` if there is no such cluster.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"  # or Ray takes whatever cluster it finds here
     quiet = {"USAGE_STATS_ENABLED": "0", "BACKEND_LOG_LEVEL": "fatal", "ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -83,11 +78,8 @@ def score_on_ray(
 ) -> Iterator[tuple[int, Result]]:
     """Score pictures, (position, path), on the cluster that `connect` has connected; see `iqa.scoring.many.open_models`.
 
-    Its machines must have this project installed, in one version, and see the pictures and the weights under the paths
-    that they have here. Results come in any order.
-
-    Raises:
-        UsageError, WorkerError: if a runtime is Keras, or a machine cannot score or does not see a picture that is here.
+    Its machines must have this project in the same version, and see the pictures and the weights under the same paths.
+    Results come in any order. Raises a `UsageError` if a runtime is Keras, and a `WorkerError` if a machine cannot score.
     """
     import ray
 
@@ -127,8 +119,7 @@ def _last_line(error: BaseException) -> str:
     return printable((str(error).strip().splitlines() or [type(error).__name__])[-1])
 
 
-def _table(rows: Iterable[Any]) -> Any:
-    """An Arrow table, which is what Ray Data moves, of anything that can be pickled."""
+def _table(rows: Iterable[Any]) -> Any:  # Arrow's, of anything that can be pickled
     import pyarrow
 
     return pyarrow.table({"row": [pickle.dumps(row) for row in rows]})
@@ -139,7 +130,7 @@ def _rows(table: Any) -> list[Any]:
 
 
 class Actor:
-    """The parent of one worker; see `score_on_ray`. What keeps it from scoring is an answer, not an error of Ray's."""
+    """The parent of one worker process. What keeps it from scoring is an answer, not an error of Ray's."""
 
     def __init__(self, recipes: Recipes, expected: dict[str, str], timeout: float, features: str | None) -> None:
         found = versions(expected)
@@ -160,8 +151,7 @@ class Actor:
         except WorkerError as error:
             return _table([(None, f"{socket.gethostname()}: {error}")])
 
-    def _score(self, pairs: list[tuple[int, Path | StoredFile]]) -> Iterator[tuple[int, Result]]:
-        """Score pictures; stored ones are fetched to a folder a few ahead."""
+    def _score(self, pairs: list[tuple[int, Path | StoredFile]]) -> Iterator[tuple[int, Result]]:  # stored ones are fetched
         failed: dict[int, str] = {}
         with tempfile.TemporaryDirectory() as folder:
 

@@ -74,12 +74,7 @@ class Table:
         return columns | ({"taken": str, "burst": int, "best_of_burst": bool} if self.bursts else {})
 
     def row(self, result: Result, label: NDArray[np.float64] | None = None, **more: Any) -> dict[str, Any]:
-        """A result as {column: value}, without what is not known.
-
-        Args:
-            label: what people said, float64 (1,) or (10,).
-            more: further columns.
-        """
+        """A result as {column: value}, without what is not known; `label` is what people said, float64 (1,) or (10,)."""
         row: dict[str, Any] = {"path": name_to_text(result.path)}
         for name, score in result.scores.items():
             found, prefix = {name: result.mean(name)}, "" if self.alone else f"{name}_"
@@ -122,8 +117,7 @@ class Table:
         return next(iter(row)) == "path" and "model" not in row and bool({*self.cards, "error"} & row.keys())
 
 
-def _flat(columns: Iterable[str]) -> list[str]:
-    """Columns as a CSV has them, a histogram in ten."""
+def _flat(columns: Iterable[str]) -> list[str]:  # as a CSV has them, a histogram in ten
     shares = [f"share_{vote}" for vote in range(1, 11)]
     return [name for column in columns for name in (shares if column == "histogram" else [column])]
 

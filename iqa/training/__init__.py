@@ -1,4 +1,4 @@
-"""From a schedule to trained weights; everything here loads Keras but `schedule`, `run_folder` and `usable`."""
+"""From a schedule to trained weights; everything here loads Keras but `run_folder` and `usable`."""
 
 from iqa.environment import settle_keras
 

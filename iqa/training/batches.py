@@ -1,7 +1,6 @@
 """Labels + geometry -> training batches, as `keras.utils.PyDataset`, which every backend of Keras can fit on.
 
-Grain computes them. Order and chance depend on the seed, the epoch and the place alone, with any number of workers. Keras
-fits on Grain's own data sets as well, but knows no number of steps then, and starts the workers again in each epoch.
+Grain computes them. Keras fits on Grain's data sets too, but knows no number of steps then and starts workers each epoch.
 """
 
 import contextlib
@@ -25,21 +24,17 @@ from iqa.training.cache import Ahead, Batch, Cut, Draw, Pictures, Pixels
 class Batches(keras.utils.PyDataset):
     """Batches that are computed ahead where they are asked for in order, in worker processes or in threads.
 
+    Order and chance depend on the seed, the epoch and the place alone, with any number of workers.
+
     Args:
         count, a_batch: numbers that are drawn in an epoch, and in a batch.
         seed: of order and chance; None for all in order.
         whole: leave out the last batch of an epoch if it is smaller.
         workers: processes; 0 for threads.
-
-    Attributes:
-        steps: batches in a whole epoch.
-        epoch, first: number of the current epoch, and the batch that it begins at; to be set.
-        failure: the `ImageError` that ended an epoch: TensorFlow hides it behind an error of its own.
     """
 
-    epoch = 0
-    failure: ImageError | None = None
-    first = 0
+    epoch = first = 0  # the current epoch, and the batch that it begins at; to be set
+    failure: ImageError | None = None  # that ended an epoch: TensorFlow hides it behind an error of its own
 
     def __init__(
         self, draw: Draw, count: int, a_batch: int, seed: int | None = None, whole: bool = False, workers: int = 0
@@ -53,6 +48,7 @@ class Batches(keras.utils.PyDataset):
             drop_remainder=whole,
             batch_fn=lambda parts: tuple(map(np.concatenate, zip(*parts, strict=True))),
         )
+        # `steps` are those of a whole epoch.
         self.steps, self._epochs, self.data_workers = len(batches), batches.repeat(), workers
         self._ahead: Ahead | None = None
         self._alone: deque[tuple[int, Batch]] = deque(maxlen=2)
@@ -71,7 +67,6 @@ class Batches(keras.utils.PyDataset):
             raise
 
     def _batch(self, place: int) -> Batch:
-        """The batch at a place, counted from the first epoch on."""
         known = dict(self._alone)  # of the first two: Keras asks twice for them, and maybe of another epoch first
         if list(known) == [place - 2, place - 1] and not (self._ahead and self._ahead.place == place):
             self.close()
@@ -112,9 +107,9 @@ def naming_broken_images(*datasets: Any) -> Iterator[None]:
 class Ladders(Batches):
     """Batches of whole ladders in random order: the levels of one scene and distortion, cut and mirrored alike.
 
-    What varies within a ladder is then the distortion alone, so that the network cannot explain it by the scene. A batch
-    has `batch_size` images or fewer, but one ladder at least. What is left in an epoch waits for another: a last batch of
-    one ladder would make a poor correlation. For the arguments see `Photographs`.
+    What varies within a ladder is then the distortion alone. A batch has `batch_size` images or fewer, but one ladder at
+    least. What is left in an epoch waits for another: a batch of one ladder would make a poor correlation. See also
+    `Photographs`.
     """
 
     def __init__(
@@ -126,7 +121,8 @@ class Ladders(Batches):
 
 
 class Photographs(Batches):
-    """Batches of single images in random order, cut at random.
+    """Batches of single images in random order, cut at random: uint8 (N, size, size, 3), and labels float32 (N, 1) or (N,
+    10).
 
     Args:
         batch_size: images a batch; the last of an epoch is smaller.
@@ -135,9 +131,6 @@ class Photographs(Batches):
         mirrored: every cut is followed by its mirror image, within `batch_size` too.
         read: what comes before chance, (path) -> the pixels that are cut; `Resized` for a model of whole pictures.
         cache, cache_size: a folder in which what was read is kept, and how many GB at most; see `Pictures.keep`.
-
-    Yields:
-        (pixels, labels): uint8 (N, size, size, 3) and float32 (N, 1) or (N, 10).
     """
 
     def __init__(

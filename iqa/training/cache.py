@@ -1,7 +1,4 @@
-"""A training set's pictures as arrays, decoded or out of a cache, and what is cut of them.
-
-Worker processes import this module, and so no Keras: one has 0.1 GB to itself.
-"""
+"""A training set's pictures as arrays, decoded or out of a cache, and what is cut of them. It loads without Keras."""
 
 import hashlib
 import multiprocessing
@@ -55,9 +52,7 @@ class Resized:
 class Pictures:
     """The pictures of a training set, by number, and `labels`, float32 (N, 1) or (N, 10); an `ImageError` names the file.
 
-    Args:
-        images: with `path` and `label`.
-        read: what comes before chance, (path) -> uint8 (H, W, 3) or (K, H, W, 3).
+    `images` have `path` and `label`; `read` comes before chance, (path) -> uint8 (H, W, 3) or (K, H, W, 3).
     """
 
     def __init__(self, images: Sequence[Any], read: Callable[[Path], Pixels] = read_image) -> None:
@@ -85,9 +80,8 @@ class Pictures:
         """Decode the pictures, by so many processes, into a file in `folder`, from which they then come.
 
         Its name holds a hash of the pictures (path, size, time of change), of how they are read and of Pillow's version.
-
-        What is beyond `limit` GB is decoded each time. Returns whether the file holds all of them, or raises a
-        `UsageError` if the disk is too full.
+        What is beyond `limit` GB is decoded each time. Returns whether all are kept; raises a `UsageError` if the disk is
+        too full.
         """
         assert isinstance(self.read, Resized)
         each = 3 * self.read.size**2
@@ -176,6 +170,5 @@ class Ahead:
 
 
 def _end_with_parent(*_: int) -> None:
-    """In a worker: leave no orphan when the parent was killed."""
     parent: Any = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -1,7 +1,6 @@
-"""Keras losses, for every backend of Keras.
+"""Keras losses of mean opinion scores (N, 1) or histograms (N, 10) of shares that add to 1, whose means are their scores.
 
-All take `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add to 1,
-whose means count where a score is needed. A score that is NaN is not known: `LadderLoss` and `known_mse` leave it out.
+A score that is NaN is not known: `LadderLoss` and `known_mse` leave it out.
 """
 
 from typing import Any
@@ -24,24 +23,19 @@ def picture_means(scores: Any, patches: int) -> Any:
 
 
 def _mask_unknown(scores: Any) -> tuple[Any, Any]:
-    """(shares, scores): of each known score an equal share of 1, of NaN none, and 0 in place of NaN."""
     known = 1 - ops.cast(ops.isnan(scores), scores.dtype)
     return known / ops.maximum(ops.sum(known), 1), ops.where(ops.isnan(scores), 0.0, scores)
 
 
-def pearson_correlation(y_true: Any, y_pred: Any) -> Any:
-    """Pearson's correlation r of the scores in a batch, a scalar in -1..1; 0 where either side does not vary."""
-    shares, true = _mask_unknown(scores_of(y_true))
+def pearson_loss(y_true: Any, y_pred: Any) -> Any:
+    """1 - r^2, r Pearson's correlation of the scores in the batch, which is 0 where either side does not vary."""
+    shares, true = _mask_unknown(scores_of(ops.cast(y_true, y_pred.dtype)))
     predicted = scores_of(y_pred)
     true = true - ops.sum(shares * true)
     predicted = predicted - ops.sum(shares * predicted)
     covariance = ops.sum(shares * true * predicted)
-    return covariance / ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
-
-
-def pearson_loss(y_true: Any, y_pred: Any) -> Any:
-    """1 - r^2, r the Pearson correlation of the scores in the batch."""
-    return 1 - pearson_correlation(ops.cast(y_true, y_pred.dtype), y_pred) ** 2
+    deviations = ops.sqrt(ops.sum(shares * true**2) * ops.sum(shares * predicted**2) + EPSILON**2)
+    return 1 - (covariance / deviations) ** 2
 
 
 def known_mse(y_true: Any, y_pred: Any) -> Any:
@@ -53,16 +47,11 @@ def known_mse(y_true: Any, y_pred: Any) -> Any:
 class LadderLoss(keras.losses.Loss):
     """`known_mse` + `pearson_loss`, and a penalty on every pair of a ladder that is ranked wrongly or too close to call.
 
-    A batch holds whole ladders: `steps` consecutive pictures of one scene, each as `patches` consecutive patches. The
-    prediction for a picture is the mean over its patches. For two pictures of a ladder whose labels differ, with d the
-    difference of their predictions in the direction of the labels, the penalty is the logistic loss of ranking by pairs,
-    T log(1 + exp(-d / T)) (Burges et al., "Learning to rank using gradient descent", ICML 2005).
-
+    A batch holds whole ladders: `steps` consecutive pictures of one scene, each as `patches` consecutive patches, whose
+    mean is the prediction. For two pictures of a ladder whose labels differ, with d the difference of their predictions in
+    the direction of the labels, the penalty is `weight` times T log(1 + exp(-d / T)), the logistic loss of ranking by pairs
+    (Burges et al., "Learning to rank using gradient descent", ICML 2005); T, `temperature`, is in units of the score.
     Pictures whose score is not known, NaN, count in the penalty alone, as if each were worse than the one before it.
-
-    Args:
-        weight: of the penalty.
-        temperature: T, in units of the score: how far apart two images should be for the penalty to fade.
     """
 
     def __init__(self, steps: int = 5, weight: float = 2.0, temperature: float = 0.15, patches: int = 1) -> None:

@@ -1,7 +1,6 @@
-"""Training metrics: means over the images of an epoch, whatever the size of its batches, and correlations over all of them.
+"""Training metrics: means over the images of an epoch, whatever its batches, and correlations over all of them.
 
-A metric is given `y_true` and `y_pred` of one shape: mean opinion scores (N, 1), or histograms (N, 10) of shares that add
-to 1. Images whose score is not known, NaN, are left out.
+They take what losses take; images whose score is not known, NaN, are left out.
 """
 
 import math
@@ -88,8 +87,7 @@ class SRCC(keras.metrics.Metric):
         self.rows.assign(ops.scatter_update(self.rows, places[:, None], rows))
         self.count.assign(self.count + ops.cast(ops.shape(t)[0], self.dtype))
 
-    def _places(self, following: Any) -> Any:
-        """The rows of the pictures that follow those seen so far: 0 for the next one, -1 for the last."""
+    def _places(self, following: Any) -> Any:  # of pictures: 0 for the next one, -1 for the last
         return (ops.cast(self.count, "int32") + following) % self.capacity
 
     def get_config(self) -> dict[str, Any]:
@@ -105,8 +103,7 @@ class SRCC(keras.metrics.Metric):
         figure = (stats.spearmanr(t, p).statistic if varies else 0.0) if np.isfinite(p).all() else math.nan
         return ops.convert_to_tensor(figure, dtype=self.dtype)
 
-    def _estimate(self) -> Any:
-        """Of the last pictures, with ranks by comparing each with each."""
+    def _estimate(self) -> Any:  # ranks by comparing each with each
         places = self._places(-1 - ops.arange(min(256, self.capacity), dtype="int32"))
         t, p, known = ops.unstack(ops.take(self.rows, places, axis=0), axis=1)
         ranks = [ops.sum(ops.sign(x[:, None] - x[None, :]) * known[None, :], axis=1) * known for x in (t, p)]

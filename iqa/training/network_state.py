@@ -19,9 +19,8 @@ def prepare(seed: int, mixed_precision: bool = False) -> None:
 def set_frozen(model: keras.Model, head: str, frozen: bool, keep_normalisation: bool) -> None:
     """Freeze or unfreeze the backbone of a flat model: what comes before the layer `head`.
 
-    Args:
-        keep_normalisation: never train batch normalisation. The statistics of a few ladders of a few scenes are worse than
-            those of ImageNet, and a step takes half the time. A backbone of random weights has none to keep.
+    With `keep_normalisation` batch normalisation is never trained: the statistics of a few ladders of a few scenes are
+    worse than those of ImageNet, and a step takes half the time. A backbone of random weights has none to keep.
     """
     first = [layer.name for layer in model.layers].index(head)
     for number, layer in enumerate(model.layers):
@@ -62,10 +61,10 @@ def decay_of(model: keras.Model) -> str | None:
 def decay_over(rate: float, steps: int, cosine: bool, large_batch: int | None = None) -> Any:
     """The learning rate of a phase of so many steps: a number, or a schedule of Keras.
 
-    With `cosine` it falls to 0 as half a period of one does (Loshchilov, Hutter, "SGDR", ICLR 2017, arXiv:1608.03983,
-    without restarts). For a `large_batch` Adam's rate grows as the square root of its images does (Malladi et al., "On the
-    SDEs and scaling rules for adaptive gradient algorithms", NeurIPS 2022): it rises from that of batches of 16
-    through 500 steps, half an epoch of AVA in batches of 256, or a half of the phase if that is less.
+    With `cosine` it falls to 0 as half a period of one does (Loshchilov, Hutter, "SGDR", ICLR 2017, arXiv:1608.03983). For
+    a `large_batch` Adam's rate grows as the square root of its images does (Malladi et al., "On the SDEs and scaling rules
+    for adaptive gradient algorithms", NeurIPS 2022): it rises from that of batches of 16 through 500 steps, half an epoch
+    of AVA in batches of 256, or a half of the phase if that is less.
     """
     schedules = keras.optimizers.schedules
     if not large_batch:

@@ -91,7 +91,7 @@ def phase_table(phases: Sequence[PhaseRecord]) -> str:
         done.append([str(number), phase.rate, "frozen" if phase.frozen else "trained", *shares, status])
         for side, found in (("before", phase.before), ("after", phase.after)):
             figures.append([str(number), side, *(_figure(found, name) for name in names)])
-    return "\n\n".join([align_columns(done, 100), align_columns([["phase", "", *names], *figures])])
+    return "\n\n".join([align_columns(done), align_columns([["phase", "", *names], *figures])])
 
 
 def _figure(figures: Figures | None, name: str) -> str:

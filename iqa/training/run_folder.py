@@ -1,21 +1,14 @@
-"""The folder of a training run: what a person reads about it, and what `--resume` needs. Loads without Keras.
+"""The phases of a training run, and its folder: what a person reads about it, and what `--resume` needs. Without Keras.
 
-| file | content |
-|---|---|
-| `log.csv` | a row for each epoch |
-| `phases.json` | the phases, the log and the best epoch as JSON; written for readers, never read back |
-| `checkpoint.npz` | the last state, from which `--resume` continues: a `RunState` and all variables |
-| `phase-02-begin.npz` | the weights before the last phase, for `undo` |
-| `best.weights.h5`, `best.json` | the best epoch's weights with their card, ready for the infer scripts |
-| `run.json` | every start of this run: command line, versions, seed, time |
-| `events/` | the same figures for TensorBoard, if it is installed |
-| `session.lock` | held by the process whose session is open |
+`docs/training.md` lists its files; `checkpoint.npz` holds a `RunState` and all variables, `phase-02-begin.npz` the weights
+before the last phase for `undo`, and `session.lock` is held by the process whose session is open.
 """
 
 import csv
 import io
 import json
 import math
+import re
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -28,9 +21,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from iqa.environment import now, versions
-from iqa.errors import RunError
+from iqa.errors import RunError, UsageError
 from iqa.files import read_json, remove_leftovers, write_json, written_whole
-from iqa.training.schedule import PATIENCE
+
+#: A phase until the plateau ends after PATIENCE epochs in a row without improvement, and after LONGEST in any case.
+PATIENCE, LONGEST = 2, 100
 
 #: What `PhaseRecord.asked` says of a phase that `model.fit` trained.
 BY_HAND = "by hand"
@@ -39,34 +34,74 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "image-qua
 
 Figures = dict[str, float]
 
+_PHASE = re.compile(r"(?P<epochs>\d+|until-plateau)@(?P<rate>[0-9.]+(e-?\d+)?)(?P<words>(:(frozen|cosine))*)", re.I)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs at one learning rate: of the head alone, until a plateau (see `PATIENCE`), or with a cosine to 0."""
+
+    learning_rate: float
+    epochs: int
+    frozen: bool = False
+    plateau: bool = False
+    cosine: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UsageError(f"epochs must be at least 1, got {self.epochs}")
+        if not self.learning_rate > 0:
+            raise UsageError(f"the learning rate must be above 0, got {self.learning_rate:g}")
+        if self.plateau and self.cosine:
+            raise UsageError("a phase until the plateau has no length, so its learning rate cannot fall on a cosine")
+
+    def __str__(self) -> str:
+        epochs = "until-plateau" if self.plateau else self.epochs
+        return f"{epochs}@{self.learning_rate:g}{':frozen' if self.frozen else ''}{':cosine' if self.cosine else ''}"
+
+
+def parse_schedule(text: str, original: str | None = None) -> list[Phase]:
+    """ "1@1e-3:frozen,4@1e-4,until-plateau@1e-5" -> a list of `Phase`; "original" stands for the text `original`.
+
+    Raises a `UsageError` that names the part that is neither EPOCHS@RATE nor until-plateau@RATE.
+    """
+    phases = []
+    for part in (original if original and text == "original" else text).split(","):
+        try:
+            match = _PHASE.fullmatch(part.strip())
+            epochs, rate, words = match["epochs"], float(match["rate"]), match["words"].lower()  # type: ignore[index]
+            plateau = not epochs.isdigit()
+            length = LONGEST if plateau else int(epochs)
+            if rate <= 0 or length == 0 or max(words.count("frozen"), words.count("cosine")) > 1:
+                raise ValueError
+        except (TypeError, ValueError):  # no match, or a number with more than one point
+            raise UsageError(
+                f"schedule: expected EPOCHS@RATE[:frozen][:cosine] or until-plateau@RATE[:frozen], separated by commas, "
+                f"got {part.strip()!r}"
+            ) from None
+        phases.append(Phase(rate, length, "frozen" in words, plateau, "cosine" in words))
+    return phases
+
 
 @dataclass
 class PhaseRecord:
-    """One phase, as it was asked for and as it went; one that reached its plateau has the epochs that it took.
+    """One phase, as it was asked for and as it went; one that reached its plateau has the epochs that it took."""
 
-    Attributes:
-        asked: the text of the `Phase`, or `BY_HAND`.
-        decay: the class of Keras's learning rate schedule, if one was given; loss, callbacks: names too.
-        done, steps, seconds: epochs, training steps and time so far.
-        before, after: figures on the test data.
-        status: "interrupted" until it is "done", "undone", "not finite" or "given up".
-    """
-
-    asked: str
+    asked: str  # the text of the `Phase`, or `BY_HAND`
     learning_rate: float
     frozen: bool
     epochs: int
     plateau: bool = False
     cosine: bool = False
     loss: str = ""
-    decay: str | None = None
+    decay: str | None = None  # the class of Keras's learning rate schedule, if one was given
     callbacks: list[str] = field(default_factory=list)
-    done: int = 0
+    done: int = 0  # epochs so far
     steps: int = 0
     seconds: float = 0.0
-    before: Figures | None = None
+    before: Figures | None = None  # on the test data
     after: Figures | None = None
-    status: str = "interrupted"
+    status: str = "interrupted"  # until it is "done", "undone", "not finite" or "given up"
 
     @property
     def rate(self) -> str:
@@ -81,29 +116,18 @@ class PhaseRecord:
 
 @dataclass
 class RunState:
-    """Everything about a run but its variables.
-
-    Attributes:
-        begin: the name of the file with the weights before the last phase.
-        best: epoch and figure of the best epoch.
-        figures: of the current weights on the test data, if they are known.
-        drawn: epochs that were begun; each has its own order of the data.
-        open_epoch: the epoch that was stopped in its middle: how many steps are done, in how many seconds; the values of
-            the variables of the loss and the metrics; the figures of its steps, if only the validation is missing.
-        schedule: the phases that the run was begun with, as text.
-        settings, options: what must not change in a run; its command line.
-    """
+    """Everything about a run but its variables."""
 
     phases: list[PhaseRecord] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
-    begin: str | None = None
-    best: dict[str, Any] | None = None
-    figures: Figures | None = None
-    drawn: int = 0
-    open_epoch: dict[str, Any] | None = None
-    schedule: list[str] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    begin: str | None = None  # the file with the weights before the last phase
+    best: dict[str, Any] | None = None  # epoch and figure
+    figures: Figures | None = None  # of the current weights on the test data, if they are known
+    drawn: int = 0  # epochs that were begun; each has its own order of the data
+    open_epoch: dict[str, Any] | None = None  # stopped in its middle: step, seconds, values of the metrics, figures
+    schedule: list[str] = field(default_factory=list)  # that the run was begun with, as text
+    settings: dict[str, Any] = field(default_factory=dict)  # what must not change in a run
+    options: dict[str, Any] = field(default_factory=dict)  # its command line
     optimizer: dict[str, Any] | None = None
     trainable: list[bool] = field(default_factory=list)
 
@@ -128,10 +152,9 @@ class RunState:
 
 
 class RunFolder:
-    """Reads and writes the files of one run; the folder `path` is made if it is not there.
+    """The files of one run. Its folder is made; an epoch belongs to the run once `checkpoint.npz` is renamed into place.
 
-    `checkpoint.npz` is the run: an epoch belongs to it at the moment when that file is renamed into place. After a kill
-    the files for readers may be behind it; `read` writes them again.
+    After a kill the files for readers may be behind it; `read` writes them again.
     """
 
     def __init__(self, path: Path | str) -> None:

@@ -1,10 +1,7 @@
-"""A training run by a schedule or from a prompt; it can be stopped after any step and continued from there.
-
-session = Session(model, train_data, test_data, loss, metrics, card, "runs/mine")
-session.run_schedule(parse_schedule("1@1e-3:frozen,4@1e-4,until-plateau@1e-5"))
-"""
+"""A training run by a schedule or from a prompt; it can be stopped after any step and continued from there."""
 
 import inspect
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,28 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from iqa.errors import ImageError, RunError
+from iqa.errors import ImageError, RunError, UsageError
 from iqa.files import printable
 from iqa.labels.histograms import Score
 from iqa.models.weight_files import load_weights, without_optimizer
-from iqa.training.network_state import decay_of, decay_over, is_frozen, learning_rate_of
+from iqa.training.network_state import decay_of, decay_over, is_frozen, learning_rate_of, own_optimizer, set_frozen
 from iqa.training.prompt import epoch_table, phase_table
-from iqa.training.rate_range import measure_rates
-from iqa.training.run_folder import BY_HAND, PhaseRecord, read_npz
-from iqa.training.schedule import Phase, parse_schedule
+from iqa.training.run_folder import BY_HAND, Phase, PhaseRecord, parse_schedule, read_npz
 from iqa.training.trainer import HEAD, Trainer, name_of
+
+#: Weight of the past in the smoothed loss; how many times its lowest value ends the test; the steps before which neither
+#: the lowest loss counts nor a rise ends the test: the mean is of too few.
+SMOOTHING, DIVERGED, FIRST = 0.8, 4.0, 5
 
 
 class Session(Trainer):
     """One run: starts or resumes it, trains phases, saves, loads and undoes.
 
-    `compile` and `fit` of its `model`, called by hand, are recorded as its own phases are.
-
-    Args:
-        arguments, settings: see `Trainer`.
-        see: function (path) -> the patches that the model sees of a picture, uint8 (K, size, size, 3), for `predict`.
-        large_batch: the images of a batch, if learning rates are to be scaled for them; see `decay_over`.
+    `compile` and `fit` of its `model`, called by hand, are recorded as its own phases are. For the arguments see `Trainer`;
+    `see`, (path) -> the patches of a picture, uint8 (K, size, size, 3), is for `predict`, and `large_batch` the images of a
+    batch, if learning rates are to be scaled for them.
     """
 
     def __init__(self, *arguments: Any, see: Any = None, large_batch: int | None = None, **settings: Any) -> None:
@@ -45,11 +42,8 @@ class Session(Trainer):
         """Resume the run in the folder if asked, and run the phases if there are any: the last step of a script.
 
         A run that is resumed without phases continues its own schedule, unless a prompt will open. Returns whether a
-        schedule was run to its end.
-
-        Raises:
-            RunError: see `resume` and `run_schedule`, or if the folder holds another run or session.
-            KeyboardInterrupt: if Ctrl-C stopped the schedule; all that was done is in the run folder.
+        schedule was run to its end; raises `KeyboardInterrupt` if Ctrl-C stopped it, and a `RunError` as `resume` and
+        `run_schedule` do.
         """
         if not resume:
             self.refuse_another_run()
@@ -124,8 +118,7 @@ class Session(Trainer):
         else:
             raise RunError("there is nothing to finish")
 
-    def _own_schedule(self) -> list[Phase]:
-        """The schedule of the run if it was followed so far and is not finished; else an empty list."""
+    def _own_schedule(self) -> list[Phase]:  # if it was followed so far and is not finished
         state, schedule = self.state, self.state.schedule
         ends = state.has_finished() or not state.kept or not state.follows(schedule)
         return [] if ends else parse_schedule(",".join(schedule))
@@ -202,13 +195,10 @@ class Session(Trainer):
         return self.model.history
 
     def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
-        """Suggest a learning rate for `fit`, by a range test; leaves the weights and the optimizer as they are.
+        """Suggest a learning rate for `fit`, by a range test of so many steps; changes neither weights nor optimizer.
 
-        It is a tenth of the rate at which the smoothed loss is lowest; None if it never fell by more than a hundredth.
-
-        Args:
-            lowest, highest: rates of the first and the last of so many steps, at least 10.
-            frozen: test for the head alone, as `pretrain` trains it.
+        It is a tenth of the rate at which the smoothed loss is lowest; None if that never fell by more than a hundredth.
+        `frozen` is for the head alone, as `pretrain` trains it.
         """
         rates, losses, best = measure_rates(self, lowest, highest, steps, frozen)
         tried = f"{len(rates)} steps at rates of {rates[0]:.1g} to {rates[-1]:.1g}"
@@ -263,3 +253,53 @@ class Session(Trainer):
         if self.state.phases:
             self.commit()
         print(f"loaded {path}")
+
+
+def measure_rates(
+    trainer: Trainer, lowest: float, highest: float, steps: int, frozen: bool
+) -> tuple[list[float], list[float], float]:
+    """The range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3.
+
+    A copy of a trainer's network is trained at rates that rise by the same factor, until the loss diverges. The loss of a
+    batch is divided by that of the untouched network on it: batches differ by more than a few steps change.
+
+    Returns of each step the rate, and the smoothed loss as a share of the untouched network's; then the rate of the lowest
+    loss. Raises a `UsageError` if the rates are no range, the steps are fewer than 10, or no loss is finite.
+    """
+    if not 0 < lowest < highest < math.inf:
+        raise UsageError(f"the rates must rise from above 0, got {lowest:g} to {highest:g}")
+    if steps < 2 * FIRST:
+        raise UsageError(f"a range test needs at least {2 * FIRST} steps, got {steps}")
+    network, data = keras.models.clone_model(keras.Model(trainer.model.inputs, trainer.model.outputs)), trainer.train_data
+    network.set_weights(trainer.model.get_weights())
+    set_frozen(network, HEAD, frozen, keep_normalisation=trainer.pretrained)
+    network.compile(keras.optimizers.Adam(1e-3), loss=trainer.loss)
+
+    def measure(model: keras.Model, pixels: Any, labels: Any) -> float:
+        predicted = keras.ops.convert_to_tensor(model.predict_on_batch(pixels))
+        return float(keras.ops.convert_to_numpy(trainer.loss(keras.ops.convert_to_tensor(labels), predicted)))
+
+    rates: list[float] = []
+    losses: list[float] = []
+    mean, epoch = 0.0, data.epoch
+    try:
+        for number, rate in enumerate(map(float, np.geomspace(lowest, highest, steps)), start=1):
+            trainer.interrupt.check()
+            data.epoch, index = epoch + (number - 1) // data.steps, (number - 1) % data.steps
+            batch = data[index]
+            loss = measure(network, *batch) / measure(trainer.model, *batch)
+            if not math.isfinite(loss):
+                break
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            rates.append(rate)
+            losses.append(mean / (1 - SMOOTHING**number))  # without this the first means would lean to 0
+            if number > FIRST and losses[-1] > DIVERGED * min(losses):
+                break
+            own_optimizer(network).learning_rate = rate
+            network.train_on_batch(*batch)
+    finally:
+        data.epoch = epoch
+    if not losses:
+        raise UsageError("the loss is not finite before the first step")
+    first = min(FIRST, len(losses) - 1)
+    return rates, losses, rates[first + int(np.argmin(losses[first:]))]

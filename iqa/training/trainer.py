@@ -39,8 +39,7 @@ class Trainer:
         model: a flat model of `iqa.models.networks`; its layers are trained, in a model of their own.
         card: of the weights; what is trained here is added when they are saved.
         monitor: the figure of the test data, higher is better, by which the best epoch is chosen.
-        settings: what must be the same when the run is resumed, {name: value}, as JSON holds it.
-        options: the options of the command line, which --resume restores.
+        settings, options: what must be the same when the run is resumed, as JSON holds it, and its command line.
     """
 
     def __init__(
@@ -92,9 +91,8 @@ class Trainer:
         if again or self.state.figures is None:
             print(f"evaluating on {len(self.test_data)} batches of test data", flush=True)
             with naming_broken_images(self.test_data):
-                figures = keras.Model.evaluate(
-                    self.model, self.test_data, verbose=0, return_dict=True, callbacks=[Stopper(self.interrupt)]
-                )
+                asked: dict[str, Any] = {"verbose": 0, "return_dict": True, "callbacks": [Stopper(self.interrupt)]}
+                figures = keras.Model.evaluate(self.model, self.test_data, **asked)
             self.state.figures = {name: float(value) for name, value in figures.items()}
         return self.state.figures
 
@@ -226,8 +224,7 @@ class Trainer:
             self._save(self.folder.path / "best.weights.h5", state.best)
         self.commit()
 
-    def _settle_last_epoch(self) -> None:
-        """Add its figures on the test data to an epoch that was stopped before they were known, and end it."""
+    def _settle_last_epoch(self) -> None:  # one that was stopped before its figures on the test data were known
         opened = self.state.open_epoch
         if opened and opened["figures"]:
             figures = self.evaluate(again=False)
@@ -235,7 +232,6 @@ class Trainer:
             self.end_epoch(opened["figures"] | {f"val_{name}": value for name, value in figures.items()}, opened["seconds"])
 
     def _keep_stopped(self, recorder: Recorder) -> None:
-        """After Ctrl-C: commit the part of an epoch that was trained, and say where training stopped."""
         state, phase, steps = self.state, self.state.phases[-1], self.train_data.steps
         where = f"in epoch {self.epoch} after step {recorder.step} of {steps}"
         if recorder.figures or not recorder.step:
@@ -265,8 +261,7 @@ class Trainer:
         self._committed = True
         self.folder.commit(self.state, [keras.ops.convert_to_numpy(variable) for variable in self._variables])
 
-    def _go_back(self, status: str | None = None) -> None:
-        """Go back to the last checkpoint, which was written with the model compiled as it is now."""
+    def _go_back(self, status: str | None = None) -> None:  # to a checkpoint of the model compiled as it is now
         self.state, variables = self.folder.read()
         self.assign(variables)
         if status:
@@ -283,7 +278,6 @@ class Trainer:
             our.assign(value)
 
     def _save(self, path: Path, facts: Mapping[str, Any]) -> None:
-        """Save the weights alone, with their card; `facts` are added to what it says of the training."""
         training = {"phases": [dataclasses.asdict(phase) for phase in self.state.phases], **facts, "utc": now()}
         save_with_card(self.model, path, dataclasses.replace(self.card, training=training))
 
