@@ -108,15 +108,6 @@ def test_evaluation_sees_all_views_of_all_images_in_order(images):
     np.testing.assert_array_equal(mos[:, 0], np.repeat([image.mos for image in images[:7]], 2))
 
 
-def test_mirrored_batches_are_pairs_of_a_picture_and_its_mirror_image(images):
-    data = Photographs(images, 8, cut, seed=1, mirrored=True)
-    pixels, labels = data[0]
-    assert len(pixels) == 8
-    np.testing.assert_array_equal(pixels[1::2], pixels[::2, :, ::-1])
-    np.testing.assert_array_equal(labels[1::2], labels[::2])
-    assert sum(len(data[index][1]) for index in range(len(data))) == 2 * len(images)
-
-
 def test_training_sees_the_pixels_that_scoring_sees(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
     Image.fromarray(pixels).resize((1000, 800)).save(tmp_path / "large.jpg")

@@ -208,7 +208,7 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
     monkeypatch.setattr(networks, "network_to_train", tiny_network)
     monkeypatch.setattr(compiled, "compile_weights", card_of)
     monkeypatch.setattr(distill, "load_scorer", lambda *_, **__: load_scorer("ava_vanilla"))
-    small = {"DATA": tmp_path, "PHOTOGRAPHS": ("pictures",), "BLANKS": 2, "BATCH_SIZE": 8, "RATE": 0.05, "WARM_UP": 2}
+    small = {"DATA": tmp_path, "PHOTOGRAPHS": ("pictures",), "BLANKS": 0, "BATCH_SIZE": 8, "RATE": 0.05, "WARM_UP": 2}
     best, tables = np.eye(10)[9], {"VOTES": "votes.json", "AVA_TEST": "test.json"}
     (pictures / "broken.png").write_bytes(b"broken")
     (tmp_path / "votes.json").write_text(json.dumps([{"image_id": f"{n}", "label": best.tolist()} for n in range(6)]))

@@ -185,13 +185,6 @@ def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multi
     return random_patches([image], size, rng, multiple)[0]
 
 
-def random_view(
-    image: NDArray[np.uint8], size: int, rng: np.random.Generator, interpolation: str = "bilinear"
-) -> NDArray[np.uint8]:
-    """Nearly the whole image, as training sees it: a random patch of it resized to `MARGIN` times the size."""
-    return random_patch(resize(image, round(MARGIN * size), interpolation), size, rng)
-
-
 def random_patches(
     images: Sequence[NDArray[Any]], size: int, rng: np.random.Generator, multiple: int = 1
 ) -> list[NDArray[Any]]:

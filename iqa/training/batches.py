@@ -128,7 +128,6 @@ class Photographs(Batches):
         batch_size: images a batch; the last of an epoch is smaller.
         cut: function (pixels, rng) -> uint8 (size, size, 3).
         patches: cuts of each picture, one after the other and with the same label, all within `batch_size`.
-        mirrored: every cut is followed by its mirror image, within `batch_size` too.
         read: what comes before chance, (path) -> the pixels that are cut; `Resized` for a model of whole pictures.
         cache, cache_size: a folder in which what was read is kept, and how many GB at most; see `Pictures.keep`.
     """
@@ -139,7 +138,6 @@ class Photographs(Batches):
         batch_size: int,
         cut: Cut,
         seed: int = 0,
-        mirrored: bool = False,
         patches: int = 1,
         read: Callable[[Path], Pixels] = read_image,
         workers: int = 0,
@@ -149,8 +147,8 @@ class Photographs(Batches):
         pictures = Pictures(images, read)
         if cache and pictures.keep(cache, cache_size, workers):
             workers = 0  # to copy a picture is quicker than to send it to another process
-        a_batch = max(1, batch_size // (patches * (2 if mirrored else 1)))
-        super().__init__(Draw(pictures, cut, 1, patches, mirrored), len(images), a_batch, seed, workers=workers)
+        a_batch = max(1, batch_size // patches)
+        super().__init__(Draw(pictures, cut, 1, patches), len(images), a_batch, seed, workers=workers)
 
 
 class Evaluation(Batches):

@@ -122,7 +122,6 @@ class Draw:
     cut: Cut | None = None
     levels: int = 1
     patches: int = 1
-    mirrored: bool = False
 
     def __call__(self, number: int, rng: np.random.Generator) -> Batch:
         chances, pixels, labels = rng.integers(2**63, size=self.patches), [], []
@@ -133,8 +132,6 @@ class Draw:
                     seen = np.stack([self.cut(seen, np.random.default_rng(chance)) for chance in chances])
                 except ImageError as error:
                     raise ImageError(f"{self.pictures.path(each)}: {error}") from None
-            if self.mirrored:
-                seen = np.stack([seen, seen[:, :, ::-1]], axis=1).reshape(-1, *seen.shape[1:])
             pixels.append(seen)
             labels.append(self.pictures.labels[[each] * len(seen)])
         return np.concatenate(pixels), np.concatenate(labels)
