@@ -35,11 +35,12 @@ from iqa.images.picture import Picture
 from iqa.images.reading import read_image
 from iqa.scoring.idealo import AESTHETIC
 from iqa.scoring.journal import Journal
-from iqa.scoring.many import CHUNK, SHIPPED, open_models
+from iqa.scoring.layer import scorers_of
+from iqa.scoring.many import CHUNK, SHIPPED, load_shipped, open_models
 from iqa.scoring.results import Result
 from iqa.scoring.runs import identify, provenance
 from iqa.scoring.runtimes import RUNTIMES
-from iqa.scoring.scorer import Scorer, load_scorer
+from iqa.scoring.scorer import load_scorer
 from iqa.scoring.tables import ALONE, write_mat
 from iqa.scoring.workers import Workers
 
@@ -147,20 +148,20 @@ def compare_runtimes(arguments, files, folder):
 
 def compare_with_decoding(arguments, files, folder):
     """The processor time of all threads, with one thread for the networks, as a worker of `iqa` has."""
-    beauty, technical = (Scorer.of(load_scorer(weights).recipe, 1) for weights in SHIPPED.values())
+    shipped = scorers_of({name: model.recipe for name, model in load_shipped().items()}, 1)
 
-    def both(path):
+    def every(path):
         picture = Picture(path, once=True)
-        return technical.score(picture), beauty.score(picture)
+        return [shipped[name].score(picture) for name in ("technical", "quality", "beauty")]
 
     path = folder / "large.jpg"
     path.write_bytes(make_jpeg(read_image(files[0]), 0, 6000, 4000))
-    scores = {"technical": technical.score, "beauty": beauty.score, "both": both}
+    scores = {"technical": shipped["technical"].score, "beauty": shipped["beauty"].score, "all three": every}
     sides = {"Pillow decodes it": lambda: Image.open(path).load()}
     sides |= {name: partial(score, path) for name, score in scores.items()}
     take_turns(sides, 1)  # to warm up
     measured = take_turns(sides, arguments.rounds, time.process_time)
-    print(f"6000x4000, {path.stat().st_size / 1e6:.1f} MB, {technical.network.description}")
+    print(f"6000x4000, {path.stat().st_size / 1e6:.1f} MB, {shipped['technical'].network.description}")
     for name, (seconds, _) in measured.items():
         print(f"{name:18s}{1000 * seconds:7.0f} ms{seconds / measured['Pillow decodes it'][0]:7.2f} x")
 

@@ -148,7 +148,7 @@ def _combine(
 SHIPPED = {"quality": "biq2021_quality", "beauty": "ava_vanilla", "technical": "tid2013_regression"}
 
 
-def load_shipped(runtime: str) -> dict[str, Scorer]:
+def load_shipped(runtime: str = "auto") -> dict[str, Scorer]:
     """The models of `SHIPPED`."""
     return {name: (load_layer if name == "quality" else load_scorer)(of, runtime=runtime) for name, of in SHIPPED.items()}
 
