@@ -58,7 +58,7 @@ CUT = "block_6_project_BN"
 SIZE = {"vanilla": 225, "patches": 224}
 VIEWS = 2  # of each photograph, each with its mirror image
 BATCH_SIZE = 64
-EPOCHS, RATE, WARM_UP = 8, 4e-4, 300
+EPOCHS, RATE, WARM_UP = 6, 4e-4, 300
 AVA_TIMES = 3  # how often a photograph of AVA comes in an epoch
 
 # Weights in the loss, beside earth mover's distance and moments: the teacher's features, the grades, and the root mean
@@ -207,7 +207,7 @@ def train(model, kept, targets, times, out, epochs, seed):
     )
     average = max(0.0, min(0.999, 1 - 10 / steps))  # over the last tenth of a short run
     whole.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=average), loss_of)
-    resume = keras.callbacks.BackupAndRestore(out / "backup", save_freq=500)
+    resume = keras.callbacks.BackupAndRestore(out / "backup", save_freq="epoch")
     begin = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data, "epoch", epoch))
     log = keras.callbacks.CSVLogger(out / "log.csv", append=True)
     whole.fit(

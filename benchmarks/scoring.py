@@ -214,10 +214,10 @@ def compare_with_two_runs(arguments, files, folder):
         page = folder / f"{name}.html"
         return [ROOT, *script, pictures, "--out", folder / f"{name}.csv", "--report", page, "--overwrite"]
 
-    infer = ROOT / "AVA/infer_vanilla.py", ROOT / "TID2013_regression/infer_regression.py"
-    two = [command(name, script) for name, script in zip(SHIPPED, infer, strict=True)]
+    infer = {"beauty": ROOT / "AVA/infer_vanilla.py", "technical": ROOT / "TID2013_regression/infer_regression.py"}
+    two = [command(name, script) for name, script in infer.items()]
     compare_commands({"iqa": [command("both", "-m", "iqa")], "two infer scripts": two}, arguments.rounds, folder)
-    for name in SHIPPED:
+    for name in infer:
         compare_scores(folder / "both.csv", folder / f"{name}.csv", [name])
 
 
