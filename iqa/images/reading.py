@@ -273,7 +273,7 @@ def _upright(image: Image.Image) -> Image.Image:
         exif = image.getexif()
         if image.format == "AVIF":  # its standard knows no orientation in XMP, which Pillow would follow
             exif = Image.Exif()
-            exif.load(image.info.get("exif"))
+            exif.load(image.info.get("exif", b""))
         turn = _TURNS.get(exif.get(ExifTags.Base.Orientation))
     except Exception:  # broken EXIF
         turn = None
