@@ -437,7 +437,7 @@ def test_a_tiff_that_does_not_say_where_its_pixels_are_is_refused(grey):
     tifffile.imwrite(file, grey.astype(np.uint16), rowsperstrip=64, photometric="miniswhite")
     content = file.getvalue()
     at = content.index(struct.pack("<HHI", 273, 4, 4)) + 4
-    with pytest.raises(ImageError, match="it cannot be decoded: it does not say where its pixels are"):
+    with pytest.raises(ImageError, match="truncated, or does not say where its pixels are"):
         read_image(content[:at] + struct.pack("<I", 3) + content[at + 4 :])
 
 
@@ -474,9 +474,9 @@ HALF, CENTRE = (lambda c: c[: len(c) // 2] + b"\xff\xd9"), (lambda c: c[: len(c)
 @pytest.mark.parametrize(
     "options, lose, note",
     [
-        ({}, HALF, LOST + "the lower 5. % of the picture is grey"),
-        ({}, CENTRE, LOST + "the lower .+ % of the picture is grey"),
-        ({"restart_marker_rows": 1}, HALF, LOST + "the lower 5. % of the picture is grey"),
+        ({}, HALF, LOST + "the lower 5.% of the picture is grey"),
+        ({}, CENTRE, LOST + "the lower .+% of the picture is grey"),
+        ({"restart_marker_rows": 1}, HALF, LOST + "the lower 5.% of the picture is grey"),
         ({"progressive": True}, HALF, LOST + "it shows less detail than it had"),
     ],
 )

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from iqa.errors import ImageError
@@ -38,6 +37,7 @@ PngImagePlugin.PngStream.chunk_cICP = _keep_codes  # type: ignore[attr-defined]
 
 def note_avif(image: Image.Image, file: BinaryIO) -> None:
     """Put the colours that an AVIF gives in numbers into `info`; ImageError if Pillow would not crop it (clap)."""
+    image.info.pop("xmp", None)  # by which Pillow would turn it, and no standard
     file.seek(0)
     content = file.read()
     if _CLAP in content:
@@ -80,54 +80,34 @@ def transparent_colour(image: Image.Image) -> object:
     return key * {"L;2": 85, "L;4": 17}.get(mode, 1) if isinstance(key, int) else key
 
 
-def what_is_lost(image: Image.Image, file: BinaryIO) -> str | None:
-    """What a JPEG lacks although it has an end marker, in words; None for nothing. libjpeg knows, but Pillow does not ask.
+#: Data of a JPEG that mean something, without the markers at which some of them restart and with these.
+_WORDS = b"\x5a\xa5\x33\x0f" * 64
+_MORE = _WORDS + b"".join(bytes((0xFF, 0xD0 + number)) + _WORDS for number in range(8))
 
-    Blocks without data become grey. Only of a picture that ends in grey is it tried whether its data are too few: then
-    other data before the end marker become pixels. A progressive JPEG may lack whole scans, which it lists.
-    """
-    width, height = image.size
-    corner = np.array(image.crop((max(0, width - 2), max(0, height - 2), width, height)).getextrema())
-    grey = ((corner == 127) | (corner == 128)).all()
+
+def share_lost(content: bytes) -> float:
+    """The share of a JPEG's rows, 0.01 or more, that are grey for lack of data; 0 if more data would change no pixel."""
+    before, end, after = content.rpartition(b"\xff\xd9")
+    files = (content, before + _MORE + end + after)
+    found, other = (np.asarray(Image.open(io.BytesIO(file), formats=("JPEG",))) for file in files)
+    grey = np.isin(found, (127, 128)).reshape(len(found), -1).min(axis=1)
+    return 0.0 if (found == other).all() else max(0.01, float(np.minimum.accumulate(grey[::-1]).mean()))
+
+
+def what_is_lost(image: Image.Image, file: BinaryIO) -> str | None:
+    """What a JPEG lacks although it has an end marker, in words, or None: only grey at its end and scans are looked at."""
+    grey = np.isin(image.crop((image.width - 1, image.height - 1, *image.size)).getextrema(), (127, 128)).all()
     if not grey and not image.info.get("progressive"):
         return None
     file.seek(0)
-    content, start = file.read(), 2
-    while content[start : start + 2] not in (b"\xff\xda", b""):
-        start += 2 + int.from_bytes(content[start + 2 : start + 4], "big")
-    end = content.find(b"\xff\xd9", start)
-    if grey and end > 0:
-        found, other = _at_an_eighth(content), _at_an_eighth(content[:end] + NONSENSE + content[end:])
-        if (found != other).any():
-            rows = ((found == 127) | (found == 128)).reshape(len(found), -1).all(axis=1)
-            share = np.logical_and.accumulate(rows[::-1]).mean()
-            return f"a part of its data is missing: the lower {max(1, round(100 * share))} % of the picture is grey"
-    if image.info.get("progressive") and _lacks_scans(content[start:end], getattr(image, "layers", 3)):
+    content = file.read()
+    if grey and (share := share_lost(content)):
+        return f"a part of its data is missing: the lower {share:.0%} of the picture is grey"
+    scans = [scan[2:8] for scan in content.split(b"\xff\xda")]  # those of one component end with all bits of place 63
+    whole = {scan[1] for scan in scans if scan[:1] == b"\1" and scan[4:5] == b"\x3f" and scan[5:] and not scan[5] % 16}
+    if image.info.get("progressive") and len(whole) < getattr(image, "layers", 3):
         return "a part of its data is missing: it shows less detail than it had"
     return None
-
-
-#: Data of a JPEG that mean something, without the markers at which some of them restart and with these.
-_WORDS = b"\x5a\xa5\x33\x0f" * 64
-NONSENSE = _WORDS + b"".join(bytes((0xFF, 0xD0 + number)) + _WORDS for number in range(8))
-
-
-def _at_an_eighth(content: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-        image.draft(None, (1, 1))
-        return np.asarray(image)
-
-
-def _lacks_scans(content: bytes, components: int) -> bool:
-    """Whether the scans of a progressive JPEG leave out bits of any coefficient."""
-    left = dict[tuple[int, int], int]()  # bits that are still to come of each
-    for scan in content.split(b"\xff\xda")[1:]:
-        last = 3 + 2 * scan[2]
-        for component in scan[3:last:2]:
-            left |= dict.fromkeys(
-                ((component, place) for place in range(scan[last], scan[last + 1] + 1)), scan[last + 2] & 15
-            )
-    return len(left) < 64 * components or any(left.values())
 
 
 def without_metadata(content: bytes) -> Iterator[bytes]:

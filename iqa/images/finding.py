@@ -20,12 +20,11 @@ from iqa.images.stored import StoredFile, path_of, stored_files
 #: What is looked for in a folder; and of this, what is looked for only where an extra is installed, and its package.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
 EXTRAS = {"heic": (HEIC_SUFFIXES, "pillow_heif"), "raw": (RAW_SUFFIXES, "rawpy")}
-#: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes.
+#: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes. So are .xmp.
 _FOLDERS = ("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble")
-PASSED_OVER, _SIDECAR = frozenset((*_FOLDERS, ".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY)), ".xmp"
-#: Where systems put what was deleted or found again, and the notes that Windows keeps of what was deleted.
-_TRASH = re.compile(r"\$recycle\.bin|recycler|#recycle|@recycle|\.trash(?:es|-\d+)?|lost\+found", re.IGNORECASE)
-_TRASHED = re.compile(r"\$I[0-9A-Z]{6}(?:\..*)?")
+PASSED_OVER = frozenset((*_FOLDERS, ".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY))
+#: Where systems put what was deleted or found again; and the notes that Windows keeps of what was deleted.
+_TRASH = re.compile(r"(?i)(\$recycle\.bin|recycler|#recycle|@recycle|\.trash(?:es|-\d+)?|lost\+found)|\$I\w{6}(?:\..*)?")
 #: Why a URL holds no image unless shared storage is looked at.
 NOT_STORED = "URLs are for --engine ray, without --report, --sort-into and --xmp"
 #: A path, and None or the reason why there is no image; and the same of one that may lie on shared storage.
@@ -104,12 +103,11 @@ def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator
 def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
     for file, below, reason in stored_files(url):
         suffix = os.path.splitext(file.url)[1].lower()
-        if any(_is_passed_over(name, left_out) for name in below or ()):
-            continue
-        if not below or suffix in SUFFIXES:
-            yield file, reason
-        elif suffix != _SIDECAR:
+        passed = any(_is_passed_over(name, left_out) for name in below or ())
+        if below and not passed and suffix not in SUFFIXES:
             left_out[suffix or "without a suffix"] += 1
+        elif not passed:
+            yield file, reason
 
 
 def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:
@@ -175,7 +173,7 @@ def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None
         suffix = os.path.splitext(path)[1].lower()
         if suffix in suffixes or (reason and not os.path.islink(path)):
             yield Path(path), reason
-        elif reason or suffix != _SIDECAR:
+        else:
             left_out["broken link" if reason else suffix or "without a suffix"] += 1
 
 
@@ -201,10 +199,10 @@ def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None)
 
 
 def _is_passed_over(name: str, left_out: LeftOut | None = None) -> bool:
-    deleted = "trash folder" if _TRASH.fullmatch(name) else "note of a deleted file" if _TRASHED.fullmatch(name) else ""
+    deleted = _TRASH.fullmatch(name)
     if deleted and left_out is not None:
-        left_out[deleted] += 1
-    return bool(deleted) or name.startswith("._") or name in PASSED_OVER
+        left_out["trash folder" if deleted[1] else "note of a deleted file"] += 1
+    return bool(deleted) or name.startswith("._") or name.endswith((".xmp", ".XMP")) or name in PASSED_OVER
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:

@@ -217,14 +217,10 @@ def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[st
         with contextlib.suppress(Exception):
             return _decode(io.BytesIO(copy), smallest, notes)
     if "truncated" in str(error) and content.startswith(b"\xff\xd8"):
-        # A JPEG without its end marker. If nonsense before one changes nothing, the decoder had all pixels already.
-        first, second = (
-            _decode(io.BytesIO(content.removesuffix(b"\xff") + end + b"\xff\xd9"), smallest, [])
-            for end in (b"", containers.NONSENSE)
-        )
-        if first.size == second.size and first.tobytes() == second.tobytes():
+        ended = content.removesuffix(b"\xff") + b"\xff\xd9"
+        if not containers.share_lost(ended):
             notes.append("the file lacks its end, but no pixels")
-            return first
+            return _decode(io.BytesIO(ended), smallest, notes)
     if isinstance(error, UnidentifiedImageError):
         if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
@@ -270,11 +266,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        exif = image.getexif()
-        if image.format == "AVIF":  # its standard knows no orientation in XMP, which Pillow would follow
-            exif = Image.Exif()
-            exif.load(image.info.get("exif", b""))
-        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # broken EXIF
         turn = None
     return image if turn is None else image.transpose(turn)
