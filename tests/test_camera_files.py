@@ -134,3 +134,9 @@ def test_a_telephones_turned_heic_and_jpeg_stand_upright(scene, tmp_path):
         found = read_image(tmp_path / name)
         assert found.shape == (320, 240, 3), name
         assert spot(found) == (False, True), name
+
+
+def test_an_avif_is_not_turned_by_xmp_of_which_its_standard_knows_nothing(scene, tmp_path):
+    packet = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    Image.fromarray(scene).save(tmp_path / "a.avif", xmp=packet)
+    assert read_image(tmp_path / "a.avif").shape == (240, 320, 3)

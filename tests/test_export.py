@@ -56,9 +56,10 @@ def test_an_exported_file_names_its_outputs_and_scores_as_keras_does(command, ti
 def test_weights_are_compiled_where_scoring_finds_them(command, tiny, copy_of, photograph):
     own = copy_of(tiny, figures={"srcc": 0.5})
     before = read_card(card_of(own))
-    compiled_beside(own).unlink()
-    code, out, err = command(export, own)
-    assert code == 0 and out.startswith(f"{compiled_beside(own)}: of 50 pictures"), err
+    for named in ((), ("--format", "litert", "--out", compiled_beside(own))):
+        compiled_beside(own).unlink()
+        code, out, err = command(export, own, *named)
+        assert code == 0 and out.startswith(f"{compiled_beside(own)}: of 50 pictures"), err
     assert read_card(card_of(own)).figures == before.figures
     assert load_scorer(own).network.name == "openvino"
     assert load_scorer(own).score(photograph) == pytest.approx(load_scorer(tiny).score(photograph), abs=1e-5)

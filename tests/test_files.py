@@ -1,6 +1,7 @@
 """What every command rests on: names that are shown and read back, results that take no other file's place, streams."""
 
 import os
+import signal
 import subprocess
 import sys
 import unicodedata
@@ -156,6 +157,18 @@ def test_a_reader_that_leaves_ends_the_run_without_an_error_and_a_full_disk_with
     assert (code, done) == (0, None) and b"Traceback" not in printed and b"Exception" not in printed
     code, done, printed = streams("> /dev/full")
     assert (code, done) == (2, None) and b"script.py: error: [Errno 28]" in printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_and_a_closed_terminal_leave_no_temporary_folder(tmp_path, number):
+    work = "import tempfile, time; from iqa.commands.terminal import run"
+    wait = "with tempfile.TemporaryDirectory() as folder: print(flush=True); time.sleep(60)"
+    script = f"{work}\ndef main():\n    {wait}\nrun(main)"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+    assert process.returncode == 128 + number and not list(tmp_path.iterdir())
 
 
 # --- what lies in the folder, and what the machine lacks --------------------------------------------------------------

@@ -71,9 +71,21 @@ def test_what_systems_put_beside_pictures_is_passed_over(pictures):
     for name in (".DS_Store", "a/Thumbs.db", "._b.png", *beside):
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         (pictures / name).touch()
+    (pictures / "b.png.xmp").touch()
     left_out = LeftOut()
     assert len(list(images_below(pictures, left_out))) == 4
     assert not left_out
+
+
+def test_what_was_deleted_is_passed_over_and_counted(pictures):
+    deleted = ("$RECYCLE.BIN/S-1/$RAB12CD.jpg", "a/.Trashes/501/x.jpg", ".Trash-1000/files/x.jpg", "lost+found/x.jpg")
+    for name in (*deleted, "a/$IAB12CD.jpg"):
+        (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+        (pictures / name).touch()
+    left_out = LeftOut()
+    assert len(list(images_below(pictures, left_out))) == 4
+    assert left_out == {"trash folder": 4, "note of a deleted file": 1, ".txt": 1}
+    assert len(list(images_below(pictures / "lost+found"))) == 1  # which somebody named
 
 
 def test_patterns_that_the_shell_left_are_looked_for(pictures):
@@ -112,7 +124,10 @@ def test_a_list_with_zero_bytes_that_were_not_asked_for_is_refused_and_walks_no_
     assert "zero byte in line 1: give -0" in reason
 
 
-def test_a_path_in_a_list_is_never_a_pattern(pictures):
-    (pictures / "list").write_text(f"{pictures}/[b].png\n{pictures}/*.png\n")
-    found = names(named_images([], [pictures / "list"]), pictures)
-    assert found == [("[b].png", None), ("*.png", None)]
+def test_a_path_in_a_list_is_never_a_pattern_but_may_be_as_tables_write_it(pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    for name in (b"\xe9.jpg", b"\\x41.jpg", b"A.jpg"):
+        open(name, "wb").close()
+    (pictures / "list").write_text("[b].png\n*.png\n\\xe9.jpg\n\\x41.jpg\n\\x42.jpg\n")
+    found = [os.fsencode(path) for path, reason in named_images([], ["list"]) if not reason]
+    assert found == [b"[b].png", b"*.png", b"\xe9.jpg", b"\\x41.jpg", b"\\x42.jpg"]

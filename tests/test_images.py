@@ -1,5 +1,6 @@
 import importlib.util
 import io
+import re
 import struct
 import sys
 import zlib
@@ -16,6 +17,7 @@ from iqa.errors import ImageError
 from iqa.images import geometry
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import read_resized, resize
+from iqa.images.picture import Picture
 from iqa.images.reading import read_image
 from iqa.images.thumbnails import thumbnail
 
@@ -80,6 +82,8 @@ def test_a_large_jpeg_is_decoded_in_part_to_nearly_the_pixels_of_the_whole(save)
     assert not np.array_equal(whole, reduced)
     assert np.abs(whole.astype(int) - reduced).mean() < 0.5
     np.testing.assert_array_equal(read_resized(path, 128, "nearest"), resize(read_image(path), 128, "nearest"))
+    shared = read_resized(Picture(path, once=True), 128)  # as several networks see it
+    np.testing.assert_array_equal(shared, read_resized(read_image(path), 128))
 
 
 def test_arrays_and_pil_images_are_taken_as_they_are(photograph, colour, grey):
@@ -428,11 +432,22 @@ def test_what_cannot_be_read_rightly_is_refused_and_never_scored(grey, monkeypat
         read_image(content)
 
 
+def test_a_tiff_that_does_not_say_where_its_pixels_are_is_refused(grey):
+    tifffile, file = pytest.importorskip("tifffile"), io.BytesIO()
+    tifffile.imwrite(file, grey.astype(np.uint16), rowsperstrip=64, photometric="miniswhite")
+    content = file.getvalue()
+    at = content.index(struct.pack("<HHI", 273, 4, 4)) + 4
+    with pytest.raises(ImageError, match="truncated, or does not say where its pixels are"):
+        read_image(content[:at] + struct.pack("<I", 3) + content[at + 4 :])
+
+
 def test_a_heic_is_read_with_its_reader_and_without_it_says_what_to_install(colour, photograph, monkeypatch):
     pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()
     pillow_heif.from_pillow(colour).save(file, quality=95)
-    assert np.abs(read_image(file.getvalue()).astype(int) - photograph).mean() < 4
+    content = file.getvalue()
+    for brand in (b"heic", b"mif2", b"miaf", b"hevm", b"msf1"):  # it is compatible with the first
+        assert np.abs(read_image(content[:8] + brand + content[12:]).astype(int) - photograph).mean() < 4, brand
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: pip install -e '.\[heic\]'"):
         read_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
@@ -452,3 +467,27 @@ def test_a_jpeg_that_lacks_its_end_is_read_with_a_note(save, photograph, missing
     content, notes = save("p.jpg", photograph).read_bytes(), []
     np.testing.assert_array_equal(read_image(content[:-missing], notes), read_image(content))
     assert notes == ["the file lacks its end, but no pixels"]
+
+
+LOST = "a part of its data is missing: "
+HALF, CENTRE = (lambda c: c[: len(c) // 2] + b"\xff\xd9"), (lambda c: c[: len(c) * 4 // 10] + c[len(c) // 2 :])
+
+
+@pytest.mark.parametrize(
+    "options, lose, note",
+    [
+        ({}, HALF, LOST + "the lower 5.% of the picture is grey"),
+        ({}, CENTRE, LOST + "the lower .+% of the picture is grey"),
+        ({"restart_marker_rows": 1}, HALF, LOST + "the lower 5.% of the picture is grey"),
+        ({"progressive": True}, HALF, LOST + "it shows less detail than it had"),
+    ],
+)
+def test_a_jpeg_that_lost_data_before_its_end_marker_is_read_with_a_note(save, photograph, options, lose, note):
+    notes = []
+    content = save("p.jpg", photograph, quality=92, **options).read_bytes()
+    read_image(content, notes)
+    assert not notes
+    read_image(lose(content), notes)
+    assert len(notes) == 1 and re.fullmatch(note, notes[0])
+    read_image(save("grey.jpg", np.full((64, 64, 3), 128, np.uint8), **options), whole := [])
+    assert not whole  # which ends in the grey of blocks without data

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from iqa.commands import iqa
+from iqa.commands import iqa, scoring
 from iqa.scoring import many
 
 RUNTIME = ("--runtime", "litert", "--workers", "0")
@@ -109,6 +109,13 @@ def test_a_run_that_was_stopped_is_resumed(command, folder, tmp_path, monkeypatc
     assert command(iqa, folder, "--out", out, *RUNTIME, "--workers", 0)[0] == 1
     assert len(set(scored)) == 4
     assert len(out.read_text().splitlines()) == 7
+
+
+def test_a_file_that_appears_at_out_during_the_run_stays(command, folder, tmp_path, monkeypatch):
+    out, score = tmp_path / "s.csv", scoring.score_collection
+    monkeypatch.setattr(scoring, "score_collection", lambda *some: (out.write_text("a thesis"), score(*some))[1])
+    code, _, err = command(iqa, folder / "0.jpg", "--out", out, *RUNTIME)
+    assert code == 2 and "s.csv: a file of that name exists" in err and out.read_text() == "a thesis"
 
 
 def test_bursts_are_found_and_the_best_of_each_is_named(command, folder):

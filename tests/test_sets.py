@@ -139,6 +139,8 @@ FORMS = {
     described(f'xmlns:xmp="{XMP}"', "<xmp:Rating>3</xmp:Rating>"): 3,
     described(f'xmlns:xmp="{XMP}"', '<xmp:Rating xml:lang="x-default"\n> 0 </xmp:Rating>'): 0,
     described(f'xmlns:xap="{XMP}" xap:Rating="3"'): 3,
+    described(f'xmlns:xap="{XMP}" xap:Label="Red"'): 0,  # of a namespace with two prefixes exiv2 reads nothing
+    described(f'xmlns:xmp="{XMP}" xmlns:xap="{XMP}" xap:Label="Red"', "<!-- xmp:Rating='5' --><xmp:Rating/>"): 0,
     described('xmlns:xmp="http://example.com/other/" xmp:Rating="5"'): 0,
     described(f'xmlns:m="{PHOTO}" xmlns:xmp="{XMP}" m:Rating="25" xmp:Rating="2"'): 2,
     wrap(f'<rdf:Description/><rdf:Description xmlns:xmp="{XMP}"><xmp:Rating>0</xmp:Rating></rdf:Description>'): 0,
@@ -209,11 +211,15 @@ def test_a_sidecar_keeps_its_mode_and_a_link_to_it_and_a_read_only_one_stays(pic
     store.mkdir()
     (store / "k.xmp").write_text(DARKTABLE.format(stars=0))
     (store / "k.xmp").chmod(0o664)
+    if not os.geteuid():
+        os.chown(store / "k.xmp", 1000, 1000)
+    before = (store / "k.xmp").stat()
     sidecar = picture.with_name("a.jpg.xmp")
     sidecar.symlink_to("store/k.xmp")
     assert rate(picture, 4) is None
     assert sidecar.is_symlink() and read_stars(store / "k.xmp") == 4
-    assert (store / "k.xmp").stat().st_mode & 0o777 == 0o664
+    after = (store / "k.xmp").stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     (store / "k.xmp").chmod(0o444)
     with pytest.raises(OutputError, match="read-only"):
         rate(picture, 5)
@@ -229,6 +235,7 @@ def test_stars_in_the_picture_itself_are_kept_too(tmp_path):
     for suffix in ("jpg", "png", "webp", "tif", "avif", "heic"):
         small.save(tmp_path / f"exif.{suffix}", exif=exif)
     small.save(tmp_path / "percent.jpg", exif=percent)
+    (tmp_path / "raw.cr3").write_bytes(b"\0\0\0\x18ftypcrx " + bytes(99) + packet)  # as in a GIF and a JPEG 2000
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", packet.decode())
     small.save(tmp_path / "xmp.png", pnginfo=text)

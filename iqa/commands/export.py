@@ -15,7 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from iqa.cards import CARDLESS, card_of, read_card, weights_file
+from iqa.cards import CARDLESS, card_of, compiled_beside, read_card, weights_file
 from iqa.commands.terminal import add_overwrite, load_quietly, parser_of
 from iqa.errors import CardError, OutputError
 from iqa.files import check_target, printable, write_json
@@ -36,7 +36,7 @@ def main() -> int:
         parser.error("to write a file for another program, name one weight file, --format and --out")
     for name in arguments.weights:
         weights = weights_file(name)
-        if arguments.out:
+        if arguments.out and (arguments.format, arguments.out.resolve()) != ("litert", compiled_beside(weights).resolve()):
             _export(weights, arguments.format, arguments.out, arguments.overwrite)
             continue
         cardless = CARDLESS.get(arguments.like)
@@ -69,3 +69,5 @@ def _export(weights: Path, format: str, out: Path, overwrite: bool) -> None:
         write_json(beside, replace(card, compiled={}).to_json())
     print(f"{printable(out)}: uint8 pixels, 0-255, of {card.preprocessing.size} a side -> {' and '.join(outputs_of(card))}")
     print(f"{printable(beside)}: its card; docs/deploy.md says how a picture becomes these pixels", file=sys.stderr)
+    if format == "litert":
+        print("scoring looks beside the weights: to write it there, leave out --format and --out", file=sys.stderr)

@@ -179,6 +179,7 @@ def _score_set(
 
     def write_all(journal: Journal) -> None:
         nonlocal failed
+        check_targets(arguments, table)  # again: somebody may have written there meanwhile
         for file in filter(None, (arguments.out, arguments.report)):
             remove_leftovers(file.parent, file.name)
         facts = {**table.provenance, "runtime": ", then ".join(journal.runtimes)}

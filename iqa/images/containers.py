@@ -1,4 +1,4 @@
-"""What Pillow does not tell of PNG and AVIF files, and PNGs that browsers show although something in them is broken."""
+"""What Pillow does not tell of PNG, AVIF and JPEG files; PNGs that browsers show although something in them is broken."""
 
 import io
 import struct
@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image, PngImagePlugin
 
 from iqa.errors import ImageError
@@ -19,7 +20,7 @@ _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _MEANING = (b"iCCP", b"eXIf", b"cICP", b"sRGB", b"gAMA", b"cHRM")
 
 #: Brands of a HEIC.
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"miaf", b"msf1"}
 #: How the boxes of an AVIF begin that give its colours in numbers, and that cut its picture.
 _NCLX, _CLAP = b"colrnclx", b"\0\0\0\x28clap"
 
@@ -36,6 +37,7 @@ PngImagePlugin.PngStream.chunk_cICP = _keep_codes  # type: ignore[attr-defined]
 
 def note_avif(image: Image.Image, file: BinaryIO) -> None:
     """Put the colours that an AVIF gives in numbers into `info`; ImageError if Pillow would not crop it (clap)."""
+    image.info.pop("xmp", None)  # by which Pillow would turn it, and no standard
     file.seek(0)
     content = file.read()
     if _CLAP in content:
@@ -44,6 +46,14 @@ def note_avif(image: Image.Image, file: BinaryIO) -> None:
     if place >= len(_NCLX) and len(content) >= place + 4:
         primaries, transfer = struct.unpack(">HH", content[place : place + 4])
         image.info["nclx_profile"] = {"color_primaries": primaries, "transfer_characteristics": transfer}
+
+
+def brand_of(content: bytes) -> bytes:
+    """A brand by which decoders know an AVIF or a HEIC, of those that it calls compatible; b"" for other files."""
+    if content[4:8] != b"ftyp":
+        return b""
+    brands = {content[at : at + 4] for at in range(8, min(int.from_bytes(content[:4], "big"), 1024), 4)}
+    return b"avif" if b"avif" in brands else b"heic" if brands & _HEIC else b""
 
 
 def colour_codes(image: Image.Image) -> Codes | None:
@@ -68,6 +78,36 @@ def transparent_colour(image: Image.Image) -> object:
     if isinstance(key, tuple) and mode == "RGB;16B":
         raise ImageError("a PNG of 16-bit colours, one of them transparent, cannot be read rightly")
     return key * {"L;2": 85, "L;4": 17}.get(mode, 1) if isinstance(key, int) else key
+
+
+#: Data of a JPEG that mean something, without the markers at which some of them restart and with these.
+_WORDS = b"\x5a\xa5\x33\x0f" * 64
+_MORE = _WORDS + b"".join(bytes((0xFF, 0xD0 + number)) + _WORDS for number in range(8))
+
+
+def share_lost(content: bytes) -> float:
+    """The share of a JPEG's rows, 0.01 or more, that are grey for lack of data; 0 if more data would change no pixel."""
+    before, end, after = content.rpartition(b"\xff\xd9")
+    files = (content, before + _MORE + end + after)
+    found, other = (np.asarray(Image.open(io.BytesIO(file), formats=("JPEG",))) for file in files)
+    grey = np.isin(found, (127, 128)).reshape(len(found), -1).min(axis=1)
+    return 0.0 if (found == other).all() else max(0.01, float(np.minimum.accumulate(grey[::-1]).mean()))
+
+
+def what_is_lost(image: Image.Image, file: BinaryIO) -> str | None:
+    """What a JPEG lacks although it has an end marker, in words, or None: only grey at its end and scans are looked at."""
+    grey = np.isin(image.crop((image.width - 1, image.height - 1, *image.size)).getextrema(), (127, 128)).all()
+    if not grey and not image.info.get("progressive"):
+        return None
+    file.seek(0)
+    content = file.read()
+    if grey and (share := share_lost(content)):
+        return f"a part of its data is missing: the lower {share:.0%} of the picture is grey"
+    scans = [scan[2:8] for scan in content.split(b"\xff\xda")]  # those of one component end with all bits of place 63
+    whole = {scan[1] for scan in scans if scan[:1] == b"\1" and scan[4:5] == b"\x3f" and scan[5:] and not scan[5] % 16}
+    if image.info.get("progressive") and len(whole) < getattr(image, "layers", 3):
+        return "a part of its data is missing: it shows less detail than it had"
+    return None
 
 
 def without_metadata(content: bytes) -> Iterator[bytes]:

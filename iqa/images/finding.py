@@ -7,21 +7,24 @@ import glob
 import importlib.util
 import itertools
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from iqa.errors import ImageError, LabelError
-from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
+from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable, text_to_name
 from iqa.images.stored import StoredFile, path_of, stored_files
 
 #: What is looked for in a folder; and of this, what is looked for only where an extra is installed, and its package.
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
 EXTRAS = {"heic": (HEIC_SUFFIXES, "pillow_heif"), "raw": (RAW_SUFFIXES, "rawpy")}
-#: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes.
+#: What file managers, storage boxes and our own scripts put beside pictures: folders of thumbnails, and notes. So are .xmp.
 _FOLDERS = ("@eaDir", ".thumbnails", ".thumb", ".thumbs", ".@__thumb", "__MACOSX", ".AppleDouble")
 PASSED_OVER = frozenset((*_FOLDERS, ".DS_Store", "Thumbs.db", "desktop.ini", MADE_BY))
+#: Where systems put what was deleted or found again; and the notes that Windows keeps of what was deleted.
+_TRASH = re.compile(r"(?i)(\$recycle\.bin|recycler|#recycle|@recycle|\.trash(?:es|-\d+)?|lost\+found)|\$I\w{6}(?:\..*)?")
 #: Why a URL holds no image unless shared storage is looked at.
 NOT_STORED = "URLs are for --engine ray, without --report, --sort-into and --xmp"
 #: A path, and None or the reason why there is no image; and the same of one that may lie on shared storage.
@@ -58,6 +61,8 @@ def named_images(
     for file in lists:
         try:
             for name in read_list(file, null):
+                if not os.path.lexists(name) and os.path.lexists(text_to_name(name)):
+                    name = text_to_name(name)  # as a table has it, which shows some characters as \xNN
                 yield from _find(name, left_out, stored, pattern=False)
         except OSError as error:
             yield Path(file), f"the list cannot be read ({error.strerror})"
@@ -98,9 +103,10 @@ def _find(name: str, left_out: LeftOut, stored: bool, pattern: bool) -> Iterator
 def _find_stored(url: str, left_out: LeftOut) -> Iterator[FoundAnywhere]:
     for file, below, reason in stored_files(url):
         suffix = os.path.splitext(file.url)[1].lower()
-        if below and suffix not in SUFFIXES:
+        passed = any(_is_passed_over(name, left_out) for name in below or ())
+        if below and not passed and suffix not in SUFFIXES:
             left_out[suffix or "without a suffix"] += 1
-        elif not any(map(_is_passed_over, below or ())):
+        elif not passed:
             yield file, reason
 
 
@@ -180,7 +186,7 @@ def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None)
         if kind == "d":
             try:
                 with os.scandir(path) as entries:
-                    names = [entry.name + _kind_of(entry) for entry in entries if not _is_passed_over(entry.name)]
+                    names = [entry.name + _kind_of(entry) for entry in entries if not _is_passed_over(entry.name, left_out)]
             except OSError as error:
                 yield path, f"the folder cannot be read ({error.strerror})"
             else:
@@ -192,8 +198,11 @@ def files_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None)
             yield path, "a link to a file that does not exist" if kind == "l" and not os.path.exists(path) else None
 
 
-def _is_passed_over(name: str) -> bool:
-    return name.startswith("._") or name in PASSED_OVER
+def _is_passed_over(name: str, left_out: LeftOut | None = None) -> bool:
+    deleted = _TRASH.fullmatch(name)
+    if deleted and left_out is not None:
+        left_out["trash folder" if deleted[1] else "note of a deleted file"] += 1
+    return bool(deleted) or name.startswith("._") or name.endswith((".xmp", ".XMP")) or name in PASSED_OVER
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:

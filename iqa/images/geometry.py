@@ -236,8 +236,8 @@ def read_resized(
 ) -> NDArray[np.uint8]:
     """The whole image squeezed to `size` x `size`, whatever its proportions, uint8 (size, size, 3); see `read_image`.
 
-    A large JPEG that is averaged is decoded at a half, a quarter or an eighth, with at least `REDUCED` times `size` pixels
-    a side. With "nearest" (see `INTERPOLATIONS`) all of it is decoded: the pixels of a reduced picture would be others.
+    A large one that is averaged is first made smaller, to at least `REDUCED` times `size` pixels a side (see `Picture`).
+    With "nearest" (see `INTERPOLATIONS`) it is not: the pixels of a reduced picture would be others.
     """
     picture = image if isinstance(image, Picture) else Picture(image)
     notes = [] if notes is None else notes

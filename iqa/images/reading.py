@@ -206,7 +206,10 @@ def _decode(file: BinaryIO, smallest: int | None, notes: list[str]) -> Image.Ima
         if smallest:
             _check_size(opened)
             opened.draft(None, (smallest, smallest))  # None keeps the mode
-        return _to_rgb(opened, notes)
+        image = _to_rgb(opened, notes)
+        if opened.format in ("JPEG", "MPO"):
+            notes += filter(None, [containers.what_is_lost(opened, file)])
+        return image
 
 
 def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[str]) -> Image.Image | None:
@@ -214,19 +217,17 @@ def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[st
         with contextlib.suppress(Exception):
             return _decode(io.BytesIO(copy), smallest, notes)
     if "truncated" in str(error) and content.startswith(b"\xff\xd8"):
-        # A JPEG without its end marker. If nonsense before one changes nothing, the decoder had all pixels already.
-        nonsense = (b"", b"\x5a\xa5\x33\x0f" * 64)
-        first, second = (
-            _decode(io.BytesIO(content.removesuffix(b"\xff") + end + b"\xff\xd9"), smallest, []) for end in nonsense
-        )
-        if first.size == second.size and first.tobytes() == second.tobytes():
+        ended = content.removesuffix(b"\xff") + b"\xff\xd9"
+        if not containers.share_lost(ended):
             notes.append("the file lacks its end, but no pixels")
-            return first
+            return _decode(io.BytesIO(ended), smallest, notes)
     if isinstance(error, UnidentifiedImageError):
         if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
-        if content[4:8] == b"ftyp" and content[8:12] in containers.HEIC and "HEIF" not in decoders():
-            raise ImageError("HEIC needs pillow-heif: pip install -e '.[heic]'")
+        if brand := containers.brand_of(content):
+            if brand == b"heic" and "HEIF" not in decoders():
+                raise ImageError("HEIC needs pillow-heif: pip install -e '.[heic]'")
+            return _decode(io.BytesIO(content[:8] + brand + content[12:]), smallest, notes)
     return None
 
 

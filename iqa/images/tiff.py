@@ -109,9 +109,10 @@ def _check(page: Any, most: int, size: int) -> None:
         raise ImageError(f"a TIFF of {kind}, {page.samplesperpixel} channels and {page.imagedepth} layers is no picture")
     if page.photometric == 6 and page.compression not in (6, 7):
         raise ImageError("a TIFF of YCBCR that is no JPEG cannot be read rightly")
-    segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    if not segments or any(not count or offset + count > size for offset, count in segments):
-        raise ImageError("it cannot be decoded: the file is truncated")
+    places, counts = page.dataoffsets, page.databytecounts
+    ends = [count and place + count for place, count in zip(places, counts, strict=False)]
+    if not ends or len(places) != len(counts) or not all(0 < end <= size for end in ends):
+        raise ImageError("it cannot be decoded: the file is truncated, or does not say where its pixels are")
 
 
 def _to_image(planes: NDArray[Any], page: Any) -> Image.Image:

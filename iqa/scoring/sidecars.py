@@ -5,6 +5,7 @@ darktable and digiKam look for `IMG_1.jpg.xmp`; Lightroom and Capture One look f
 
 import contextlib
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
@@ -58,8 +59,8 @@ def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: b
             why = rate(path, stars, names, overwrite)
         except OutputError as error:
             lines.append(printable(str(error)))
-        except OSError as error:
-            lines.append(f"{shown}: no stars, the sidecar cannot be written ({error.strerror or error})")
+        except Exception as error:  # one sidecar, whatever somebody wrote into it, costs one picture
+            lines.append(f"{shown}: no stars, the sidecar cannot be written ({getattr(error, 'strerror', None) or error})")
         else:
             written, kept = written + (why is None), kept + (why is not None)
     failed = len(lines)
@@ -68,7 +69,7 @@ def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: b
 
 
 def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = False) -> str | None:
-    """Write stars, 1-5, to the sidecar of a picture; all else that it holds stays, and so do its mode and links to it.
+    """Write stars, 1-5, to the sidecar of a picture; all else that it holds stays, as do its mode, owner and links to it.
 
     Args:
         names: a key of `NAMES`.
@@ -94,7 +95,14 @@ def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = 
         raise OutputError(f"{sidecar}: read-only, it stays as it is")
     with written_whole(target) as file:
         file.write(content)
+        file.flush()
+        written = [value for name, value, *_ in _find(_read(Path(file.name))) if name == _RATING]
+        if written != [str(stars)]:
+            raise OutputError(f"{sidecar}: it would have {len(written)} ratings, it stays as it is")
         if target.exists():
+            with contextlib.suppress(OSError, AttributeError):  # only root gives files away, and Windows does not know how
+                os.chown(file.name, -1, target.stat().st_gid)
+                os.chown(file.name, target.stat().st_uid, -1)
             shutil.copymode(target, file.name)
     return None
 
@@ -162,9 +170,14 @@ def _put(document: Any, stars: int) -> bytes:
         (node.removeAttributeNode if found.nodeType == Node.ATTRIBUTE_NODE else node.removeChild)(found)
         if not node.childNodes and all(name.startswith(("xmlns", "rdf:about")) for name, _ in node.attributes.items()):
             node.parentNode.removeChild(node)
-    namespaces = f'xmlns:rdf="{_RDF}" xmlns:xmp="{_XMP}" xmlns:iqa="{_OURS}"'
-    ours = _parse(f'<rdf:Description {namespaces} rdf:about="" xmp:Rating="{stars}" iqa:stars="{stars}"/>').documentElement
-    ours.setAttributeNS(_RDF, "rdf:about", about)
+    # exiv2 reads nothing of a file in which a namespace has two prefixes: the one that was declared last is taken.
+    namespaces = {_RDF: "rdf", _XMP: "xmp", _OURS: "iqa"}
+    rdf, xmp, iqa = (_prefix_of(document, *namespace) for namespace in namespaces.items())
+    declared = f'xmlns:{rdf}="{_RDF}" xmlns:{xmp}="{_XMP}" xmlns:{iqa}="{_OURS}"'
+    ours = _parse(
+        f'<{rdf}:Description {declared} {rdf}:about="" {xmp}:Rating="{stars}" {iqa}:stars="{stars}"/>'
+    ).documentElement
+    ours.setAttributeNS(_RDF, f"{rdf}:about", about)
     root.appendChild(document.importNode(ours, True))
     # minidom before Python 3.13 loses line breaks and tabs in attributes: others stand for them until all is text.
     marks = {9: "\ufdd0", 10: "\ufdd1", 13: "\ufdd2"}
@@ -178,13 +191,26 @@ def _put(document: Any, stars: int) -> bytes:
     return f'{declaration} encoding="utf-8"?>\n{rest}\n'.encode()
 
 
+def _prefix_of(document: Document, namespace: str, usual: str) -> str:
+    attributes = (pair for element in document.getElementsByTagName("*") for pair in element.attributes.items())
+    declared = [name[6:] for name, value in attributes if name.startswith("xmlns:") and value == namespace]
+    return declared[-1] if declared else usual
+
+
 def _stars_in_picture(picture: Path) -> int:
-    """The rating in the XMP or the EXIF of a picture itself, if Pillow can read them."""
+    """The rating in a picture itself: in its EXIF, or in XMP that Pillow finds or that stands in the file as text."""
+    stars, packets = 0, list[Any]()
     with warnings.catch_warnings(), contextlib.suppress(Exception):  # decoders raise whatever their parsing runs into
         warnings.simplefilter("ignore")
         with Image.open(picture, formats=decoders()) as image:
             exif = image.getexif()
             stars = _stars_of(_RATING, exif.get(0x4746)) or _stars_of(_PERCENT, exif.get(0x4749))
-            packet = image.info.get("xmp") or exif.get(700)
-        return stars or (_stars_in(_parse(packet.strip(b"\0"))) if packet else 0)
-    return 0
+            packets += filter(None, [image.info.get("xmp") or exif.get(700)])
+    if not stars and not packets:
+        with contextlib.suppress(OSError):
+            _, start, rest = picture.read_bytes().partition(b"<rdf:RDF")
+            packets += re.findall(rb"<rdf:RDF\b.*?</rdf:RDF>", start + rest, re.DOTALL)
+    for packet in packets:
+        with contextlib.suppress(Exception):
+            stars = stars or _stars_in(_parse(packet.strip(b"\0")))
+    return stars
