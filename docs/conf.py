@@ -7,10 +7,13 @@ The pages are Markdown (MyST) and link to each other with relative paths, so the
 A link to a page, heading or file that is missing is a warning, and warnings are errors.
 """
 
+import re
 import shutil
 from pathlib import Path
 
 from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parent.parent
 
 project = "Image quality assessment"
 author = "the authors of the image quality assessment project"
@@ -26,15 +29,19 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
 
-html_theme = "pydata_sphinx_theme"
+html_theme = "furo"
 html_title = project
-html_theme_options = {"show_prev_next": False, "navbar_align": "left", "show_toc_level": 2}
+html_theme_options = {"light_css_variables": {"code-font-size": "0.78rem"}}
 
 #: The order of the pages beside the text; README.md itself lists them in its own words.
 PAGES = {
     "Use": ["docs/scoring", "docs/own-ratings", "docs/reading-the-numbers", "docs/deploy"],
     "Train": ["docs/training", "docs/prompt", "docs/own-pictures", "data/README"],
-    "Models": ["weights/README", "docs/experiments"],
+    "Models": [
+        "weights/README",
+        *sorted(f"weights/{page.stem}" for page in ROOT.glob("weights/[!R]*.md")),
+        "docs/experiments",
+    ],
     "Code": ["docs/reference", "docs/scripts", "docs/architecture", "CONTRIBUTING", "benchmarks/README", "CHANGELOG"],
 }
 
@@ -45,7 +52,6 @@ SCRIPTS = (
 )
 ROOMS = ("scoring", "images", "labels", "evaluation", "distortions")
 FLOOR = ("errors", "cards", "files")
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def reference() -> dict[str, list[str]]:
@@ -67,6 +73,18 @@ def add_generated(_: Sphinx, page: str, source: list[str]) -> None:
                 source[0] += f"\n### {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n"
 
 
+def mend_docstring(_: Sphinx, what: str, *rest: object) -> None:
+    """Docstrings are read in editors: let Sphinx take `Result`s for a plural, |x| for a size, indented lines for commands."""
+    lines = rest[-1]
+    assert isinstance(lines, list)
+    text = re.sub(r"(?<!`)(`[^`\n]+`)(?=\w)", r"\1\\ ", "\n".join(lines))
+    if what == "module":
+        text = re.sub(r"\n\n(?=    \S)", "\n\n::\n\n", text)
+    else:
+        text = re.sub(r"`[^`]+`|\|", lambda found: found[0] if len(found[0]) > 1 else r"\|", text)
+    lines[:] = text.split("\n")
+
+
 def add_index(app: Sphinx, error: Exception | None) -> None:
     """Web servers look for index.html."""
     if not error and app.builder.name == "html":
@@ -75,4 +93,5 @@ def add_index(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", add_generated)
+    app.connect("autodoc-process-docstring", mend_docstring)
     app.connect("build-finished", add_index)
