@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from iqa.commands.terminal import parser_of
+
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = sorted(ROOT.glob("weights/*.json"))
 #: All numbers below 1 on these pages are figures of cards; on the others only those with an interval are.
@@ -77,6 +79,7 @@ def find_stale() -> list[str]:
 
 
 def main() -> int:
+    parser_of(__doc__).parse_args()
     for card in CARDS:
         old, new = fill(card)
         if old != new:

@@ -74,7 +74,7 @@ def add_generated(_: Sphinx, page: str, source: list[str]) -> None:
 
 
 def mend_docstring(_: Sphinx, what: str, *rest: object) -> None:
-    """Docstrings are read in editors: let Sphinx take `Result`s for a plural, |x| for a size, indented lines for commands."""
+    """Let Sphinx take `Result`s for a plural, |x| for a size and indented lines for commands, as readers of the code do."""
     lines = rest[-1]
     assert isinstance(lines, list)
     text = re.sub(r"(?<!`)(`[^`\n]+`)(?=\w)", r"\1\\ ", "\n".join(lines))

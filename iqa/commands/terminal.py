@@ -71,7 +71,7 @@ def run(main: Callable[[], Any]) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("tensorflow", "keras", "h5py"):  # which a plain installation does not bring
             raise
-        code = _complain(f"{error.name} is not installed: pip install -e '.[train]'")
+        code = _complain(f"{error.name} is not installed: pip install tensorflow keras h5py grain")
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -226,7 +226,7 @@ def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[st
         if content[:4] in raw.TIFF:
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
         if content[4:8] == b"ftyp" and content[8:12] in containers.HEIC and "HEIF" not in decoders():
-            raise ImageError("HEIC needs pillow-heif: pip install -e '.[heic]'")
+            raise ImageError("HEIC needs pillow-heif: pip install pillow-heif")
     return None
 
 
