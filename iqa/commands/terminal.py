@@ -36,7 +36,7 @@ def parser_of(description: str | None) -> Parser:
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add the option without which `iqa.files.check_target` and `claim_folder` protect what is there."""
-    parser.add_argument("--overwrite", action="store_true", help="write over whatever is there")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite any existing output file")
 
 
 def check_weights_target(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
