@@ -1,4 +1,4 @@
-"""Fetch what the shipped weights were made from; every file is checked against data/files.sha256.
+"""Download the data that the shipped weights were made from, and check every file against data/files.sha256.
 
     python data/download.py                       everything below
     python data/download.py tid2013 kodak         some of it
@@ -15,7 +15,7 @@
     python data/download.py ava2k                 one of them: 2,188 photographs of AVA, under their ids
 
 The terms of each repository are printed before its photographs are fetched; most allow research only. Pictures that are
-nearly the same as one that we evaluate on are left out. To resume a transfer that broke, repeat the command. TID2013's own
+nearly the same as one that we evaluate on are left out. To resume a broken transfer, repeat the command. TID2013's own
 images come from its authors, https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) from
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """
@@ -206,8 +206,12 @@ def main() -> int:
     parser = parser_of(__doc__)
     sources = {source.name: source for source in read_sources()}
     names = [*SOURCES, "photographs", *sources]
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(SOURCES)})")
-    parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
+    parser.add_argument(
+        "sets", nargs="*", metavar="SET", help=f"data sets: {', '.join(names)} (default: {', '.join(SOURCES)})"
+    )
+    parser.add_argument(
+        "--to", type=Path, default=MANIFEST.parent, help="folder to download to (default: that of this script)"
+    )
     arguments = parser.parse_args()
     wanted = set(arguments.sets or SOURCES)
     if unknown := wanted - set(names):
