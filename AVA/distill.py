@@ -1,14 +1,14 @@
-"""Train a network on the scores of another model, such as idealo's or one with flip averaging.
+"""Learn another model's scores of many photographs: those of idealo's model, or of weights that use flip averaging.
 
     python AVA/infer_vanilla.py data/photographs --out data/teacher.jsonl
     python AVA/distill.py --labels data/teacher.jsonl --weights ava_vanilla --out runs/one_look.weights.h5
     python idealo_comparison/infer.py --six-crops data/photographs --out data/teacher.jsonl
     python AVA/distill.py --labels data/teacher.jsonl --backbone imagenet --epochs 4 --out runs/new.weights.h5
 
-The student is trained on every photograph together with its mirror image and learns one score for both, so it does not need
-flip averaging. With --patches it is trained on pixels at their own size instead of the resized picture. The learning rate
-rises at first and then falls along a cosine; the exponential average of the weights is saved. To resume a run that was
-killed, repeat the command.
+The student sees every photograph beside its mirror image and learns one score for both, so that it does not need flip
+averaging. With --patches it sees pixels at their own size instead of the whole picture. The learning rate rises at first
+and falls like a cosine; what is saved is the exponential average of the weights. To resume a run that was killed, repeat
+the command.
 """
 
 import json
@@ -69,20 +69,19 @@ def read_lessons(arguments):
 
 def parse_arguments():
     parser = parser_of(__doc__)
-    add = parser.add_argument
-    add("--labels", required=True, type=Path, help="learn the scores in this .jsonl of an infer script")
-    add("--votes", type=Path, help="learn the votes in this .csv or .json instead, where there are any")
-    add("--exclude", type=Path, nargs="+", default=[], help="leave out the photographs in these label files or .txt lists")
-    add("--out", required=True, type=Path, help="write the weights to this .weights.h5")
-    add("--weights", help="start from these weights (default: those of --backbone)")
-    add("--network", choices=BACKBONES, default=BACKBONES[0], help="backbone (default: as --weights, else %(default)s)")
-    add("--backbone", default="imagenet", help="initial backbone weights: imagenet, none or a .pth")
-    add("--patches", action="store_true", help="train on patches instead of resized pictures")
-    add("--size", type=positive, default=224, help="side of the input in pixels (default: 224)")
-    add("--epochs", type=positive, default=1, help="passes over the photographs (default: 1)")
-    add("--rate", type=float, default=1e-4, help="highest learning rate (default: 1e-4)")
-    add("--batch-size", type=positive, default=64, help="images per step (default: 64)")
-    add("--seed", type=natural, default=0, help="random seed (default: 0)")
+    parser.add_argument("--labels", required=True, type=Path, help="the teacher's scores: the .jsonl of an infer script")
+    parser.add_argument("--votes", type=Path, help="people's votes on some of the photographs, .csv or .json")
+    parser.add_argument("--exclude", type=Path, nargs="+", default=[], help="label files, or .txt of names, to leave out")
+    parser.add_argument("--out", required=True, type=Path, help=".weights.h5 to write, with its card beside it")
+    parser.add_argument("--weights", help="weights to start from (default: those of --backbone)")
+    parser.add_argument("--network", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s, or as --weights")
+    parser.add_argument("--backbone", default="imagenet", help="its weights: imagenet, none, or a .pth")
+    parser.add_argument("--patches", action="store_true", help="see patches at their own size, for the patches model")
+    parser.add_argument("--size", type=positive, default=224, help="pixels in a side of what is seen (default: 224)")
+    parser.add_argument("--epochs", type=positive, default=1)
+    parser.add_argument("--rate", type=float, default=1e-4, help="highest learning rate (default: 1e-4)")
+    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--seed", type=natural, default=0)
     add_overwrite(parser)
     return parser.parse_args()
 

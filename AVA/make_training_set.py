@@ -6,9 +6,9 @@
     done
     python AVA/distill.py --images data/distilled/train --labels data/distilled/train.jsonl --out runs/student.weights.h5
 
-The teacher labels every variant, because the student is trained on them. The script writes `SCENE-N.jpg` (N = 0 is the
-photograph itself) into three folders: `test` has the scenes of held_out_scenes.txt, for the figures on the card; `choose`
-those of choosing_scenes.txt, to choose epochs; `train` all others. Only scenes in `train` get variants.
+The teacher labels what the student will see, so it labels every variant. The script writes `SCENE-N.jpg`, of which N = 0 is
+the photograph itself, to three folders by scene: `test` (held_out_scenes.txt: for the figures on the card), `choose`
+(choosing_scenes.txt: to choose epochs by) and `train`, all others. Only scenes to train on get variants.
 """
 
 import shutil
@@ -147,14 +147,13 @@ def assign_splits(folder):
 
 def main():
     parser = parser_of(__doc__)
-    add = parser.add_argument
-    add("--photos", required=True, type=Path, help="folder of photographs, one per scene")
-    add("--out", required=True, type=Path, help="folder to write to")
-    add("--variants", type=natural, default=7, help="number of variants per training photograph (default: 7)")
-    add("--blanks", type=natural, default=0, help="number of frames of one colour to add (default: 0)")
-    add("--longest", type=positive, default=800, help="longest side of a variant (default: 800)")
-    add("--seed", type=natural, default=0, help="random seed (default: 0)")
-    add("--workers", type=positive, default=processors(), help="worker processes (default: one per processor)")
+    parser.add_argument("--photos", required=True, type=Path, help="folder of photographs, one of each scene")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--variants", type=natural, default=7, help="of each photograph to train on (default: 7)")
+    parser.add_argument("--blanks", type=natural, default=0, help="frames of one colour to train on (default: 0)")
+    parser.add_argument("--longest", type=positive, default=800, help="longer side of a variant at most (default: 800)")
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
     add_overwrite(parser)
     arguments = parser.parse_args()
     splits = assign_splits(arguments.photos)
