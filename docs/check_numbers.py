@@ -2,8 +2,8 @@
 
     python docs/check_numbers.py
 
-A figure is measured once and written on a card (weights/NAME.json). Run this after a card has changed: it renews the
-tables, prints the numbers on the pages that are out of date, and then exits with code 1.
+A figure is measured once and written on a card (NAME.json, or within NAME.npz). Run this after a card has changed: it
+renews the tables, prints the numbers on the pages that are out of date, and then exits with code 1.
 """
 
 import json
@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from iqa.commands.terminal import parser_of
 
 ROOT = Path(__file__).resolve().parent.parent
-CARDS = sorted(ROOT.glob("weights/*.json"))
+CARDS = sorted([*ROOT.glob("weights/*.json"), *ROOT.glob("weights/*.npz")])
 #: All numbers below 1 on these pages are figures of cards; on the others only those with an interval are.
 FIGURES = ("README.md", "weights/*.md")
 INTERVALS = ("docs/reading-the-numbers.md", "docs/own-*.md")
@@ -25,17 +27,25 @@ _NUMBER = re.compile(r"0\.\d\d+")
 _INTERVAL = re.compile(r"(0\.\d{3}) \((?:95 %: )?-?(0\.\d{3})-(0\.\d{3})\)")
 
 
+def read(card: Path) -> dict[str, Any]:
+    """The card in a file, as JSON."""
+    content = np.load(card)["card"].tobytes() if card.suffix == ".npz" else card.read_bytes()
+    found: dict[str, Any] = json.loads(content)
+    return found
+
+
 def write_table(card: dict[str, Any]) -> str:
     """What a card says of the network and of its figures, as Markdown."""
-    scale, geometry = card["scale"], card["preprocessing"]
-    sees = "the whole picture, resized" if geometry["kind"] == "resize" else "patches at their own size"
-    facts = {
-        "network": card["backbone"]["backbone"],
-        "input": f"{sees}: {geometry['size']}x{geometry['size']} pixels, uint8 RGB",
-        "output": card["head"]["kind"],
-        "score": f"{scale['lowest']}-{scale['highest']}: {scale['meaning']}",
-        "SHA-256": f"`{card['sha256']}`",
-    }
+    scale = card["scale"]
+    facts = {"score": f"{scale['lowest']}-{scale['highest']}: {scale['meaning']}"}
+    if "stands_on" in card:
+        facts["stands on"] = ", ".join(card["stands_on"])
+    else:
+        geometry = card["preprocessing"]
+        sees = "the whole picture, resized" if geometry["kind"] == "resize" else "patches at their own size"
+        facts["network"] = card["backbone"]["backbone"]
+        facts["input"] = f"{sees}: {geometry['size']}x{geometry['size']} pixels, uint8 RGB"
+        facts["SHA-256"] = f"`{card['sha256']}`"
     rows = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
     rows += ["| measured on | images | figures, with 95 % intervals |", "|---|---|---|"]
     for of, figures in card["figures"].items():
@@ -51,7 +61,7 @@ def write_table(card: dict[str, Any]) -> str:
 def fill(card: Path) -> tuple[str, str]:
     """The text of a card's page as it is, and with the table that belongs there."""
     page = card.with_suffix(".md").read_text(encoding="utf-8")
-    table = write_table(json.loads(card.read_text(encoding="utf-8")))
+    table = write_table(read(card))
     return page, _TABLE.sub(lambda _: table, page)
 
 
@@ -66,8 +76,7 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 def find_stale() -> list[str]:
     """Each number on the pages that no card has, rounded to as many places, as "PAGE: NUMBER"."""
-    cards = [json.loads(card.read_text(encoding="utf-8")) for card in CARDS]
-    measured = [abs(number) for card in cards for number in numbers_in(card["figures"])]
+    measured = [abs(number) for card in CARDS for number in numbers_in(read(card)["figures"])]
     known = {f"{number:.{places}f}" for number in measured for places in (2, 3)}
     pages = [(page, kind) for kind, globs in ((0, FIGURES), (1, INTERVALS)) for glob in globs for page in ROOT.glob(glob)]
     stale = []

@@ -47,7 +47,7 @@ PAGES = {
 
 #: What other programs may import; the rooms `commands`, `training` and `models` serve the scripts of this project alone.
 SCRIPTS = (
-    *("AVA.infer_vanilla", "AVA.infer_patches", "TID2013_regression.infer_regression"),
+    *("BIQ2021.infer_quality", "AVA.infer_vanilla", "AVA.infer_patches", "TID2013_regression.infer_regression"),
     *("idealo_comparison.infer", "idealo_comparison.infer_technical"),
 )
 ROOMS = ("scoring", "images", "labels", "evaluation", "distortions")
