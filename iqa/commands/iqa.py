@@ -39,15 +39,15 @@ def main() -> int:
     parser.prog = "iqa"
     add = parser.add_argument
     add_scoring_options(parser, ".csv, .jsonl or .parquet")
-    add("--top", type=positive, metavar="N", help="print only the N best pictures, the best first")
+    add("--top", type=positive, metavar="N", help="print only the N best, the best first")
     add("--by", choices=(BOTH, *SHIPPED), default=BOTH, help=f"score to rank by (default: {BOTH}, the mean of the places)")
-    add("--sort-into", type=Path, metavar="FOLDER", help="link the pictures into best/ good/ rest/ worst/ in FOLDER")
-    add("--copy", action="store_true", help="copy the pictures instead of linking them (with --sort-into)")
-    add("--xmp", action="store_true", help="write one to five stars into an XMP sidecar beside each picture")
-    names = "name sidecars a.jpg.xmp (darktable, digiKam) or a.xmp (lightroom) (default: darktable)"
+    add("--sort-into", type=Path, metavar="FOLDER", help="make FOLDER with links in best/ good/ rest/ worst/")
+    add("--copy", action="store_true", help="with --sort-into: make copies instead of links")
+    add("--xmp", action="store_true", help="write one to five stars to an XMP sidecar beside each picture")
+    names = "name sidecars a.jpg.xmp as darktable and digiKam do, or a.xmp as Lightroom does (default: darktable)"
     add("--xmp-names", choices=NAMES, default="darktable", help=names)
-    add("--replace-stars", action="store_true", help="also overwrite stars and rejections that you gave (with --xmp)")
-    add("--bursts", action="store_true", help="group pictures that were taken within seconds and look alike")
+    add("--replace-stars", action="store_true", help="with --xmp: also rate pictures that have stars or are rejected")
+    add("--bursts", action="store_true", help="find pictures that were taken within seconds and look alike")
     arguments = parser.parse_args()
     wanted = ("out", "report", "top", "sort_into", "xmp", "bursts")
     is_set = any(getattr(arguments, name) for name in wanted)
