@@ -54,7 +54,7 @@ def write_table(card: dict[str, Any]) -> str:
             if name != "n" and not name.endswith("_95"):
                 low, high = figures.get(f"{name}_95", (None, None))
                 shown.append(f"{name} {value:.3f}" + ("" if low is None else f" ({low:.3f}-{high:.3f})"))
-        rows.append(f"| {of} | {figures['n']:,.0f} | {', '.join(shown)} |")
+        rows.append(f"| {of} | {figures['n']:,.0f} | {'; '.join(shown)} |")
     return "\n".join(rows).replace("srcc", "SRCC").replace("lcc", "LCC").replace("rmse", "RMSE") + "\n"
 
 
