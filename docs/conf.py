@@ -58,7 +58,7 @@ def reference() -> dict[str, list[str]]:
     """{page: the modules whose docstrings it shows}, as docs/reference.md lists them."""
     rooms = {room: sorted(path.stem for path in ROOT.glob(f"iqa/{room}/[!_]*.py")) for room in ROOMS}
     pages = {f"iqa.{room}": [f"iqa.{room}", *(f"iqa.{room}.{name}" for name in names)] for room, names in rooms.items()}
-    return {"scripts": list(SCRIPTS), **pages, "iqa.errors, cards, files": [f"iqa.{name}" for name in FLOOR]}
+    return {"Infer scripts": list(SCRIPTS), **pages, "iqa.errors, cards, files": [f"iqa.{name}" for name in FLOOR]}
 
 
 def add_generated(_: Sphinx, page: str, source: list[str]) -> None:

@@ -41,8 +41,8 @@ def draw_photographs(out: Path) -> None:
         with Image.open(result.path) as image:
             axis.imshow(ImageOps.fit(image.convert("RGB"), (400, 400)))
         scores = [f"{name} {result.mean(name):.1f} of {HIGHEST[name]}" for name in HIGHEST if name in result.scores]
-        fault = f"main fault: {result.fault.kind}" if result.fault else "no fault found"
-        axis.set_title("\n".join([*scores, fault]), loc="left", y=-0.06, verticalalignment="top", fontsize=11)
+        fault = f"fault: {result.fault.kind}" if result.fault else "no fault found"
+        axis.set_title("\n".join([*scores, fault]), loc="left", y=-0.06, verticalalignment="top", fontsize=13)
         axis.set_axis_off()
         print(f"{out.name}: {result.path.name}: {', '.join([*scores, fault])}")
     save_figure(figure, out)
