@@ -1,12 +1,13 @@
-"""Train the layer that names the main fault of a picture.
+"""Teach a network to tell what is wrong with a picture, beside how good it is.
 
     python TID2013_regression/fit_faults.py --references data/kodak --photos data/photographs/unsplash1 \\
         data/photographs/coco5k --weights tid2013_regression
 
-The script distorts the pictures itself, so it knows their faults. The features of the network are computed once, and a
-softmax regression on them learns the kinds of `iqa.labels.faults`. The network and its scores do not change.
-NAME.faults.npy is written beside the weights and its hash onto the card; then compile the network again (python -m
-iqa.export NAME). The script tests on one photograph in four and on the references 1-6, which it does not train on.
+Which distortion a picture got is known, so its labels are free. What the head of the network sees, several levels of the
+backbone, is computed once; on it a softmax regression learns the kinds of `iqa.labels.faults`. The network stays as it
+is, and so do its scores. NAME.faults.npy is written beside the weights, and its hash on the card; after that make the
+compiled file anew (python -m iqa.export NAME). One photograph in four, and the references 1-6, are left out and
+tested on.
 """
 
 import sys
@@ -84,7 +85,7 @@ def fit(seen, kinds):
 
 
 def measure(layer, seen, kinds, levels):
-    """{figure: share of pictures whose kind is found}, and the number of pictures."""
+    """{figure: share of pictures whose kind is found}, and how many they are."""
     right = (seen @ layer[:-1] + layer[-1]).argmax(axis=1) == kinds
     plain = (levels >= 2) | (kinds == 0)
     figures = {"n": len(kinds), "top-1": right.mean(), "top-1, levels 2-5 and untouched": right[plain].mean()}
@@ -94,12 +95,11 @@ def measure(layer, seen, kinds, levels):
 
 def main():
     parser = parser_of(__doc__)
-    add = parser.add_argument
-    add("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
-    add("--photos", required=True, type=Path, nargs="+", help="folders of clean photographs to distort")
-    add("--limit", type=positive, default=400, help="number of photographs to draw (default: %(default)s)")
-    add("--weights", default="tid2013_regression", help="add the layer to this network (default: %(default)s)")
-    add("--seed", type=natural, default=0, help="random seed (default: 0)")
+    parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
+    parser.add_argument("--photos", required=True, type=Path, nargs="+", help="folders of photographs")
+    parser.add_argument("--limit", type=positive, default=400, help="photographs, drawn at random (default: %(default)s)")
+    parser.add_argument("--weights", default="tid2013_regression", help="a file or a shipped name (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0)
     add_overwrite(parser)
     arguments = parser.parse_args()
     path = weights_file(arguments.weights)

@@ -206,12 +206,8 @@ def main() -> int:
     parser = parser_of(__doc__)
     sources = {source.name: source for source in read_sources()}
     names = [*SOURCES, "photographs", *sources]
-    parser.add_argument(
-        "sets", nargs="*", metavar="SET", help=f"data sets: {', '.join(names)} (default: {', '.join(SOURCES)})"
-    )
-    parser.add_argument(
-        "--to", type=Path, default=MANIFEST.parent, help="folder to download to (default: that of this script)"
-    )
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)} (default: {', '.join(SOURCES)})")
+    parser.add_argument("--to", type=Path, default=MANIFEST.parent, help="folder (default: that of this script)")
     arguments = parser.parse_args()
     wanted = set(arguments.sets or SOURCES)
     if unknown := wanted - set(names):

@@ -45,7 +45,7 @@ def check_page(path: str | os.PathLike[str]) -> None:
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{path}: a page is written to a name like page.html")
     if not importlib.util.find_spec("jinja2"):
-        raise OutputError(f"{path}: a page needs Jinja2: pip install jinja2")
+        raise OutputError(f"{path}: a page needs Jinja2: pip install -e '.[report]'")
 
 
 def is_page(path: Path) -> bool:
