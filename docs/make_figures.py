@@ -8,12 +8,14 @@
 made from the quantiles of AVA's test set that ship (`iqa/labels/ava_quantiles.json`).
 """
 
+import tempfile
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from scipy import special, stats
 
 from iqa.commands.terminal import parser_of
@@ -21,12 +23,13 @@ from iqa.evaluation.plots import draw_predictions, save_figure, start_figure
 from iqa.images.finding import sample_photograph
 from iqa.labels.percentiles import quantiles
 from iqa.scoring.many import score_many
+from iqa.scoring.results import Result
 
 HERE = Path(__file__).parent
 SRCC = 0.6
 PICTURES = 25_000
-#: Those of scikit-image; the first one is matplotlib's.
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+#: Those of scikit-image; the first one is matplotlib's, and the last two are made worse.
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png")
 HIGHEST = {"quality": 5, "beauty": 10, "technical": 9}
 
 
@@ -35,9 +38,18 @@ def draw_photographs(out: Path) -> None:
     library = find_spec("skimage")
     if library is None or library.origin is None:
         raise SystemExit("scikit-image is not installed: pip install -r requirements-docs.txt")
-    paths = [sample_photograph(), *(Path(library.origin).parent / "data" / name for name in PHOTOGRAPHS)]
-    figure = start_figure(12, 2.9)
-    for axis, result in zip(figure.subplots(1, 6), score_many(paths, workers=1), strict=True):
+    data = Path(library.origin).parent / "data"
+    with tempfile.TemporaryDirectory() as folder:
+        blurred, compressed = Path(folder, "blurred.png"), Path(folder, "compressed.jpg")
+        Image.open(data / "coffee.png").filter(ImageFilter.GaussianBlur(3)).save(blurred)
+        Image.open(data / "rocket.jpg").save(compressed, quality=8)
+        paths = [sample_photograph(), *(data / name for name in PHOTOGRAPHS), blurred, compressed]
+        _draw_row(score_many(paths, workers=1), out)
+
+
+def _draw_row(results: Iterable[Result], out: Path) -> None:
+    figure = start_figure(12, 3.25)
+    for axis, result in zip(figure.subplots(1, 6), results, strict=True):
         with Image.open(result.path) as image:
             axis.imshow(ImageOps.fit(image.convert("RGB"), (400, 400)))
         scores = [f"{name} {result.mean(name):.1f} of {HIGHEST[name]}" for name in HIGHEST if name in result.scores]
