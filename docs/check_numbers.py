@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CARDS = sorted([*ROOT.glob("weights/*.json"), *ROOT.glob("weights/*.npz")])
 #: All numbers below 1 on these pages are figures of cards; on the others only those with an interval are.
 FIGURES = ("README.md", "weights/*.md")
-INTERVALS = ("docs/reading-the-numbers.md", "docs/own-*.md")
+INTERVALS = ("docs/reading-the-numbers.md",)
 _TABLE = re.compile(r"(?<=<!-- from the card -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _NUMBER = re.compile(r"0\.\d\d+")
 _INTERVAL = re.compile(r"(0\.\d{3}) \((?:95 %: )?-?(0\.\d{3})-(0\.\d{3})\)")
