@@ -1,11 +1,11 @@
-"""Train the AVA patches model: votes on a photograph, 1-10, from 224x224 pixels of it at their own size.
+"""Train the AVA patches model, which predicts the votes 1-10 on a photograph from patches of 224x224 pixels.
 
     python AVA/ava_patches.py --images data/ava --schedule original
     python3 -i AVA/ava_patches.py --images data/ava                   # a prompt: pretrain(), then fit(1e-4, 4)
 
-The whole experiment is below: settings, labels, network and head, augmentation, loss, what is measured, schedule. To try
-another one, edit it here, and give it a --run of its own: a run is resumed only with the script that it began with.
-Images smaller than the patch are named and left out.
+This file is the whole experiment: settings, labels, network and head, augmentation, loss, metrics, schedule. To try
+another one, edit it and choose a new --run: a run can be resumed only with the script that began it. Images smaller
+than a patch are named and left out.
 """
 
 from functools import partial

@@ -1,11 +1,11 @@
-"""Train the AVA vanilla model: votes on a photograph, 1-10, from the whole of it.
+"""Train the AVA vanilla model, which predicts the votes 1-10 on a photograph from the whole picture.
 
     python AVA/ava_vanilla.py --images data/ava --schedule original
     python3 -i AVA/ava_vanilla.py --images data/ava                   # a prompt: pretrain(), then fit(1e-4, 4)
     python AVA/ava_vanilla.py --images my_pictures --train-labels train.csv --test-labels test.csv --schedule "4@1e-4"
 
-The whole experiment is below: settings, labels, network and head, augmentation, loss, what is measured, schedule. To try
-another one, edit it here, and give it a --run of its own: a run is resumed only with the script that it began with.
+This file is the whole experiment: settings, labels, network and head, augmentation, loss, metrics, schedule. To try another
+one, edit it and choose a new --run: a run can be resumed only with the script that began it.
 """
 
 from functools import partial
@@ -100,8 +100,8 @@ def train(options, training, testing):
 
 def main():
     parser = train_parser(__doc__, "runs/ava_vanilla", BATCH_SIZE, TRAIN_LABELS)
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the resized images there; of AVA 50 GB")
-    parser.add_argument("--cache-size", type=float, metavar="GB", help="keep no more than so many GB of them")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the resized images in FOLDER (50 GB for AVA)")
+    parser.add_argument("--cache-size", type=float, metavar="GB", help="keep at most this many GB in --cache")
     options = parse_options(parser, ORIGINAL_SCHEDULE)
     options.scale = options.scale or (1, 10)
     training, testing = read_sets(options, partial(read_ratings, scale=tuple(options.scale)), test=TEST_LABELS)

@@ -1,15 +1,15 @@
-"""How well models agree with people: the rank correlation of their scores with votes, on pictures from a folder.
+"""Measure how well models agree with people: the rank correlation of scores and votes, on the pictures of a folder.
 
     python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json
     python AVA/compare_with_people.py --images data/ava --votes data/ava_labels_test.json --weights runs/1/best.weights.h5
     python AVA/compare_with_people.py --images pictures --votes beauty.csv --scale 1 7 --teacher
     python AVA/compare_with_people.py --images data/distilled/test --teacher --steadiness --figure best_and_worst.png
 
-Votes are in any form that the train scripts read. Pictures that the folder lacks are counted and left out. Each model has a
-row: SRCC and LCC with people, with 95 % intervals from resampling the pictures. With --teacher, idealo's model (mean over
-six crops), which taught the shipped weights, has a row too, and the other rows end with their SRCC with it. Without
---votes, its scores take the place of people's. --steadiness prints how far a score moves if the picture is mirrored or
-loses a row and a column.
+Votes may have any form that the train scripts read. Missing pictures are counted and left out. The script prints a row
+for each model: SRCC and LCC with people's votes, with 95 % intervals from resampling the pictures. --teacher adds
+idealo's model (mean over six crops), from which the shipped weights learned, and each model's SRCC with it. Without
+--votes its scores replace people's votes. --steadiness prints how far a score moves if the picture is mirrored or loses
+a row and a column.
 """
 
 import json
@@ -95,7 +95,7 @@ def print_rows(rows, people):
 
 
 def draw_best_and_worst(paths, scores, figure):
-    """Draw the 12 pictures that the first model likes best and the 12 that it likes least."""
+    """Draw the 12 pictures with the highest and the 12 with the lowest scores by the first model."""
     from iqa.evaluation.plots import plain, save_figure, start_figure
 
     first = next(iter(scores.values()))
@@ -118,18 +118,24 @@ def draw_best_and_worst(paths, scores, figure):
 
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("--images", required=True, type=Path, help="folder of the pictures")
-    parser.add_argument("--votes", type=Path, help="people's votes: .json, AVA.txt or .csv (default: --teacher's scores)")
-    parser.add_argument(
-        "--scale", type=float, nargs=2, default=(1, 10), metavar=("LOWEST", "HIGHEST"), help="default: 1 10"
+    add = parser.add_argument
+    add("--images", required=True, type=Path, help="folder of the pictures")
+    add("--votes", type=Path, help="people's votes: .json, AVA.txt or .csv (default: --teacher's scores)")
+    add(
+        "--scale",
+        type=float,
+        nargs=2,
+        default=(1, 10),
+        metavar=("LOWEST", "HIGHEST"),
+        help="lowest and highest possible vote (default: 1 10)",
     )
-    parser.add_argument("--weights", nargs="+", default=SHIPPED, help=f"models (default: {' '.join(SHIPPED)})")
-    parser.add_argument("--crop", choices=CROPS, help=f"of models that see patches (default: {CROP})")
-    parser.add_argument("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="idealo's weights")
-    parser.add_argument("--steadiness", action="store_true", help="how far scores move with changes that do not matter")
-    parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--figure", type=Path, help="draw the 12 best and the 12 worst pictures by the first model here")
+    add("--weights", nargs="+", default=SHIPPED, help=f"compare these models (default: {' '.join(SHIPPED)})")
+    add("--crop", choices=CROPS, help=f"how patches are placed, in models of patches (default: {CROP})")
+    add("--teacher", nargs="?", const=idealo.AESTHETIC_WEIGHTS, type=Path, help="also score with these weights of idealo")
+    add("--steadiness", action="store_true", help="print how far mirroring and small crops change the scores")
+    add("--bootstrap", type=positive, default=1000, help="resamples for the 95 %% intervals (default: 1000)")
+    add("--json", type=Path, help="also write the figures to this file")
+    add("--figure", type=Path, help="draw the first model's 12 best and 12 worst pictures")
     add_overwrite(parser)
     arguments = parser.parse_args()
     if not arguments.votes and not arguments.teacher:

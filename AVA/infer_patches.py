@@ -4,7 +4,7 @@
     python AVA/infer_patches.py holiday/ --crop centre --out scores.csv
     python AVA/infer_patches.py --labels data/ava_labels_test.json --images data/ava --out AVA/wtf_patches.mat
 
-Another project imports `infer`.
+From another project:
 
     from AVA.infer_patches import infer
     mean, std, histogram = infer("photo.jpg")
@@ -45,18 +45,18 @@ def infer(image: ImageLike, model: Scorer | None = None, *, timeout: float | Non
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W), at least 96
             pixels in a side.
-        model: what `load` returned, or None for the weights that ship.
-        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
-        options: of `load`, for the weights that ship, since a model has its own.
+        model: what `load` returned, or None for the shipped weights.
+        timeout: seconds allowed, for files from strangers: a worker process then decodes the image.
+        options: those of `load`, if `model` is None.
 
     Returns:
         `Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10. Its `percentile`
-        says how many per cent of AVA's photographs score lower.
+        is the share of AVA's photographs that score lower, in per cent.
 
     Raises:
         ImageError: if the image cannot be read, is too small or takes too long.
-        TypeError: if it is no image.
-        UsageError: if an option has a value that it cannot have, or goes with a model.
+        TypeError: if `image` is not an image.
+        UsageError: if an option has an invalid value, or is given together with a model.
     """
     return scorer_of(model, load, "histogram", options).score(image, timeout)
 

@@ -6,14 +6,15 @@
         --references i01 i02 i03 --out TID2013_regression/tid_wtf_regression.mat
     python TID2013_regression/infer_regression.py --labels scores.csv --scale 0 100 --images pictures --out mine.mat
 
-Another project imports `infer`.
+From another project:
 
     from TID2013_regression.infer_regression import infer
     score = infer("photo.jpg")
 
-The model sees 224x224 pixels at their own size: the 10 patches with the most detail, of which those with more count for
-more. With `--crop centre` it sees one, as the original did. `--longer-side 1920` first downscales larger images to 1,920
-pixels. An image smaller than a patch is continued by its mirror image, with a warning; under 96 pixels it is refused.
+The score is the mean over the 10 patches of 224x224 pixels with the most detail; patches with more detail have more
+weight. `--crop centre` takes one patch, as the original did. `--longer-side 1920` first downscales larger images to
+1,920 pixels. An image smaller than a patch is extended by its mirror image, with a warning; under 96 pixels it is
+refused.
 """
 
 import os
@@ -49,17 +50,17 @@ def infer(image: ImageLike, model: Scorer | None = None, *, timeout: float | Non
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W), at least 96
             pixels in a side.
-        model: what `load` returned, or None for the weights that ship.
-        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
-        options: of `load`, for the weights that ship, since a model has its own.
+        model: what `load` returned, or None for the shipped weights.
+        timeout: seconds allowed, for files from strangers: a worker process then decodes the image.
+        options: those of `load`, if `model` is None.
 
     Returns:
         A float on the scale of TID2013's mean opinion scores, 0-9.
 
     Raises:
         ImageError: if the image cannot be read, is too small or takes too long.
-        TypeError: if it is no image.
-        UsageError: if an option has a value that it cannot have, or goes with a model.
+        TypeError: if `image` is not an image.
+        UsageError: if an option has an invalid value, or is given together with a model.
     """
     return scorer_of(model, load, "regression", options).score(image, timeout)
 
@@ -81,7 +82,7 @@ def main() -> int:
         type=float,
         nargs=2,
         metavar=("LOWEST", "HIGHEST"),
-        help="range of the scores in --labels FILE.csv (default: 0 9)",
+        help="lowest and highest possible score in a .csv of --labels (default: 0 9)",
     )
     arguments = parser.parse_args()
     of_scores = bool(arguments.labels) and arguments.labels.suffix.lower() == ".csv"

@@ -3,12 +3,13 @@
     python TID2013_regression/make_images.py --references data/kodak --mos data/tid2013/mos_with_names.txt \\
         --out data/tid2013_remade
 
-The references I01-I24 of TID2013 are 512x384 crops of kodim01-24, and their places are known to the pixel. With --metrics,
-a table of `name,mse` of the real images (Data/data.csv of github.com/lucia15/Image-Quality-Assessment), each image is made
-as strong as its real twin: JPEG, quantization, mean shift, contrast and saturation to the pixel, the others to 2 % of the
-mean squared error or as near as they come. I25 is synthetic, so only 2,880 of the 3,000 images can be re-made. They are
-re-made images with published scores, not TID2013. The script writes `iRR_DD_L.png` and the `mos_with_names.txt` of the
-references that it found.
+The references I01-I24 of TID2013 are 512x384 crops of kodim01-24, and their places are known to the pixel. --metrics
+names a table of the mean squared errors of the real images (Data/data.csv of
+github.com/lucia15/Image-Quality-Assessment). With it each image is distorted as much as its real twin: JPEG,
+quantization, mean shift, contrast and saturation to the pixel, the others to 2 % of the mean squared error or as
+closely as possible. I25 is synthetic, so only 2,880 of the 3,000 images can be re-made. They are re-made images with
+published scores, not TID2013. The script writes `iRR_DD_L.png` and the `mos_with_names.txt` of the references that it
+found.
 """
 
 import csv
@@ -126,12 +127,13 @@ def read_errors(file):
 
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
-    parser.add_argument("--mos", type=Path, default=MOS, help="published scores (default: data/tid2013)")
-    parser.add_argument("--metrics", type=Path, help="name,mse,... of the real images: make each as strong")
-    parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
+    add = parser.add_argument
+    add("--references", required=True, type=Path, help="folder of kodim01.png ... kodim24.png")
+    add("--out", required=True, type=Path, help="folder to write to")
+    add("--mos", type=Path, default=MOS, help="mos_with_names.txt (default: that of data/tid2013)")
+    add("--metrics", type=Path, help="distort each image as much as this .csv says (columns name and mse)")
+    add("--seed", type=natural, default=0, help="random seed (default: 0)")
+    add("--workers", type=positive, default=processors(), help="worker processes (default: one per processor)")
     add_overwrite(parser)
     arguments = parser.parse_args()
     out, labels = arguments.out, read_mos(arguments.mos)

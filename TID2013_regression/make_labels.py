@@ -2,9 +2,9 @@
 
     python TID2013_regression/make_labels.py --mos data/tid2013/mos_with_names.txt --out labels.json
 
-Each histogram has 10 bins, centred on 0 ... 9. It is the one of maximum entropy that has the score as its mean, as idealo
-trained on; or with --std, a file of one standard deviation a line in the order of the scores, a normal distribution. The
-output is JSON in idealo's form: a list of {"image_id", "label"}.
+Each histogram has 10 bins, centred on 0 ... 9, and the score as its mean. It is the one of maximum entropy, as idealo
+used, or with --std a normal distribution with the given standard deviation. The output is JSON in idealo's form: a list
+of {"image_id", "label"}.
 """
 
 import json
@@ -52,9 +52,10 @@ def read_deviations(file, count):
 
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("--mos", type=Path, required=True, help="mos_with_names.txt")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--std", type=Path, help="mos_std.txt, one deviation per line (default: maximum entropy)")
+    add = parser.add_argument
+    add("--mos", type=Path, required=True, help="TID2013's scores, mos_with_names.txt")
+    add("--out", type=Path, required=True, help="write the histograms to this .json")
+    add("--std", type=Path, help="use the standard deviations in this file, one per line")
     add_overwrite(parser)
     arguments = parser.parse_args()
     check_target(arguments.out, arguments.overwrite, inputs=filter(None, (arguments.mos, arguments.std)))

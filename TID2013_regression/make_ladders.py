@@ -1,4 +1,4 @@
-"""Widen TID2013's few scenes: distort patches of any photographs, from weak to strong.
+"""Distort photographs step by step, so that training has more scenes than TID2013's.
 
     python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
         --exclude TID2013_regression/ladder_photographs.txt --out data/ladders
@@ -6,10 +6,10 @@
 
 A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random. Its labels are what
 TID2013 gave that distortion on average (over its training scenes, references 7 to 25), interpolated between the levels.
-Half of the photographs are made smaller first: more ladders start clean.
+Half of the photographs are downscaled first, so that more ladders start clean.
 
-With --clean only the order is known. All photographs are made smaller, so that the first step is surely clean, and get the
-faults of every day: noise, JPEG, blur, JPEG2000, grain under JPEG, and what a camera does wrong.
+With --clean there are no scores, only the order of the steps. All photographs are downscaled, so that the first step is
+clean, and get common faults: noise, JPEG, blur, JPEG2000, grain under JPEG, defocus, motion and sensor noise.
 
 The script writes `PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step 1-5) and a `mos_with_names.txt` in
 TID2013's form, so that training reads them like TID2013 itself (--ladders, or --order for clean ones).
@@ -118,17 +118,25 @@ def make_ladder(task, out, seed, steps_of):
 
 def parse_arguments():
     parser = parser_of(__doc__)
-    parser.add_argument("--photos", required=True, type=Path, help="folder of photographs")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
-    parser.add_argument("--exclude", type=Path, help="file of photographs' names to leave out, one per line")
-    parser.add_argument("--mos", type=Path, help="TID2013's mos_with_names.txt")
-    parser.add_argument("--distortions", type=int, nargs="+", choices=DISTORTIONS, metavar="N", help="default: all 24")
-    parser.add_argument("--clean", nargs="*", choices=KINDS, help="ladders for their order, of these kinds (default: all)")
-    parser.add_argument("--scale", type=share, help=f"of photographs (default: {SMALLEST_SCALE}; clean: {CLEAN_SCALE})")
-    parser.add_argument("--per-photo", type=positive, default=2, help="ladders of each photograph (default: 2)")
-    parser.add_argument("--limit", type=positive, help="take so many photographs, drawn at random")
-    parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--workers", type=positive, default=processors(), help="processes (default: one per processor)")
+    add = parser.add_argument
+    add("--photos", required=True, type=Path, help="folder of photographs to distort")
+    add("--out", required=True, type=Path, help="folder to write to")
+    add("--exclude", type=Path, help="leave out the photographs named in this file, one per line")
+    add("--mos", type=Path, help="estimate scores from TID2013's, mos_with_names.txt")
+    add(
+        "--distortions",
+        type=int,
+        nargs="+",
+        choices=DISTORTIONS,
+        metavar="N",
+        help="use only these distortions (default: all 24)",
+    )
+    add("--clean", nargs="*", choices=KINDS, help="make ladders without scores, of these kinds (default: all)")
+    add("--scale", type=share, help=f"smallest scale of a photograph (default: {SMALLEST_SCALE}; --clean: {CLEAN_SCALE})")
+    add("--per-photo", type=positive, default=2, help="ladders per photograph (default: 2)")
+    add("--limit", type=positive, help="number of photographs to draw (default: all)")
+    add("--seed", type=natural, default=0, help="random seed (default: 0)")
+    add("--workers", type=positive, default=processors(), help="worker processes (default: one per processor)")
     add_overwrite(parser)
     arguments = parser.parse_args()
     if bool(arguments.mos) == (arguments.clean is not None):

@@ -106,10 +106,10 @@ def note_figures(card_path: Path, predictions: Predictions, result: Agreement) -
 
 def main() -> int:
     parser = plot_parser(__doc__, PREDICTIONS)
-    parser.add_argument("--distortion", type=int, help="print labels and predictions of one distortion's levels instead")
-    parser.add_argument("--card", type=Path, help="note LCC and SRCC on the card of the weights that predicted")
-    parser.add_argument("--distortions", action="store_true", help="print the figures of each distortion and level as well")
-    parser.add_argument("--heat-map", type=Path, help="draw the error by distortion and level here")
+    parser.add_argument("--distortion", type=int, help="print labels and predictions of this distortion (1-24) by level")
+    parser.add_argument("--card", type=Path, help="write LCC and SRCC onto this model card (.json)")
+    parser.add_argument("--distortions", action="store_true", help="also print the figures of each distortion and level")
+    parser.add_argument("--heat-map", type=Path, help="draw the error by distortion and level into this file")
     arguments = parser.parse_args()
     check_targets(arguments)
     predictions = read_predictions(arguments.file)

@@ -1,4 +1,4 @@
-"""Does the score fall when a picture gets worse? The original found with this experiment that its score did not.
+"""Test whether the score falls when a picture gets worse. The original's score did not.
 
     python TID2013_regression/test_distortions.py                            the photograph that matplotlib ships
     python TID2013_regression/test_distortions.py photo.jpg --figure f.png   degraded by JPEG, blur, noise, JPEG2000
@@ -74,9 +74,9 @@ def draw_places(scorer, image, figure):
 
 def main():
     parser = scene_parser(__doc__, WEIGHTS, patches=True)
-    parser.add_argument("--photos", type=Path, help="folder of photographs to count over")
-    parser.add_argument("--list", type=Path, help="file of their names, one per line")
-    parser.add_argument("--heat-map", type=Path, metavar="FILE", help="draw the scores of an image's patches here instead")
+    parser.add_argument("--photos", type=Path, help="count the steps in the right order over these photographs")
+    parser.add_argument("--list", type=Path, help="take only the photographs named in this file (with --photos)")
+    parser.add_argument("--heat-map", type=Path, metavar="FILE", help="draw the score and the fault of each patch instead")
     arguments = parser.parse_args()
     if bool(arguments.photos) != bool(arguments.list):
         parser.error("--photos and --list go together")

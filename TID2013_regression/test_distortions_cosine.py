@@ -1,4 +1,4 @@
-"""How far do the features move when a picture gets worse? The original found them to behave better than the score.
+"""Test how far the features move when a picture gets worse. In the original they did better than the score.
 
     python TID2013_regression/test_distortions_cosine.py                     the photograph that matplotlib ships
     python TID2013_regression/test_distortions_cosine.py photo.jpg --figure f.png

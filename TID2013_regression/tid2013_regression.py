@@ -1,4 +1,4 @@
-"""Train the TID2013 model: mean opinion score from a 224x224 patch.
+"""Train the TID2013 model, which predicts the mean opinion score of a patch of 224x224 pixels.
 
     python TID2013_regression/tid2013_regression.py --images data/tid2013_remade --ladders data/ladders \\
         --run runs/tid2013 --schedule "1@1e-3:frozen,5@1e-4,2@3e-5,2@1e-5"
@@ -6,10 +6,10 @@
     python TID2013_regression/tid2013_regression.py --images my_pictures --train-labels scores.csv --scale 0 100 \\
         --test-share 0.2 --weights tid2013_regression --schedule "20@1e-4:frozen:cosine"
 
---images is TID2013 itself or what make_images.py re-made, with its mos_with_names.txt. References 1-3 are the test
-scenes of the original and are left alone here; 4-6 choose the checkpoint; the network learns from the others, and from
-the photographs of make_ladders.py, without which it has too few scenes to learn from.
-With --train-labels FILE.csv it learns your own scores of any pictures; docs/own-pictures.md shows how.
+--images is the folder of TID2013, or of the images that make_images.py re-made, with mos_with_names.txt. References 1-3
+are the original's test scenes and are not used here, references 4-6 choose the checkpoint, and the network is trained
+on the others and on the photographs of make_ladders.py: TID2013 alone has too few scenes. With --train-labels FILE.csv
+the network is trained on your own scores of any pictures; see docs/own-pictures.md.
 """
 
 from dataclasses import replace
@@ -124,10 +124,10 @@ def train(options, training, testing):
 def main():
     parser = train_parser(__doc__, "runs/tid2013", BATCH_SIZE)
     add = partial(parser.add_argument, type=Path, nargs="+", default=[])
-    add("--ladders", help="folders of make_ladders.py")
-    add("--order", help="folders of make_ladders.py of which only the order in a ladder counts")
-    add("--across", help="the same, with steps of different photographs")
-    parser.add_argument("--patches", type=positive, default=1, help="patches of each picture, scored by their mean")
+    add("--ladders", help="also learn the scores in these folders of make_ladders.py")
+    add("--order", help="also learn the order of the steps in these folders of make_ladders.py")
+    add("--across", help="as --order, but compare steps of different photographs")
+    parser.add_argument("--patches", type=positive, default=1, help="number of patches per picture (default: 1)")
     options = parse_options(parser, ORIGINAL_SCHEDULE)
     options.of_scores = bool(options.train_labels) and options.train_labels.suffix.lower() == ".csv"
     if not options.of_scores:

@@ -1,4 +1,4 @@
-"""Fetch what the shipped weights were made from; every file is checked against data/files.sha256.
+"""Download the data that the shipped weights were made from, and check every file against data/files.sha256.
 
     python data/download.py                       everything below
     python data/download.py tid2013 kodak         some of it
@@ -16,7 +16,7 @@
     python data/download.py biq2021               12,000 photographs (440 MB; research), and their grades in two tables
 
 The terms of each repository are printed before its photographs are fetched; most allow research only. Pictures that are
-nearly the same as one that we evaluate on are left out. To resume a transfer that broke, repeat the command. TID2013's own
+nearly the same as one that we evaluate on are left out. To resume a broken transfer, repeat the command. TID2013's own
 images come from its authors, https://www.ponomarenko.info/tid2013.htm, AVA's (32 GB) from
 https://academictorrents.com/details/71631f83b11d3d79d8f84efe0a7e12f0ac001460, under their terms.
 """

@@ -1,24 +1,63 @@
-"""Draw the figures of reading-the-numbers.md that no script of an experiment draws, and print the numbers it quotes.
+"""Draw the photographs of the README, and the figures of reading-the-numbers.md with the numbers that it quotes.
 
+    pip install -r requirements-docs.txt
     python docs/make_figures.py
 
-Both come from the quantiles of AVA's test set that ship (`iqa/labels/ava_quantiles.json`), and from nothing else:
-`one-picture.svg` is a simulation, of a model whose SRCC is 0.6 and of people who vote as they did on AVA.
+`photographs.jpg` shows sample photographs of matplotlib and scikit-image with their scores by the shipped weights.
+`one-picture.svg` simulates a model whose SRCC is 0.6, and people who vote as they did on AVA; it and `ordinary.svg` are
+made from the quantiles of AVA's test set that ship (`iqa/labels/ava_quantiles.json`).
 """
 
+import tempfile
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
 from scipy import special, stats
 
 from iqa.commands.terminal import parser_of
 from iqa.evaluation.plots import draw_predictions, save_figure, start_figure
+from iqa.images.finding import sample_photograph
 from iqa.labels.histograms import quantiles
+from iqa.scoring.many import score_many
+from iqa.scoring.results import Result
 
 HERE = Path(__file__).parent
 SRCC = 0.6
 PICTURES = 25_000
+#: Those of scikit-image; the first one is matplotlib's, and the last two are made worse.
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png")
+HIGHEST = {"quality": 5, "beauty": 10, "technical": 9}
+
+
+def draw_photographs(out: Path) -> None:
+    """Draw six photographs in a row, and below each its scores and its main fault, if it has one."""
+    library = find_spec("skimage")
+    if library is None or library.origin is None:
+        raise SystemExit("scikit-image is not installed: pip install -r requirements-docs.txt")
+    data = Path(library.origin).parent / "data"
+    with tempfile.TemporaryDirectory() as folder:
+        blurred, compressed = Path(folder, "blurred.png"), Path(folder, "compressed.jpg")
+        Image.open(data / "coffee.png").filter(ImageFilter.GaussianBlur(3)).save(blurred)
+        Image.open(data / "rocket.jpg").save(compressed, quality=8)
+        paths = [sample_photograph(), *(data / name for name in PHOTOGRAPHS), blurred, compressed]
+        _draw_row(score_many(paths, workers=1), out)
+
+
+def _draw_row(results: Iterable[Result], out: Path) -> None:
+    figure = start_figure(12, 3.25)
+    for axis, result in zip(figure.subplots(1, 6), results, strict=True):
+        with Image.open(result.path) as image:
+            axis.imshow(ImageOps.fit(image.convert("RGB"), (400, 400)))
+        scores = [f"{name} {result.mean(name):.1f} of {HIGHEST[name]}" for name in HIGHEST if name in result.scores]
+        fault = f"fault: {result.fault.kind}" if result.fault else "no fault found"
+        axis.set_title("\n".join([*scores, fault]), loc="left", y=-0.06, verticalalignment="top", fontsize=13)
+        axis.set_axis_off()
+        print(f"{out.name}: {result.path.name}: {', '.join([*scores, fault])}")
+    save_figure(figure, out)
 
 
 def simulate_scores(seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -37,6 +76,7 @@ def simulate_scores(seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def main() -> None:
     parser_of(__doc__).parse_args()
+    draw_photographs(HERE / "photographs.jpg")
     people, model = simulate_scores()
     print(f"one-picture.svg: {draw_predictions(people, model, HERE / 'one-picture.svg', 'AVA, 1-10')}")
     print(f"SRCC {stats.spearmanr(people, model)[0]:.3f}, LCC {stats.pearsonr(people, model)[0]:.3f}")

@@ -1,14 +1,14 @@
-"""Is one model better than another? All metrics side by side, and which of their differences are more than chance.
+"""Compare models on the same images: all metrics side by side, and which differences are significant.
 
     python idealo_comparison/compare.py AVA/wtf_vanilla.mat AVA/wtf_patches.mat idealo_comparison/wtf_idealo_ava.mat
     python idealo_comparison/compare.py A.mat B.mat --figure differences.pdf --json comparison.json
     python idealo_comparison/compare.py A.mat B.mat --report page.html --images data/ava
 
-Images are matched by their ids; those that are not in all files are left out and counted. The intervals are percentiles of
-a bootstrap that resamples the images, the same for all models, so that those of the differences are paired; KRCC has its
-analytic one. A model "differs" from another in a metric if the p value, corrected for all the differences shown (Holm), is
-below 0.05. For LCC and SRCC the table also has the Williams-Steiger test for correlations with the same labels; its p
-value is not corrected. TID2013's 120 versions of a scene are not independent, so whole scenes are resampled.
+Images are matched by their ids; those that are not in all files are left out and counted. Intervals are percentiles of
+a paired bootstrap, which resamples the same images for all models; that of KRCC is analytic. A model "differs" from
+another in a metric if the p value, corrected for all the differences shown (Holm), is below 0.05. For LCC and SRCC the
+table also has the Williams-Steiger test for correlations with the same labels; its p value is not corrected. The 120
+versions of a scene of TID2013 are not independent, so whole scenes are resampled.
 """
 
 import sys
@@ -280,14 +280,13 @@ def check_targets(arguments: Namespace) -> None:
 
 def main() -> int:
     parser = parser_of(__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.mat")
-    parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples (default: 1000)")
-    parser.add_argument("--json", type=Path, help="write the comparison here")
-    parser.add_argument("--figure", type=Path, help="draw the differences with their intervals, as .pdf, .svg or .png")
-    parser.add_argument(
-        "--report", type=Path, help="write a page with the pictures on which the models disagree most: .html"
-    )
-    parser.add_argument("--images", type=Path, help="folder of the pictures, for --report")
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE.mat", help="predictions of one model each")
+    add("--bootstrap", type=positive, default=1000, help="resamples for the 95 %% intervals (default: 1000)")
+    add("--json", type=Path, help="also write the comparison to this file")
+    add("--figure", type=Path, help="draw the differences into this .pdf, .svg or .png")
+    add("--report", type=Path, help="write a page (.html) of the pictures on which the models disagree most")
+    add("--images", type=Path, help="folder of the pictures (with --report)")
     add_overwrite(parser)
     arguments = parser.parse_args()
     if len(set(arguments.files)) < 2:

@@ -5,9 +5,9 @@
     python idealo_comparison/infer.py --labels data/ava_labels_test.json --images data/ava --out idealo.mat
     python idealo_comparison/infer.py --six-crops data/photographs --out teacher.jsonl      # to distil, see AVA/distill.py
 
-Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution; current Keras pads (0, 1)
-before those of stride 2, which moves its scores by up to 0.46. Images are resized by nearest neighbour, as idealo did.
-Sampling by nearest neighbour makes the scores of nearly equal pictures differ; --six-crops takes the mean over the mirror
+Its weights were trained with the padding of Keras 2.1, (1, 1) before every 3x3 convolution. Current Keras pads (0, 1)
+before those of stride 2, which moves scores by up to 0.46; this script uses the old padding. Images are resized by
+nearest neighbour, as idealo did. Nearly equal pictures then get different scores; --six-crops averages over the mirror
 image and small shifts.
 """
 
@@ -45,17 +45,17 @@ def infer(image: ImageLike, model: Scorer | None = None, *, timeout: float | Non
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W).
         model: what `load` returned, or None for the weights that idealo published.
-        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
-        options: of `load`, for the weights that idealo published, since a model has its own.
+        timeout: seconds allowed, for files from strangers: a worker process then decodes the image.
+        options: those of `load`, if `model` is None.
 
     Returns:
         `Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,), the shares of the votes 1-10. Its `percentile`
-        says how many per cent of AVA's photographs score lower.
+        is the share of AVA's photographs that score lower, in per cent.
 
     Raises:
         ImageError: if the image cannot be read, is too small or takes too long.
-        TypeError: if it is no image.
-        UsageError: if an option has a value that it cannot have, or goes with a model.
+        TypeError: if `image` is not an image.
+        UsageError: if an option has an invalid value, or is given together with a model.
     """
     return scorer_of(model, load, "histogram", options).score(image, timeout)
 

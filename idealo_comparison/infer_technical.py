@@ -3,7 +3,7 @@
     python data/download.py idealo
     python idealo_comparison/infer_technical.py photo.jpg holiday/
 
-It sees and scores images as the aesthetic model does, see infer.py. Its scores say nothing about AVA's photographs.
+It prepares images like the aesthetic model, see infer.py. Its scores are not meant for AVA's photographs.
 """
 
 import os
@@ -40,16 +40,16 @@ def infer(image: ImageLike, model: Scorer | None = None, *, timeout: float | Non
     Args:
         image: a path, a PIL image, the bytes of a file, a binary file, or a uint8 array (H, W, 3) or (H, W).
         model: what `load` returned, or None for the weights that idealo published.
-        timeout: seconds that it may take, for files of strangers; a worker process decodes it then.
-        options: of `load`, for the weights that idealo published, since a model has its own.
+        timeout: seconds allowed, for files from strangers: a worker process then decodes the image.
+        options: those of `load`, if `model` is None.
 
     Returns:
         `Score(mean, std, histogram)`: mean 1-10, histogram float32 (10,); it has no percentile.
 
     Raises:
         ImageError: if the image cannot be read, is too small or takes too long.
-        TypeError: if it is no image.
-        UsageError: if an option has a value that it cannot have, or goes with a model.
+        TypeError: if `image` is not an image.
+        UsageError: if an option has an invalid value, or is given together with a model.
     """
     return scorer_of(model, load, "histogram", options).score(image, timeout)
 

@@ -1,4 +1,4 @@
-"""Does idealo's score fall when a picture gets worse?
+"""Test whether idealo's score falls when a picture gets worse.
 
     python idealo_comparison/test_distortions.py                             the photograph that matplotlib ships
     python idealo_comparison/test_distortions.py photo.jpg --figure f.png    degraded by JPEG, blur, noise, JPEG2000

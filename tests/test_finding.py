@@ -51,11 +51,11 @@ def test_a_folder_gives_what_can_be_read_and_counts_the_rest_by_kind_with_what_t
     for name in (*(f"a.{suffix}" for suffix in (*suffixes, "HEIC", "dng")), "a.pdf", "b.PDF", "a.mov", "README"):
         (tmp_path / name).touch()
     rest = "left out: 2 .pdf, 1 without a suffix, 1 .mov"
-    remedy = " (pictures: pip install -e '.[{}]')"
+    remedy = " (pictures: pip install {})"
     for missing, more, extras in (
         (None, ["HEIC", "dng"], ""),
-        ("rawpy", ["HEIC"], ", 1 .dng" + remedy.format("raw")),
-        ("pillow_heif", [], ", 1 .HEIC, 1 .dng".lower() + remedy.format("heic,raw")),
+        ("rawpy", ["HEIC"], ", 1 .dng" + remedy.format("rawpy")),
+        ("pillow_heif", [], ", 1 .HEIC, 1 .dng".lower() + remedy.format("pillow-heif rawpy")),
     ):
         if missing:
             monkeypatch.setitem(sys.modules, missing, None)

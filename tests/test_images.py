@@ -428,7 +428,7 @@ def test_what_cannot_be_read_rightly_is_refused_and_never_scored(grey, monkeypat
     with pytest.raises(ImageError, match="a TIFF of 12 bits, which Pillow reads wrongly: give its path"):
         read_image(Image.open(io.BytesIO(content)))
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(ImageError, match=r"a TIFF of 12 bits needs tifffile and imagecodecs: pip install .*\[tiff\]"):
+    with pytest.raises(ImageError, match=r"a TIFF of 12 bits needs .*: pip install tifffile imagecodecs"):
         read_image(content)
 
 
@@ -449,7 +449,7 @@ def test_a_heic_is_read_with_its_reader_and_without_it_says_what_to_install(colo
     for brand in (b"heic", b"mif2", b"miaf", b"hevm", b"msf1"):  # it is compatible with the first
         assert np.abs(read_image(content[:8] + brand + content[12:]).astype(int) - photograph).mean() < 4, brand
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: pip install -e '.\[heic\]'"):
+    with pytest.raises(ImageError, match=r"HEIC needs pillow-heif: pip install pillow-heif"):
         read_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 

@@ -70,7 +70,7 @@ def test_a_command_line_that_ray_has_no_part_in_says_so(command, pictures, tmp_p
     with pytest.raises(UsageError, match="choose another --runtime"):
         next(ray_engine.score_on_ray({"beauty": {"runtime": "keras"}}, []))
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "pip install -e '.[ray]'" in refused(pictures, "--engine", "ray", *out)
+    assert "pip install 'ray[data]'" in refused(pictures, "--engine", "ray", *out)
 
 
 def stand_in(recipes, thumbnails, features):

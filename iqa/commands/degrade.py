@@ -26,11 +26,11 @@ Steps = Sequence[tuple[str, Path | NDArray[np.uint8]]]  # of one scene, (label, 
 def scene_parser(description: str | None, weights: str | PathLike[str], patches: bool = False) -> Parser:
     """The parser of these experiments: the script's docstring, default weights, whether the model sees patches."""
     parser = parser_of(description)
-    parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER", help="default: matplotlib's sample photograph")
-    parser.add_argument("--weights", default=str(weights), help="default: those of the infer script")
+    parser.add_argument("scene", nargs="?", metavar="IMAGE_OR_FOLDER", help="an image, or a folder of one scene")
+    parser.add_argument("--weights", default=str(weights), help="score with these weights (default: as the infer script)")
     if patches:
         add_patch_options(parser)
-    parser.add_argument("--figure", type=Path, help="write the curves here")
+    parser.add_argument("--figure", type=Path, help="draw the curves into this file")
     add_overwrite(parser)
     return parser
 

@@ -26,10 +26,10 @@ from iqa.models.export import FORMATS, check_file, export, outputs_of
 def main() -> int:
     """The command; returns the exit code."""
     parser = parser_of(__doc__)
-    parser.add_argument("weights", nargs="+", metavar="NAME", help="shipped weights, or the path of a weight file")
-    parser.add_argument("--like", choices=CARDLESS, help="which model a file of Keras 2 without a card is")
-    parser.add_argument("--format", choices=FORMATS, help="write a file for another program instead")
-    parser.add_argument("--out", type=Path, help="that file")
+    parser.add_argument("weights", nargs="+", metavar="NAME", help="name of shipped weights, or path of a weight file")
+    parser.add_argument("--like", choices=CARDLESS, help="read a Keras 2 file without a card as this model")
+    parser.add_argument("--format", choices=FORMATS, help="export for another program in this format")
+    parser.add_argument("--out", type=Path, help="file or folder to export to (with --format)")
     add_overwrite(parser)
     arguments = parser.parse_args()
     if (arguments.format is None) != (arguments.out is None) or (arguments.out and len(arguments.weights) > 1):

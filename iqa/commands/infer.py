@@ -28,10 +28,10 @@ def infer_parser(description: str | None, weights: str | os.PathLike[str], patch
     parser = parser_of(description)
     add = parser.add_argument
     add_scoring_options(parser, ".mat, .csv, .jsonl or .parquet")
-    add("--weights", type=Path, default=Path(weights), help="weight file: a .weights.h5 with its card, or a Keras 2 .hdf5")
-    add("--batch-size", type=positive, default=1, help="images per step of Keras (default: 1)")
-    add("--labels", type=Path, help="label file of a labelled set")
-    add("--images", dest="folder", type=Path, help="folder of the labelled set")
+    add("--weights", type=Path, default=Path(weights), help="score with this .weights.h5 (card beside it) or Keras 2 .hdf5")
+    add("--batch-size", type=positive, default=1, help="images that Keras scores at a time (default: 1)")
+    add("--labels", type=Path, help="score the images that this label file names, in its order")
+    add("--images", dest="folder", type=Path, help="folder of the images that --labels names")
     if patches:
         add_patch_options(parser)
     return parser
@@ -44,8 +44,8 @@ PATCH_OPTIONS = ("crop", "pooling", "longer_side")
 def add_patch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options `PATCH_OPTIONS`."""
     add = parser.add_argument
-    add("--crop", choices=CROPS, help=f"where patches are cut (default: {CROP}; centre: one patch, as the original did)")
-    add("--pooling", choices=POOLINGS, help="how the scores of patches are averaged (default: as the model card says)")
+    add("--crop", choices=CROPS, help=f"how patches are placed (default: {CROP}; the original used one, centre)")
+    add("--pooling", choices=POOLINGS, help="average patches alike (mean) or by detail (default: see the model card)")
     add("--longer-side", type=positive, metavar="PIXELS", help="downscale the longer side to PIXELS before scoring")
 
 

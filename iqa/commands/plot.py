@@ -17,13 +17,13 @@ def plot_parser(description: str | None, predictions: Path) -> Parser:
     """The options that all plot scripts share; the script's docstring, and the default file."""
     parser = parser_of(description)
     add = parser.add_argument
-    add("file", nargs="?", type=Path, default=predictions, help=f"default: {predictions.name} beside this")
-    add("--json", type=Path, help="write the metrics here")
-    add("--figure", type=Path, help="write distributions, scatter and calibration here, as .pdf, .svg or .png")
-    add("--show", action="store_true", help="open the figure")
+    add("file", nargs="?", type=Path, default=predictions, help=f"predictions (default: {predictions.name} beside this)")
+    add("--json", type=Path, help="also write the metrics to this file")
+    add("--figure", type=Path, help="draw histograms, scatter and calibration into this .pdf, .svg or .png")
+    add("--show", action="store_true", help="show the figure in a window")
     add_overwrite(parser)
-    add("--bootstrap", type=natural, default=1000, help="resamples for the 95 %% intervals (default: 1000; 0 for none)")
-    add("--logistic", action="store_true", help="LCC after VQEG's four-parameter logistic as well")
+    add("--bootstrap", type=natural, default=1000, help="resamples for the 95 %% intervals; 0 for none (default: 1000)")
+    add("--logistic", action="store_true", help="also print the LCC after fitting VQEG's logistic function")
     return parser
 
 

@@ -33,17 +33,17 @@ def add_scoring_options(parser: argparse.ArgumentParser, suffixes: str) -> None:
     named = "images, folders or patterns to score (default: matplotlib's sample photograph)"
     add("images", nargs="*", metavar="IMAGE_OR_FOLDER", help=named)
     add("--list", action="append", default=[], metavar="FILE", help="score the paths in FILE, one per line; - reads stdin")
-    zero = "paths in the list are separated by zero bytes, as find -print0 writes them"
+    zero = "paths in --list are separated by zero bytes, as written by find -print0"
     add("-0", "--null", action="store_true", help=zero)
-    add("--json", action="store_true", help="print one JSON object per line")
-    add("--out", type=Path, metavar="FILE", help=f"write a file instead of printing rows: {suffixes}")
+    add("--json", action="store_true", help="print one JSON object per image")
+    add("--out", type=Path, metavar="FILE", help=f"write the scores to FILE ({suffixes}) instead of printing them")
     add("--report", type=Path, metavar="PAGE", help="write an HTML page with the pictures and their scores")
-    add("--keep", action="store_true", help="keep the journal, so that a later run scores only what has changed")
+    add("--keep", action="store_true", help="keep the journal: the next run scores only new and changed images")
     add_overwrite(parser)
     add("--runtime", choices=RUNTIMES, default="auto", help="inference backend (default: the fastest one installed)")
     add("--workers", type=natural, default=processors(), help="number of worker processes (default: one per processor)")
     add("--timeout", type=seconds, metavar="SECONDS", help=f"seconds allowed per image (default: {TIMEOUT:g})")
-    add("--engine", choices=("local", "ray"), default="local", help="score on this machine or on a Ray cluster")
+    add("--engine", choices=("local", "ray"), default="local", help="where to score: this machine or a Ray cluster")
     where = "cluster address, or auto for the one running here (default: RAY_ADDRESS, or this machine alone)"
     add("--ray-address", metavar="ADDRESS", help=where)
 

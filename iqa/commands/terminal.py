@@ -36,7 +36,7 @@ def parser_of(description: str | None) -> Parser:
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add the option without which `iqa.files.check_target` and `claim_folder` protect what is there."""
-    parser.add_argument("--overwrite", action="store_true", help="write over whatever is there")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite any existing output file")
 
 
 def run(main: Callable[[], Any]) -> Any:
@@ -69,7 +69,7 @@ def run(main: Callable[[], Any]) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("tensorflow", "keras", "h5py"):  # which a plain installation does not bring
             raise
-        code = _complain(f"{error.name} is not installed: pip install -e '.[train]'")
+        code = _complain(f"{error.name} is not installed: pip install tensorflow keras h5py grain")
     try:
         sys.stdout.flush()
     except OSError as error:

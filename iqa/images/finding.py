@@ -76,11 +76,11 @@ def in_words(left_out: LeftOut) -> str:
     >>> in_words(Counter({".pdf": 1, ".txt": 12}))
     'left out: 12 .txt, 1 .pdf'
     >>> in_words(Counter({".cr2": 2, ".nef": 1}))
-    "left out: 2 .cr2, 1 .nef (pictures: pip install -e '.[raw]')"
+    'left out: 2 .cr2, 1 .nef (pictures: pip install rawpy)'
     """
     words = ", ".join(f"{number} {printable(kind)}" for kind, number in left_out.most_common())
-    extras = [extra for extra, (suffixes, _) in EXTRAS.items() if left_out.keys() & set(suffixes)]
-    remedy = f" (pictures: pip install -e '.[{','.join(extras)}]')" if extras else ""
+    needed = [module.replace("_", "-") for suffixes, module in EXTRAS.values() if left_out.keys() & set(suffixes)]
+    remedy = f" (pictures: pip install {' '.join(needed)})" if needed else ""
     return f"left out: {words}{remedy}"
 
 

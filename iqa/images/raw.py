@@ -136,7 +136,7 @@ def _libraw(file: BinaryIO) -> Iterator[Any]:
     try:
         import rawpy
     except ImportError:
-        raise ImageError("a raw file needs rawpy: pip install -e '.[raw]'") from None
+        raise ImageError("a raw file needs rawpy: pip install rawpy") from None
     try:
         with rawpy.RawPy() as raw:
             name = _name_of(file)

@@ -226,7 +226,7 @@ def _mend(content: bytes, error: Exception, smallest: int | None, notes: list[st
             return _to_rgb(tiff.read_tiff(io.BytesIO(content), "this TIFF", MAX_PIXELS), notes)
         if brand := containers.brand_of(content):
             if brand == b"heic" and "HEIF" not in decoders():
-                raise ImageError("HEIC needs pillow-heif: pip install -e '.[heic]'")
+                raise ImageError("HEIC needs pillow-heif: pip install pillow-heif")
             return _decode(io.BytesIO(content[:8] + brand + content[12:]), smallest, notes)
     return None
 

@@ -115,7 +115,7 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise ImportError("it needs fsspec: pip install -e '.[ray]'") from None
+        raise ImportError("it needs fsspec: pip install fsspec") from None
     system, path = url_to_fs(url)
     return system, path
 

@@ -79,7 +79,7 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         import imagecodecs  # noqa: F401, tifffile needs it for all but the plainest files
         import tifffile
     except ImportError:
-        raise ImageError(f"{what} needs tifffile and imagecodecs: pip install -e '.[tiff]'") from None
+        raise ImageError(f"{what} needs tifffile and imagecodecs: pip install tifffile imagecodecs") from None
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
         pages = [opened.pages.get(number, aspage=True) for number in range(min(len(opened.pages), _PAGES))]

@@ -64,7 +64,7 @@ def compile_weights(weights: Path, cardless: Card | None = None) -> Path:
 def check_keras(weights: Path) -> None:
     """Raise `RuntimeUnavailable` if Keras, which reads a weight file, is not installed."""
     if not importlib.util.find_spec("keras"):
-        raise RuntimeUnavailable(f"{weights.name} needs Keras, which is not installed: pip install -e '.[train]'")
+        raise RuntimeUnavailable(f"{weights.name} needs Keras, which is not installed: pip install tensorflow keras h5py")
 
 
 def _run_litert(file: Path, card: Card, views: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

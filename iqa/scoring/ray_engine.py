@@ -54,7 +54,7 @@ def connect(address: str | None = None) -> None:
         import ray
         import ray.data
     except ImportError:
-        raise RuntimeUnavailable("Ray is not installed: pip install -e '.[ray]'") from None
+        raise RuntimeUnavailable("Ray is not installed: pip install 'ray[data]'") from None
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False

@@ -37,7 +37,7 @@ def check_output(path: Path, alone: bool) -> None:
     if suffix not in known:
         raise OutputError(f"{path}: results are written as {', '.join(known)}")
     if suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
-        raise OutputError(f"{path}: Parquet needs pyarrow: pip install -e '.[parquet]'")
+        raise OutputError(f"{path}: Parquet needs pyarrow: pip install pyarrow")
 
 
 @dataclass(frozen=True)
