@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from iqa.errors import ImageError, LabelError
-from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable
+from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable, text_to_name
 from iqa.images.stored import StoredFile, path_of, stored_files
 
 #: What is looked for in a folder; and of this, what is looked for only where an extra is installed, and its package.
@@ -58,7 +58,7 @@ def named_images(
     for file in lists:
         try:
             for name in read_list(file, null):
-                yield from _find(name, left_out, stored, pattern=False)
+                yield from _find(resolve_listed(name, file), left_out, stored, pattern=False)
         except OSError as error:
             yield Path(file), f"the list cannot be read ({error.strerror})"
         except ImageError as error:
@@ -150,6 +150,18 @@ def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]
             path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
             if path:
                 yield os.fsdecode(path)
+
+
+def resolve_listed(name: str, file: str | os.PathLike[str]) -> str:
+    """A path in a list: as seen from the list's folder if it is there, otherwise from where the command runs.
+
+    A page writes names that no line can hold as `iqa.files.name_to_text` does: they are read so where no file has that name.
+    """
+    for path in dict.fromkeys((name, text_to_name(name))):
+        for folder in (os.path.dirname(file), ""):
+            if os.path.lexists(os.path.join(folder, path)):
+                return os.path.join(folder, path)
+    return name
 
 
 def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:
