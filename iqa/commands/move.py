@@ -5,19 +5,19 @@
     iqa move --undo aside/moved.jsonl
 
 A raw file and the JPEG of the same shot move together. Where FOLDER has the name already, the picture and its sidecars get
-a number: a (2).jpg, a (2).jpg.xmp. What was moved is noted in FOLDER/moved.jsonl before it is done.
+a number: a (2).jpg, a (2).jpg.xmp. Each move is noted in FOLDER/moved.jsonl before it is done.
 """
 
 import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 from iqa.commands.terminal import parser_of
-from iqa.errors import OutputError
+from iqa.errors import ImageError, OutputError
 from iqa.files import IMAGE_SUFFIXES, RAW_SUFFIXES, keep_on_disk, name_to_text, printable, temporary_beside, text_to_name
 from iqa.images.finding import read_list, resolve_listed
 from iqa.scoring.runs import complain
@@ -40,40 +40,36 @@ def main(words: Sequence[str]) -> int:
         return undo(arguments.undo)
     if arguments.undo or not arguments.folder:
         parser.error("give LIST and FOLDER, or --undo FILE alone")
-    named = (resolve_listed(name, arguments.list) for name in read_list(arguments.list, arguments.null))
-    return move(named, arguments.folder)
+    names = [resolve_listed(name, arguments.list) for name in read_list(arguments.list, arguments.null)]
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    return move(names, arguments.folder.resolve())
 
 
-def move(pictures: Iterable[str], folder: Path) -> int:
-    """Move pictures and what belongs to them; returns the exit code."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = 0
-    moved, failed, done = 0, 0, set[Path]()
-    note = next(path for number in count(1) if not (path := folder / f"moved{f'-{number}' * (number > 1)}.jsonl").exists())
+def move(pictures: Sequence[str], folder: Path) -> int:
+    """Move pictures, and what belongs to them, to an absolute folder; returns the exit code."""
+    note = next(path for n in count(1) if not (path := folder / f"moved{f'-{n}' * (n > 1)}.jsonl").exists())
+    done, moved, failed = dict[Path, Path](), 0, 0
     for name in pictures:
         try:
+            if Path(os.path.abspath(name)) in done:
+                continue  # with another of the same shot
             path = Path(name).resolve(strict=True)
-            if path in done:
-                continue
-            if not path.is_file():
-                raise OutputError(f"{name}: not a file")
-            if path.parent == folder.resolve():
-                raise OutputError(f"{name}: it is in {folder} already")
-            group = [path, *belongings(path)]
-            for old, new in _targets(group, folder):
-                _note(note, old, new)
+            if not path.is_file() or path.parent == folder:
+                raise ImageError("it is in that folder already" if path.is_file() else "not a file")
+            for old, new in _targets([path, *belongings(path)], folder):
+                with open(note, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"from": name_to_text(old), "to": name_to_text(new)}) + "\n")
+                keep_on_disk(note)
                 _move(old, new)
-                files += 1
-            done |= {*group}
+                done[old] = new
             moved += 1
-        except (OSError, OutputError, ValueError) as error:  # ValueError: a name with a zero byte
-            failed += Path(name).absolute() not in done  # the raw file of a JPEG that stands before it in the list
-            if Path(name).absolute() not in done:
-                complain(str(error) if isinstance(error, OutputError) else f"{name}: not moved ({error})")
-    if moved:
-        more = f" with {files - moved} files that belong to them" if files > moved else ""
-        print(f"{moved} pictures moved{more}; to undo it: iqa move --undo {printable(note)}")
-    return 0 if moved and not failed else 1 if moved else 2
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            complain(f"{name}: not moved ({getattr(error, 'strerror', None) or error})")
+            failed += 1
+    if done:
+        beside = f" with {len(done) - moved} files that belong to them" if len(done) > moved else ""
+        print(f"{moved} pictures moved{beside}; to undo it: iqa move --undo {printable(note)}")
+    return 2 if not done else 1 if failed else 0
 
 
 def belongings(picture: Path) -> Iterator[Path]:
@@ -87,30 +83,23 @@ def belongings(picture: Path) -> Iterator[Path]:
     shots = [path for path in images if (path.suffix.lower() in RAW_SUFFIXES) != is_raw]
     names = [path.name for path in (picture, *shots)] + [picture.stem] * (len(images) == len(shots))
     yield from shots
-    yield from (path for path in beside if path.suffix.lower() in SIDECARS and path.name[: -len(path.suffix)] in names)
+    yield from (path for path in beside if path.suffix.lower() in SIDECARS and path.stem in names)
 
 
-def _targets(group: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+def _targets(files: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
     """Where the files of one picture go, all with the same number if the folder has one of the names."""
-    stem = group[0].stem
+    stem = files[0].stem
     for number in count(1):
-        new = [folder / f"{stem}{f' ({number})' * (number > 1)}{path.name[len(stem) :]}" for path in group]
+        new = [folder / f"{stem}{f' ({number})' * (number > 1)}{path.name[len(stem) :]}" for path in files]
         if not any(map(os.path.lexists, new)):
             break
-    return list(zip(group, new, strict=True))
-
-
-def _note(note: Path, old: Path, new: Path) -> None:
-    row = {"from": name_to_text(old), "to": name_to_text(new.absolute())}
-    with open(note, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    keep_on_disk(note)
+    return list(zip(files, new, strict=True))
 
 
 def _move(old: Path, new: Path) -> None:
     """Move a file to a name that is free; on another disk it is there, whole, before it is removed here."""
     if os.path.lexists(new):
-        raise FileExistsError(errno.EEXIST, "the name is taken", str(new))
+        raise FileExistsError(errno.EEXIST, f"{new.name} is there already")
     try:
         os.rename(old, new)
     except OSError as error:
@@ -137,7 +126,7 @@ def undo(note: Path) -> int:
             _move(new, old)
             back += 1
         except OSError as error:
-            complain(f"{new}: not moved back ({error})")
+            complain(f"{new}: not moved back ({error.strerror or error})")
             failed += 1
     print(f"{back} files moved back")
     return 1 if failed else 0

@@ -214,7 +214,7 @@ def _score_set(
 
 
 def sum_up(table: Table, means: Sequence[float] | NDArray[np.float64], faults: Counter[str]) -> None:
-    """Say on stderr how many pictures have which scores, the `means` (N,) of the first model, and which faults, if several."""
+    """Say on stderr, of several pictures, how many there are, from what to what the first score goes, and which faults."""
     known, name = np.asarray(means)[np.isfinite(means)], next(iter(table.cards))
     if len(known) > 1:
         found = ", ".join(f"{number} {kind}" for kind, number in faults.most_common())

@@ -155,7 +155,7 @@ def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]
 def resolve_listed(name: str, file: str | os.PathLike[str]) -> str:
     """A path in a list: as seen from the list's folder if it is there, otherwise from where the command runs.
 
-    A page writes names that no line can hold as `iqa.files.name_to_text` does: they are read so where no file has that name.
+    A page writes names that no line can hold as `iqa.files.name_to_text` does: they are read so if no file has that name.
     """
     for path in dict.fromkeys((name, text_to_name(name))):
         for folder in (os.path.dirname(file), ""):

@@ -5,7 +5,8 @@ is worth is measured on pictures that neither the fit nor the choice has used.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,222 +20,137 @@ from iqa.scoring.layer import FURTHEST, Weights
 from iqa.scoring.results import Result
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 FEWEST = 30  # ratings: with fewer, no figure means anything
-FOLDS = 5
-PENALTIES = np.logspace(-2, 3, 11)
-COMPONENTS = 300  # principal components of what is seen, found in at most so many pictures:
-_LOOKED_AT = 1500
-#: Pictures taken within so many seconds of one another are kept in one fold, and so are those that look as much alike.
+FOLDS, FOLDS_TO_CHOOSE = 10, 5
+PENALTIES = np.logspace(-1, 3, 9)
+FREE = 4  # columns that pay none: a constant and the three scores that ship
+#: Principal components of what is seen, found in at most so many pictures.
+COMPONENTS, LOOKED_AT = 300, 1500
+#: Pictures taken within so many seconds of one another are kept in one fold, and so are those that look so much alike.
 MOMENT, ALIKE = 60.0, 0.9
 #: Folders are kept in one fold if there are so many, and none holds more than this share of the pictures.
 FOLDERS, LARGEST = 10, 0.4
-PARTS = (0.25, 0.5, 1.0)  # of the ratings, for the learning curve
 
 
-@dataclass(frozen=True)
-class Rated:
-    """N pictures with their ratings, ready to fit.
-
-    Attributes:
-        ratings: float64 (N,).
-        shipped: {name: float64 (N,)}, their scores by the models that ship.
-        seen: float64 (N, n), what a layer that stands on `quality` sees, standardised by `centre` and `spread` (n,).
-        groups: int (N,), pictures of one number are kept in one fold.
-    """
-
-    ratings: Floats
-    shipped: dict[str, Floats]
-    seen: Floats
-    centre: Floats
-    spread: Floats
-    groups: NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A score that was fitted, and what it is worth.
-
-    Attributes:
-        weights: of the layer; `penalty` of its ridge.
-        best: name of the best of the shipped scores; before, after: SRCC of it and of the new score, out of fold.
-        before_95, after_95, gain_95: 95 % intervals of both and of their difference; `drawn` says what was resampled.
-        curve: {how many ratings: SRCC out of fold}.
-    """
-
-    weights: Weights
-    penalty: float
-    best: str
-    before: float
-    after: float
-    before_95: tuple[float, float]
-    after_95: tuple[float, float]
-    gain_95: tuple[float, float]
-    drawn: str
-    curve: dict[int, float]
-
-    @property
-    def next_gain(self) -> float:
-        """The SRCC that as many ratings again may add, if each doubling adds less than the one before as it did so far."""
-        first, second, third = self.curve.values()
-        latest = max(third - second, 0.0)
-        return latest * float(np.clip(latest / max(second - first, 1e-9), 0.25, 0.7))
-
-
-def prepare(
+def learn(
     results: Sequence[Result], ratings: Sequence[float], given: Sequence[str | None], quality: Weights, names: Sequence[str]
-) -> Rated:
-    """What is needed to fit, of rated pictures whose `Result.features` have what the layer `quality`, of `names`, sees.
+) -> tuple[Weights, dict[str, Any]]:
+    """Fit a score to the ratings of N pictures, and measure it.
 
     Args:
+        results: their `features` have what the layer `quality` sees.
         given: the group of each picture, if its rating came with one.
+        names: of the shipped scores, `quality` first.
+
+    Returns:
+        The weights of a layer that stands on `quality`, and figures: `best`, the best of the shipped scores; its SRCC with
+        the ratings, `before`, and that of the new score out of fold, `after`, with 95 % intervals of both and the `gain`;
+        `curve`, the SRCC with a quarter, half and all of the ratings to learn from; `penalty`.
+
+    Raises:
+        LabelError: if nearly all pictures belong together.
     """
     shipped = {name: np.array([result.mean(name) for result in results], np.float64) for name in names}
-    first = shipped["quality"]
-    seen = np.column_stack([first, np.stack([result.features["quality"] for result in results])])
+    seen = np.column_stack([shipped["quality"], np.stack([result.features["quality"] for result in results])])
     centre, spread = (
         np.r_[of(quality.quantiles), own] for of, own in ((np.mean, quality.centre), (np.std, quality.spread))
     )
-    standard = np.clip((seen - centre) / spread, -FURTHEST, FURTHEST)
-    return Rated(np.array(ratings, np.float64), shipped, standard, centre, spread, group(results, standard, given))
+    # The shipped scores are among what is seen.
+    columns = [np.abs(seen - scores[:, None]).max(axis=0).argmin() for scores in shipped.values()]
+    seen = np.clip((seen - centre) / spread, -FURTHEST, FURTHEST)
+    groups, scores = group(results, seen, given), np.column_stack([np.ones(len(seen)), seen[:, columns]])
+    some = seen[np.random.default_rng(0).permutation(len(seen))[:LOOKED_AT]]
+    values, vectors = np.linalg.eigh(some @ some.T)
+    kept = np.flatnonzero(values > 1e-9 * values[-1])[-COMPONENTS:]
+    axes = some.T @ (vectors[:, kept] / np.sqrt(values[kept] * seen.shape[1]))
+    design, known = np.column_stack([scores, seen @ axes]), np.array(ratings, np.float64)
+    predicted = {part: np.zeros(len(seen)) for part in (0.25, 0.5, 1.0)}
+    everything, rng = np.arange(len(seen)), np.random.default_rng(0)
+    for inside, outside in split(everything, groups, FOLDS):
+        penalty, mixed = choose(design, known, inside, groups), rng.permutation(inside)
+        for part, found in predicted.items():
+            rows = mixed[: round(part * len(mixed))]
+            found[outside] = design[outside] @ solve(design[rows], known[rows])[:, penalty]
+    penalty = choose(design, known, everything, groups)
+    bias, *free_and_paying = solve(design, known)[:, penalty]
+    kernel = axes @ free_and_paying[len(columns) :]
+    np.add.at(kernel, columns, free_and_paying[: len(columns)])
+    fifths = np.array_split(np.argsort(predicted[1.0]), 5)
+    errors = [(predicted[1.0][of].mean(), np.sqrt(np.mean((predicted[1.0][of] - known[of]) ** 2))) for of in fifths]
+    arrays = (centre, spread, kernel[:, None], [bias], [1.0], np.array(errors).T, [])
+    figures = measure(known, shipped, predicted, groups) | {"penalty": float(PENALTIES[penalty])}
+    return Weights(*(np.asarray(array, np.float32) for array in arrays)), figures
 
 
-def group(results: Sequence[Result], seen: Floats, given: Sequence[str | None]) -> NDArray[np.intp]:
-    """Numbers (N,) of what a fold keeps together: given groups, folders, pictures of one moment, and those that look alike."""
-    pairs: list[tuple[int, int]] = []
-
-    def join(keys: Sequence[object]) -> None:
-        last: dict[object, int] = {}
-        for number, key in enumerate(keys):
-            if key is not None:
-                pairs.append((last.setdefault(key, number), number))
-
-    join(given)
-    folders = [str(result.path).rpartition(result.path.name)[0] for result in results]
+def group(results: Sequence[Result], seen: Floats, given: Sequence[str | None]) -> Rows:
+    """Numbers (N,), equal for what a fold keeps together: given groups, folders, what was taken at once or looks alike."""
+    folders: list[Any] = [str(result.path).removesuffix(result.path.name) for result in results]
     counts = np.unique(folders, return_counts=True)[1]
-    if len(counts) >= FOLDERS and counts.max() <= LARGEST * len(folders):
-        join(folders)
+    pairs, first = [], dict[Any, int]()
+    for keys in (given, folders if len(counts) >= FOLDERS and counts.max() <= LARGEST * len(folders) else ()):
+        pairs += [(first.setdefault(key, number), number) for number, key in enumerate(keys) if key is not None]
+    # Times without seconds say too little.
     timed = sorted((result.taken, number) for number, result in enumerate(results) if result.taken and result.taken.second)
-    for (before, one), (after, two) in zip(timed, timed[1:], strict=False):
-        pairs += [(one, two)] if (after - before).total_seconds() <= MOMENT else []
+    pairs += [(one, two) for (start, one), (end, two) in pairwise(timed) if (end - start).total_seconds() <= MOMENT]
     lengths = seen / np.linalg.norm(seen, axis=1, keepdims=True)
     for start in range(0, len(seen), 256):
-        found = np.argwhere(lengths[start : start + 256] @ lengths.T >= ALIKE)
-        pairs += [(one + start, two) for one, two in found.tolist()]
+        alike = np.argwhere(lengths[start : start + 256] @ lengths.T >= ALIKE)
+        pairs += [(one + start, two) for one, two in alike.tolist()]
     ends = np.array(pairs, int).T
     graph = coo_array((np.ones(len(pairs)), (ends[0], ends[1])), shape=(len(seen), len(seen)))
-    numbers: NDArray[np.intp] = connected_components(graph, directed=False)[1]
+    numbers: Rows = connected_components(graph, directed=False)[1]
     return numbers
 
 
-def deal(groups: NDArray[np.intp], seed: int = 0) -> NDArray[np.intp]:
-    """The fold, 0 to `FOLDS` - 1, of each picture (N,): the largest groups first, each to the smallest fold.
-
-    Raises:
-        LabelError: if there are fewer groups than folds.
-    """
-    names, member, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < FOLDS:
-        raise LabelError(f"all pictures belong to {len(names)} bursts or groups: {FOLDS} are needed, rate others too")
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold, sizes = np.zeros(len(names), int), np.zeros(FOLDS, int)
+def split(rows: Rows, groups: Rows, folds: int) -> Iterator[tuple[Rows, Rows]]:
+    """(the other pictures, those of a fold) for each fold: the largest groups first, each to the smallest fold."""
+    names, member, counts = np.unique(groups[rows], return_inverse=True, return_counts=True)
+    if len(names) < FOLDS_TO_CHOOSE:
+        raise LabelError(f"the pictures are of {len(names)} bursts or groups only: rate others too")
+    order = np.random.default_rng(0).permutation(len(names))
+    fold, sizes = np.zeros(len(names), int), np.zeros(min(folds, len(names)), int)
     for name in order[np.argsort(-counts[order], kind="stable")]:
         fold[name] = sizes.argmin()
         sizes[fold[name]] += counts[name]
-    return fold[member]
+    for number in range(len(sizes)):
+        yield rows[fold[member] != number], rows[fold[member] == number]
 
 
-class _Ridge:
-    """The ridge of some pictures for any penalty: three scores and a constant are free, the components pay."""
-
-    def __init__(self, scores: Floats, components: Floats, ratings: Floats) -> None:
-        self._inverse = np.linalg.pinv(scores)
-        self._components, self._ratings = components, ratings
-        free = [side - scores @ (self._inverse @ side) for side in (components, ratings)]
-        self._values, self._vectors = np.linalg.eigh(free[0].T @ free[0])
-        self._onto = self._vectors.T @ (free[0].T @ free[1])
-
-    def solve(self, penalty: float) -> tuple[Floats, Floats]:
-        """The coefficients of the scores and of the components."""
-        kernel = self._vectors @ (self._onto / (self._values + penalty))
-        return self._inverse @ (self._ratings - self._components @ kernel), kernel
+def solve(design: Floats, ratings: Floats) -> Floats:
+    """The coefficients (n, one for each of `PENALTIES`) of a design (N, n) whose first columns pay no penalty."""
+    scores, paying = design[:, :FREE], design[:, FREE:]
+    inverse = np.linalg.pinv(scores)
+    rest, left = paying - scores @ (inverse @ paying), ratings - scores @ (inverse @ ratings)
+    values, vectors = np.linalg.eigh(rest.T @ rest)
+    kernels = vectors @ ((vectors.T @ (rest.T @ left))[:, None] / (values[:, None] + PENALTIES))
+    return np.vstack([inverse @ (ratings[:, None] - paying @ kernels), kernels])
 
 
-def learn(rated: Rated) -> Learned:
-    """Fit a score to ratings, and measure it."""
-    ratings, groups = rated.ratings, rated.groups
-    columns = [
-        int(np.abs(rated.seen * rated.spread + rated.centre - of[:, None]).max(axis=0).argmin())
-        for of in rated.shipped.values()
-    ]
-    scores = np.column_stack([np.ones(len(ratings)), rated.seen[:, columns]])
-    some = np.random.default_rng(0).permutation(len(ratings))[:_LOOKED_AT]
-    flat = rated.seen / np.sqrt(rated.seen.shape[1])
-    values, vectors = np.linalg.eigh(flat[some] @ flat[some].T)
-    kept = np.flatnonzero(values > 1e-9 * values[-1])[-COMPONENTS:]
-    axes = flat[some].T @ (vectors[:, kept] / np.sqrt(values[kept]))
-    components = flat @ axes
-
-    def fit(rows: NDArray[np.intp]) -> _Ridge:
-        return _Ridge(scores[rows], components[rows], ratings[rows])
-
-    def predict(rows: NDArray[np.intp], beta: Floats, kernel: Floats) -> Floats:
-        found: Floats = scores[rows] @ beta + components[rows] @ kernel
-        return found
-
-    def choose(rows: NDArray[np.intp]) -> float:
-        """The penalty with the smallest error out of fold."""
-        errors = np.zeros(len(PENALTIES))
-        for inside, outside in _split(rows, groups):
-            ridge = fit(inside)
-            errors += [np.sum((predict(outside, *ridge.solve(of)) - ratings[outside]) ** 2) for of in PENALTIES]
-        return float(PENALTIES[errors.argmin()])
-
-    everything, rng = np.arange(len(ratings)), np.random.default_rng(0)
-    predicted = {part: np.zeros(len(ratings)) for part in PARTS}
-    for inside, outside in _split(everything, groups):
-        penalty = choose(inside)
-        mixed = rng.permutation(inside)
-        for part, found in predicted.items():
-            found[outside] = predict(outside, *fit(mixed[: round(part * len(mixed))]).solve(penalty))
-    penalty = choose(everything)
-    beta, kernel = fit(everything).solve(penalty)
-    full = axes @ kernel / np.sqrt(rated.seen.shape[1])
-    np.add.at(full, columns, beta[1:])
-    return _measure(rated, predicted, _weights(rated, full, beta[0], predicted[1.0]), penalty)
+def choose(design: Floats, ratings: Floats, rows: Rows, groups: Rows) -> int:
+    """The number of the penalty with the smallest error out of fold."""
+    errors = np.zeros(len(PENALTIES))
+    for inside, outside in split(rows, groups, FOLDS_TO_CHOOSE):
+        coefficients = solve(design[inside], ratings[inside])
+        errors += np.sum((design[outside] @ coefficients - ratings[outside, None]) ** 2, axis=0)
+    return int(errors.argmin())
 
 
-def _split(rows: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """(the other pictures, those of a fold) for each fold of some pictures."""
-    folds = deal(groups[rows])
-    for fold in range(FOLDS):
-        yield rows[folds != fold], rows[folds == fold]
+def measure(ratings: Floats, shipped: dict[str, Floats], predicted: dict[float, Floats], groups: Rows) -> dict[str, Any]:
+    """The figures of `learn` but the penalty; `drawn` says what was resampled for the intervals."""
 
-
-def _weights(rated: Rated, kernel: Floats, bias: float, predicted: Floats) -> Weights:
-    """Those of the layer, with how far ratings lie from scores out of fold, by fifths of the scores."""
-    fifths = np.array_split(np.argsort(predicted), 5)
-    errors = [(predicted[of].mean(), np.sqrt(np.mean((predicted[of] - rated.ratings[of]) ** 2))) for of in fifths]
-    arrays = (rated.centre, rated.spread, kernel[:, None], [bias], [1.0], np.array(errors).T, [])
-    return Weights(*(np.asarray(array, np.float32) for array in arrays))
-
-
-def _measure(rated: Rated, predicted: dict[float, Floats], weights: Weights, penalty: float) -> Learned:
     def srcc(scores: Floats) -> float:
-        return float(spearmanr(scores, rated.ratings)[0])
+        return float(spearmanr(scores, ratings)[0])
 
-    best = max(rated.shipped, key=lambda name: srcc(rated.shipped[name]))
-    groups, drawn = group_scenes([str(number) for number in rated.groups])
-    before, after = (
-        resample_metrics(rated.ratings, scores, 1000, groups)["srcc"] for scores in (rated.shipped[best], predicted[1.0])
-    )
-    return Learned(
-        weights,
-        penalty,
-        best,
-        srcc(rated.shipped[best]),
-        srcc(predicted[1.0]),
-        *map(estimate_interval, (before, after, after - before)),
-        drawn,
-        {round(part * len(rated.ratings) * (1 - 1 / FOLDS)): srcc(found) for part, found in predicted.items()},
-    )
+    best = max(shipped, key=lambda name: srcc(shipped[name]))
+    scenes, drawn = group_scenes([str(number) for number in groups])
+    pair = {"before": shipped[best], "after": predicted[1.0]}
+    of = {what: resample_metrics(ratings, scores, 1000, scenes)["srcc"] for what, scores in pair.items()}
+    figures: dict[str, Any] = {"n": len(ratings), "best": best, "drawn": drawn}
+    figures |= {what: srcc(scores) for what, scores in pair.items()}
+    figures["gain"] = figures["after"] - figures["before"]
+    of["gain"] = of["after"] - of["before"]
+    figures |= {f"{what}_95": estimate_interval(values) for what, values in of.items()}
+    curve = {str(round(part * len(ratings) * (1 - 1 / FOLDS))): srcc(scores) for part, scores in predicted.items()}
+    return figures | {"curve": curve}

@@ -137,7 +137,7 @@ def join_copies(
 
 @dataclass(frozen=True)
 class Place:
-    """The number of a picture's burst, from 1, and whether it is the best of it; None if it is in none. `of`: how many are."""
+    """The number of a picture's burst, from 1, None if it is in none; whether it is the best of it; how many are in it."""
 
     burst: int | None = None
     best: bool = False

@@ -107,7 +107,7 @@ def read_stars(picture: Path) -> int:
 
 
 def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = False, ours: bool = True) -> str | None:
-    """Write stars, 1-5 or -1, to the sidecar of a picture; all else that it holds stays, and so do its mode and links to it.
+    """Write stars, 1-5 or -1, to the sidecar of a picture; all else in it stays, and so do its mode and links to it.
 
     Args:
         names: a key of `NAMES`.
@@ -122,9 +122,8 @@ def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = 
     """
     sidecar = NAMES[names](picture)
     document = _read(sidecar)
-    if not overwrite:
-        if before := read_stars(picture):
-            return f"has {before} star{'s' if before > 1 else ''} already" if before > 0 else "is rejected already"
+    if not overwrite and (before := read_stars(picture)):
+        return f"has {before} star{'s' if before > 1 else ''} already" if before > 0 else "is rejected already"
     content, target = _put(document, stars, ours), sidecar.resolve()
     if not target.parent.is_dir():
         raise OutputError(f"{sidecar}: the link leads to a folder that is not there, it stays as it is")
