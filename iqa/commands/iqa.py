@@ -85,8 +85,8 @@ def _own_score(parser: Parser, model: Path | None) -> str | None:
         return None
     if model.suffix != ".npz":
         parser.error(f"--model takes an .npz that `iqa learn` wrote, not {model}")
-    taken = {OVERALL, *Table({name: read_layer(model)[0] for name in (model.stem, *SHIPPED)}, {}, bursts=True).columns()}
-    if model.stem in taken - {model.stem} or model.stem in SHIPPED:
+    card, _ = read_layer(model)
+    if model.stem in (OVERALL, *Table(dict.fromkeys(SHIPPED, card), {}, bursts=True).columns()):
         parser.error(f"--model: {model.stem!r} is the name of another column: rename the file")
     return model.stem
 

@@ -25,7 +25,7 @@ from iqa.labels.rating_files import GROUP_COLUMN, read_entries
 from iqa.labels.ratings import RatedImage, locate_ratings
 from iqa.labels.scores import read_scores
 from iqa.scoring.journal import Journal
-from iqa.scoring.layer import LayerCard, read_layer, write_layer
+from iqa.scoring.layer import Layer, LayerCard, read_layer, write_layer
 from iqa.scoring.learning import FEWEST, learn
 from iqa.scoring.many import SHIPPED, load_shipped
 from iqa.scoring.results import Result
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
     add("--images", type=Path, metavar="FOLDER", help="folder of the pictures in the table (default: the table's)")
     scale = "lowest and highest rating that the table could hold (default: those that it holds)"
     add("--scale", type=float, nargs=2, metavar=("LOWEST", "HIGHEST"), help=scale)
-    add("--group", default=GROUP_COLUMN, metavar="COLUMN", help="column that says which pictures show the same subject")
+    add("--group-by", default=GROUP_COLUMN, metavar="COLUMN", help="column that says which pictures show the same subject")
     out = "file to write; its name is that of the score (default: mine.npz)"
     add("--out", type=Path, default=Path("mine.npz"), metavar="FILE", help=out)
     add_overwrite(parser)
@@ -62,7 +62,7 @@ def main(words: Sequence[str]) -> int:
         rated, span, failed = _read_folder(arguments.ratings)
     else:
         images = arguments.images or arguments.ratings.parent
-        rated, span, failed = _read_table(arguments.ratings, images, arguments.scale, arguments.group)
+        rated, span, failed = _read_table(arguments.ratings, images, arguments.scale, arguments.group_by)
     return _learn(rated, span, arguments) or int(failed > 0)
 
 
@@ -78,10 +78,13 @@ def _read_folder(folder: Path) -> _Ratings:
             failed += 1
         elif not stars:
             without += 1
-        elif path.with_suffix("") not in rated or path.suffix.lower() not in RAW_SUFFIXES:  # one picture of each shot
-            rated[path.with_suffix("")] = RatedImage(str(path), float(max(0, stars)), path)
-    print(f"{printable(folder)}: {len(rated)} pictures with stars, {without} without")
-    return list(rated.values()), (min([1.0, *(image.label for image in rated.values())]), 5.0), failed
+        else:
+            rated[path] = RatedImage(str(path), float(max(0, stars)), path)
+    raws = {path for path in rated if path.suffix.lower() in RAW_SUFFIXES}
+    shots = {path.with_suffix("") for path in rated.keys() - raws}
+    kept = [image for path, image in rated.items() if path not in raws or path.with_suffix("") not in shots]
+    print(f"{printable(folder)}: {len(kept)} pictures with stars, {without} without")
+    return kept, (min([1.0, *(image.label for image in kept)]), 5.0), failed
 
 
 def _read_table(file: Path, folder: Path, scale: Sequence[float] | None, group: str) -> _Ratings:
@@ -113,6 +116,7 @@ def _learn(rated: Sequence[RatedImage], span: tuple[float, float], arguments: ar
         raise LabelError(f"{arguments.ratings}: {few}: {FEWEST} pictures are needed, good and bad ones; 100 are better")
     models = load_quietly(lambda: load_shipped(arguments.runtime))
     quality, results = models["quality"], dict[Any, Result]()
+    assert isinstance(quality, Layer)
 
     def collect(journal: Journal) -> None:
         results.update({result.path: result for result in journal.results() if len(result.scores) == len(SHIPPED)})

@@ -147,7 +147,7 @@ def _score_as_listed(models: Mapping[str, Scorer], table: Table, arguments: argp
             failed += bool(result.error)
             exists = exists or bool(result.scores) or os.path.exists(result.path)
             printer.show(result)
-            means += filter(None, [result.mean(next(iter(models)))])
+            means.extend(filter(None, [result.mean(next(iter(models)))]))
             faults.update([result.fault.kind] if result.fault else [])
     except KeyboardInterrupt:
         complain("stopped; what was scored is printed above, and a run with --out FILE can be resumed")

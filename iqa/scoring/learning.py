@@ -79,7 +79,7 @@ def learn(
     np.add.at(kernel, columns, free_and_paying[: len(columns)])
     fifths = np.array_split(np.argsort(predicted[1.0]), 5)
     errors = [(predicted[1.0][of].mean(), np.sqrt(np.mean((predicted[1.0][of] - known[of]) ** 2))) for of in fifths]
-    arrays = (centre, spread, kernel[:, None], [bias], [1.0], np.array(errors).T, [])
+    arrays: tuple[Any, ...] = (centre, spread, kernel[:, None], [bias], [1.0], np.array(errors).T, [])
     figures = measure(known, shipped, predicted, groups) | {"penalty": float(PENALTIES[penalty])}
     return Weights(*(np.asarray(array, np.float32) for array in arrays)), figures
 
