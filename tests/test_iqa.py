@@ -8,13 +8,19 @@ import re
 import subprocess
 import sys
 from base64 import b64decode
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
 from iqa.commands import iqa, scoring
+from iqa.files import name_to_text, printable
 from iqa.scoring import many
+from iqa.scoring.ranking import STRUCTURE, RankedSet, structure_of
+from iqa.scoring.results import Result
+from iqa.scoring.sidecars import rate
 
 RUNTIME = ("--runtime", "litert", "--workers", "0")
 
@@ -38,9 +44,11 @@ def test_a_table_is_printed_and_each_failure_is_named(command, folder):
     code, out, err = command(iqa, folder, *RUNTIME, "--workers", 0)
     assert code == 1
     header, *lines = out.splitlines()
-    assert header.split() == ["beauty/10", "AVA", "percentile", "technical/9", "main", "fault", "picture"]
+    percentiles = ["quality/5", "BIQ2021", "percentile", "beauty/10", "AVA", "percentile"]
+    assert header.split() == [*percentiles, "technical/9", "main", "fault", "picture"]
     assert [line.split()[-1].rsplit("/")[-1] for line in lines[:4]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     assert "broken.jpg: it cannot be decoded" in err and "left out: 1 .txt" in err
+    assert re.search(r"5 pictures: quality [\d.]+ to [\d.]+, median [\d.]+; main faults: \d \w+", err)
 
 
 def test_what_one_of_the_models_refuses_is_said_once_however_the_run_ends(command, tmp_path):
@@ -54,8 +62,8 @@ def test_rows_of_json_have_the_columns_of_the_table(command, folder, tmp_path):
     code, out, _ = command(iqa, folder / "0.jpg", folder / "broken.jpg", "--json", *RUNTIME)
     first, second = map(json.loads, out.splitlines())
     assert code == 1
-    names = ["path", "beauty", "beauty_std", "beauty_percentile", "technical", "width", "height", "fault", "fault_share"]
-    assert list(first) == names
+    scores = [f"{name}{of}" for name in ("quality", "beauty") for of in ("", "_std", "_percentile")]
+    assert list(first) == ["path", *scores, "technical", "width", "height", "fault", "fault_share"]
     assert set(second) == {"path", "error"}
     assert command(iqa, tmp_path / "missing.png", *RUNTIME)[0] == 2
 
@@ -126,6 +134,42 @@ def test_bursts_are_found_and_the_best_of_each_is_named(command, folder):
     rows = {os.path.basename(row["path"]): row for row in map(json.loads, out.splitlines())}
     assert [rows[f"{number}.jpg"].get("burst") for number in range(4)] == [None, None, 1, 1]
     assert rows["2.jpg"]["best_of_burst"] != rows["3.jpg"]["best_of_burst"]
+    _, out, err = command(iqa, folder, "--bursts", "--top", 9, *RUNTIME)
+    assert len(out.splitlines()) == 1 + 4 + 1 and out.count("(and 1 like it)") == 1
+    assert "3 of 6 images (50 %)" in err and "\r" not in err  # no terminal, no bar
+
+
+def test_copies_that_lost_their_time_are_one_picture_and_the_best_shelf_holds_one_of_a_burst():
+    look = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
+    shots = [(0, 0), (1, None), (0, 1), (2, None), (1, None), (3, 0), (0, None)]  # which picture, and at which second
+    results = [
+        Result(Path(f"{n}.jpg"), {"beauty": float(n)}, taken=None if second is None else datetime(2024, 5, 1, 9, 9, second),
+               features={STRUCTURE: structure_of(look[of])})
+        for n, (of, second) in enumerate(shots)
+    ]  # fmt: skip
+    ranked = RankedSet(lambda: iter(results), ["beauty"], "beauty", bursts=True)
+    assert ranked.bursts == [[0, 2, 6], [1, 4]]
+    assert [(result.path.name, place.of) for result, place in ranked.top(9)] == [
+        *(("6.jpg", 3), ("5.jpg", 1), ("4.jpg", 2), ("3.jpg", 1))
+    ]
+    twice = RankedSet(lambda: iter([*results, *results]), ["beauty"], "beauty", bursts=True)
+    assert sum(place >= 0.9 for _, place in twice.placed()) == 2
+    assert sum(place >= 0.9 for _, place in twice.placed(repeats=False)) == 1
+
+
+def test_marks_of_a_page_become_the_stars_of_the_user(command, tmp_path):
+    first, second = tmp_path / "a\n.jpg", tmp_path / "b.jpg"
+    for path in (first, second):
+        Image.new("RGB", (9, 9)).save(path)
+        rate(path, 5)
+    marks = {printable(name_to_text(first)): 4, str(second): -1, "/gone.jpg": 3, f"{second} ": 9}
+    (tmp_path / "marks.json").write_text(json.dumps({"marks": marks}))
+    code, _, err = command(iqa, "--xmp-from", tmp_path / "marks.json")
+    assert code == 1 and "/gone.jpg: there is no such file" in err and "1-5 stars, or -1 for rejected, not 9" in err
+    assert "stars: 2 sidecars written" in err
+    assert rate(first, 2) == "has 4 stars already" and rate(second, 2) == "is rejected already"
+    (tmp_path / "marks.json").write_text("[]")
+    assert command(iqa, "--xmp-from", tmp_path / "marks.json")[0] == 2
 
 
 def test_stars_and_shelves_are_made_for_a_set(command, folder, tmp_path):
@@ -144,7 +188,8 @@ def test_stars_and_shelves_are_made_for_a_set(command, folder, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [("-0",), ("--json", "--out", "s.csv"), ("--copy",), ("--replace-stars",), ("--out", "s.mat"), ("--top", "0"),
-     ("--keep",), ("--timeout", "5", "--workers", "0"), ("--ray-address", "auto"), ("--engine", "ray")],
+     ("--keep",), ("--by", "size"), ("--model", "mine.h5"), ("--xmp-from", "marks.json"),
+     ("--timeout", "5", "--workers", "0"), ("--ray-address", "auto"), ("--engine", "ray")],
 )  # fmt: skip
 def test_options_that_do_not_go_together_are_refused_before_anything_is_scored(command, folder, options):
     code, out, err = command(iqa, folder, *options)

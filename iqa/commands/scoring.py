@@ -4,11 +4,16 @@ import argparse
 import os
 import sys
 import tempfile
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iqa.commands.terminal import Parser, add_overwrite, load_quietly, natural, seconds
 from iqa.environment import processors
@@ -126,6 +131,7 @@ def _score_as_listed(models: Mapping[str, Scorer], table: Table, arguments: argp
     """Print a row for each picture, in their order, and at the end what held no picture; returns the exit code."""
     refused: list[Result] = []
     printer, failed, exists = Printer(table, arguments.json), 0, False
+    means, faults = array("d"), Counter[str]()
 
     def readable() -> Iterable[Any]:
         for path, reason in named_images(arguments.images, arguments.list, arguments.null, left_out):
@@ -141,11 +147,14 @@ def _score_as_listed(models: Mapping[str, Scorer], table: Table, arguments: argp
             failed += bool(result.error)
             exists = exists or bool(result.scores) or os.path.exists(result.path)
             printer.show(result)
+            means.extend(filter(None, [result.mean(next(iter(models)))]))
+            faults.update([result.fault.kind] if result.fault else [])
     except KeyboardInterrupt:
         complain("stopped; what was scored is printed above, and a run with --out FILE can be resumed")
         raise
     if not exists and not failed:
         complain("no image was named")
+    sum_up(table, means, faults)
     return 2 if not exists else 1 if failed else 0
 
 
@@ -205,20 +214,30 @@ def _score_set(
         return score_collection(models, list_pictures, place, write_all, options), failed
 
 
+def sum_up(table: Table, means: Sequence[float] | NDArray[np.float64], faults: Counter[str]) -> None:
+    """Say on stderr, of several pictures, how many there are, from what to what the first score goes, and which faults."""
+    known, name = np.asarray(means)[np.isfinite(means)], next(iter(table.cards))
+    if len(known) > 1:
+        found = ", ".join(f"{number} {kind}" for kind, number in faults.most_common())
+        spread = f"{name} {known.min():.2f} to {known.max():.2f}, median {np.median(known):.2f}"
+        complain(f"{len(known)} pictures: {spread}{'; main faults: ' * bool(found)}{found}")
+
+
 class Printer:
     """Prints results on stdout, as lines for people or as rows of JSON, and on stderr why a picture has no score."""
 
     def __init__(self, table: Table, as_json: bool) -> None:
         self._table, self._as_json, self._began = table, as_json, False
 
-    def show(self, result: Result, tell: bool = True, **more: Any) -> None:
-        """Print a result; if `tell`, its error on stderr as well. For `more` see `Table.row`."""
+    def show(self, result: Result, tell: bool = True, alike: int = 0, **more: Any) -> None:
+        """Print a result; if `tell`, its error on stderr as well; `alike` it are others. For `more` see `Table.row`."""
         if tell and result.error:
             complain(f"{printable(result.path)}: {result.error}")
         if self._as_json:
             print(json_line(self._table.row(result, **more)), flush=True)
         elif result.scores:
-            print(self._line_alone(result) if self._table.alone else self._line(result), flush=True)
+            line = self._line_alone(result) if self._table.alone else self._line(result)
+            print(line + (f"  (and {alike} like it)" if alike else ""), flush=True)
 
     def _line_alone(self, result: Result) -> str:
         row, (card,) = self._table.row(result), self._table.cards.values()

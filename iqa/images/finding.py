@@ -61,9 +61,7 @@ def named_images(
     for file in lists:
         try:
             for name in read_list(file, null):
-                if not os.path.lexists(name) and os.path.lexists(text_to_name(name)):
-                    name = text_to_name(name)  # as a table has it, which shows some characters as \xNN
-                yield from _find(name, left_out, stored, pattern=False)
+                yield from _find(resolve_listed(name, file), left_out, stored, pattern=False)
         except OSError as error:
             yield Path(file), f"the list cannot be read ({error.strerror})"
         except ImageError as error:
@@ -156,6 +154,18 @@ def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]
             path = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
             if path:
                 yield os.fsdecode(path)
+
+
+def resolve_listed(name: str, file: str | os.PathLike[str]) -> str:
+    """A path in a list: as seen from the list's folder if it is there, otherwise from where the command runs.
+
+    A page writes names that no line can hold as `iqa.files.name_to_text` does: they are read so if no file has that name.
+    """
+    for path in dict.fromkeys((name, text_to_name(name))):
+        for folder in (os.path.dirname(file), ""):
+            if os.path.lexists(os.path.join(folder, path)):
+                return os.path.join(folder, path)
+    return name
 
 
 def images_below(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> Iterator[Found]:

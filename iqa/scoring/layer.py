@@ -194,6 +194,10 @@ def read_layer(file: Path) -> tuple[LayerCard, Weights]:
     return card, weights
 
 
+def _file_of(name: str) -> Path:
+    return card_of(shipped_weights(name)).with_suffix(".npz")
+
+
 def load_layer(name: str | PathLike[str], *, runtime: str = "auto") -> Layer:
     """The `Layer` of a shipped name ("biq2021_quality") or of an .npz file.
 
@@ -201,9 +205,12 @@ def load_layer(name: str | PathLike[str], *, runtime: str = "auto") -> Layer:
         CardError: if there is no such file, it is damaged, or it was fitted on other weights than those that ship.
         RuntimeUnavailable: see `iqa.scoring.runtimes.open_network`.
     """
-    file = Path(name) if Path(name).suffix == ".npz" else card_of(shipped_weights(str(name))).with_suffix(".npz")
+    file = Path(name) if Path(name).suffix == ".npz" else _file_of(str(name))
     card, weights = read_layer(file)
-    parts = [load_scorer(part, runtime=runtime) for part in card.stands_on]
+    parts = [
+        (load_layer if _file_of(part).is_file() else load_scorer)(part, runtime=runtime)  # it may stand on a layer
+        for part in card.stands_on
+    ]
     for part, digits in zip(parts, card.stands_on.values(), strict=True):
         if part.sha256 != digits:
             raise CardError(f"{file}: it was fitted on other weights than the {part.name} that is here; fit it again")

@@ -7,7 +7,6 @@ or -1 for a rejected picture; paths are absolute, as `iqa.files.name_to_text` wr
 
 import base64
 import hashlib
-import importlib.util
 import json
 import os
 import warnings
@@ -41,11 +40,9 @@ _Columns = dict[str, NDArray[np.float64]]
 
 
 def check_page(path: str | os.PathLike[str]) -> None:
-    """Raise `OutputError` if the suffix of a page to write is not .html, or Jinja2 is missing."""
+    """Raise `OutputError` if the suffix of a page to write is not .html."""
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{path}: a page is written to a name like page.html")
-    if not importlib.util.find_spec("jinja2"):
-        raise OutputError(f"{path}: a page needs Jinja2: pip install -e '.[report]'")
 
 
 def is_page(path: Path) -> bool:

@@ -7,6 +7,7 @@ shaken frame of a burst belongs to it.
 import os
 import shutil
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from iqa.scoring.results import Result
 #: The order that is the mean of the places by `MEAN_OF`: neither sees what the other does. Without them, by all scores.
 OVERALL, MEAN_OF = "overall", ("quality", "beauty")
 STRUCTURE = "structure"  # the name under which `Result.features` has `structure_of`
-SHELVES = ("worst", "rest", "good", "best")
+SHELVES, CUTS = ("worst", "rest", "good", "best"), (0.1, 0.7, 0.9)  # and the places between them
 SECONDS = 3.0  # between one picture of a burst and the next, at most
 
 #: Correlation of the structures of two pictures that look alike, at least. Of 400 photographs, 98 % reach it if they are
@@ -33,7 +34,12 @@ ALIKE = 0.7
 #: The same where the times say only the day or the minute: no pair of 400 different photographs reaches it.
 ALIKE_WITHOUT_SECONDS = 0.9
 
+#: The same of two copies of one picture, of which one at least has lost its time. No pair of @N@ different photographs
+#: reaches it.
+ALIKE_WITHOUT_TIME = 0.98
+
 _OPEN = 100  # bursts that may be interleaved
+_CHUNK = 256  # pictures that are compared at once with all others
 
 
 def rank(values: ArrayLike) -> NDArray[np.float64]:
@@ -107,12 +113,35 @@ def find_bursts(times: Sequence[datetime | None], structures: Sequence[NDArray[n
     return [burst for burst in bursts if len(burst) > 1]
 
 
+def join_copies(
+    bursts: Sequence[list[int]], times: Sequence[datetime | None], structures: Sequence[NDArray[np.floating] | None]
+) -> list[list[int]]:
+    """The bursts, and behind them the copies of pictures without a time; a copy of a picture of a burst joins the burst."""
+    known = np.array([number for number, structure in enumerate(structures) if structure is not None], int)
+    stacked = np.array([structures[number] for number in known], np.float32).reshape(-1, 192)
+    without = np.array([row for row, number in enumerate(known) if times[number] is None], int)
+    first = np.arange(len(structures))  # of the pictures that belong together with each
+    for burst in bursts:
+        first[burst] = burst[0]
+    for rows in np.array_split(without, 1 + len(without) // _CHUNK):
+        for row, other in np.argwhere(stacked[rows] @ stacked.T >= ALIKE_WITHOUT_TIME):
+            one, two = sorted(first[known[[rows[row], other]]])
+            if one != two:
+                first[first == two] = one
+    grouped: dict[int, list[int]] = {burst[0]: list(burst) for burst in bursts if first[burst[0]] == burst[0]}
+    for number in np.flatnonzero(np.bincount(first)[first] > 1).tolist():
+        members = grouped.setdefault(int(first[number]), [])
+        members += [number] if number not in members else []
+    return list(grouped.values())
+
+
 @dataclass(frozen=True)
 class Place:
-    """The number of a picture's burst, from 1, and whether it is the best of it; None if it is in none."""
+    """The number of a picture's burst, from 1, None if it is in none; whether it is the best of it; how many are in it."""
 
     burst: int | None = None
     best: bool = False
+    of: int = 1
 
 
 class RankedSet:
@@ -124,13 +153,14 @@ class RankedSet:
     Args:
         list_results: function that lists the results, each time in the same order.
         names, order: of the models that rank, and one of these names or `OVERALL`.
-        bursts: whether bursts are looked for, by the feature `STRUCTURE`.
+        bursts: whether bursts and copies are looked for, by the feature `STRUCTURE`.
 
     Attributes:
         scores: {name: float64 (N,)}; NaN where there is none.
         overall, places: float64 (N,), `OVERALL` and by the order, 0-1; NaN where there is no score.
         twins: {number of a raw file: number of the other file of that shot}.
-        bursts: see `find_bursts`.
+        bursts: see `find_bursts` and `join_copies`.
+        faults: how many pictures have each kind of main fault.
     """
 
     def __init__(
@@ -141,10 +171,13 @@ class RankedSet:
         times: list[datetime | None] = []
         structures: list[NDArray[np.float16] | None] = []
         raws: dict[Path, int] = {}
+        self.faults: Counter[str] = Counter()
         for number, result in enumerate(list_results()):
             for name, column in columns.items():
                 mean = result.mean(name)
                 column.append(np.nan if mean is None else mean)
+            if result.fault:
+                self.faults[result.fault.kind] += 1
             if bursts:
                 structure = result.features.get(STRUCTURE)
                 times.append(result.taken)
@@ -159,12 +192,12 @@ class RankedSet:
                 self.twins.setdefault(raws[path.with_suffix("")], number)
         self.overall, self.places = (self._rank(wanted) for wanted in (OVERALL, order))
         for raw in self.twins if bursts else ():
-            times[raw] = None
-        self.bursts = find_bursts(times, structures)
+            structures[raw] = None
+        self.bursts = join_copies(find_bursts(times, structures), times, structures) if bursts else []
         self._place_of: dict[int, Place] = {}
         for count, burst in enumerate(self.bursts, start=1):
             best = max(burst, key=lambda number: np.nan_to_num(self.places[number], nan=-1.0))
-            self._place_of |= {member: Place(count, member == best) for member in burst}
+            self._place_of |= {member: Place(count, member == best, len(burst)) for member in burst}
 
     def _rank(self, order: str) -> NDArray[np.float64]:
         is_raw = np.isin(np.arange(len(next(iter(self.scores.values())))), list(self.twins))
@@ -178,20 +211,25 @@ class RankedSet:
         return self._place_of.get(number, Place()) if self._looked_for_bursts else None
 
     def top(self, count: int) -> list[tuple[Result, Place | None]]:
-        """The `count` best pictures, the best first, without raw files that have a twin."""
-        order = [number for number in best_first(self.places).tolist() if number not in self.twins][:count]
+        """The `count` best pictures, the best first: one of each burst, without raw files that have a twin."""
+        order = [number for number in best_first(self.places).tolist() if number not in self.twins]
+        order = [number for number in order if not self._is_repeat(number)][:count]
         wanted = set(order)
         found = {number: result for number, result in enumerate(self.list_results()) if number in wanted}
         return [(found[number], self.place_of(number)) for number in order]
 
-    def placed(self) -> Iterator[tuple[Path, float]]:
-        """(path, place) of each picture on this machine that has a place."""
-        for result, place in zip(self.list_results(), self.places.tolist(), strict=True):
+    def _is_repeat(self, number: int) -> bool:
+        place = self.place_of(number)
+        return bool(place and place.burst and not place.best)
+
+    def placed(self, repeats: bool = True) -> Iterator[tuple[Path, float]]:
+        """(path, place) of each picture on this machine that has a place; without `repeats` one of a burst is `best`."""
+        for number, (result, place) in enumerate(zip(self.list_results(), self.places.tolist(), strict=True)):
             if (path := local(result.path)) and not np.isnan(place):
-                yield path, place
+                yield path, place if repeats or not self._is_repeat(number) else min(place, np.nextafter(CUTS[2], 0))
 
     def describe_bursts(self) -> Iterator[str]:
-        """A line for each burst: how many pictures, and which is the best."""
+        """A line for each burst, or set of copies: how many pictures, and which is the best."""
         if not self._looked_for_bursts:
             return
         best = {number: place.burst for number, place in self._place_of.items() if place.best}
@@ -199,7 +237,7 @@ class RankedSet:
         for count, burst in enumerate(self.bursts, start=1):
             yield f"burst {count}: {len(burst)} pictures, the best is {names[count]}"
         if not self.bursts:
-            yield f"no bursts: no two pictures were taken within {SECONDS:g} s of one another and look alike"
+            yield f"no bursts: no two pictures look alike and were taken within {SECONDS:g} s of one another, or are copies"
 
 
 def check_folder(folder: Path, named: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -232,7 +270,7 @@ def sort_into(folder: Path, pictures: Iterable[tuple[Path, float]], copy: bool =
             (place / shelf).mkdir()
         for path, position in pictures:
             try:
-                _put(path, place / SHELVES[int(np.searchsorted((0.1, 0.7, 0.9), position, "right"))], copy)
+                _put(path, place / SHELVES[int(np.searchsorted(CUTS, position, "right"))], copy)
                 count += 1
             except OSError as error:
                 failed.append(f"{printable(path)}: not sorted ({error.strerror or error})")

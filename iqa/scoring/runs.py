@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,23 @@ def complain(line: str) -> None:
     print(printable(line), file=sys.stderr)
 
 
+@contextmanager
+def progress(total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """Show how many images are done: a bar on a terminal, and a line every 10 % in a log. Call what it gives for each."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar:
+            yield lambda: bar.update() and None
+        return
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if 10 * done // total > 10 * (done - 1) // total:
+            complain(f"{done} of {total} images ({100 * done // total} %)")
+
+    yield step
+
+
 def score_collection(
     models: Mapping[str, Scorer],
     list_pictures: Callable[[], Iterable[Result]],
@@ -87,13 +104,10 @@ def score_collection(
             if total == done:
                 continue
             try:
-                with (
-                    tqdm(total=total, initial=done, unit="image", file=sys.stderr, smoothing=0.05) as bar,
-                    closing(_score(models, journal, options)) as results,
-                ):
+                with progress(total, done) as step, closing(_score(models, journal, options)) as results:
                     for position, result in results:
                         journal.record(position, result)
-                        bar.update()
+                        step()
             except KeyboardInterrupt:
                 total, done = journal.count()
                 how = ": the same command resumes the run" if options.resumable else ""

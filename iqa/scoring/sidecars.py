@@ -17,7 +17,7 @@ from xml.parsers.expat import ExpatError
 from PIL import Image
 
 from iqa.errors import OutputError
-from iqa.files import printable, written_whole
+from iqa.files import printable, read_json, text_to_name, written_whole
 from iqa.images.reading import decoders
 from iqa.scoring.ranking import stars_of
 
@@ -68,12 +68,52 @@ def write_stars(pictures: Iterable[tuple[Path, float]], names: str, overwrite: b
     return failed, [*lines, f"stars: {written} sidecars written{keep}"]
 
 
-def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = False) -> str | None:
-    """Write stars, 1-5, to the sidecar of a picture; all else that it holds stays, as do its mode, owner and links to it.
+def write_marks(file: Path, names: str) -> tuple[int, list[str]]:
+    """Write what somebody marked on a page, `{"marks": {path: 1-5 or -1 for rejected}}`, to sidecars as their own stars.
+
+    Returns:
+        As `write_stars`.
+
+    Raises:
+        OutputError: if the file holds no such marks.
+    """
+    try:
+        marks = read_json(file)["marks"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise OutputError(f"{file}: not the marks.json that a page saves") from None
+    lines = []
+    for text, stars in marks:
+        path = Path(text_to_name(text))
+        try:
+            if type(stars) is not int or stars not in (-1, 1, 2, 3, 4, 5):
+                raise OutputError(f"{path}: a mark is 1-5 stars, or -1 for rejected, not {stars!r}")
+            if not path.is_file():
+                raise OutputError(f"{path}: there is no such file")
+            rate(path, stars, names, overwrite=True, ours=False)
+        except OutputError as error:
+            lines.append(printable(str(error)))
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            lines.append(printable(f"{path}: no stars, the sidecar cannot be written ({error})"))
+    return len(lines), [*lines, f"stars: {len(marks) - len(lines)} sidecars written"]
+
+
+def read_stars(picture: Path) -> int:
+    """The stars that somebody gave a picture, in a sidecar of either name or in itself: 1-5, -1 rejected, 0 for none.
+
+    Raises:
+        OutputError: if a sidecar cannot be read.
+    """
+    sidecars = (_read(name_of(picture)) for name_of in NAMES.values())
+    return next(filter(None, map(_stars_in, sidecars)), 0) or _stars_in_picture(picture)
+
+
+def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = False, ours: bool = True) -> str | None:
+    """Write stars, 1-5 or -1, to the sidecar of a picture; all else in it stays, as do its mode, owner and links to it.
 
     Args:
         names: a key of `NAMES`.
-        overwrite: also where somebody gave the picture stars, in a sidecar of either name or in itself.
+        overwrite: also where somebody gave the picture stars, see `read_stars`.
+        ours: whether the stars are not somebody's, so that they may be renewed.
 
     Returns:
         None, or why nothing was written: the stars that are there. Those that we wrote are renewed.
@@ -83,12 +123,9 @@ def rate(picture: Path, stars: int, names: str = "darktable", overwrite: bool = 
     """
     sidecar = NAMES[names](picture)
     document = _read(sidecar)
-    if not overwrite:
-        others = (_read(name_of(picture)) for name_of in NAMES.values())
-        before = next(filter(None, map(_stars_in, (document, *others))), 0) or _stars_in_picture(picture)
-        if before:
-            return f"has {before} star{'s' if before > 1 else ''} already" if before > 0 else "is rejected already"
-    content, target = _put(document, stars), sidecar.resolve()
+    if not overwrite and (before := read_stars(picture)):
+        return f"has {before} star{'s' if before > 1 else ''} already" if before > 0 else "is rejected already"
+    content, target = _put(document, stars, ours), sidecar.resolve()
     if not target.parent.is_dir():
         raise OutputError(f"{sidecar}: the link leads to a folder that is not there, it stays as it is")
     if target.exists() and not (target.stat().st_mode & 0o200 and os.access(target, os.W_OK)):
@@ -162,7 +199,7 @@ def _stars_of(name: tuple[str, str], value: object) -> int:
     return (round(number) or int(number > 0)) if -1 <= number <= 5 else 0
 
 
-def _put(document: Any, stars: int) -> bytes:
+def _put(document: Any, stars: int, ours: bool) -> bytes:
     """XMP with these stars, in a node of their own, instead of all that are in it."""
     root = document.getElementsByTagNameNS(_RDF, "RDF")[0]
     about = next((n.getAttributeNS(_RDF, "about") for n in root.childNodes if n.nodeType == Node.ELEMENT_NODE), "")
@@ -174,11 +211,10 @@ def _put(document: Any, stars: int) -> bytes:
     namespaces = {_RDF: "rdf", _XMP: "xmp", _OURS: "iqa"}
     rdf, xmp, iqa = (_prefix_of(document, *namespace) for namespace in namespaces.items())
     declared = f'xmlns:{rdf}="{_RDF}" xmlns:{xmp}="{_XMP}" xmlns:{iqa}="{_OURS}"'
-    ours = _parse(
-        f'<{rdf}:Description {declared} {rdf}:about="" {xmp}:Rating="{stars}" {iqa}:stars="{stars}"/>'
-    ).documentElement
-    ours.setAttributeNS(_RDF, f"{rdf}:about", about)
-    root.appendChild(document.importNode(ours, True))
+    mark = f' {iqa}:stars="{stars}"' if ours else ""
+    rating = _parse(f'<{rdf}:Description {declared} {rdf}:about="" {xmp}:Rating="{stars}"{mark}/>').documentElement
+    rating.setAttributeNS(_RDF, f"{rdf}:about", about)
+    root.appendChild(document.importNode(rating, True))
     # minidom before Python 3.13 loses line breaks and tabs in attributes: others stand for them until all is text.
     marks = {9: "\ufdd0", 10: "\ufdd1", 13: "\ufdd2"}
     for element in document.getElementsByTagName("*"):
