@@ -22,8 +22,7 @@ from iqa.errors import LabelError, OutputError
 from iqa.files import RAW_SUFFIXES, check_target, printable
 from iqa.images.finding import images_below
 from iqa.labels.rating_files import GROUP_COLUMN, read_entries
-from iqa.labels.ratings import RatedImage, locate_ratings
-from iqa.labels.scores import read_scores
+from iqa.labels.ratings import RatedImage, locate_ratings, read_scores
 from iqa.scoring.journal import Journal
 from iqa.scoring.layer import Layer, LayerCard, read_layer, write_layer
 from iqa.scoring.learning import FEWEST, learn
