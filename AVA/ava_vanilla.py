@@ -70,9 +70,9 @@ def train(options, training, testing):
     """A session that trains on some images and tests on others."""
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.training import losses
+        from iqa.training import metrics as measured
         from iqa.training.batches import Evaluation, Photographs
         from iqa.training.cache import Resized
-        from iqa.training.metrics import histogram_metrics
 
     # Network and head: from --weights, else a new head on the --backbone.
     scale = scale_of(options.train_labels, options.scale, AVA_SCALE)  # one's own labels are not AVA's
@@ -92,7 +92,15 @@ def train(options, training, testing):
     loss = losses.emd_and_moments
 
     # What is measured in each epoch, on both sets. The epoch with the best LCC on the test set becomes best.weights.h5.
-    metrics = histogram_metrics(len(testing))
+    metrics = [
+        measured.ImageMean(measured.image_emd, "emd"),
+        measured.ImageMean(measured.accuracy),
+        measured.ImageMean(measured.binary_accuracy),
+        measured.ImageMean(measured.squared_mean_difference, "first_moment", root=True),
+        measured.ImageMean(measured.squared_variance_difference, "second_moment", root=True),
+        measured.LCC(),
+        measured.SRCC(capacity=max(len(testing), 4096)),
+    ]
 
     data, sets = (train_data, test_data), (training, testing)
     return open_session(options, __file__, model, card, data, sets, loss, metrics, see)

@@ -134,7 +134,7 @@ def fit_network(through_session, images):
     import keras
 
     from iqa.models.backbones import build_backbone
-    from iqa.models.heads import add_head
+    from iqa.models.networks import add_head
     from iqa.training.batches import Evaluation
     from iqa.training.losses import emd_and_moments
     from iqa.training.metrics import LCC

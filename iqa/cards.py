@@ -202,7 +202,7 @@ class Card:
     Attributes:
         sha256: of the weights; None for weights that came without a card.
         compiled, faults: {file name: sha256} of the compiled network, and of the layer that tells kinds of faults apart.
-        probe: Keras's output for `iqa.images.probe.draw_probe`, which a compiled network must give too.
+        probe: Keras's output for `iqa.images.geometry.draw_probe`, which a compiled network must give too.
         trained_on, training, figures, notes: data and settings, phases, what was measured, and all else, as JSON.
     """
 

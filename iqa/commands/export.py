@@ -19,8 +19,7 @@ from iqa.cards import CARDLESS, card_of, compiled_beside, read_card, weights_fil
 from iqa.commands.terminal import add_overwrite, load_quietly, parser_of
 from iqa.errors import CardError, OutputError
 from iqa.files import check_target, printable, write_json
-from iqa.models.compiled import EXACT, PICTURES, check_keras, compile_weights
-from iqa.models.export import FORMATS, check_file, export, outputs_of
+from iqa.models.compiled import EXACT, FORMATS, PICTURES, check_file, check_keras, compile_weights, export, outputs_of
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ The functions below `Geometry` cut or resize pixels, (H, W, 3) uint8 -> (size, s
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -181,21 +181,11 @@ def patch(image: Image.Image | NDArray[Any], top: int, left: int, size: int) -> 
 
 
 def random_patch(image: NDArray[Any], size: int, rng: np.random.Generator, multiple: int = 1) -> NDArray[Any]:
-    """A patch from anywhere, mirrored or not; see `random_patches`."""
-    return random_patches([image], size, rng, multiple)[0]
-
-
-def random_patches(
-    images: Sequence[NDArray[Any]], size: int, rng: np.random.Generator, multiple: int = 1
-) -> list[NDArray[Any]]:
-    """The same random patch, mirrored or not, of several images of one size (the levels of one scene).
-
-    Its place is a multiple of `multiple`: with 16, it keeps to the blocks in which JPEG coded the image.
-    """
-    height, width = images[0].shape[:2]
+    """A patch from anywhere, mirrored or not; its place is a multiple of `multiple`: with 16, of the blocks of a JPEG."""
+    height, width = image.shape[:2]
     top, left = (multiple * int(rng.integers(max(0, length - size) // multiple + 1)) for length in (height, width))
     step = -1 if rng.random() < 0.5 else 1
-    return [patch(image, top, left, size)[:, ::step] for image in images]
+    return patch(image, top, left, size)[:, ::step]
 
 
 def place_in_centre(height: int, width: int, size: int, multiple: int = 1) -> list[Place]:
@@ -263,3 +253,19 @@ CROPS: dict[str, Callable[[int, int, int, int], list[Place]]] = {
     "grid": places_on_grid,
     "cover": places_that_cover,
 }
+
+
+def draw_probe(size: int) -> NDArray[np.uint8]:
+    """What a compiled network is compared with Keras on: waves that grow finer, edges and grain, different in each channel.
+
+    uint8 (size, size, 3), the same on every machine.
+
+    >>> int(draw_probe(224).astype(int).sum())
+    19208776
+    """
+    down, right, channel = np.ogrid[:size, :size, :3]
+    waves = (right * right * (channel + 2) + down * down * (4 - channel) + right * down) // (2 * size) % 256
+    waves = np.minimum(waves, 255 - waves)  # 0-127, without the edge where they begin anew
+    edges = 64 * ((right // 28 + down // 42 + channel) % 2)
+    grain = (right * 7919 + down * 104_729 + channel * 1_299_709) % 8191 % 33
+    return (waves + edges + grain + 16).astype(np.uint8)

@@ -112,8 +112,3 @@ def second_moment(y_true: Any, y_pred: Any) -> Any:
 def emd_and_moments(y_true: Any, y_pred: Any) -> Any:
     """50 EMD + 2 first_moment + second_moment: the loss of the vanilla model."""
     return 50 * emd(y_true, y_pred) + 2 * first_moment(y_true, y_pred) + second_moment(y_true, y_pred)
-
-
-def emd_moments_and_pearson(y_true: Any, y_pred: Any) -> Any:
-    """`emd_and_moments` + 5 (1 - r^2), r the Pearson correlation of the means in the batch: the patches model's loss."""
-    return emd_and_moments(y_true, y_pred) + 5 * pearson_loss(y_true, y_pred)

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from scipy import stats
 
-from iqa.training.losses import EPSILON, histogram_variance, image_emd, picture_means, scores_of
+from iqa.training.losses import EPSILON, histogram_variance, picture_means, scores_of
 
 
 class ImageMean(keras.metrics.Mean):
@@ -109,25 +109,6 @@ class SRCC(keras.metrics.Metric):
         ranks = [ops.sum(ops.sign(x[:, None] - x[None, :]) * known[None, :], axis=1) * known for x in (t, p)]
         products = [ops.sum(ranks[i] * ranks[j]) for i, j in ((0, 1), (0, 0), (1, 1))]
         return products[0] / ops.sqrt(products[1] * products[2] + EPSILON**2)
-
-
-def histogram_metrics(pictures: int = 0) -> list[keras.metrics.Metric]:
-    """The metrics of the models of votes; new ones at each call. `pictures`: of the test data."""
-    return [
-        ImageMean(image_emd, "emd"),
-        ImageMean(accuracy),
-        ImageMean(binary_accuracy),
-        ImageMean(squared_mean_difference, "first_moment", root=True),
-        ImageMean(squared_variance_difference, "second_moment", root=True),
-        LCC(),
-        SRCC(capacity=max(pictures, 4096)),
-    ]
-
-
-def score_metrics(patches: int = 1, pictures: int = 0) -> list[keras.metrics.Metric]:
-    """The metrics of the models of scores; new ones at each call. See `LCC` for `patches`; `pictures`: of the test data."""
-    correlations = [LCC(patches=patches), SRCC(patches=patches, capacity=max(pictures, 4096))]
-    return [ImageMean(squared_mean_difference, "mse"), *correlations]
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Any:
