@@ -10,7 +10,7 @@ from scipy import stats
 
 from AVA import compare_with_people, distill
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.cards import Backbone, card_of, read_card
+from iqa.cards import Backbone, Head, card_of, read_card
 from iqa.distortions.appearance import mean_squared_error
 from iqa.distortions.table import DISTORTIONS, distort, read_reference
 from iqa.errors import LabelError
@@ -196,7 +196,7 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
 ):
     import keras
 
-    from iqa.models import backbones, compiled
+    from iqa.models import backbones, compiled, networks
 
     def tiny_backbone(source, noise, size, network):
         pixels = keras.Input((size, size, 3))
@@ -232,7 +232,7 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
         False,
         count,
     )
-    model, _ = tiny_network(size=225)
+    model = networks.add_head(tiny_backbone("", 0, 225, "")[0], Head("histogram"))
     model.load_weights(file)
     assert model.predict(distill.read(pictures / "0.png", "vanilla", 197)[None], verbose=0)[0] @ np.arange(1, 11) > 7
 

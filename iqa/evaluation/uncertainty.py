@@ -136,10 +136,10 @@ def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL
     true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
     if not varies(true) or not varies(predicted):
         return float("nan"), float("nan"), float("nan")
-    number, excess = len(true), np.empty(len(true))
-    for part in (slice(start, start + 256) for start in range(0, number, 256)):
-        first, second = (np.sign(side[part, None] - side) for side in (true, predicted))
-        excess[part] = np.einsum("ij,ij->i", first, second)
+    number = len(true)
+    excess = np.zeros(number)
+    for a, b, sign in ((1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, -1)):
+        excess += sign * _count_dominated(a * true, b * predicted)
     pairs = number * (number - 1) / 2
     untied = [pairs - sum(c * (c - 1) / 2 for c in np.unique(side, return_counts=True)[1]) for side in (true, predicted)]
     scale = pairs / np.sqrt(untied[0] * untied[1])
@@ -148,6 +148,18 @@ def estimate_kendall(true: ArrayLike, predicted: ArrayLike, level: float = LEVEL
     deviation = scale * 2 * share.std(ddof=1) / np.sqrt(number)
     reach = scipy.special.ndtri((1 + level) / 2) * deviation
     return float(tau), float(max(-1, tau - reach)), float(min(1, tau + reach))
+
+
+def _count_dominated(x: Floats, y: Floats, block: int = 512) -> NDArray[np.int_]:  # points that are smaller in both
+    order = np.lexsort((-y, x))  # equal x: larger y first, so that what precedes with a smaller y has a smaller x
+    y = y[order]
+    found, before = np.empty(len(y), int), np.empty(0)
+    for start in range(0, len(y), block):
+        part = y[start : start + block]
+        within = np.tril(part[None, :] < part[:, None], -1).sum(axis=1)
+        found[order[start : start + block]] = np.searchsorted(before, part, "left") + within
+        before = np.sort(np.concatenate([before, part]), kind="stable")
+    return found
 
 
 def map_logistically(true: ArrayLike, predicted: ArrayLike) -> Floats:
