@@ -143,7 +143,7 @@ class Preprocessing(_Part):
         size: pixels in a side.
         interpolation: how a whole picture is resized; None for patches.
         multiple: patches begin on multiples of this many pixels.
-        pooling: of the scores of patches: "mean", or weighted by "detail"; see `iqa.images.pooling`.
+        pooling: of the scores of patches: "mean", or weighted by "detail"; see `iqa.images.geometry`.
         flip_averaging: whether the network averages its outputs over the picture and its mirror image.
     """
 

@@ -19,8 +19,7 @@ from iqa.evaluation.tables import align_columns
 from iqa.files import printable, read_json, write_json
 from iqa.images.finding import usable_images
 from iqa.labels.rating_files import GROUP_COLUMN
-from iqa.labels.ratings import locate_ratings
-from iqa.labels.splits import TEST_SPLIT, check_apart, split_by_group, split_by_name, split_into_folds
+from iqa.labels.ratings import TEST_SPLIT, check_apart, locate_ratings, split_by_group, split_by_name, split_into_folds
 from iqa.training.run_folder import RunState, parse_schedule, read_state
 
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
