@@ -66,7 +66,6 @@ def train(options, training, testing):
     """A session that trains on some images and tests on others."""
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.training import losses
-        from iqa.training import metrics as measured
         from iqa.training.batches import Evaluation, Photographs
 
     # Network and head: from --weights, else a new head on the --backbone.
@@ -87,13 +86,13 @@ def train(options, training, testing):
 
     # What is measured in each epoch, on both sets. The epoch with the best LCC on the test set becomes best.weights.h5.
     metrics = [
-        measured.ImageMean(measured.image_emd, "emd"),
-        measured.ImageMean(measured.accuracy),
-        measured.ImageMean(measured.binary_accuracy),
-        measured.ImageMean(measured.squared_mean_difference, "first_moment", root=True),
-        measured.ImageMean(measured.squared_variance_difference, "second_moment", root=True),
-        measured.LCC(),
-        measured.SRCC(capacity=max(len(testing), 4096)),
+        losses.ImageMean(losses.image_emd, "emd"),
+        losses.ImageMean(losses.accuracy),
+        losses.ImageMean(losses.binary_accuracy),
+        losses.ImageMean(losses.squared_mean_difference, "first_moment", root=True),
+        losses.ImageMean(losses.squared_variance_difference, "second_moment", root=True),
+        losses.LCC(),
+        losses.SRCC(capacity=max(len(testing), 4096)),
     ]
 
     data, sets = (train_data, test_data), (training, testing)

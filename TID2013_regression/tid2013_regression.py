@@ -132,8 +132,7 @@ def train(options, training, testing):
     """A session that trains on ladders, or on single images with scores, and tests on images."""
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.training.batches import Evaluation, Ladders, Photographs
-        from iqa.training.losses import LadderLoss
-        from iqa.training.metrics import LCC, SRCC, ImageMean, squared_mean_difference
+        from iqa.training.losses import LCC, SRCC, ImageMean, LadderLoss, squared_mean_difference
 
     # Network and head: from --weights, else a new head on the --backbone.
     model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, TID2013_SCALE)

@@ -68,8 +68,7 @@ def network(dropout=0.2, noise=0.01):
 
 def tiny_prompt(ladders, run, model=None, card=CARD, settings=None, options=None):
     from iqa.training.batches import Evaluation, Ladders
-    from iqa.training.losses import LadderLoss
-    from iqa.training.metrics import LCC, SRCC, ImageMean, squared_mean_difference
+    from iqa.training.losses import LCC, SRCC, ImageMean, LadderLoss, squared_mean_difference
     from iqa.training.prompt import Prompt
     from iqa.training.session import Session
 

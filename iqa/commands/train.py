@@ -94,10 +94,7 @@ def parse_options(parser: argparse.ArgumentParser, original: str) -> argparse.Na
 
 def _stored_options(run: Path) -> dict[str, Any]:
     file = run / FOLDS_NAME
-    try:
-        stored = read_json(file)["options"] if file.exists() else {}
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{file}: not the record of a cross-validation") from None
+    stored = read_json(file)["options"] if file.exists() else {}
     return stored or (read_state(run).options if (run / "checkpoint.npz").exists() else {})
 
 
