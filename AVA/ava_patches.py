@@ -67,7 +67,6 @@ def train(options, training, testing):
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
-        from iqa.training.metrics import histogram_metrics
 
     # Network and head: from --weights, else a new head on the --backbone.
     scale = scale_of(options.train_labels, options.scale, AVA_SCALE)  # one's own labels are not AVA's
@@ -82,13 +81,22 @@ def train(options, training, testing):
 
     # Loss: that of the vanilla model, and the correlation of the means in the batch: a patch says less of a photograph than
     # the whole of it, and the order of photographs is what is asked for.
-    loss = losses.emd_moments_and_pearson
+    def emd_moments_and_pearson(y_true, y_pred):
+        return losses.emd_and_moments(y_true, y_pred) + 5 * losses.pearson_loss(y_true, y_pred)
 
     # What is measured in each epoch, on both sets. The epoch with the best LCC on the test set becomes best.weights.h5.
-    metrics = histogram_metrics(len(testing))
+    metrics = [
+        losses.ImageMean(losses.image_emd, "emd"),
+        losses.ImageMean(losses.accuracy),
+        losses.ImageMean(losses.binary_accuracy),
+        losses.ImageMean(losses.squared_mean_difference, "first_moment", root=True),
+        losses.ImageMean(losses.squared_variance_difference, "second_moment", root=True),
+        losses.LCC(),
+        losses.SRCC(capacity=max(len(testing), 4096)),
+    ]
 
     data, sets = (train_data, test_data), (training, testing)
-    return open_session(options, __file__, model, card, data, sets, loss, metrics, see)
+    return open_session(options, __file__, model, card, data, sets, emd_moments_and_pearson, metrics, see)
 
 
 def main():

@@ -15,7 +15,7 @@ from iqa.cards import AVA_SCALE, Head, Preprocessing
 from iqa.commands.terminal import run
 from iqa.commands.train import cross_validate, open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.environment import without_greetings
-from iqa.images.geometry import Geometry, random_patch
+from iqa.images.geometry import MARGIN, Geometry, random_patch
 from iqa.labels.ratings import oversample, read_ratings
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -72,7 +72,6 @@ def train(options, training, testing):
         from iqa.training import losses
         from iqa.training.batches import Evaluation, Photographs
         from iqa.training.cache import Resized
-        from iqa.training.metrics import histogram_metrics
 
     # Network and head: from --weights, else a new head on the --backbone.
     scale = scale_of(options.train_labels, options.scale, AVA_SCALE)  # one's own labels are not AVA's
@@ -81,7 +80,8 @@ def train(options, training, testing):
     # Batches.
     shown = oversample(training) if OVERSAMPLE else training
     workers, kept = options.data_workers, {"cache": options.cache, "cache_size": options.cache_size}
-    seen, read = card.preprocessing, Resized.before_crop(card.preprocessing)
+    seen = card.preprocessing
+    read = Resized(round(MARGIN * seen.size), seen.interpolation or "bilinear")  # what random crops are cut from
     cut = partial(augment, seen=seen)
     train_data = Photographs(shown, options.batch_size, cut, options.seed, read=read, workers=workers, **kept)
     see = Geometry.of(card).patches
@@ -92,7 +92,15 @@ def train(options, training, testing):
     loss = losses.emd_and_moments
 
     # What is measured in each epoch, on both sets. The epoch with the best LCC on the test set becomes best.weights.h5.
-    metrics = histogram_metrics(len(testing))
+    metrics = [
+        losses.ImageMean(losses.image_emd, "emd"),
+        losses.ImageMean(losses.accuracy),
+        losses.ImageMean(losses.binary_accuracy),
+        losses.ImageMean(losses.squared_mean_difference, "first_moment", root=True),
+        losses.ImageMean(losses.squared_variance_difference, "second_moment", root=True),
+        losses.LCC(),
+        losses.SRCC(capacity=max(len(testing), 4096)),
+    ]
 
     data, sets = (train_data, test_data), (training, testing)
     return open_session(options, __file__, model, card, data, sets, loss, metrics, see)

@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from iqa.cards import AVA_SCALE, Card, Head, Preprocessing
 from iqa.commands.terminal import load_quietly, natural, parser_of, positive, run
-from iqa.distortions.signal import to_uint8
+from iqa.distortions.appearance import to_uint8
 from iqa.environment import processors, without_greetings
 from iqa.files import printable, temporary_beside, written_whole
 from iqa.images.finding import list_images
-from iqa.images.geometry import MARGIN, random_patches, read_resized
+from iqa.images.geometry import MARGIN, random_patch, read_resized
 from iqa.images.reading import read_image
 from iqa.labels.biq2021 import CHOOSING, read_grades
 from iqa.labels.histograms import normal_histogram
@@ -123,7 +123,7 @@ def targets_of(paths, histograms, features):
 def views_of(picture, number, kind, size):
     """`VIEWS` views of a photograph and their mirror images, uint8 (2 * VIEWS, size, size, 3)."""
     rng = np.random.default_rng((number, 1))
-    views = [random_patches([picture], size, rng)[0] for _ in range(VIEWS)]
+    views = [random_patch(picture, size, rng) for _ in range(VIEWS)]
     return np.stack([side for view in views for side in (view, view[:, ::-1])])
 
 
@@ -236,14 +236,16 @@ def main():
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         import keras
 
+        from iqa.models.backbones import build_backbone
         from iqa.models.compiled import compile_weights
-        from iqa.models.networks import network_to_train
+        from iqa.models.networks import add_head
         from iqa.models.settings import settle
         from iqa.models.weight_files import save_with_card
 
         settle()
         keras.utils.set_random_seed(arguments.seed)
-        model, backbone = network_to_train("histogram", str(arguments.backbone), NOISE, DROPOUT, size=size, network=NETWORK)
+        below, backbone = build_backbone(str(arguments.backbone), NOISE, size, NETWORK)
+        model = add_head(below, Head("histogram", DROPOUT))
     kept = keep_activations(model, [*paths, *range(BLANKS)], out / "views.npy", kind, size)
     train(model, kept, targets, times, out, arguments.epochs, arguments.seed)
     seen = f"whole image to {MARGIN:g} times the size, random crop" if kind == "vanilla" else "random patch"

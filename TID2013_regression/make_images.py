@@ -23,8 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run
-from iqa.distortions.appearance import BLOCK_SHIFTS, flat_blocks
-from iqa.distortions.signal import distort_to_psnr, mean_squared_error, psnr_rgb
+from iqa.distortions.appearance import BLOCK_SHIFTS, distort_to_psnr, flat_blocks, mean_squared_error, psnr_rgb
 from iqa.distortions.table import DISTORTIONS, REFERENCES, distort, read_reference, strength
 from iqa.environment import processors
 from iqa.errors import LabelError

@@ -12,18 +12,24 @@ on the others and on the photographs of make_ladders.py: TID2013 alone has too f
 the network is trained on your own scores of any pictures; see docs/own-pictures.md.
 """
 
+import math
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from iqa.cards import TID2013_SCALE, Head, Preprocessing
 from iqa.commands.terminal import positive, run
 from iqa.commands.train import cross_validate, open_session, parse_options, read_sets, scale_of, start_network, train_parser
 from iqa.environment import without_greetings
 from iqa.errors import LabelError
+from iqa.files import printable
+from iqa.images.finding import usable_images
 from iqa.images.geometry import Geometry, random_patch
+from iqa.images.reading import read_image
 from iqa.labels import ratings, tid2013
-from iqa.training.usable import usable_images, usable_ladders
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
@@ -46,6 +52,9 @@ ORIGINAL_SCHEDULE = "4@1e-3:frozen,250@1e-5"
 # How often TID2013 is seen in an epoch, since people scored these very images; the weight of the order within ladders.
 REPEATS, RANKING = 2, 2.0
 
+# Distortions of which stronger is not always worse: fewer but stronger blocks, shifts up or down, contrast up or down.
+UNORDERED = (15, 16, 17)
+
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
@@ -64,19 +73,42 @@ def read_data(options, size):
     memory = options.run / "images.json"
     validation = usable_images(validation, size, memory)
     photographs = [ladder for folder in options.ladders for ladder in tid2013.read_ladders(folder)]
-    found = (
-        tid2013.ladders(train)[0],
-        photographs,
-        tid2013.read_order(*options.order),
-        tid2013.read_order(*options.across),
-    )
+    found = (tid2013.ladders(train)[0], photographs, read_order(options.order), read_order(options.across))
     tid, photographs, ordered, across = (usable_ladders(part, size, memory) if part else [] for part in found)
-    ordered += tid2013.across_scenes(across, options.seed)
+    ordered += across_scenes(across, options.seed)
     if not tid or not validation:
         raise LabelError(f"{options.images} holds no ladders to train on or none to validate on")
     counts = f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(ordered)} for their order"
     print(f"{counts}, {len(validation)} images to validate on")
     return tid * REPEATS + photographs + ordered, validation
+
+
+def usable_ladders(ladders, size, memory):
+    """The ladders all of whose images can be used; the others are named on stderr."""
+    files = {image.path for image in usable_images([image for ladder in ladders for image in ladder], size, memory)}
+    for ladder in ladders:
+        if not all(image.path in files for image in ladder):
+            print(printable(f"left out, incomplete: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
+    return [ladder for ladder in ladders if all(image.path in files for image in ladder)]
+
+
+def read_order(folders):
+    """Ladders of which only the order is known, so their scores are NaN; the order of some distortions is not."""
+    found = [(folder, ladder) for folder in folders for ladder in tid2013.read_ladders(folder)]
+    for folder, ladder in found:
+        if ladder[0].distortion in UNORDERED:
+            raise LabelError(f"{folder}: the order of distortion {ladder[0].distortion} is not known")
+    return [[replace(image, mos=math.nan) for image in ladder] for _, ladder in found]
+
+
+def across_scenes(found, seed):
+    """The same images, a ladder's steps from different scenes: to rank those, a network must ignore the scene."""
+    rng, mixed = np.random.default_rng(seed), []
+    for distortion in sorted({ladder[0].distortion for ladder in found}):
+        group = [ladder for ladder in found if ladder[0].distortion == distortion]
+        columns = [[group[place][step] for place in rng.permutation(len(group))] for step in range(len(group[0]))]
+        mixed += map(list, zip(*columns, strict=True))
+    return mixed
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
@@ -87,15 +119,20 @@ def augment(pixels, rng, seen):
     return random_patch(pixels, seen.size, rng, seen.multiple)
 
 
+def see_at_random(path, seen, patches):
+    """Random patches, always in the same places, to test on: uint8 (patches, size, size, 3)."""
+    picture, rng = read_image(path), np.random.default_rng(0)
+    return np.stack([random_patch(picture, seen.size, rng, seen.multiple) for _ in range(patches)])
+
+
 # --- training --------------------------------------------------------------------------------------------------------
 
 
 def train(options, training, testing):
     """A session that trains on ladders, or on single images with scores, and tests on images."""
     with without_greetings():  # and only now: --help should not wait for TensorFlow
-        from iqa.training.batches import Evaluation, Ladders, Photographs, see_at_random
-        from iqa.training.losses import LadderLoss
-        from iqa.training.metrics import score_metrics
+        from iqa.training.batches import Evaluation, Ladders, Photographs
+        from iqa.training.losses import LCC, SRCC, ImageMean, LadderLoss, squared_mean_difference
 
     # Network and head: from --weights, else a new head on the --backbone.
     model, card = start_network(options, NETWORK, HEAD, PREPROCESSING, NOISE, TID2013_SCALE)
@@ -111,11 +148,12 @@ def train(options, training, testing):
         train_data = Ladders(training, rows, cut, options.seed, patches, workers)
         loss = LadderLoss(weight=RANKING, patches=patches)
         training = [image for ladder in training for image in ladder]
-    see = Geometry.of(card, "centre").patches if patches == 1 else see_at_random(seen, patches)
+    see = Geometry.of(card, "centre").patches if patches == 1 else partial(see_at_random, seen=seen, patches=patches)
     test_data = Evaluation(testing, max(1, rows // patches), see, workers)
 
     # What is measured in each epoch, on both sets. The epoch with the best LCC on the test set becomes best.weights.h5.
-    metrics = score_metrics(patches, len(testing))
+    capacity = max(len(testing), 4096)
+    metrics = [ImageMean(squared_mean_difference, "mse"), LCC(patches=patches), SRCC(patches=patches, capacity=capacity)]
 
     data, sets = (train_data, test_data), (training, testing)
     return open_session(options, __file__, model, card, data, sets, loss, metrics, see, patches=patches)

@@ -70,7 +70,7 @@ def ours(images, workers, cache=None):
     from iqa.training.batches import Photographs
     from iqa.training.cache import Resized
 
-    return Photographs(images, BATCH, cut, read=Resized.before_crop(GEOMETRY), workers=workers, cache=cache)
+    return Photographs(images, BATCH, cut, read=Resized(256), workers=workers, cache=cache)
 
 
 def original_sequence(images):
@@ -134,10 +134,9 @@ def fit_network(through_session, images):
     import keras
 
     from iqa.models.backbones import build_backbone
-    from iqa.models.heads import add_head
+    from iqa.models.networks import add_head
     from iqa.training.batches import Evaluation
-    from iqa.training.losses import emd_and_moments
-    from iqa.training.metrics import LCC
+    from iqa.training.losses import LCC, emd_and_moments
     from iqa.training.run_folder import Phase
     from iqa.training.session import Session
 

@@ -27,7 +27,7 @@ from iqa.environment import processors
 from iqa.errors import PredictionsError
 from iqa.evaluation.metrics import NEAR, correlate, measure_agreement, measure_distribution_agreement
 from iqa.evaluation.predictions import name_scenes, read_predictions
-from iqa.evaluation.tables import LESS_IS_BETTER, TITLES
+from iqa.evaluation.tables import TITLES
 from iqa.evaluation.uncertainty import LEVEL, estimate_interval, estimate_kendall, group_scenes, resample_metrics
 from iqa.files import check_target, finite, holds, printable, write_json
 from iqa.labels.histograms import Score, mean_scores
@@ -42,6 +42,7 @@ DRAWN = ("lcc", "srcc", "lcc_std", "srcc_std", "emd_l1", "rmse")
 MOST_SHOWN = 200
 
 #: The metrics as tables and figure name them, with the direction that is better.
+LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
 NAMES = {name: f"{of}, {'lower' if name in LESS_IS_BETTER else 'higher'} is better" for name, of in TITLES.items()}
 
 #: What a comparison says of a difference.

@@ -143,7 +143,7 @@ class Preprocessing(_Part):
         size: pixels in a side.
         interpolation: how a whole picture is resized; None for patches.
         multiple: patches begin on multiples of this many pixels.
-        pooling: of the scores of patches: "mean", or weighted by "detail"; see `iqa.images.pooling`.
+        pooling: of the scores of patches: "mean", or weighted by "detail"; see `iqa.images.geometry`.
         flip_averaging: whether the network averages its outputs over the picture and its mirror image.
     """
 
@@ -202,7 +202,7 @@ class Card:
     Attributes:
         sha256: of the weights; None for weights that came without a card.
         compiled, faults: {file name: sha256} of the compiled network, and of the layer that tells kinds of faults apart.
-        probe: Keras's output for `iqa.images.probe.draw_probe`, which a compiled network must give too.
+        probe: Keras's output for `iqa.images.geometry.draw_probe`, which a compiled network must give too.
         trained_on, training, figures, notes: data and settings, phases, what was measured, and all else, as JSON.
     """
 

@@ -106,7 +106,7 @@ def weights(photograph, tmp_path_factory):
     import keras
 
     from iqa.models.backbones import build_backbone
-    from iqa.models.heads import add_head
+    from iqa.models.networks import add_head
     from iqa.models.weight_files import save_with_card
 
     keras.utils.set_random_seed(0)

@@ -9,8 +9,7 @@ from PIL import ExifTags, Image
 
 from iqa.errors import ImageError
 from iqa.images import raw
-from iqa.images.capture import read_time
-from iqa.images.reading import read_image, read_rgb
+from iqa.images.reading import read_image, read_rgb, read_time
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iqa.errors import LabelError
-from iqa.labels import ratings, splits, tid2013
+from iqa.labels import ratings, tid2013
 from iqa.labels.tid2013 import LabelledImage
 
 VOTES = ",".join(map(str, range(1, 11)))
@@ -67,9 +67,9 @@ def test_ava_txt_is_read_by_its_columns(csv_file):
 
 def test_an_image_in_both_splits_is_refused():
     one = [ratings.RatedImage("7", (0.1,) * 10)]
-    splits.check_apart(one, [ratings.RatedImage("8", (0.1,) * 10)])
+    ratings.check_apart(one, [ratings.RatedImage("8", (0.1,) * 10)])
     with pytest.raises(LabelError, match=r"images in both splits \(1\): 7"):
-        splits.check_apart(one, one)
+        ratings.check_apart(one, one)
 
 
 def test_rare_opinions_are_repeated():
@@ -188,14 +188,14 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
 def test_a_split_of_the_files_own_is_kept_and_what_is_in_neither_part_is_counted(csv_file):
     file = csv_file("image_name,MOS,set\na.jpg,3,training\nb.jpg,4,Test\nc.jpg,2,validation\nd.jpg,1,training\ne.jpg,2,\n")
     images = ratings.read_scores(file, (1, 5), group="set")
-    train, test, others = splits.split_by_name(images)
+    train, test, others = ratings.split_by_name(images)
     assert [image.name for image in train] == ["a.jpg", "d.jpg"]
     assert [image.name for image in test] == ["b.jpg"]
     assert others == {"validation": 1, "(empty)": 1}
-    _, chosen, _ = splits.split_by_name(images, "validation")
+    _, chosen, _ = ratings.split_by_name(images, "validation")
     assert [image.name for image in chosen] == ["c.jpg"]
     with pytest.raises(LabelError, match="no row says dev"):
-        splits.split_by_name(images, "dev")
+        ratings.split_by_name(images, "dev")
 
 
 def grouped(*groups):
@@ -207,9 +207,9 @@ def test_a_split_tears_no_group_apart_and_loses_no_image(groups, share, seed):
     images = grouped(*groups)
     if len(set(groups)) == 1 and None not in groups:
         with pytest.raises(LabelError, match="of two groups or more"):
-            splits.split_by_group(images, share, seed)
+            ratings.split_by_group(images, share, seed)
         return
-    train, test = splits.split_by_group(images, share, seed)
+    train, test = ratings.split_by_group(images, share, seed)
     assert train and test
     assert sorted([*train, *test], key=lambda image: image.name) == sorted(images, key=lambda image: image.name)
     assert not {image.group for image in train} & {image.group for image in test} - {None}
@@ -217,10 +217,10 @@ def test_a_split_tears_no_group_apart_and_loses_no_image(groups, share, seed):
 
 def test_a_split_has_the_share_asked_for_and_the_same_seed_gives_the_same():
     images = grouped(*(f"{number // 3}" for number in range(300)))
-    train, test = splits.split_by_group(images, 0.2, seed=1)
+    train, test = ratings.split_by_group(images, 0.2, seed=1)
     assert (len(train), len(test)) == (240, 60)
-    assert splits.split_by_group(images[::-1], 0.2, seed=1)[1] == test[::-1]
-    assert splits.split_by_group(images, 0.2, seed=2)[1] != test
+    assert ratings.split_by_group(images[::-1], 0.2, seed=1)[1] == test[::-1]
+    assert ratings.split_by_group(images, 0.2, seed=2)[1] != test
 
 
 def test_images_are_grouped_by_a_column_of_any_name(csv_file):
@@ -236,9 +236,9 @@ def test_folds_test_every_image_once_and_tear_no_group_apart(groups, folds, seed
     count = len(set(groups) - {None}) + groups.count(None)
     if count < folds:
         with pytest.raises(LabelError, match=f"{folds} folds need at least as many groups, and the images are of {count}"):
-            splits.split_into_folds(images, folds, seed)
+            ratings.split_into_folds(images, folds, seed)
         return
-    parts = splits.split_into_folds(images, folds, seed)
+    parts = ratings.split_into_folds(images, folds, seed)
     assert sorted(image.name for _, test in parts for image in test) == sorted(image.name for image in images)
     for train, test in parts:
         assert train and test and len(train) + len(test) == len(images)

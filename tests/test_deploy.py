@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from AVA import infer_patches, infer_vanilla
+from iqa import export
 from iqa.cards import card_of, compiled_beside, shipped_weights
-from iqa.commands import export
 from iqa.images.colour import profile_of_codes
 from iqa.images.finding import list_images, sample_photograph
 from TID2013_regression import infer_regression

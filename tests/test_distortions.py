@@ -5,9 +5,9 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import phase_cross_correlation
 
+from iqa.distortions.appearance import LUMA, block_dct, psnr_rgb, to_ycc
 from iqa.distortions.codecs import decode, encode_jpeg, encode_jpeg2000, jpeg, jpeg2000
 from iqa.distortions.everyday import KINDS, clean_ladder, defocus, motion, sensor_noise, shrink
-from iqa.distortions.signal import LUMA, block_dct, psnr_rgb, to_ycc
 from iqa.distortions.table import DISTORTIONS, distort, read_reference, strength
 from iqa.errors import UsageError
 from iqa.images.reading import read_image

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from iqa import export
 from iqa.cards import card_of, compiled_beside, read_card, sha256
-from iqa.commands import export
 from iqa.errors import ExportError
-from iqa.models.export import _check_onnx
+from iqa.models.compiled import _check_onnx
 from iqa.scoring.scorer import load_scorer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

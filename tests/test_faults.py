@@ -39,12 +39,12 @@ def test_the_main_fault_is_the_largest_share_unless_that_is_none():
 def test_faults_are_what_the_layer_says_of_what_the_head_sees(photograph):
     import keras
 
-    from iqa.models.heads import STANDARDISED
-    from iqa.models.networks import network_to_train
+    from iqa.models.networks import STANDARDISED, build_network
 
     scorer = load_scorer("tid2013_regression", runtime="litert")
     patches = scorer.geometry.patches(photograph, [])
-    model, _ = network_to_train("regression", "none", 0.0, 0.0, "tid2013_regression")
+    card = scorer.card
+    model = build_network(card.backbone, card.head, card.preprocessing.size, scorer.weights)
     layer = np.load(card_of(scorer.weights).with_suffix(".faults.npy"))
     levels = keras.Model(model.input, model.get_layer(STANDARDISED).output).predict(patches, verbose=0)
     (judged,) = scorer.judge([Picture(photograph)])

@@ -221,7 +221,7 @@ def test_a_grid_and_a_centre_keep_to_blocks_when_told():
 
 
 def test_the_patches_of_a_ladder_are_cut_and_mirrored_alike(photograph):
-    first, second = geometry.random_patches([photograph, 255 - photograph], 100, np.random.default_rng(5))
+    first, second = (geometry.random_patch(x, 100, np.random.default_rng(5)) for x in (photograph, 255 - photograph))
     np.testing.assert_array_equal(first, 255 - second)
 
 

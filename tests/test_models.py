@@ -1,5 +1,6 @@
 """Backbones, heads and weight files. Networks take a second to build: the tests share a few, of small pictures."""
 
+from argparse import Namespace
 from dataclasses import replace
 
 import h5py
@@ -21,10 +22,10 @@ from iqa.cards import (
     sha256,
     shipped_weights,
 )
+from iqa.commands.train import start_network
 from iqa.errors import CardError, OutputError, WeightsError
 from iqa.models.backbones import TORCHVISION_CONVENTION, build_backbone, build_untrained
-from iqa.models.heads import LEVELS, STANDARDISED, add_head
-from iqa.models.networks import network_of, network_to_train
+from iqa.models.networks import LEVELS, STANDARDISED, add_head, build_network, network_of
 from iqa.models.weight_files import load_weights, save_with_card
 
 SIZE = 64
@@ -126,14 +127,14 @@ def test_a_head_of_several_levels_comes_back_from_its_card_and_goes_on_to_train(
     scores, features, levels = predict(network_of(read_card(card_of(path)), path), PICTURES[:2])
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert (features.shape, levels.shape[1]) == ((2, 1000), wide.get_layer(STANDARDISED).output.shape[-1])
-    trained, _ = network_to_train("regression", "none", 0.003, 0.25, path, size=SIZE)
+    trained = build_network(replace(CARD.backbone, noise=0.003), Head("regression", 0.25, LEVELS), SIZE, path)
     np.testing.assert_allclose(predict(trained, PICTURES[:2]), expected, atol=1e-5)
 
 
 def test_a_hidden_layer_stands_before_the_output_and_comes_back_from_the_card(tmp_path):
     card = replace(CARD, preprocessing=Preprocessing("patch", 32), head=Head("regression", 0.25, hidden=64))
     path = tmp_path / "hidden.weights.h5"
-    model, _ = network_to_train("regression", "none", 0.003, 0.25, size=32, hidden=64)
+    model = add_head(build_backbone("none", 0.003, 32)[0], card.head)
     assert [layer.name for layer in model.layers[-4:]] == ["dropout", "features", "hidden", "score"]
     save_with_card(model, path, card)
     _, features = predict(network_of(read_card(card_of(path)), path), PICTURES[:2, :32, :32])
@@ -159,21 +160,29 @@ def test_levels_that_a_head_cannot_see_are_refused_by_name(regression, head, rea
 # --- what a training begins with ------------------------------------------------------------------------------------
 
 
+def begin(weights, card, noise, dropout):
+    """`start_network` of a train script with --weights, of a network like that of a card."""
+    options = Namespace(weights=weights, backbone=None, seed=0, mixed_precision=False)
+    head = replace(card.head, dropout=dropout)
+    return start_network(options, "mobilenet_v2", head, card.preprocessing, noise, card.scale)
+
+
 def test_an_old_file_without_a_card_is_trained_from_as_it_is_scored(histogram, tmp_path, no_downloads, save_as_keras2_does):
     save_as_keras2_does(histogram, tmp_path / "old.hdf5")
     cardless = keras2_card("histogram", "resize", AVA_SCALE)
     cardless = replace(cardless, preprocessing=replace(cardless.preprocessing, size=SIZE))
     expected, _ = predict(network_of(cardless, tmp_path / "old.hdf5"), PICTURES)
-    model, facts = network_to_train("histogram", "imagenet", 0.003, 0.75, tmp_path / "old.hdf5", cardless, SIZE)
+    model, card = begin(tmp_path / "old.hdf5", cardless, 0.003, 0.75)
     np.testing.assert_allclose(predict(model, PICTURES), expected, atol=1e-5)
-    assert facts == replace(cardless.backbone, noise=0.003)
+    assert card.backbone == replace(cardless.backbone, noise=0.003)
     assert np.abs(predict(histogram, PICTURES) - expected).max() > 0.01  # with -1...1 it is another network
 
 
 def test_shipped_weights_are_trained_from_by_their_name(no_downloads):
     card = read_card(card_of(shipped_weights("ava_vanilla")))
-    model, facts = network_to_train("histogram", "imagenet", 0.01, 0.5, "ava_vanilla", size=SIZE)
-    assert facts == replace(card.backbone, noise=0.01)
+    patches = replace(card, preprocessing=Preprocessing("patch", SIZE))
+    model, begun = begin("ava_vanilla", patches, 0.01, 0.5)
+    assert begun.backbone == replace(card.backbone, noise=0.01)
     assert model.get_layer("dropout").rate == 0.5
     small = replace(card, preprocessing=replace(card.preprocessing, size=SIZE, flip_averaging=False))  # training looks once
     expected, _ = predict(network_of(small, shipped_weights("ava_vanilla")), PICTURES)
@@ -182,7 +191,7 @@ def test_shipped_weights_are_trained_from_by_their_name(no_downloads):
 
 def test_a_training_from_a_network_with_another_head_is_refused():
     with pytest.raises(CardError, match="the weights of a regression network, but a histogram network is trained here"):
-        network_to_train("histogram", "none", 0.0, 0.75, "tid2013_regression")
+        begin("tid2013_regression", keras2_card("histogram", "resize", AVA_SCALE), 0.0, 0.75)
 
 
 # --- weight files ---------------------------------------------------------------------------------------------------

@@ -11,11 +11,10 @@ from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, card_of, r
 from iqa.errors import CardError, WeightsError
 from iqa.models.backbones import NETWORKS, build_backbone, build_untrained, make_flat, normalise
 from iqa.models.compiled import _views_of_sample, compile_weights
-from iqa.models.heads import add_head
-from iqa.models.networks import network_of
+from iqa.models.networks import add_head, network_of
 from iqa.models.weight_files import save_with_card
 from iqa.scoring.runtimes import open_network
-from iqa.training.network_state import is_frozen, set_frozen
+from iqa.training.trainer import is_frozen, set_frozen
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (12, 75, 75, 3), np.uint8)
 

@@ -9,14 +9,15 @@ from PIL import Image
 from tiny_training import SIZE, cut_of, make_ladders, see
 
 from iqa.cards import Preprocessing
+from iqa.commands.train import fingerprint
 from iqa.errors import ImageError
+from iqa.images.finding import usable_images
 from iqa.images.geometry import Geometry
 from iqa.images.reading import read_image
 from iqa.labels.ratings import RatedImage
 from iqa.training.batches import Evaluation, Ladders, Photographs
 from iqa.training.cache import Resized
-from iqa.training.network_state import decay_over
-from iqa.training.usable import fingerprint, usable_images
+from iqa.training.trainer import decay_over
 
 cut = cut_of(SIZE)
 
@@ -115,7 +116,6 @@ def test_training_sees_the_pixels_that_scoring_sees(tmp_path):
     image = RatedImage("large", (0.1,) * 10, tmp_path / "large.jpg")
     ((seen, _),) = Photographs([image], 1, lambda pixels, rng: pixels, read=Resized(32))
     np.testing.assert_array_equal(seen, Geometry(preprocessing).patches(image.path))
-    assert Resized.before_crop(replace(preprocessing, size=224)) == Resized(256)
 
 
 @pytest.mark.parametrize("kind, workers", [("ladders", 0), ("photographs", 0), ("evaluation", 0), ("evaluation", 2)])
@@ -173,7 +173,7 @@ def test_unusable_images_are_named_and_remembered_where_the_memory_can_be_read(l
         assert usable_images(images, 1, memory) == [good]
         err = capsys.readouterr().err
         assert "bad: it is not an image" in err and "missing: there is no such file\n2 of 3 images cannot be used" in err
-        monkeypatch.setattr("iqa.training.usable.read_image", None)  # the second time nothing is decoded
+        monkeypatch.setattr("iqa.images.finding.read_image", None)  # the second time nothing is decoded
     assert usable_images([good], 13, memory) == []
     assert "good: its shorter side has 12 pixels, and at least 13 are needed" in capsys.readouterr().err
 

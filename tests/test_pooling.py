@@ -12,9 +12,17 @@ from scipy.ndimage import gaussian_filter
 from iqa.cards import Preprocessing
 from iqa.errors import ImageError
 from iqa.images import picture
-from iqa.images.geometry import MOST, Geometry, places_on_grid, places_that_cover
+from iqa.images.geometry import (
+    MOST,
+    POOLINGS,
+    Geometry,
+    detail,
+    detail_weights,
+    mean_weights,
+    places_on_grid,
+    places_that_cover,
+)
 from iqa.images.picture import Picture
-from iqa.images.pooling import POOLINGS, detail, detail_weights, mean_weights
 
 GRID = Geometry(Preprocessing("patch", 64, multiple=16), "grid")
 

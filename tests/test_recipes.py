@@ -10,15 +10,15 @@ from scipy import stats
 
 from AVA import compare_with_people, distill
 from idealo_comparison import test_distortions as idealo_distortions
-from iqa.cards import Backbone, card_of, read_card
-from iqa.distortions.signal import mean_squared_error
+from iqa.cards import Backbone, Head, card_of, read_card
+from iqa.distortions.appearance import mean_squared_error
 from iqa.distortions.table import DISTORTIONS, distort, read_reference
 from iqa.errors import LabelError
 from iqa.files import MADE_BY
-from iqa.labels.tid2013 import read_order
 from iqa.scoring.scorer import load_scorer
 from TID2013_regression import make_images, make_labels, make_ladders, test_distortions, test_distortions_cosine
 from TID2013_regression.make_images import FIXED, match, read_errors
+from TID2013_regression.tid2013_regression import read_order
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_clean_ladders_are_read_for_their_order(command, photos, tmp_path):
     code, _, err = command(make_ladders, *photos, "--clean", "noise", "JPEG")
     assert code == 1
     assert "small.jpg: 256x100 pixels are too few for 256 at scale 0.55" in err
-    found = read_order(tmp_path / "ladders")
+    found = read_order([tmp_path / "ladders"])
     assert [(ladder[0].distortion, len(ladder)) for ladder in found] == [(1, 5), (10, 5)]
     assert np.asarray(Image.open(found[0][0].path)).shape == (256, 256, 3)
 
@@ -196,16 +196,15 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
 ):
     import keras
 
-    from iqa.models import compiled, networks
+    from iqa.models import backbones, compiled, networks
 
-    def tiny_network(*_, size, **__):
+    def tiny_backbone(source, noise, size, network):
         pixels = keras.Input((size, size, 3))
         cut = keras.layers.AveragePooling2D(75, name=distill.CUT)(keras.layers.Rescaling(1 / 255)(pixels))
         pooled = keras.layers.Dense(8, "relu")(keras.layers.GlobalAveragePooling2D(name="pooling")(cut))
-        model = keras.Model(pixels, keras.layers.Dense(10, activation="softmax")(pooled))
-        return model, Backbone("mobilenet_v2", "imagenet", "keras", 1e-3)
+        return keras.Model(pixels, pooled), Backbone("mobilenet_v2", "imagenet", "keras", 1e-3)
 
-    monkeypatch.setattr(networks, "network_to_train", tiny_network)
+    monkeypatch.setattr(backbones, "build_backbone", tiny_backbone)
     monkeypatch.setattr(compiled, "compile_weights", card_of)
     monkeypatch.setattr(distill, "load_scorer", lambda *_, **__: load_scorer("ava_vanilla"))
     small = {"DATA": tmp_path, "PHOTOGRAPHS": ("pictures",), "BLANKS": 0, "BATCH_SIZE": 8, "RATE": 0.05, "WARM_UP": 2}
@@ -233,7 +232,7 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
         False,
         count,
     )
-    model, _ = tiny_network(size=225)
+    model = networks.add_head(tiny_backbone("", 0, 225, "")[0], Head("histogram"))
     model.load_weights(file)
     assert model.predict(distill.read(pictures / "0.png", "vanilla", 197)[None], verbose=0)[0] @ np.arange(1, 11) > 7
 

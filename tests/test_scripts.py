@@ -12,8 +12,9 @@ import pytest
 
 from AVA import plot_patches
 from iqa.errors import LabelError
-from iqa.labels.tid2013 import LabelledImage, across_scenes, read_order
+from iqa.labels.tid2013 import LabelledImage
 from TID2013_regression import plot_regression
+from TID2013_regression.tid2013_regression import across_scenes, read_order
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,12 +80,12 @@ def test_of_photographs_the_order_alone_is_read_and_only_where_stronger_is_worse
         (tmp_path / "mos_with_names.txt").write_text("".join(f"5 {name}\n" for name in names))
 
     label(10)
-    (ladder,) = read_order(tmp_path)
+    (ladder,) = read_order([tmp_path])
     assert [image.level for image in ladder] == [1, 2, 3, 4, 5]
     assert np.isnan([image.mos for image in ladder]).all()
     label(17)
     with pytest.raises(LabelError, match="the order of distortion 17 is not known"):
-        read_order(tmp_path)
+        read_order([tmp_path])
 
 
 def test_ladders_across_scenes_hold_each_image_once_and_keep_step_and_distortion():

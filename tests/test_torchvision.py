@@ -11,8 +11,7 @@ from PIL import Image
 
 from iqa.errors import WeightsError
 from iqa.images.finding import list_images
-from iqa.models.backbones import TORCHVISION_CONVENTION, build_backbone, build_untrained
-from iqa.models.torch_weights import load_tensors, read_tensors
+from iqa.models.backbones import TORCHVISION_CONVENTION, build_backbone, build_untrained, load_tensors, read_tensors
 
 PTH = "imagenet/mobilenet_v2-b0353104.pth"
 

@@ -68,16 +68,15 @@ def network(dropout=0.2, noise=0.01):
 
 def tiny_prompt(ladders, run, model=None, card=CARD, settings=None, options=None):
     from iqa.training.batches import Evaluation, Ladders
-    from iqa.training.losses import LadderLoss
-    from iqa.training.metrics import score_metrics
+    from iqa.training.losses import LCC, SRCC, ImageMean, LadderLoss, squared_mean_difference
     from iqa.training.prompt import Prompt
     from iqa.training.session import Session
 
     train_data = Ladders(ladders, 10, cut_of(SIZE), seed=2)
     test_data = Evaluation([image for ladder in ladders[:2] for image in ladder], 10, see)
-    model = model or network()
+    model, metrics = model or network(), [ImageMean(squared_mean_difference, "mse"), LCC(), SRCC()]
     session = Session(
-        model, train_data, test_data, LadderLoss(), score_metrics(), card, run, see=see, settings=settings, options=options
+        model, train_data, test_data, LadderLoss(), metrics, card, run, see=see, settings=settings, options=options
     )
     return Prompt(session)
 

@@ -11,8 +11,7 @@ import numpy as np
 from iqa.commands.scoring import Printer, add_scoring_options, check_scoring_options, score
 from iqa.commands.terminal import Parser, parser_of, positive
 from iqa.files import printable
-from iqa.images.geometry import CROP, CROPS
-from iqa.images.pooling import POOLINGS
+from iqa.images.geometry import CROP, CROPS, POOLINGS
 from iqa.images.thumbnails import Thumbnails
 from iqa.scoring.journal import Journal
 from iqa.scoring.page import write_page

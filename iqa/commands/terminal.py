@@ -46,9 +46,7 @@ def run(main: Callable[[], Any]) -> Any:
     error is a bug, of which Python shows the traceback. Under `python3 -i` the prompt opens after a success alone.
     """
     prepare_streams()
-    for name in (
-        () if sys.flags.interactive else ("SIGTERM", "SIGHUP")
-    ):  # a kill and a closed terminal: nothing stays behind
+    for name in () if sys.flags.interactive else ("SIGTERM", "SIGHUP"):  # a kill, a closed terminal: nothing stays behind
         if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

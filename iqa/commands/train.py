@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,11 +17,10 @@ from iqa.environment import processors, without_greetings
 from iqa.errors import CardError, ExportError, LabelError, RunError
 from iqa.evaluation.tables import align_columns
 from iqa.files import printable, read_json, write_json
+from iqa.images.finding import usable_images
 from iqa.labels.rating_files import GROUP_COLUMN
-from iqa.labels.ratings import locate_ratings
-from iqa.labels.splits import TEST_SPLIT, check_apart, split_by_group, split_by_name, split_into_folds
+from iqa.labels.ratings import TEST_SPLIT, check_apart, locate_ratings, split_by_group, split_by_name, split_into_folds
 from iqa.training.run_folder import RunState, parse_schedule, read_state
-from iqa.training.usable import fingerprint, usable_images
 
 #: What a cross-validation writes into --run: its options, and the figures of each fold.
 FOLDS_NAME = "folds.json"
@@ -94,10 +94,7 @@ def parse_options(parser: argparse.ArgumentParser, original: str) -> argparse.Na
 
 def _stored_options(run: Path) -> dict[str, Any]:
     file = run / FOLDS_NAME
-    try:
-        stored = read_json(file)["options"] if file.exists() else {}
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{file}: not the record of a cross-validation") from None
+    stored = read_json(file)["options"] if file.exists() else {}
     return stored or (read_state(run).options if (run / "checkpoint.npz").exists() else {})
 
 
@@ -106,6 +103,14 @@ def _from(folder: str, value: Any) -> Any:  # an option whose paths were meant f
         return [_from(folder, entry) for entry in value]
     there = isinstance(value, str) and os.path.isfile(os.path.join(folder, value))
     return Path(folder, value) if isinstance(value, Path) else os.path.join(folder, value) if there else value
+
+
+def fingerprint(images: Sequence[Any]) -> str:
+    """A text that differs for other images, labels or order: their number and the beginning of a hash."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{printable(image.name)} {image.label!r}\n".encode())
+    return f"{len(images)} images {digest.hexdigest()[:12]}"
 
 
 def read_sets(options: argparse.Namespace, read: Callable[..., list[Any]], smallest: int = 1, test: str = "") -> Sets:
@@ -159,9 +164,8 @@ def start_network(
     """
     with without_greetings():  # and only now: --help should not wait for TensorFlow
         from iqa.models.backbones import build_backbone
-        from iqa.models.heads import add_head
-        from iqa.models.networks import network_to_train
-        from iqa.training.network_state import prepare
+        from iqa.models.networks import add_head, build_network
+        from iqa.training.trainer import prepare
 
         prepare(options.seed, options.mixed_precision)
         if not options.weights:
@@ -169,12 +173,15 @@ def start_network(
             return add_head(backbone, head), Card(facts, head, preprocessing, scale)
         file, cardless = weights_file(options.weights), keras2_card(head.kind, preprocessing.kind, scale)
         card = card_for(file, cardless)
+        if card.head.kind != head.kind:
+            kinds = f"the weights of a {card.head.kind} network, but a {head.kind} network is trained here"
+            raise CardError(f"{file}: {kinds}")
         if card.head.hidden != head.hidden:
             raise CardError(f"{file}: head.hidden is {card.head.hidden}, but a head with {head.hidden} is trained here")
         if card.preprocessing.kind == preprocessing.kind:
             preprocessing = replace(card.preprocessing, training=preprocessing.training)
-        model, facts = network_to_train(head.kind, "", noise, head.dropout, file, cardless, preprocessing.size)
-        return model, Card(facts, replace(card.head, dropout=head.dropout), preprocessing, scale)
+        facts, head = replace(card.backbone, noise=noise), replace(card.head, dropout=head.dropout)
+        return build_network(facts, head, preprocessing.size, file), Card(facts, head, preprocessing, scale)
 
 
 def open_session(

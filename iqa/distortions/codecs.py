@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.distortions.appearance import additive_gaussian_noise
-from iqa.distortions.signal import (
+from iqa.distortions.appearance import (
     Pixels,
+    additive_gaussian_noise,
     block_dct,
     dct_denoise,
     distort_to_psnr,

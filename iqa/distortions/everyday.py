@@ -12,9 +12,8 @@ import scipy
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.distortions.appearance import additive_gaussian_noise, gaussian_blur, spatially_correlated_noise
+from iqa.distortions.appearance import Pixels, additive_gaussian_noise, gaussian_blur, spatially_correlated_noise, to_uint8
 from iqa.distortions.codecs import jpeg, jpeg2000
-from iqa.distortions.signal import Pixels, to_uint8
 from iqa.images.colour import light_of_srgb
 
 Apply = Callable[[Pixels, float, np.random.Generator], Pixels]

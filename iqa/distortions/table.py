@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from iqa.distortions import appearance, codecs
-from iqa.distortions.signal import Pixels
+from iqa.distortions.appearance import Pixels
 from iqa.errors import ImageError, UsageError
 from iqa.images.reading import read_image
 

@@ -23,9 +23,6 @@ TITLES = {
     "emd_l1": "EMD L1",
 }
 
-#: Of these metrics less is better; of all others in `TITLES` more is.
-LESS_IS_BETTER = ("score_difference_std", "rmse", "emd_l1")
-
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as lines with columns aligned to the right.

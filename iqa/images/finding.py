@@ -11,10 +11,26 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from tqdm import tqdm
+
+from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
-from iqa.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, MADE_BY, RAW_SUFFIXES, printable, text_to_name
+from iqa.files import (
+    HEIC_SUFFIXES,
+    IMAGE_SUFFIXES,
+    MADE_BY,
+    RAW_SUFFIXES,
+    name_to_text,
+    printable,
+    read_json,
+    text_to_name,
+    write_json,
+)
+from iqa.images.reading import read_image
 from iqa.images.stored import StoredFile, path_of, stored_files
 
 #: What is looked for in a folder; and of this, what is looked for only where an extra is installed, and its package.
@@ -123,15 +139,11 @@ def _match(pattern: str, left_out: LeftOut) -> Iterator[Found]:
 
 def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     """Whether the names of a path fit the parts of a pattern."""
-    fits = [True]  # whether the names so far fit so many of the parts
-    for part in parts:
-        fits.append(fits[-1] and part == "**")
-    for name in names:
-        before, fits = fits, [False]
-        for at, part in enumerate(parts):
-            any_folder = part == "**" and (before[at + 1] or fits[at])
-            fits.append(any_folder or (part != "**" and before[at] and fnmatch.fnmatchcase(name, part)))
-    return fits[-1]
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or _fits(names[1:], parts)
+    return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
 def read_list(file: str | os.PathLike[str], null: bool = False) -> Iterator[str]:
@@ -246,6 +258,47 @@ def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:
     if not photos:
         raise ImageError(f"{folder} holds no photographs")
     return photos
+
+
+def usable_images(images: Sequence[Any], smallest: int, memory: Path) -> list[Any]:
+    """The images that can be decoded, with `smallest` pixels in the shorter side; the others are named on stderr.
+
+    The file `memory` remembers the verdict on each file, by its size and time of change.
+    """
+    try:
+        known = read_json(memory, most=1 << 28)
+    except (OSError, ValueError):  # the images are decoded again
+        known = {}
+
+    def verdict(image: Any) -> tuple[dict[str, Any] | None, str | None]:
+        if image.path is None:
+            return None, "there is no such file"
+        try:
+            state = image.path.stat()
+        except OSError as error:
+            return None, str(error.strerror)
+        size_and_time = [state.st_size, state.st_mtime_ns]
+        entry = known.get(name_to_text(image.path))
+        if entry is None or entry.get("size and time") != size_and_time:
+            try:
+                entry = {"size and time": size_and_time, "side": min(read_image(image.path).shape[:2]), "reason": None}
+            except ImageError as error:
+                entry = {"size and time": size_and_time, "side": 0, "reason": str(error)}
+        if entry["reason"] or entry["side"] >= smallest:
+            return entry, entry["reason"]
+        return entry, f"its shorter side has {entry['side']} pixels, and at least {smallest} are needed"
+
+    with ThreadPoolExecutor(processors()) as pool:
+        verdicts = list(tqdm(pool.map(verdict, images), total=len(images), unit="image", file=sys.stderr))
+    judged = list(zip(images, verdicts, strict=True))
+    write_json(memory, known | {name_to_text(str(image.path)): entry for image, (entry, _) in judged if entry})
+    good = [image for image, (_, reason) in judged if reason is None]
+    for image, (_, reason) in judged:
+        if reason:
+            print(printable(f"{image.name}: {reason}"), file=sys.stderr)
+    if len(good) < len(images):
+        print(f"{len(images) - len(good)} of {len(images)} images cannot be used", file=sys.stderr)
+    return good
 
 
 def sample_photograph() -> Path:

@@ -105,17 +105,15 @@ def open_raw(file: BinaryIO, most: int, smallest: int | None, notes: list[str]) 
     """
     with _libraw(file) as raw:
         width, height = raw.sizes.width, raw.sizes.height
-        if raw.sizes.raw_width * raw.sizes.raw_height > most:
-            raise ImageError(f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels are more than {most}")
+        extent, pixels = f"{raw.sizes.raw_width}x{raw.sizes.raw_height}", raw.sizes.raw_width * raw.sizes.raw_height
+        if pixels > most:
+            raise ImageError(f"{extent} pixels are more than {most}")
         preview = _preview(raw, most, smallest)
         if preview and (2 * max(preview.size) >= max(width, height) or (smallest and min(preview.size) >= smallest)):
             return preview
-        pixels = raw.sizes.raw_width * raw.sizes.raw_height
         _check_whole(file, pixels)
         if raw.raw_type.name != "Flat" and pixels > most // 3:
-            raise ImageError(
-                f"{raw.sizes.raw_width}x{raw.sizes.raw_height} pixels of all colours are more than {most // 3}"
-            )
+            raise ImageError(f"{extent} pixels of all colours are more than {most // 3}")
         half = min(width, height) >= 2 * ENOUGH or pixels > most // 4
         # The camera's white balance, sRGB, so bright that a hundredth of the pixels is white.
         developed = Image.fromarray(raw.postprocess(half_size=half, use_camera_wb=True, gamma=(2.4, 12.92)))

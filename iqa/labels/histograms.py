@@ -1,4 +1,4 @@
-"""Opinion-score distributions: arrays (..., bins) of shares, whose bins have centres, by default 1, 2, ... bins."""
+"""Opinion-score distributions: arrays (..., bins) of shares, whose bins have the centres 1, 2, ... bins."""
 
 import json
 from functools import cache
@@ -14,9 +14,9 @@ from iqa.errors import LabelError
 Floats = NDArray[np.float64]
 
 
-def centres(bins: int, low: float = 1.0, high: float | None = None) -> Floats:
-    """The centres of `bins` bins, evenly spaced from `low` to `high` (default: `bins`), float64 (bins,)."""
-    return np.linspace(low, bins if high is None else high, bins)
+def centres(bins: int) -> Floats:
+    """The centres of `bins` bins: 1, 2, ... bins, float64 (bins,)."""
+    return np.arange(1.0, bins + 1)
 
 
 def normalise(histogram: ArrayLike) -> Floats:
@@ -28,10 +28,10 @@ def normalise(histogram: ArrayLike) -> Floats:
     return shares / total
 
 
-def mean(histogram: ArrayLike, values: ArrayLike | None = None) -> Floats:
-    """The mean score, (...,); `values` are the bin centres (default 1 ... bins)."""
+def mean(histogram: ArrayLike) -> Floats:
+    """The mean score, (...,)."""
     shares = np.asarray(histogram, np.float64)
-    means: Floats = shares @ (centres(shares.shape[-1]) if values is None else np.asarray(values))
+    means: Floats = shares @ centres(shares.shape[-1])
     return means
 
 
@@ -41,11 +41,10 @@ def mean_scores(scores: ArrayLike) -> Floats:
     return mean(scores) if scores.ndim == 2 else scores
 
 
-def std(histogram: ArrayLike, values: ArrayLike | None = None) -> Floats:
+def std(histogram: ArrayLike) -> Floats:
     """The standard deviation of the scores, (...,), in units of the score."""
     shares = np.asarray(histogram, np.float64)
-    values = centres(shares.shape[-1]) if values is None else np.asarray(values)
-    deviation = values - mean(shares, values)[..., None]
+    deviation = centres(shares.shape[-1]) - mean(shares)[..., None]
     deviations: Floats = np.sqrt(np.sum(shares * deviation**2, axis=-1))
     return deviations
 

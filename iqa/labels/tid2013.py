@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from iqa.errors import LabelError
 from iqa.files import IMAGE_SUFFIXES, printable
 
@@ -21,9 +19,6 @@ LABELS_NAME = "mos_with_names.txt"
 #: The references that the original tested on, and those by which checkpoints are chosen. Networks learn from the others.
 TEST_REFERENCES = ("i01", "i02", "i03")
 VALIDATION_REFERENCES = ("i04", "i05", "i06")
-
-#: Distortions of which stronger is not always worse: fewer but stronger blocks, shifts up or down, contrast up or down.
-UNORDERED = (15, 16, 17)
 
 _NAME = re.compile(r"(.+)_(\d{1,9})_(\d{1,9})")
 
@@ -118,32 +113,3 @@ def read_ladders(folder: Path, labels: str | PathLike[str] | None = None) -> lis
     for note in notes:
         print(printable(f"{folder}: {note}"), file=sys.stderr)
     return complete
-
-
-def read_order(*folders: Path) -> list[Ladder]:
-    """`read_ladders` of folders of which only the order is known: the scores are NaN. `UNORDERED` is a `LabelError`."""
-    known: list[Ladder] = []
-    for folder in folders:
-        found = read_ladders(folder)
-        unordered = {ladder[0].distortion for ladder in found} & set(UNORDERED)
-        if unordered:
-            raise LabelError(f"{folder}: the order of distortion {', '.join(map(str, sorted(unordered)))} is not known")
-        known += [[replace(image, mos=math.nan) for image in ladder] for ladder in found]
-    return known
-
-
-def across_scenes(found: Iterable[Ladder], seed: int) -> list[Ladder]:
-    """Ladders of the same images whose steps come from different scenes: how bad, whatever the picture shows.
-
-    Within a scene a network need only see what changed; to rank pictures of different scenes it must ignore the scene. The
-    steps of one distortion are exchanged among its ladders, so each image still appears once.
-    """
-    groups: dict[int, list[Ladder]] = {}
-    for ladder in found:
-        groups.setdefault(ladder[0].distortion, []).append(ladder)
-    rng = np.random.default_rng(seed)
-    mixed: list[Ladder] = []
-    for _, group in sorted(groups.items()):
-        columns = [[group[place][step] for place in rng.permutation(len(group))] for step in range(len(group[0]))]
-        mixed += [list(steps) for steps in zip(*columns, strict=True)]
-    return mixed

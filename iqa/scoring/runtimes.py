@@ -27,7 +27,7 @@ from iqa.cards import CARDLESS, Card, card_of, compiled_beside
 from iqa.cards import sha256 as hash_of
 from iqa.environment import processors, versions, without_greetings
 from iqa.errors import RuntimeUnavailable, UsageError
-from iqa.images.probe import draw_probe
+from iqa.images.geometry import draw_probe
 
 #: {name: package} of what opens a compiled file. bfloat16 is 1.5 times as fast and moves scores by up to 0.03.
 PACKAGES = {"openvino": "openvino", "litert": "ai-edge-litert", "openvino-bf16": "openvino"}

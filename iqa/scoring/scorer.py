@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from iqa.cards import Card, card_for, card_of, sha256, weights_file
 from iqa.environment import processors
 from iqa.errors import CardError, ImageError, RuntimeUnavailable, UsageError
-from iqa.images.geometry import CROPS, Geometry, warn_if_flat
+from iqa.images.geometry import CROPS, POOLINGS, Geometry, warn_if_flat
 from iqa.images.picture import Picture
-from iqa.images.pooling import POOLINGS
 from iqa.images.reading import ImageLike, in_memory
 from iqa.labels.faults import read_faults
 from iqa.labels.histograms import Score
@@ -247,7 +246,7 @@ def load_scorer(
         head: "regression" or "histogram", if the caller can use no other kind of model.
         cardless: the card of an `.hdf5` or `.h5` file of Keras 2 that has none; see `iqa.cards.keras2_card`.
         runtime: one of `iqa.scoring.runtimes.RUNTIMES`.
-        crop, pooling: keys of `iqa.images.geometry.CROPS` and `iqa.images.pooling.POOLINGS`, for a model of patches.
+        crop, pooling: keys of `CROPS` and `POOLINGS` of `iqa.images.geometry`, for a model of patches.
         longer_side: pixels to which the longer side of a larger picture is shrunk before a model of patches sees it.
         six_crops: whether a model of whole pictures takes the mean over six crops.
 

@@ -14,9 +14,7 @@ import grain
 import keras
 import numpy as np
 
-from iqa.cards import Preprocessing
 from iqa.errors import ImageError
-from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.training.cache import Ahead, Batch, Cut, Draw, Pictures, Pixels
 
@@ -157,13 +155,3 @@ class Evaluation(Batches):
     def __init__(self, images: Sequence[Any], batch_size: int, see: Callable[[Path], Pixels], workers: int = 0) -> None:
         self.images = images
         super().__init__(Draw(Pictures(images, see)), len(images), batch_size, workers=workers)
-
-
-def see_at_random(preprocessing: Preprocessing, patches: int) -> Callable[[Path], Pixels]:
-    """A function for `Evaluation`: (path) -> random patches, always in the same places, uint8 (patches, size, size, 3)."""
-
-    def see(path: Path) -> Pixels:
-        picture, rng = read_image(path), np.random.default_rng(0)
-        return np.stack([random_patch(picture, preprocessing.size, rng, preprocessing.multiple) for _ in range(patches)])
-
-    return see

@@ -21,11 +21,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from iqa.cards import Preprocessing
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
 from iqa.files import printable, remove_leftovers, written_whole
-from iqa.images.geometry import MARGIN, read_resized
+from iqa.images.geometry import read_resized
 from iqa.images.reading import read_image
 
 Pixels = NDArray[np.uint8]
@@ -39,11 +38,6 @@ class Resized:
 
     size: int
     interpolation: str = "bilinear"
-
-    @classmethod
-    def before_crop(cls, seen: Preprocessing) -> "Resized":
-        """At `MARGIN` times the network's size, for `random_patch` to cut from."""
-        return cls(round(MARGIN * seen.size), seen.interpolation or "bilinear")
 
     def __call__(self, path: Path) -> Pixels:
         return read_resized(path, self.size, self.interpolation)

@@ -177,12 +177,7 @@ class RunFolder:
         self.lock()
         remove_leftovers(self.path)
         file = self.path / "run.json"
-        try:
-            starts = read_json(file) if file.exists() else []
-        except ValueError:
-            starts = None
-        if not isinstance(starts, list):
-            raise RunError(f"{file}: not a list of starts; move it away to continue")
+        starts = read_json(file) if file.exists() else []
         start = {"command": sys.argv, "seed": seed, "utc": now(), "python": sys.version.split()[0]}
         write_json(file, [*starts, start | versions(PACKAGES)], durable=True)
 

@@ -15,10 +15,19 @@ from iqa.errors import ImageError, RunError, UsageError
 from iqa.files import printable
 from iqa.labels.histograms import Score
 from iqa.models.weight_files import load_weights, without_optimizer
-from iqa.training.network_state import decay_of, decay_over, is_frozen, learning_rate_of, own_optimizer, set_frozen
 from iqa.training.prompt import epoch_table, phase_table
 from iqa.training.run_folder import BY_HAND, Phase, PhaseRecord, parse_schedule, read_npz
-from iqa.training.trainer import HEAD, Trainer, name_of
+from iqa.training.trainer import (
+    HEAD,
+    Trainer,
+    decay_of,
+    decay_over,
+    is_frozen,
+    learning_rate_of,
+    name_of,
+    own_optimizer,
+    set_frozen,
+)
 
 #: Weight of the past in the smoothed loss; how many times its lowest value ends the test; the steps before which neither
 #: the lowest loss counts nor a rise ends the test: the mean is of too few.
