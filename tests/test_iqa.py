@@ -48,7 +48,7 @@ def test_a_table_is_printed_and_each_failure_is_named(command, folder):
     assert header.split() == [*percentiles, "technical/9", "main", "fault", "picture"]
     assert [line.split()[-1].rsplit("/")[-1] for line in lines[:4]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     assert "broken.jpg: it cannot be decoded" in err and "left out: 1 .txt" in err
-    assert re.search(r"5 pictures: quality [\d.]+ to [\d.]+, median [\d.]+; main faults: \d \w+", err)
+    assert re.search(r"4 pictures: quality [\d.]+ to [\d.]+, median [\d.]+; main faults: \d \w+", err)
 
 
 def test_what_one_of_the_models_refuses_is_said_once_however_the_run_ends(command, tmp_path):

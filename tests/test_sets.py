@@ -58,7 +58,7 @@ def test_the_best_come_first_bursts_name_theirs_and_a_raw_file_and_its_jpeg_are_
     assert list(ranked.describe_bursts()) == ["burst 1: 2 pictures, the best is b.jpg"]
     alone = RankedSet(lambda: iter(results[:2]), ["beauty"], "beauty", bursts=True)
     assert list(alone.describe_bursts()) == [
-        "no bursts: no two pictures were taken within 3 s of one another and look alike"
+        "no bursts: no two pictures were taken within 3 s of one another and look alike, or are copies"
     ]
 
 

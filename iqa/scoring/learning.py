@@ -147,7 +147,7 @@ def measure(ratings: Floats, shipped: dict[str, Floats], predicted: dict[float, 
     scenes, drawn = group_scenes([str(number) for number in groups])
     pair = {"before": shipped[best], "after": predicted[1.0]}
     of = {what: resample_metrics(ratings, scores, 1000, scenes)["srcc"] for what, scores in pair.items()}
-    figures: dict[str, Any] = {"n": len(ratings), "best": best, "drawn": drawn}
+    figures: dict[str, Any] = {"n": len(ratings), "best": best, "drawn": drawn.replace("scenes", "groups")}
     figures |= {what: srcc(scores) for what, scores in pair.items()}
     figures["gain"] = figures["after"] - figures["before"]
     of["gain"] = of["after"] - of["before"]
