@@ -58,10 +58,10 @@ SMALLER, KINDS_OF_EACH = (0.45, 0.7), 5
 POINT, STEP = 0.4, 0.06
 
 # The layer: principal components of what is seen, rectified units, their dropout; several are trained and averaged.
-COMPONENTS, UNITS, DROPOUT, MEMBERS = 300, 64, 0.2, 4
-EPOCHS, BATCH_SIZE, RATE, DECAY = 20, 256, 1e-3, 0.05
+COMPONENTS, UNITS, DROPOUT, MEMBERS = 300, 256, 0.2, 4
+EPOCHS, BATCH_SIZE, RATE, DECAY = 40, 256, 2e-3, 0.05
 # Ladders and captioned photographs in a step, and the weight of their loss beside that of the grades.
-LADDERS_A_STEP, CAPTIONS_A_STEP, WEIGHT = 24, 8, 1.0
+LADDERS_A_STEP, CAPTIONS_A_STEP, WEIGHT = 48, 8, 2.0
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -213,7 +213,14 @@ def fit(seen, grades, ladders, captions, seed):
     kernel = np.concatenate([np.mean([line for line, _ in kernels], axis=0), *(of for _, of in kernels)], axis=1)
     bias = np.concatenate([np.mean([constant for constant, _ in biases], axis=0), *(of for _, of in biases)])
     nothing = np.zeros((2, 1), np.float32), np.zeros(0, np.float32)
-    return Weights(centre, spread, onto @ kernel, bias, np.concatenate([[1.0], *tops]).astype(np.float32), *nothing)
+    return Weights(
+        centre,
+        spread,
+        (onto @ kernel).astype(np.float16),
+        bias,
+        np.concatenate([[1.0], *tops]).astype(np.float32),
+        *nothing,
+    )
 
 
 def finish(weights, seen, grades):

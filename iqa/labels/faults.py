@@ -33,7 +33,7 @@ EXPLAINED = {
 }
 
 #: A fault is shown if its share is this large or larger: of clean photographs, 2 % or fewer then have one.
-SURE = 0.6
+SURE = 0.7
 
 
 class Fault(NamedTuple):
