@@ -244,7 +244,8 @@ def measure(scores, grades, names):
     for part in PARTS.values():
         of = np.array([part_of(name) == part for name in names])
         figures[f"srcc, {part}"] = float(stats.spearmanr(scores[of], grades[of])[0])
-    print(", ".join(f"{name} {np.round(value, 4)}" for name, value in figures.items()))
+    figures = {name: np.round(value, 4).tolist() for name, value in figures.items()}
+    print(", ".join(f"{name} {value}" for name, value in figures.items()))
     return figures
 
 
@@ -256,7 +257,9 @@ def main():
         "--labels", type=Path, default=DATA / "biq2021", help="folder of its tables, train.csv and test.csv"
     )
     parser.add_argument("--out", type=Path, default=SHIPPED, help="layer to write (default: the shipped one)")
-    parser.add_argument("--test", action="store_true", help="train nothing, and measure --out on the test split")
+    parser.add_argument(
+        "--test", action="store_true", help="train nothing; measure --out on the test split, and note it on its card"
+    )
     parser.add_argument("--seed", type=natural, default=0)
     add_overwrite(parser)
     arguments = parser.parse_args()
@@ -269,8 +272,9 @@ def main():
     seen = see([image.path for image in images], scorers, arguments.run / f"{'test' if arguments.test else 'train'}.npy")
     names, grades = [image.name for image in images], np.array([image.label for image in images])
     if arguments.test:
-        weights = load_layer(arguments.out)
-        measure(weights.layer.score(seen), grades, names)
+        layer = load_layer(arguments.out)
+        figures = {"2,000 photographs of BIQ2021's test split": measure(layer.layer.score(seen), grades, names)}
+        write_layer(arguments.out, replace(layer.card, figures=layer.card.figures | figures), layer.layer)
         return 0
     check_target(arguments.out, arguments.overwrite or arguments.out == SHIPPED)
     ladders, captions = see_all_ladders(scorers, arguments.run / "ladders.npz")
@@ -295,7 +299,7 @@ def main():
         "weight of ladders": WEIGHT,
     }
     stands_on = {name: scorer.sha256 for name, scorer in scorers.items()}
-    card = LayerCard(SCALE, stands_on, settings, {"1,000 photographs that chose the settings": figures})
+    card = LayerCard(SCALE, stands_on, settings, {"1,000 photographs of BIQ2021 that chose the settings": figures})
     write_layer(arguments.out, card, weights)
     print(printable(f"wrote {arguments.out}"))
     return 0

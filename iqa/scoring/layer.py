@@ -159,6 +159,8 @@ def write_layer(file: Path, card: LayerCard, weights: Weights) -> None:
     """Write a layer, whole or not at all."""
     text = json.dumps(finite(card.to_json()), allow_nan=False).encode()
     content = {name: getattr(weights, name) for name in _ARRAYS} | {"card": np.frombuffer(text, np.uint8)}
+    if np.array_equal(half := weights.kernel.astype(np.float16), weights.kernel):  # as a large kernel is fitted
+        content["kernel"] = half
     with written_whole(file, durable=True) as stream:
         np.savez(stream, **content)
 
