@@ -19,8 +19,7 @@ from PIL import Image
 
 from iqa.cards import Card, Preprocessing
 from iqa.errors import ImageError
-from iqa.images.picture import Picture, as_image
-from iqa.images.reading import INTERPOLATIONS, ImageLike
+from iqa.images.reading import INTERPOLATIONS, ImageLike, Picture, as_image
 
 #: Where a patch begins: (top, left).
 Place = tuple[int, int]
