@@ -24,10 +24,8 @@ _LARGEST, _MOST = 1 << 26, 5_000
 def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
     """Load weights, all of them or nothing: `.weights.h5` of Keras 3, `.hdf5` or `.h5` of Keras 2.
 
-    If the model is compiled, the state of its optimizer is loaded too.
-
-    Raises:
-        WeightsError: if the file is missing, broken, or of another network; the message names it.
+    If the model is compiled, the state of its optimizer is loaded too. Raises a `WeightsError` that names the file if it is
+    missing, broken, or of another network.
     """
     if not Path(file).is_file():
         raise WeightsError(f"{file}: there is no such file")
@@ -46,9 +44,7 @@ def check_hdf5(file: str | PathLike[str], shapes: Collection[tuple[int, ...]] = 
 
     Those of layers of Keras 3 must have one of the `shapes`, if some are given.
 
-    Raises:
-        WeightsError: naming the first thing in it that is not so.
-        OSError: if it is not an HDF5 file.
+    Raises a `WeightsError` that names the first thing that is not so, and an `OSError` if it is not an HDF5 file.
     """
     with h5py.File(Path(file), "r") as opened:
         for name, dataset in _list_datasets(opened):
