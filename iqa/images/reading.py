@@ -62,9 +62,8 @@ def read_image(image: ImageLike, notes: list[str] | None = None) -> NDArray[np.u
     Returns:
         A uint8 array (H, W, 3), RGB, 0-255.
 
-    Raises:
-        ImageError: if there is no such file, or its pixels or those of an array cannot be read rightly.
-        TypeError: if it is none of these.
+    Raises an `ImageError` if there is no such file, or its pixels or those of an array cannot be read rightly, and a
+    `TypeError` if it is none of these.
     """
     return np.asarray(read_rgb(image, notes=notes))
 

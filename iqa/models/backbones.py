@@ -156,8 +156,7 @@ def _name_as_alone(model: keras.Model) -> dict[str, str]:
 def build_untrained(facts: Backbone, size: int = PATCH_SIZE, weights: str | None = None) -> keras.Model:
     """The backbone that a card describes, for pixels (N, size, size, 3), untrained if there are no `weights` of Keras's.
 
-    Raises:
-        CardError: if the network cannot see so few pixels, or cannot be padded so.
+    Raises a `CardError` if the network cannot see so few pixels, or cannot be padded so.
     """
     network = NETWORKS[facts.backbone]
     if size < network.smallest:
