@@ -23,7 +23,7 @@ from scipy import stats
 from iqa.cards import card_for, weights_file
 from iqa.commands.terminal import add_overwrite, load_quietly, parser_of, positive, run
 from iqa.environment import processors
-from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
+from iqa.evaluation.metrics import estimate_interval, resample_metrics
 from iqa.files import check_target, printable, read_beginning, write_json
 from iqa.images.finding import list_images
 from iqa.images.geometry import CROP, CROPS

@@ -27,11 +27,10 @@ from iqa.distortions.appearance import gaussian_blur
 from iqa.distortions.everyday import KINDS, clean_ladder, shrink
 from iqa.environment import processors, without_greetings
 from iqa.errors import LabelError
-from iqa.evaluation.uncertainty import estimate_interval, resample_metrics
+from iqa.evaluation.metrics import estimate_interval, resample_metrics
 from iqa.files import check_target, printable, written_whole
 from iqa.images.finding import list_images
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.labels.biq2021 import CHOOSING, PARTS, part_of, read_grades
 from iqa.scoring.layer import FURTHEST, LayerCard, Weights, load_layer, scorers_of, write_layer
 from iqa.scoring.many import SEEN, score_all

@@ -24,8 +24,7 @@ from iqa.distortions.table import distort, read_reference
 from iqa.errors import CardError, ImageError, LabelError
 from iqa.files import check_target, printable, write_json, written_whole
 from iqa.images.finding import list_photographs
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.labels.biq2021 import read_grades
 from iqa.labels.faults import KINDS, main_fault
 from iqa.labels.tid2013 import TEST_REFERENCES, VALIDATION_REFERENCES

@@ -19,9 +19,15 @@ from iqa.commands.plot import check_targets, plot_parser, print_results, write_r
 from iqa.commands.terminal import run
 from iqa.distortions.table import DISTORTIONS as TYPES
 from iqa.errors import PredictionsError
-from iqa.evaluation.metrics import Agreement, correlate, measure_agreement
+from iqa.evaluation.metrics import (
+    FEWEST_SCENES,
+    Agreement,
+    correlate,
+    estimate_interval,
+    measure_agreement,
+    resample_metrics,
+)
 from iqa.evaluation.predictions import Predictions, name_scenes, read_predictions
-from iqa.evaluation.uncertainty import FEWEST_SCENES, estimate_interval, resample_metrics
 from iqa.files import printable, write_json
 
 PREDICTIONS = Path(__file__).with_name("tid_wtf_regression.mat")

@@ -22,8 +22,7 @@ from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import ImageError
 from iqa.files import printable
 from iqa.images.geometry import patch, places_that_cover
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.labels.faults import main_fault
 from iqa.scoring.scorer import load_scorer
 

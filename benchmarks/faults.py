@@ -36,9 +36,9 @@ TIMEOUT, PATIENCE = 3, 300
 #: Every Python that is started imports it: decoders with a hole, and one that never comes back.
 DECODERS = """
 import os, signal, time
-from iqa.images import picture
+from iqa.images import reading
 
-class Picture(picture.Picture):
+class Picture(reading.Picture):
     def __init__(self, path, *arguments, **named):
         if "crash" in str(path):
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -46,7 +46,7 @@ class Picture(picture.Picture):
             time.sleep(600)
         super().__init__(path, *arguments, **named)
 
-picture.Picture = Picture
+reading.Picture = Picture
 """
 
 

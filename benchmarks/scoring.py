@@ -31,8 +31,7 @@ from iqa.environment import processors, without_greetings
 from iqa.errors import RuntimeUnavailable
 from iqa.images.finding import list_images
 from iqa.images.geometry import resize
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.scoring.idealo import AESTHETIC
 from iqa.scoring.journal import Journal
 from iqa.scoring.layer import scorers_of

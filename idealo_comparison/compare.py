@@ -25,10 +25,19 @@ from scipy import stats
 from iqa.commands.terminal import add_overwrite, parser_of, positive, run
 from iqa.environment import processors
 from iqa.errors import PredictionsError
-from iqa.evaluation.metrics import NEAR, correlate, measure_agreement, measure_distribution_agreement
+from iqa.evaluation.metrics import (
+    LEVEL,
+    NEAR,
+    correlate,
+    estimate_interval,
+    estimate_kendall,
+    group_scenes,
+    measure_agreement,
+    measure_distribution_agreement,
+    resample_metrics,
+)
 from iqa.evaluation.predictions import name_scenes, read_predictions
 from iqa.evaluation.tables import TITLES
-from iqa.evaluation.uncertainty import LEVEL, estimate_interval, estimate_kendall, group_scenes, resample_metrics
 from iqa.files import check_target, finite, holds, printable, write_json
 from iqa.labels.histograms import Score, mean_scores
 from iqa.scoring.page import check_page, is_page, write_page

@@ -86,8 +86,7 @@ def check_target(
         known: says of the file there whether it is an older result of the command, which may be replaced unasked.
         inputs: files that the work reads. They are never overwritten.
 
-    Raises:
-        OutputError: if the file may not or cannot be written; the message names it and the reason.
+    Raises an `OutputError` if the file may not or cannot be written; the message names it and the reason.
     """
     path, shown = Path(path), printable(path)
     if os.path.exists(path) and any(os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
@@ -134,8 +133,7 @@ MADE_BY = ".made-by"
 def claim_folder(folder: str | os.PathLike[str], maker: str, overwrite: bool = False) -> None:
     """Make a folder for what a command makes, or take up an empty one or the one that `maker`, a command, made before.
 
-    Raises:
-        OutputError: if there is something else in it, unless `overwrite` is true, or it cannot be written.
+    Raises an `OutputError` if there is something else in it, unless `overwrite` is true, or it cannot be written.
     """
     folder, mark = Path(folder), Path(folder, MADE_BY)
     try:

@@ -11,8 +11,7 @@ from PIL import Image, ImageFilter
 from iqa.cards import card_of, read_card, sha256, weights_file
 from iqa.commands import iqa
 from iqa.errors import CardError, WeightsError
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.labels.faults import EXPLAINED, KINDS, main_fault
 from iqa.scoring.many import score_many
 from iqa.scoring.scorer import load_scorer

@@ -17,8 +17,7 @@ from iqa.errors import ImageError
 from iqa.images import geometry
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import read_resized, resize
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.images.thumbnails import thumbnail
 
 

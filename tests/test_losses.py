@@ -122,7 +122,9 @@ def test_metrics_of_an_epoch_are_means_over_images_whatever_the_batches(batch_si
     true[16], predicted[16] = np.eye(10)[9], np.eye(10)[0]  # the image that has a batch for itself is the worst
     model = keras.Sequential([keras.Input((10,)), keras.layers.Rescaling(1.0)])
     means = map(losses.ImageMean, (losses.accuracy, losses.binary_accuracy))
-    measured = [losses.ImageMean(losses.image_emd, "emd"), *means, losses.LCC(), losses.SRCC()]
+    moments = (losses.squared_mean_difference, "first_moment"), (losses.squared_variance_difference, "second_moment")
+    roots = (losses.ImageMean(*moment, root=True) for moment in moments)
+    measured = [losses.ImageMean(losses.image_emd, "emd"), *means, *roots, losses.LCC(), losses.SRCC()]
     model.compile(loss=losses.emd, metrics=measured)
     figures = model.evaluate(*tensors(predicted, true), batch_size=batch_size, verbose=0, return_dict=True)
     expected = {getattr(name, "__name__", name): value for name, value in twins(true, predicted).items()}

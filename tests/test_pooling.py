@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from iqa.cards import Preprocessing
 from iqa.errors import ImageError
-from iqa.images import picture
+from iqa.images import reading
 from iqa.images.geometry import (
     MOST,
     POOLINGS,
@@ -22,7 +22,7 @@ from iqa.images.geometry import (
     places_on_grid,
     places_that_cover,
 )
-from iqa.images.picture import Picture
+from iqa.images.reading import Picture
 
 GRID = Geometry(Preprocessing("patch", 64, multiple=16), "grid")
 
@@ -109,8 +109,8 @@ def test_a_picture_smaller_than_a_patch_is_continued_by_its_mirror_image_and_tha
 
 
 def test_networks_that_share_a_picture_see_what_each_sees_alone_and_it_is_decoded_once(photograph, save, monkeypatch):
-    decoded, read_rgb = [], picture.read_rgb
-    monkeypatch.setattr(picture, "read_rgb", lambda *some, **more: decoded.append(some) or read_rgb(*some, **more))
+    decoded, read_rgb = [], reading.read_rgb
+    monkeypatch.setattr(reading, "read_rgb", lambda *some, **more: decoded.append(some) or read_rgb(*some, **more))
     whole = Geometry(Preprocessing("resize", 32, "bilinear"))
     large = np.tile(photograph, (2, 2, 1))  # of which a network that sees 32 pixels needs a half
     for path, times in ((save("p.png", photograph), 1), (save("small.jpg", photograph), 1), (save("large.jpg", large), 2)):

@@ -12,8 +12,7 @@ from iqa.cards import Scale
 from iqa.commands import iqa
 from iqa.errors import CardError, LabelError, UsageError
 from iqa.images.finding import sample_photograph
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.labels.biq2021 import part_of, read_grades
 from iqa.scoring import scorer
 from iqa.scoring.layer import Layer, LayerCard, Weights, load_layer, read_layer, write_layer

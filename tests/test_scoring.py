@@ -14,8 +14,7 @@ from iqa.distortions.everyday import everyday_ladders
 from iqa.errors import CardError
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import detail_weights
-from iqa.images.picture import Picture
-from iqa.images.reading import read_image
+from iqa.images.reading import Picture, read_image
 from iqa.scoring.many import score_all
 from iqa.scoring.scorer import Scorer, load_scorer
 

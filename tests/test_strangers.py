@@ -9,7 +9,7 @@ import pytest
 
 from iqa.cards import AVA_SCALE, Backbone, Card, Head, Preprocessing, read_card
 from iqa.errors import CardError, WeightsError
-from iqa.models.weight_files import list_keras2_layers, open_hdf5
+from iqa.models.weight_files import check_hdf5
 
 # --- HDF5 -----------------------------------------------------------------------------------------------------------
 
@@ -36,26 +36,9 @@ def test_an_hdf5_file_with_anything_but_stored_numbers_is_refused(tmp_path, kind
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file["layers/good"] = np.zeros(3, "f4")
         BAD_HDF5[kind](file)
-    with pytest.raises(WeightsError) as caught, open_hdf5(tmp_path / "bad.h5"):
-        pass
+    with pytest.raises(WeightsError) as caught:
+        check_hdf5(tmp_path / "bad.h5")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-
-
-def save_layer_names(path, names, weight_names):
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = names
-        for name in ("a", "b"):
-            group = file.create_group(name)
-            group.attrs["weight_names"], group["w"] = weight_names, np.full(2, ord(name), "f4")
-
-
-@pytest.mark.parametrize("kind", [np.bytes_, str])
-def test_layers_are_listed_from_names_of_fixed_length_and_of_any(tmp_path, kind):
-    names, weights = (np.array(texts, "S") if kind is np.bytes_ else texts for texts in (["b", "a"], ["w"]))
-    save_layer_names(tmp_path / "old.hdf5", names, weights)
-    with open_hdf5(tmp_path / "old.hdf5") as file:
-        layers = list_keras2_layers(file)
-        assert [(name, array[0]) for name, (array,) in layers.items()] == [("b", ord("b")), ("a", ord("a"))]
 
 
 # --- cards ----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,14 @@ from scipy import stats
 
 from idealo_comparison.compare import correct_p_values, estimate_p_value, williams_test
 from iqa.errors import IqaError
-from iqa.evaluation.metrics import measure_agreement, measure_distribution_agreement
-from iqa.evaluation.uncertainty import estimate_interval, estimate_kendall, map_logistically, resample_metrics
+from iqa.evaluation.metrics import (
+    estimate_interval,
+    estimate_kendall,
+    map_logistically,
+    measure_agreement,
+    measure_distribution_agreement,
+    resample_metrics,
+)
 
 
 def correlated(rng, number, r):

@@ -5,8 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.evaluation.metrics import Agreement, measure_agreement
-from iqa.evaluation.uncertainty import estimate_interval, estimate_kendall, group_scenes, map_logistically, resample_metrics
+from iqa.evaluation.metrics import (
+    Agreement,
+    estimate_interval,
+    estimate_kendall,
+    group_scenes,
+    map_logistically,
+    measure_agreement,
+    resample_metrics,
+)
 from iqa.labels.histograms import mean_scores
 
 #: The names under which the tables show the metrics.

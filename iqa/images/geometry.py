@@ -19,8 +19,7 @@ from PIL import Image
 
 from iqa.cards import Card, Preprocessing
 from iqa.errors import ImageError
-from iqa.images.picture import Picture, as_image
-from iqa.images.reading import INTERPOLATIONS, ImageLike
+from iqa.images.reading import INTERPOLATIONS, ImageLike, Picture, as_image
 
 #: Where a patch begins: (top, left).
 Place = tuple[int, int]
@@ -123,9 +122,8 @@ class Geometry:
             image: see `read_image`; or a `Picture`, which several networks share.
             notes: a list to which is added, a line each, what is amiss with an image that was read all the same.
 
-        Raises:
-            ImageError: if the image cannot be read or its shorter side has fewer than `TINY` pixels.
-            TypeError: if it is no image.
+        Raises an `ImageError` if the image cannot be read or its shorter side has fewer than `TINY` pixels, and a
+        `TypeError` if it is no image.
         """
         picture = image if isinstance(image, Picture) else Picture(image)
         notes = [] if notes is None else notes

@@ -14,8 +14,7 @@ from PIL import Image
 from iqa.errors import ImageError
 from iqa.files import printable, written_whole
 from iqa.images.geometry import shrink
-from iqa.images.picture import as_image
-from iqa.images.reading import read_rgb
+from iqa.images.reading import as_image, read_rgb
 
 
 def thumbnail(image: str | os.PathLike[str] | Image.Image, side: int) -> NDArray[np.uint8]:

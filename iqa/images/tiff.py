@@ -72,8 +72,7 @@ def read_tiff(file: BinaryIO, what: str, most: int) -> Image.Image:
         what: what Pillow cannot read of it, for the message where the extra is not installed.
         most: the most pixels that it may have.
 
-    Raises:
-        ImageError: if the extra is not installed, or the range or the meaning of the pixels is unknown.
+    Raises an `ImageError` if the extra is not installed, or the range or the meaning of the pixels is unknown.
     """
     try:
         import imagecodecs  # noqa: F401, tifffile needs it for all but the plainest files

@@ -49,8 +49,7 @@ def read_entries(
 
     With `scores_first`, a table that has a column of scores has no votes, whatever the names of its other columns.
 
-    Raises:
-        LabelError: naming the file, the entry and what is wrong with it.
+    Raises a `LabelError` naming the file, the entry and what is wrong with it.
     """
     lowest, highest = scale
     if not (math.isfinite(lowest) and math.isfinite(highest) and lowest < highest):

@@ -64,8 +64,7 @@ def read_ratings(
             vote then goes to the two nearest bins, so that the mean is mapped exactly.
         group: the column of a table that keeps images together in splits.
 
-    Raises:
-        LabelError: naming the file, the entry and what is wrong with it.
+    Raises a `LabelError` naming the file, the entry and what is wrong with it.
     """
     entries = read_entries(file, scale, group)
     shares = np.empty((len(entries), BINS))

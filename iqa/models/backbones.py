@@ -156,8 +156,7 @@ def _name_as_alone(model: keras.Model) -> dict[str, str]:
 def build_untrained(facts: Backbone, size: int = PATCH_SIZE, weights: str | None = None) -> keras.Model:
     """The backbone that a card describes, for pixels (N, size, size, 3), untrained if there are no `weights` of Keras's.
 
-    Raises:
-        CardError: if the network cannot see so few pixels, or cannot be padded so.
+    Raises a `CardError` if the network cannot see so few pixels, or cannot be padded so.
     """
     network = NETWORKS[facts.backbone]
     if size < network.smallest:
@@ -187,7 +186,7 @@ def build_backbone(
 
     Raises:
         CardError: see `build_untrained`.
-        WeightsError: if the file is for another network or holds another one, or the download fails.
+        WeightsError: if torch is missing, the file is not torch's or of another network, or the download fails.
         OSError: if the file cannot be opened.
     """
     if source in ("imagenet", "none"):
@@ -208,17 +207,9 @@ def build_backbone(
 
 # The weights of a torch network, a `.pth`. Reading one takes torch, which only this needs.
 
-#: What the names of the tensors of the last, classifying layer begin with.
-_CLASSIFIER = "classifier."
-
 
 def read_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The tensors of a `.pth` state dict, {name: array} in the order of the file; nothing in it is executed.
-
-    Raises:
-        WeightsError: if torch is not installed, or the file is no such state dict.
-        OSError: if the file cannot be opened.
-    """
+    """The tensors of a `.pth` state dict, {name: array} in its order; nothing in it is executed; see `build_backbone`."""
     try:
         torch = importlib.import_module("torch")
     except ImportError:
@@ -236,12 +227,9 @@ def read_tensors(file: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
     """Copy the tensors of a network of torch, but for its classifier, into a backbone, layer by layer in the order of both.
 
-    The backbone must have the padding and epsilon that the file was trained with.
-
-    Raises:
-        WeightsError: naming the first layer and the shapes that do not fit.
+    Raises a `WeightsError` that names the first layer and the shapes that do not fit.
     """
-    names = [name for name in tensors if name.endswith(".weight") and not name.startswith(_CLASSIFIER)]
+    names = [name for name in tensors if name.endswith(".weight") and not name.startswith("classifier.")]
     layers = [layer for layer in model.layers if layer.weights]
     if len(names) != len(layers):
         raise WeightsError(f"not the weights of {model.name}: {len(names)} layers with weights instead of {len(layers)}")
@@ -254,8 +242,7 @@ def load_tensors(model: keras.Model, tensors: dict[str, NDArray[Any]]) -> None:
             depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
             kernel = tensors[name]
             values = [kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)) if kernel.ndim == 4 else kernel]
-        expected = [tuple(weight.shape) for weight in layer.weights]
-        found = [value.shape for value in values]
+        expected, found = [tuple(weight.shape) for weight in layer.weights], [value.shape for value in values]
         if found != expected:
             raise WeightsError(f"{name} has the shape {found} where layer {layer.name} needs {expected}")
         layer.set_weights(values)

@@ -134,13 +134,8 @@ def check_file(file: str | PathLike[str], format: str) -> Path:
 def export(network: "keras.Model", card: Card, file: str | PathLike[str], format: str) -> None:
     """Write a network for another runtime with Keras's own `Model.export`; the file is whole or not there.
 
-    Args:
-        network: as `iqa.models.networks.network_of` makes it of the card.
-        format: a key of `FORMATS`.
-
-    Raises:
-        ExportError: see `check_file`; or if a package is missing, Keras runs on another backend than TensorFlow, or the
-            network has layers that the format does not know.
+    The network is as `iqa.models.networks.network_of` makes it of the card, the format a key of `FORMATS`. An `ExportError`
+    is raised as by `check_file`, or if a package is missing, Keras does not run on TensorFlow, or the format lacks a layer.
     """
     import keras
 

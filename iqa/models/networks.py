@@ -36,8 +36,7 @@ def add_head(backbone: keras.Model, head: Head) -> keras.Model:
     Returns:
         A flat model: pixels (N, size, size, 3) -> shares of the votes 1-10, (N, 10), or scores (N, 1).
 
-    Raises:
-        CardError: if the backbone has no such levels, or a histogram head should see some.
+    Raises a `CardError` if the backbone has no such levels, or a histogram head should see some.
     """
     regression, x = head.kind == "regression", backbone.output
     if head.levels and not regression:
@@ -81,9 +80,7 @@ def network_of(card: Card, weights: str | PathLike[str]) -> keras.Model:
         head sees several levels, these come third, standardised. With `flip_averaging`, all are means over the pixels and
         their mirror image.
 
-    Raises:
-        CardError: if no network can be built from the card.
-        WeightsError: if the weights do not fit the network.
+    Raises a `CardError` if no network can be built from the card, and a `WeightsError` if the weights do not fit it.
     """
     model = build_network(card.backbone, card.head, card.preprocessing.size, weights)
     outputs = [model.output, model.layers[-1].input]

@@ -5,15 +5,13 @@ weights need that, so it is refused before an array is read.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 import h5py
 import keras
-import numpy as np
 
 from iqa.cards import Card, card_of, sha256
 from iqa.errors import OutputError, WeightsError
@@ -26,62 +24,27 @@ _LARGEST, _MOST = 1 << 26, 5_000
 def load_weights(model: keras.Model, file: str | PathLike[str]) -> None:
     """Load weights, all of them or nothing: `.weights.h5` of Keras 3, `.hdf5` or `.h5` of Keras 2.
 
-    If the model is compiled, the state of its optimizer is loaded too.
-
-    Raises:
-        WeightsError: if the file is missing, broken, or of another network; the message names it.
+    If the model is compiled, the state of its optimizer is loaded too. Raises a `WeightsError` that names the file if it is
+    missing, broken, or of another network.
     """
     if not Path(file).is_file():
         raise WeightsError(f"{file}: there is no such file")
     before = model.get_weights()
     try:
-        if str(file).endswith(".weights.h5"):
-            shapes = {tuple(variable.shape) for variable in model.variables}
-            with open_hdf5(file) as opened:
-                for name, dataset in _list_datasets(opened):
-                    if name.startswith("/layers/") and dataset.shape not in shapes:
-                        raise WeightsError(f"{name} has the shape {dataset.shape}, which no layer of this network has")
-            model.load_weights(file)
-        else:
-            load_keras2(model, file)
+        check_hdf5(file, {tuple(variable.shape) for variable in model.variables})
+        model.load_weights(file)
     except Exception as error:  # h5py and Keras raise whatever a foreign file makes them stumble over
         model.set_weights(before)
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{file}: not the weights of this model ({reason})") from None
 
 
-def load_keras2(model: keras.Model, file: str | PathLike[str]) -> None:
-    """Load a whole Keras 2 model or its weights (HDF5, Keras 2.1 to 2.15); nothing in the file is executed.
+def check_hdf5(file: str | PathLike[str], shapes: Collection[tuple[int, ...]] = ()) -> None:
+    """Check that nothing in an HDF5 file is a link, and all data sets are plain numbers, stored in it, of 64 MB at most.
 
-    Layers are matched by name; those that the user named, or Keras numbered (`dense_1`), in their order.
+    Those of layers of Keras 3 must have one of the `shapes`, if some are given.
 
-    Raises:
-        WeightsError: naming the layer and shapes that do not fit, or how many layers the file and the model have.
-        OSError: if it is not an HDF5 file.
-    """
-    with open_hdf5(file) as opened:
-        stored = list_keras2_layers(opened)
-        layers = [layer for layer in model.layers if layer.weights]
-        if len(stored) != len(layers):
-            raise WeightsError(f"{len(stored)} layers with weights in the file, {len(layers)} in the model")
-        names = {layer.name for layer in layers}
-        others = iter([name for name in stored if name not in names])
-        sources = [layer.name if layer.name in stored else next(others) for layer in layers]
-        for layer, source in zip(layers, sources, strict=True):
-            expected, found = ([tuple(w.shape) for w in weights] for weights in (layer.weights, stored[source]))
-            if expected != found:
-                raise WeightsError(f"layer {source} of the file has {found} where layer {layer.name} needs {expected}")
-        for layer, source in zip(layers, sources, strict=True):
-            layer.set_weights([np.asarray(dataset) for dataset in stored[source]])
-
-
-@contextmanager
-def open_hdf5(file: str | PathLike[str]) -> Iterator[h5py.File]:
-    """Open an HDF5 file in which nothing is a link, and all data sets are plain numbers, stored in it, of 64 MB at most.
-
-    Raises:
-        WeightsError: naming the first thing in it that is not so.
-        OSError: if it is not an HDF5 file.
+    Raises a `WeightsError` that names the first thing that is not so, and an `OSError` if it is not an HDF5 file.
     """
     with h5py.File(Path(file), "r") as opened:
         for name, dataset in _list_datasets(opened):
@@ -94,7 +57,8 @@ def open_hdf5(file: str | PathLike[str]) -> Iterator[h5py.File]:
                 raise WeightsError(f"{name} has the shape {shape}, larger than any array of the networks here")
             if math.prod(shape) and not dataset.id.get_storage_size():
                 raise WeightsError(f"{name} has the shape {shape}, but no numbers")
-        yield opened
+            if shapes and name.startswith("/layers/") and shape not in shapes:
+                raise WeightsError(f"{name} has the shape {shape}, which no layer of this network has")
 
 
 def _list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -113,28 +77,6 @@ def _list_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
                 open_groups.append((inner, group[name]))
             elif isinstance(group[name], h5py.Dataset):
                 yield inner, group[name]
-
-
-def list_keras2_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """{layer: its arrays, not read yet} of a file of Keras 2, in its order; a `WeightsError` if it is none."""
-    root = file.get("model_weights", file)
-    if "layer_names" not in root.attrs:
-        raise WeightsError("no weights of Keras 2")
-    stored = {}
-    for name in _names(root, "layer_names"):
-        layer = root.get(name)
-        arrays = (
-            [layer.get(weight) for weight in _names(layer, "weight_names")] if isinstance(layer, h5py.Group) else [None]
-        )
-        if not all(isinstance(array, h5py.Dataset) for array in arrays):
-            raise WeightsError(f"layer {name!r} is missing, or an array of it")
-        if arrays:
-            stored[name] = arrays
-    return stored
-
-
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
 
 
 def without_optimizer(model: keras.Model) -> keras.Model:

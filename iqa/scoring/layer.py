@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from iqa.cards import LARGEST_CARD, Scale, card_of, sha256, shipped_weights
 from iqa.errors import CardError, ImageError
 from iqa.files import finite, read_beginning, written_whole
-from iqa.images.picture import Picture
+from iqa.images.reading import Picture
 from iqa.scoring.results import Grade
 from iqa.scoring.scorer import Judgement, Scorer, load_scorer
 

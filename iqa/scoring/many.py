@@ -10,8 +10,7 @@ from typing import Any
 
 from iqa.environment import processors
 from iqa.errors import ImageError, UsageError
-from iqa.images.picture import Picture, as_image
-from iqa.images.reading import read_time
+from iqa.images.reading import Picture, as_image, read_time
 from iqa.images.stored import StoredFile
 from iqa.images.thumbnails import Thumbnails
 from iqa.labels.faults import main_fault

@@ -22,8 +22,7 @@ from iqa.cards import Card, card_for, card_of, sha256, weights_file
 from iqa.environment import processors
 from iqa.errors import CardError, ImageError, RuntimeUnavailable, UsageError
 from iqa.images.geometry import CROPS, POOLINGS, Geometry, warn_if_flat
-from iqa.images.picture import Picture
-from iqa.images.reading import ImageLike, in_memory
+from iqa.images.reading import ImageLike, Picture, in_memory
 from iqa.labels.faults import read_faults
 from iqa.labels.histograms import Score
 from iqa.scoring.runtimes import Network, open_network
