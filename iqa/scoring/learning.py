@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
 from iqa.errors import LabelError
-from iqa.evaluation.uncertainty import estimate_interval, group_scenes, resample_metrics
+from iqa.evaluation.metrics import estimate_interval, group_scenes, resample_metrics
 from iqa.scoring.layer import FURTHEST, Weights
 from iqa.scoring.results import Result
 
