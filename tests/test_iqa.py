@@ -63,7 +63,7 @@ def test_rows_of_json_have_the_columns_of_the_table(command, folder, tmp_path):
     first, second = map(json.loads, out.splitlines())
     assert code == 1
     scores = [f"{name}{of}" for name in ("quality", "beauty") for of in ("", "_std", "_percentile")]
-    assert list(first) == ["path", *scores, "technical", "width", "height", "fault", "fault_share"]
+    assert list(first) == ["path", *scores, "technical", "width", "height"]
     assert set(second) == {"path", "error"}
     assert command(iqa, tmp_path / "missing.png", *RUNTIME)[0] == 2
 

@@ -47,7 +47,7 @@ def result_of(number, path):
     )
 
 
-def write(path, results, names=("beauty", "technical"), order="both", bursts=False, **options):
+def write(path, results, names=("beauty", "technical"), order="overall", bursts=False, **options):
     """The page of some results."""
     ranked = RankedSet(lambda: iter(results), names, order, bursts)
     write_page(path, ranked, {name: SCALES[name] for name in names}, {"model": "a; t"}, **options)
@@ -109,8 +109,8 @@ def page(tmp_path_factory):
 
 
 def scores_of(number):
-    """The mean of the places by both scores, to compare pictures that have both."""
-    return BEAUTY[number] + 5 * TECHNICAL[number]
+    """The beauty, by which pictures without a quality rank."""
+    return BEAUTY[number]
 
 
 def names(shown):

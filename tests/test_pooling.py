@@ -81,7 +81,7 @@ def test_by_detail_a_grid_has_the_patches_that_count(photograph, save):
     assert (len(every), len(some)) == (16 * 20, MOST["detail"])
     heaviest = every[np.sort(np.argsort(-covering.weights(every))[: len(some)])]
     seen = {patch.tobytes() for patch in some}
-    assert sum(patch.tobytes() in seen for patch in heaviest) >= 8
+    assert sum(patch.tobytes() in seen for patch in heaviest) >= 6
     np.testing.assert_array_equal(Geometry(preprocessing, "grid").patches(save("p.png", picture)), some)
 
 

@@ -281,27 +281,6 @@ def test_a_phase_tells_the_figures_before_and_after_it_and_predict_the_score(lad
     assert "missing.png: there is no such file" in capsys.readouterr().out
 
 
-def test_the_search_for_a_rate_changes_nothing_and_suggests_one_that_learns(ladders, tmp_path, capsys):
-    prompt = tiny_prompt(ladders, tmp_path)
-    prompt.fit(1e-3)
-    session = prompt.session
-
-    def facts():
-        variables = [keras.ops.convert_to_numpy(v).tolist() for v in session._variables]
-        return variables, session.state, session.train_data.epoch, sorted(tmp_path.iterdir()), session.model.optimizer
-
-    before = facts()
-    capsys.readouterr()
-    rate = prompt.find_rate(1e-5, 10, steps=40)
-    assert facts() == before
-    assert 1e-4 < rate < 1
-    assert f"suggested learning rate: {rate:g}" in capsys.readouterr().out
-    assert prompt.find_rate(1, 1e-3) is None
-    assert "the rates must rise from above 0, got 1 to 0.001" in capsys.readouterr().out
-    assert prompt.find_rate(steps=3) is None
-    assert "a range test needs at least 10 steps, got 3" in capsys.readouterr().out
-
-
 def test_a_run_folder_holds_what_was_done_the_last_state_and_the_best_with_its_card(ladders, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "writes_events", True)
     trained = tiny_session(ladders, tmp_path)

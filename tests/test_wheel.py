@@ -15,7 +15,7 @@ from iqa.images.finding import sample_photograph
 from TID2013_regression import infer_regression
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("iqa", "AVA", "TID2013_regression", "idealo_comparison", "weights")
+PACKAGES = ("iqa", "AVA", "BIQ2021", "TID2013_regression", "idealo_comparison", "weights")
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,7 @@
     layer = load_layer("biq2021_quality")
     layer.score("photo.jpg")        # Grade(mean=3.61, std=0.34, percentile=58.2)
 
-NAME.npz holds the layer and its card. It stands on other weights, which the card names with their hashes, and costs no time
-where these score anyway.
+NAME.npz holds the layer and its card, which names the weights that it stands on.
 """
 
 import io

@@ -15,7 +15,6 @@ from iqa.training.run_folder import BY_HAND, Figures, PhaseRecord
 HELP = """pretrain(epochs=1, learning_rate=1e-3)   train the head, backbone frozen
 fit(learning_rate, epochs=1)             train all layers; Ctrl-C stops after the step
 finish()                                 train the rest of what Ctrl-C stopped
-find_rate()                              suggests a learning rate; changes nothing
 evaluate()  predict("photo.jpg")         figures on the test data; the score of a picture
 phases()  curve()  curve("curve.png")    what was done; loss, LCC and SRCC over all epochs
 save("name")  load("name")  undo()       weights with their card; undo: as before the last phase
@@ -24,7 +23,7 @@ model.compile(...)  model.fit(train_data, validation_data=test_data, epochs=1)""
 
 #: The methods of `Session` that a prompt offers.
 COMMANDS = (
-    *("pretrain", "fit", "finish", "freeze", "unfreeze", "find_rate", "evaluate", "predict", "save", "load", "undo"),
+    *("pretrain", "fit", "finish", "freeze", "unfreeze", "evaluate", "predict", "save", "load", "undo"),
     *("phases", "curve"),
 )
 

@@ -1,7 +1,6 @@
 """A training run by a schedule or from a prompt; it can be stopped after any step and continued from there."""
 
 import inspect
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from iqa.errors import ImageError, RunError, UsageError
+from iqa.errors import ImageError, RunError
 from iqa.files import printable
 from iqa.labels.histograms import Score
 from iqa.models.weight_files import load_weights, without_optimizer
@@ -25,8 +23,6 @@ from iqa.training.trainer import (
     is_frozen,
     learning_rate_of,
     name_of,
-    own_optimizer,
-    set_frozen,
 )
 
 #: Weight of the past in the smoothed loss; how many times its lowest value ends the test; the steps before which neither
@@ -203,22 +199,6 @@ class Session(Trainer):
             self.open_phase(record, given.pop("callbacks", None), **given)
         return self.model.history
 
-    def find_rate(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 60, frozen: bool = False) -> float | None:
-        """Suggest a learning rate for `fit`, by a range test of so many steps; changes neither weights nor optimizer.
-
-        It is a tenth of the rate at which the smoothed loss is lowest; None if that never fell by more than a hundredth.
-        `frozen` is for the head alone, as `pretrain` trains it.
-        """
-        rates, losses, best = measure_rates(self, lowest, highest, steps, frozen)
-        tried = f"{len(rates)} steps at rates of {rates[0]:.1g} to {rates[-1]:.1g}"
-        print(f"{tried}: the loss is {min(losses):.3g} of what it was at best, {losses[-1]:.3g} at last")
-        if min(losses) >= 0.99:
-            print("the loss did not fall at any of these rates: nothing to suggest")
-            return None
-        suggested = float(f"{best / 10:.1g}")
-        print(f"lowest at {best:.1g}; suggested learning rate: {suggested:g}, a tenth of that")
-        return suggested
-
     def predict(self, path: str | Path) -> float | Score | None:
         """The score of a picture by the current weights: a float, or a `Score` of mean, deviation and histogram."""
         try:
@@ -262,53 +242,3 @@ class Session(Trainer):
         if self.state.phases:
             self.commit()
         print(f"loaded {path}")
-
-
-def measure_rates(
-    trainer: Trainer, lowest: float, highest: float, steps: int, frozen: bool
-) -> tuple[list[float], list[float], float]:
-    """The range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3.
-
-    A copy of a trainer's network is trained at rates that rise by the same factor, until the loss diverges. The loss of a
-    batch is divided by that of the untouched network on it: batches differ by more than a few steps change.
-
-    Returns of each step the rate, and the smoothed loss as a share of the untouched network's; then the rate of the lowest
-    loss. Raises a `UsageError` if the rates are no range, the steps are fewer than 10, or no loss is finite.
-    """
-    if not 0 < lowest < highest < math.inf:
-        raise UsageError(f"the rates must rise from above 0, got {lowest:g} to {highest:g}")
-    if steps < 2 * FIRST:
-        raise UsageError(f"a range test needs at least {2 * FIRST} steps, got {steps}")
-    network, data = keras.models.clone_model(keras.Model(trainer.model.inputs, trainer.model.outputs)), trainer.train_data
-    network.set_weights(trainer.model.get_weights())
-    set_frozen(network, HEAD, frozen, keep_normalisation=trainer.pretrained)
-    network.compile(keras.optimizers.Adam(1e-3), loss=trainer.loss)
-
-    def measure(model: keras.Model, pixels: Any, labels: Any) -> float:
-        predicted = keras.ops.convert_to_tensor(model.predict_on_batch(pixels))
-        return float(keras.ops.convert_to_numpy(trainer.loss(keras.ops.convert_to_tensor(labels), predicted)))
-
-    rates: list[float] = []
-    losses: list[float] = []
-    mean, epoch = 0.0, data.epoch
-    try:
-        for number, rate in enumerate(map(float, np.geomspace(lowest, highest, steps)), start=1):
-            trainer.interrupt.check()
-            data.epoch, index = epoch + (number - 1) // data.steps, (number - 1) % data.steps
-            batch = data[index]
-            loss = measure(network, *batch) / measure(trainer.model, *batch)
-            if not math.isfinite(loss):
-                break
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-            rates.append(rate)
-            losses.append(mean / (1 - SMOOTHING**number))  # without this the first means would lean to 0
-            if number > FIRST and losses[-1] > DIVERGED * min(losses):
-                break
-            own_optimizer(network).learning_rate = rate
-            network.train_on_batch(*batch)
-    finally:
-        data.epoch = epoch
-    if not losses:
-        raise UsageError("the loss is not finite before the first step")
-    first = min(FIRST, len(losses) - 1)
-    return rates, losses, rates[first + int(np.argmin(losses[first:]))]
