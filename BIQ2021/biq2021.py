@@ -31,7 +31,7 @@ from iqa.evaluation.metrics import estimate_interval, resample_metrics
 from iqa.files import check_target, printable, written_whole
 from iqa.images.finding import list_images
 from iqa.images.reading import Picture, read_image
-from iqa.labels.biq2021 import CHOOSING, PARTS, part_of, read_grades
+from iqa.labels.biq2021 import CHOOSING, PARTS, read_grades
 from iqa.scoring.layer import FURTHEST, LayerCard, Weights, load_layer, scorers_of, write_layer
 from iqa.scoring.many import SEEN, score_all
 from iqa.scoring.scorer import load_scorer
@@ -240,8 +240,8 @@ def measure(scores, grades, names):
         "srcc_95": estimate_interval(drawn["srcc"]),
     }
     figures |= {"lcc": float(np.corrcoef(scores, grades)[0, 1]), "rmse": float(np.sqrt(np.mean((scores - grades) ** 2)))}
-    for part in PARTS.values():
-        of = np.array([part_of(name) == part for name in names])
+    for beginning, part in PARTS.items():
+        of = np.array([name.lower().startswith(beginning) for name in names])
         figures[f"srcc, {part}"] = float(stats.spearmanr(scores[of], grades[of])[0])
     figures = {name: np.round(value, 4).tolist() for name, value in figures.items()}
     print(", ".join(f"{name} {value}" for name, value in figures.items()))

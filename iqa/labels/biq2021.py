@@ -38,8 +38,3 @@ def read_grades(table: Path, images: Path | None = None) -> list[Graded]:
 
 #: {beginning of a name: where the photograph comes from}; those of "faults" were taken with them on purpose.
 PARTS = {"ss01": "gallery", "ss02": "faults", "ss03": "unsplash"}
-
-
-def part_of(name: str) -> str:
-    """One of `PARTS`, by the name of a photograph."""
-    return PARTS[name[:4].lower()]
