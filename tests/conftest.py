@@ -20,8 +20,11 @@ from iqa.files import write_json
 from iqa.images.finding import sample_photograph
 from iqa.images.reading import read_image
 
-# A shell that runs the tests in the background may have told them to ignore Ctrl-C, and their children would inherit that.
+# A shell that runs the tests in the background may have told them to ignore Ctrl-C or the end of the terminal, and their
+# children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # TensorFlow's own allocator for oneDNN keeps for good the weights of every network that was ever built.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
