@@ -110,8 +110,7 @@ class Layer(Scorer):
     @classmethod
     def of(cls, recipe: Mapping[str, Any], threads: int | None = None) -> "Layer":
         parts = [scorers_of({"it": part}, threads)["it"] for part in recipe["parts"]]
-        file = Path(recipe["weights"])
-        return cls(file, recipe["sha256"], *read_layer(file), parts)
+        return cls(Path(recipe["weights"]), recipe["sha256"], *read_layer(Path(recipe["weights"])), parts)
 
     @property
     def name(self) -> str:
@@ -225,8 +224,8 @@ def scorers_of(recipes: Mapping[str, Mapping[str, Any]], threads: int | None = N
     def scorer(recipe: Mapping[str, Any]) -> Scorer:
         key = json.dumps(recipe, sort_keys=True)
         if key not in known and "parts" in recipe:
-            file, parts = Path(recipe["weights"]), [scorer(part) for part in recipe["parts"]]
-            known[key] = Layer(file, recipe["sha256"], *read_layer(file), parts)
+            file = Path(recipe["weights"])
+            known[key] = Layer(file, recipe["sha256"], *read_layer(file), [*map(scorer, recipe["parts"])])
         elif key not in known:
             known[key] = Scorer.of(recipe, threads)
         return known[key]

@@ -32,7 +32,7 @@ from iqa.scoring.results import Result
 MOST = 5000  # pictures in a file: with their thumbnails some 70 MB
 PAGE = 60  # pictures laid out at first, and again whenever the reader comes near their end
 SIDE = 320  # pixels of a thumbnail's longer side
-_ALL = "all scores together, 0-100"
+_ALL = "overall place, 0-100"
 
 _LEFT, _RIGHT, _TOP, _FLOOR = 40, 410, 24, 146  # of the axes of a distribution, in a box of 420x190
 

@@ -1,6 +1,7 @@
 """Scoring a collection, in its order. A run that was killed can be resumed: what is done is noted in a journal."""
 
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,11 @@ def score_collection(
         for note in journal.notes:
             complain(note)
         for look in range(2):
+            away = (
+                of for of in journal.results() if of.error and isinstance(of.path, Path) and not of.path.parent.is_dir()
+            )
+            if look and any(away):
+                time.sleep(3)  # a share or a disk may be away for a moment
             # What was scored a moment ago is not forgotten, whatever the second listing finds: a list may be a pipe.
             for path, what in journal.enter(list_pictures() if options.again or not look else (), forget=not look):
                 complain(f"{printable(path)}: {what}")
