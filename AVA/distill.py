@@ -4,14 +4,14 @@
     python AVA/distill.py vanilla --out runs/vanilla          # runs/vanilla/ava_vanilla.weights.h5, .tflite and .json
     python AVA/distill.py patches --out runs/patches
 
-AVA's own photographs (32 GB) are not needed. idealo's model, which learned from them, says what it thinks of some 30,000
-others, by the mean of six crops, and the network learns its histograms and its features. Where people's votes or grades
-are known, it learns these: 1,290 photographs of AVA, and the quality of BIQ2021's (a second head, which is left out of
-the file: what the network knows of quality then serves `BIQ2021/biq2021.py`). Each photograph is seen beside its mirror
-image, and both should score alike, so that one look is enough when scoring.
+AVA's own photographs (32 GB) are not needed. idealo's model, which learned from them, scores some 28,000 others by the
+mean of six crops, and the network learns its histograms and its features. Where people's votes or grades are known, it
+learns these: 1,290 photographs of AVA, and the quality of BIQ2021's (a second head, which is left out of the file: what the
+network knows of quality then serves `BIQ2021/biq2021.py`). Each photograph is seen beside its mirror image, and both should
+score alike. The weights that ship are older and agree better with people: docs/experiments.md compares them.
 
-The blocks below `CUT` stay as ImageNet left them. What they say of each view is computed once and kept, which makes an
-epoch six times as fast. To resume a run that was killed, repeat the command.
+The blocks below `CUT` stay as ImageNet left them. What they say of each view is computed once and kept, so that an
+epoch takes a fraction of the time. To resume a run that was killed, repeat the command.
 """
 
 import sys
@@ -120,7 +120,7 @@ def targets_of(paths, histograms, features):
     return np.concatenate([np.column_stack([known, standard, quality]), frames]).astype(np.float32)
 
 
-def views_of(picture, number, kind, size):
+def views_of(picture, number, size):
     """`VIEWS` views of a photograph and their mirror images, uint8 (2 * VIEWS, size, size, 3)."""
     rng = np.random.default_rng((number, 1))
     views = [random_patch(picture, size, rng) for _ in range(VIEWS)]
@@ -147,7 +147,7 @@ def keep_activations(model, paths, file, kind, size):
     if not file.exists():
         with temporary_beside(file) as name, ThreadPoolExecutor(processors()) as pool:
             kept = np.lib.format.open_memmap(name, "w+", np.float16, shape)
-            pictures = pool.map(lambda entry: views_of(read(entry[1], kind, size), entry[0], kind, size), enumerate(paths))
+            pictures = pool.map(lambda entry: views_of(read(entry[1], kind, size), entry[0], size), enumerate(paths))
             for number, views in enumerate(
                 tqdm(pictures, total=len(paths), unit="photograph", desc="views", file=sys.stderr)
             ):
