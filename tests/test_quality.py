@@ -90,6 +90,9 @@ def test_each_network_looks_once_at_a_picture_that_all_three_scores_are_of(layer
     for model in (*layer.parts, layer, *layer.parts):
         model.score(picture)
     assert sum(looks) == 2 and isinstance(layer, Layer)
+    scorer.load_scorer("ava_vanilla", runtime="keras").score(picture)
+    assert sum(looks) == 3  # another runtime looks for itself
+    assert infer_quality.load() is infer_quality.load()
 
 
 def test_a_sharp_caption_makes_no_blurred_photograph_good(layer):

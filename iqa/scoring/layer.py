@@ -6,6 +6,7 @@
 NAME.npz holds the layer and its card, which names the weights that it stands on.
 """
 
+import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,6 @@ class LayerCard:
     stands_on: dict[str, str]
     trained_on: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
-
     bins = 1  # a score, as of a `Card` of a regression
     faults: Any = None
 
@@ -102,15 +102,14 @@ class Layer(Scorer):
     def __init__(self, file: Path, sha256: str, card: LayerCard, weights: Weights, parts: Sequence[Scorer]) -> None:
         self.weights, self.sha256, self.card, self.parts = file, sha256, card, parts  # type: ignore[assignment]
         self.layer, self._workers = weights, dict[int, Any]()
-        self.key = (sha256, self.sees)
         recipes = [part.recipe for part in parts]
         runtime = self.network.name
+        self.key = (sha256, self.sees, runtime)
         self.recipe = {"weights": str(file.resolve()), "sha256": sha256, "runtime": runtime, "parts": recipes}
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any], threads: int | None = None) -> "Layer":
-        parts = [scorers_of({"it": part}, threads)["it"] for part in recipe["parts"]]
-        return cls(Path(recipe["weights"]), recipe["sha256"], *read_layer(Path(recipe["weights"])), parts)
+        return scorers_of({"it": recipe}, threads)["it"]  # type: ignore[return-value]
 
     @property
     def name(self) -> str:
@@ -188,9 +187,8 @@ def read_layer(file: Path) -> tuple[LayerCard, Weights]:
     except FileNotFoundError:
         raise CardError(f"{file}: there is no such file") from None
     except Exception as error:  # NumPy raises many kinds over a damaged file
-        raise CardError(
-            f"{file}: {error if isinstance(error, CardError) else 'not a layer that was written here'}"
-        ) from None
+        reason = error if isinstance(error, CardError) else "not a layer that was written here"
+        raise CardError(f"{file}: {reason}") from None
     return card, weights
 
 
@@ -199,18 +197,20 @@ def _file_of(name: str) -> Path:
 
 
 def load_layer(name: str | PathLike[str], *, runtime: str = "auto") -> Layer:
-    """The `Layer` of a shipped name ("biq2021_quality") or of an .npz file.
+    """The `Layer` of a shipped name ("biq2021_quality") or of an .npz file, loaded once; again if the file changes.
 
     Raises:
         CardError: if there is no such file, it is damaged, or it was fitted on other weights than those that ship.
         RuntimeUnavailable: see `iqa.scoring.runtimes.open_network`.
     """
     file = Path(name) if Path(name).suffix == ".npz" else _file_of(str(name))
+    return _load(file.absolute(), runtime, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@functools.cache
+def _load(file: Path, runtime: str, changed: int) -> Layer:
     card, weights = read_layer(file)
-    parts = [
-        (load_layer if _file_of(part).is_file() else load_scorer)(part, runtime=runtime)  # it may stand on a layer
-        for part in card.stands_on
-    ]
+    parts = [(load_layer if _file_of(part).is_file() else load_scorer)(part, runtime=runtime) for part in card.stands_on]
     for part, digits in zip(parts, card.stands_on.values(), strict=True):
         if part.sha256 != digits:
             raise CardError(f"{file}: it was fitted on other weights than the {part.name} that is here; fit it again")

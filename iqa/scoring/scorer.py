@@ -63,9 +63,9 @@ class Scorer:
         self.geometry = Geometry.of(card, **(options or {}))
         self._runtime, self._threads, self._networks = runtime, threads, dict[int, Network]()
         self._workers = dict[int, Any]()  # of each process, as the networks
-        self.key = (sha256, str(self.geometry))
         self._faults = read_faults(card_of(weights).parent, card.faults) if card.faults else None
         runtime = self.network.name  # what "auto" chooses here is not chosen again
+        self.key = (sha256, str(self.geometry), runtime)
         self.recipe: dict[str, Any] = {
             "weights": str(weights.resolve()),
             "sha256": sha256,
