@@ -40,12 +40,8 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         order, chance = (int(word) for word in np.random.SeedSequence(seed or 0).generate_state(2))
         numbers = grain.MapDataset.range(count)
-        drawn = (numbers if seed is None else numbers.shuffle(seed=order)).random_map(draw, seed=chance)
-        batches = drawn.batch(
-            min(count, a_batch),
-            drop_remainder=whole,
-            batch_fn=lambda parts: tuple(map(np.concatenate, zip(*parts, strict=True))),
-        )
+        numbers = numbers if seed is None else numbers.shuffle(seed=order)
+        batches = numbers.batch(min(count, a_batch), drop_remainder=whole).random_map(draw, seed=chance)
         # `steps` are those of a whole epoch.
         self.steps, self._epochs, self.data_workers = len(batches), batches.repeat(), workers
         self._ahead: Ahead | None = None

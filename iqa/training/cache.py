@@ -1,5 +1,6 @@
 """A training set's pictures as arrays, decoded or out of a cache, and what is cut of them. It loads without Keras."""
 
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -43,6 +44,11 @@ class Resized:
         return read_resized(path, self.size, self.interpolation)
 
 
+@functools.cache  # of this process: a map cannot be sent to another
+def _map(cache: Path, size: int) -> Pixels:
+    return np.memmap(cache, np.uint8, "r").reshape(-1, size, size, 3)
+
+
 class Pictures:
     """The pictures of a training set, by number, and `labels`, float32 (N, 1) or (N, 10); an `ImageError` names the file.
 
@@ -58,8 +64,7 @@ class Pictures:
     def __getitem__(self, number: int) -> Pixels:
         if (row := int(self._rows[number])) >= self._held:
             return self._decode(number)
-        shape = (self.read.size, self.read.size, 3)  # type: ignore[attr-defined]
-        return np.fromfile(self._cache, np.uint8, each := int(np.prod(shape)), offset=row * each).reshape(shape)
+        return _map(self._cache, self.read.size)[row]  # type: ignore[attr-defined]
 
     def path(self, number: int) -> Path:
         return Path(os.fsdecode(self._paths[number]))
@@ -107,9 +112,9 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Draw:
-    """(number, rng) -> (pixels, labels) of a picture, or of a ladder: so many `levels`, cut alike. See `Photographs`.
+    """(numbers, rng) -> (pixels, labels) of pictures, or of ladders: so many `levels`, cut alike. See `Photographs`.
 
-    Without `cut` it is all that `pictures` hold, (K, size, size, 3).
+    Without `cut` it is all that `pictures` hold, (K, size, size, 3) each.
     """
 
     pictures: Pictures
@@ -117,18 +122,22 @@ class Draw:
     levels: int = 1
     patches: int = 1
 
-    def __call__(self, number: int, rng: np.random.Generator) -> Batch:
-        chances, pixels, labels = rng.integers(2**63, size=self.patches), [], []
-        for each in range(number * self.levels, (number + 1) * self.levels):
-            seen = self.pictures[each]
-            if self.cut:
-                try:
-                    seen = np.stack([self.cut(seen, np.random.default_rng(chance)) for chance in chances])
-                except ImageError as error:
-                    raise ImageError(f"{self.pictures.path(each)}: {error}") from None
-            pixels.append(seen)
-            labels.append(self.pictures.labels[[each] * len(seen)])
-        return np.concatenate(pixels), np.concatenate(labels)
+    def __call__(self, numbers: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        chances, seen, labels = rng.integers(2**63, size=(len(numbers), self.patches)), [], []
+        for number, drawn in zip(numbers, chances, strict=True):
+            for each in range(number * self.levels, (number + 1) * self.levels):
+                pixels = self.pictures[each]
+                if self.cut:
+                    try:
+                        parts = [self.cut(pixels, np.random.default_rng(chance))[None] for chance in drawn]
+                    except ImageError as error:
+                        raise ImageError(f"{self.pictures.path(each)}: {error}") from None
+                    seen += parts
+                    labels += [self.pictures.labels[each]] * len(parts)
+                else:
+                    seen.append(pixels)
+                    labels += [self.pictures.labels[each]] * len(pixels)
+        return np.concatenate(seen), np.stack(labels)
 
 
 class Ahead:
