@@ -23,7 +23,7 @@ from iqa.distortions.everyday import shrink
 from iqa.distortions.table import distort, read_reference
 from iqa.errors import CardError, ImageError, LabelError
 from iqa.files import check_target, printable, write_json, written_whole
-from iqa.images.finding import list_photographs
+from iqa.images.finding import list_images
 from iqa.images.reading import Picture, read_image
 from iqa.labels.biq2021 import read_grades
 from iqa.labels.faults import KINDS, main_fault
@@ -55,7 +55,9 @@ def scenes(arguments, rng):
             raise LabelError(f"{arguments.references}: no kodim{number:02d}.png")
         levels = {kind: rng.choice(np.arange(1.0, 6.0), LEVELS_OF_A_REFERENCE, replace=False) for kind in KIND_OF}
         yield reference, [(kind, level) for kind in KIND_OF for level in levels[kind]], f"i{number:02d}" in held_out
-    photographs = [path for folder in arguments.photos for path in list_photographs(folder, None)]
+    photographs = [path for folder in arguments.photos for path in list_images(folder)]
+    if not photographs:
+        raise ImageError(f"{', '.join(map(str, arguments.photos))}: no photographs")
     chosen = rng.permutation(len(photographs))[: arguments.limit]
     for place, number in enumerate(tqdm(chosen, unit="photograph", file=sys.stderr)):
         try:

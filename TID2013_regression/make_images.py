@@ -109,13 +109,13 @@ def name_of(reference, distortion, level):
 
 
 def read_errors(file):
-    """{name of an image: its mean squared error} from a table with columns `name` and `mse` and perhaps others."""
+    """{name of an image: its mean squared error} from a table with columns `name` and `mse` or `MSE` and others."""
     errors = {}
     with open(file, newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines)
         for row in rows:
             try:
-                name, error = Path(row["name"]).stem.lower(), float(row["mse"])
+                name, error = Path(row["name"]).stem.lower(), float(row.get("mse") or row["MSE"])
             except (KeyError, TypeError, ValueError):
                 raise LabelError(f"{file}, line {rows.line_num}: not a name and an mse") from None
             if not 0 < error < 255**2:

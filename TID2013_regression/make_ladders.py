@@ -2,17 +2,13 @@
 
     python TID2013_regression/make_ladders.py --photos data/photos --mos data/tid2013/mos_with_names.txt \\
         --exclude TID2013_regression/ladder_photographs.txt --out data/ladders
-    python TID2013_regression/make_ladders.py --photos data/photos --clean --out data/clean
 
 A ladder is one patch at five steps: untouched, then one distortion at four strengths, drawn at random. Its labels are what
 TID2013 gave that distortion on average (over its training scenes, references 7 to 25), interpolated between the levels.
 Half of the photographs are downscaled first, so that more ladders start clean.
 
-With --clean there are no scores, only the order of the steps. All photographs are downscaled, so that the first step is
-clean, and get common faults: noise, JPEG, blur, JPEG2000, grain under JPEG, defocus, motion and sensor noise.
-
 The script writes `PHOTO-N_DD_S.png` (ladder N of the photograph, distortion, step 1-5) and a `mos_with_names.txt` in
-TID2013's form, so that training reads them like TID2013 itself (--ladders, or --order for clean ones).
+TID2013's form, so that training reads them like TID2013 itself (--ladders).
 """
 
 import sys
@@ -25,12 +21,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from iqa.commands.terminal import add_overwrite, natural, parser_of, positive, run, share
-from iqa.distortions.everyday import KINDS, clean_ladder, shrink
+from iqa.distortions.everyday import shrink
 from iqa.distortions.table import DISTORTIONS, STRONGEST, UNEVEN, WEAKEST, distort
 from iqa.environment import processors
 from iqa.errors import ImageError, LabelError
 from iqa.files import claim_folder, printable, remove_leftovers, written_whole
-from iqa.images.finding import list_photographs
+from iqa.images.finding import list_images
 from iqa.images.geometry import random_patch
 from iqa.images.reading import read_image
 from iqa.labels.tid2013 import (
@@ -47,14 +43,30 @@ SIZE = 256  # a little more than the network sees, so that training can still cr
 # changes it less, and in other ways, than coding across them.
 BLOCK = 16
 
-# Photographs are made smaller to this with --clean, and otherwise by up to this.
-CLEAN_SCALE, SMALLEST_SCALE = 0.55, 0.5
+# Photographs are made smaller by up to this.
+SMALLEST_SCALE = 0.5
 
 # The everyday distortions come in every second ladder: noise, blur, JPEG, JPEG2000.
 COMMON = (1, 8, 10, 11)
 
 # TID2013 published no scores of its references. Its best distorted images reach 6.5, and people prefer the reference.
 UNTOUCHED_MOS = 6.5
+
+
+def list_photographs(folder, exclude):
+    """The photographs of a folder but those whose names a file excludes; ImageError if none is left.
+
+    LabelError if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
+    """
+    excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
+    photos = list_images(folder)
+    missing = excluded - {path.name for path in photos}
+    if missing:
+        raise LabelError(f"{folder} holds no {', '.join(sorted(missing)[:5])}, which {exclude} excludes")
+    photos = [path for path in photos if path.name not in excluded]
+    if not photos:
+        raise ImageError(f"{folder} holds no photographs")
+    return photos
 
 
 def typical_mos(images):
@@ -91,23 +103,14 @@ def scored_steps(picture, distortion, rng, scale, typical):
     return list(zip([untouched, *distorted], [UNTOUCHED_MOS, *scores], strict=True))
 
 
-def clean_steps(picture, kind, rng, scale):
-    """The same of a ladder whose first step is clean; the scores say only the order."""
-    if min(picture.shape[:2]) * scale < SIZE:
-        raise ImageError(f"{picture.shape[1]}x{picture.shape[0]} pixels are too few for {SIZE} at scale {scale:g}")
-    patch = random_patch(shrink(picture, scale, SIZE), SIZE, rng, BLOCK)
-    return list(zip(clean_ladder(patch, kind, rng), (5, 4, 3, 2, 1), strict=True))
-
-
-def make_ladder(task, out, seed, steps_of):
+def make_ladder(task, out, seed, scale, typical):
     """Write one ladder; returns its lines for the label file, or the reason why the photograph cannot be used."""
-    path, serial, kind = task
-    rng = np.random.default_rng((seed, *path.name.encode(), serial))
+    path, serial, number = task
+    rng, lines = np.random.default_rng((seed, *path.name.encode(), serial)), []
     try:
-        steps = steps_of(read_image(path), kind, rng)
+        steps = scored_steps(read_image(path), number, rng, scale, typical)
     except ImageError as error:
         return f"{path}: {error}"
-    number, lines = KINDS[kind].distortion if kind in KINDS else kind, []
     for step, (image, score) in enumerate(steps, start=1):
         file = out / f"{path.stem}-{serial}_{number:02d}_{step}.png"
         with written_whole(file) as stream:
@@ -122,7 +125,7 @@ def parse_arguments():
     add("--photos", required=True, type=Path, help="folder of photographs to distort")
     add("--out", required=True, type=Path, help="folder to write to")
     add("--exclude", type=Path, help="leave out the photographs named in this file, one per line")
-    add("--mos", type=Path, help="estimate scores from TID2013's, mos_with_names.txt")
+    add("--mos", required=True, type=Path, help="TID2013's scores, mos_with_names.txt, by which these are estimated")
     add(
         "--distortions",
         type=int,
@@ -131,27 +134,20 @@ def parse_arguments():
         metavar="N",
         help="use only these distortions (default: all 24)",
     )
-    add("--clean", nargs="*", choices=KINDS, help="make ladders without scores, of these kinds (default: all)")
-    add("--scale", type=share, help=f"smallest scale of a photograph (default: {SMALLEST_SCALE}; --clean: {CLEAN_SCALE})")
+    add("--scale", type=share, default=SMALLEST_SCALE, help="smallest scale of a photograph (default: %(default)s)")
     add("--per-photo", type=positive, default=2, help="ladders per photograph (default: 2)")
     add("--limit", type=positive, help="number of photographs to draw (default: all)")
     add("--seed", type=natural, default=0, help="random seed (default: 0)")
     add("--workers", type=positive, default=processors(), help="worker processes (default: one per processor)")
     add_overwrite(parser)
-    arguments = parser.parse_args()
-    if bool(arguments.mos) == (arguments.clean is not None):
-        parser.error("give either --mos or --clean")
-    if arguments.clean is not None and arguments.distortions:
-        parser.error("--clean does not go with --distortions")
-    return arguments
+    return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
-    labels = read_mos(arguments.mos) if arguments.mos else []
-    train, _ = split_by_reference(labels, TEST_REFERENCES + VALIDATION_REFERENCES)
+    train, _ = split_by_reference(read_mos(arguments.mos), TEST_REFERENCES + VALIDATION_REFERENCES)
     typical = typical_mos(train)
-    unknown = sorted(set(arguments.distortions or DISTORTIONS) - set(typical)) if arguments.mos else []
+    unknown = sorted(set(arguments.distortions or DISTORTIONS) - set(typical))
     if unknown:
         raise LabelError(f"{arguments.mos} has no scores of distortion {', '.join(map(str, unknown))} to learn from")
     photos = list_photographs(arguments.photos, arguments.exclude)
@@ -160,19 +156,13 @@ def main():
     rng = np.random.default_rng(arguments.seed)
     if arguments.limit:
         photos = [photos[place] for place in sorted(rng.permutation(len(photos))[: arguments.limit])]
-    places = [(path, serial) for path in photos for serial in range(arguments.per_photo)]
-    if arguments.clean is not None:
-        kinds = arguments.clean or list(KINDS)
-        tasks = [(*place, kinds[number % len(kinds)]) for number, place in enumerate(places)]
-        steps_of = partial(clean_steps, scale=arguments.scale or CLEAN_SCALE)
-    else:
-        others = [number for number in DISTORTIONS if number not in COMMON]
-        tasks = [
-            (path, serial, int(rng.choice(arguments.distortions or (others if serial % 2 else COMMON))))
-            for path, serial in places
-        ]
-        steps_of = partial(scored_steps, scale=arguments.scale or SMALLEST_SCALE, typical=typical)
-    make = partial(make_ladder, out=arguments.out, seed=arguments.seed, steps_of=steps_of)
+    others = [number for number in DISTORTIONS if number not in COMMON]
+    tasks = [
+        (path, serial, int(rng.choice(arguments.distortions or (others if serial % 2 else COMMON))))
+        for path in photos
+        for serial in range(arguments.per_photo)
+    ]
+    make = partial(make_ladder, out=arguments.out, seed=arguments.seed, scale=arguments.scale, typical=typical)
     with ProcessPoolExecutor(arguments.workers) as pool:
         results = list(tqdm(pool.map(make, tasks), total=len(tasks), unit="ladder", file=sys.stderr))
     lines = [line for result in results if not isinstance(result, str) for line in result]

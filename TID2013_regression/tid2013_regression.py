@@ -12,7 +12,6 @@ on the others and on the photographs of make_ladders.py: TID2013 alone has too f
 the network is trained on your own scores of any pictures; see docs/own-pictures.md.
 """
 
-import math
 import sys
 from dataclasses import replace
 from functools import partial
@@ -52,15 +51,12 @@ ORIGINAL_SCHEDULE = "4@1e-3:frozen,250@1e-5"
 # How often TID2013 is seen in an epoch, since people scored these very images; the weight of the order within ladders.
 REPEATS, RANKING = 2, 2.0
 
-# Distortions of which stronger is not always worse: fewer but stronger blocks, shifts up or down, contrast up or down.
-UNORDERED = (15, 16, 17)
-
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
 def read_data(options, size):
-    """(ladders to train on, images to choose the checkpoint by); of --order and --across only the order is known."""
+    """(ladders to train on, images to choose the checkpoint by)."""
     images = [image for ladder in tid2013.read_ladders(options.images, options.train_labels) for image in ladder]
     known, _ = tid2013.split_by_reference(images, tid2013.TEST_REFERENCES)
     train, validation = tid2013.split_by_reference(known, tid2013.VALIDATION_REFERENCES)
@@ -73,14 +69,11 @@ def read_data(options, size):
     memory = options.run / "images.json"
     validation = usable_images(validation, size, memory)
     photographs = [ladder for folder in options.ladders for ladder in tid2013.read_ladders(folder)]
-    found = (tid2013.ladders(train)[0], photographs, read_order(options.order), read_order(options.across))
-    tid, photographs, ordered, across = (usable_ladders(part, size, memory) if part else [] for part in found)
-    ordered += across_scenes(across, options.seed)
+    tid, photographs = (usable_ladders(part, size, memory) for part in (tid2013.ladders(train)[0], photographs))
     if not tid or not validation:
         raise LabelError(f"{options.images} holds no ladders to train on or none to validate on")
-    counts = f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(ordered)} for their order"
-    print(f"{counts}, {len(validation)} images to validate on")
-    return tid * REPEATS + photographs + ordered, validation
+    print(f"{len(tid)} ladders of TID2013, {len(photographs)} of photographs, {len(validation)} images to validate on")
+    return tid * REPEATS + photographs, validation
 
 
 def usable_ladders(ladders, size, memory):
@@ -90,25 +83,6 @@ def usable_ladders(ladders, size, memory):
         if not all(image.path in files for image in ladder):
             print(printable(f"left out, incomplete: {', '.join(image.name for image in ladder)}"), file=sys.stderr)
     return [ladder for ladder in ladders if all(image.path in files for image in ladder)]
-
-
-def read_order(folders):
-    """Ladders of which only the order is known, so their scores are NaN; the order of some distortions is not."""
-    found = [(folder, ladder) for folder in folders for ladder in tid2013.read_ladders(folder)]
-    for folder, ladder in found:
-        if ladder[0].distortion in UNORDERED:
-            raise LabelError(f"{folder}: the order of distortion {ladder[0].distortion} is not known")
-    return [[replace(image, mos=math.nan) for image in ladder] for _, ladder in found]
-
-
-def across_scenes(found, seed):
-    """The same images, a ladder's steps from different scenes: to rank those, a network must ignore the scene."""
-    rng, mixed = np.random.default_rng(seed), []
-    for distortion in sorted({ladder[0].distortion for ladder in found}):
-        group = [ladder for ladder in found if ladder[0].distortion == distortion]
-        columns = [[group[place][step] for place in rng.permutation(len(group))] for step in range(len(group[0]))]
-        mixed += map(list, zip(*columns, strict=True))
-    return mixed
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
@@ -161,10 +135,8 @@ def train(options, training, testing):
 
 def main():
     parser = train_parser(__doc__, "runs/tid2013", BATCH_SIZE)
-    add = partial(parser.add_argument, type=Path, nargs="+", default=[])
-    add("--ladders", help="also learn the scores in these folders of make_ladders.py")
-    add("--order", help="also learn the order of the steps in these folders of make_ladders.py")
-    add("--across", help="as --order, but compare steps of different photographs")
+    ladders = "also learn the scores in these folders of make_ladders.py"
+    parser.add_argument("--ladders", type=Path, nargs="+", default=[], help=ladders)
     parser.add_argument("--patches", type=positive, default=1, help="number of patches per picture (default: 1)")
     options = parse_options(parser, ORIGINAL_SCHEDULE)
     options.of_scores = bool(options.train_labels) and options.train_labels.suffix.lower() == ".csv"
@@ -172,8 +144,8 @@ def main():
         if options.test_share or options.split_by or options.folds:
             parser.error("--test-share, --split-by and --folds need a .csv of scores as --train-labels")
         return train(options, *read_data(options, PREPROCESSING.size))
-    if options.ladders or options.order or options.across:
-        parser.error("--ladders, --order and --across do not go with a .csv of scores")
+    if options.ladders:
+        parser.error("--ladders do not go with a .csv of scores")
     if not (options.test_share or options.split_by or options.test_labels or options.folds):
         parser.error("a .csv of scores needs --test-share, --split-by, --test-labels or --folds: what to test on")
     options.scale = options.scale or ratings.TID2013

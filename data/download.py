@@ -4,7 +4,7 @@
     python data/download.py tid2013 kodak         some of it
     python data/download.py --to /big/disk
 
-    tid2013      the 3,000 mean opinion scores of TID2013 (63 kB)
+    tid2013      the 3,000 mean opinion scores of TID2013, and measured errors of its images (0.6 MB)
     kodak        the 24 Kodak images, from which TID2013 was made (15 MB)
     imagenet     torchvision's MobileNetV2, trained on ImageNet (14 MB)
     photos       1,000 photographs, one of each class of ImageNet (107 MB; research use only)
@@ -54,6 +54,8 @@ SOURCES = {
     "idealo": IDEALO + "models/MobileNet/",
     "biq2021": "https://raw.githubusercontent.com/nisarahmedrana/BIQ2021/62c7b40c036b68ee280626409699aa5c1a37fe57/",
 }
+#: Errors of TID2013's images, as others measured them; written as tid2013/metrics.csv.
+METRICS = "https://raw.githubusercontent.com/lucia15/Image-Quality-Assessment/4b4eed7866c6425b7180f4e3f6204fae94b4a243/Data/data.csv"
 #: What is fetched if nothing is named.
 DEFAULT = tuple(name for name in SOURCES if name != "biq2021")
 
@@ -200,6 +202,8 @@ def set_of(path: str) -> str:
 def url_of(path: str) -> str:
     """Where a file of the manifest comes from."""
     folder, name = set_of(path), path.rpartition("/")[2]
+    if path == "tid2013/metrics.csv":
+        return METRICS
     if folder == "biq2021":
         name = quote(f"{name.removesuffix('.csv').capitalize()} (Images and MOS).csv")
     return SOURCES[folder] + (name.replace(".jpg", ".JPEG") if folder == "photos" else name)

@@ -75,10 +75,10 @@ def test_the_regression_is_trained_without_the_ladder_of_a_broken_image_and_resu
     monkeypatch.chdir(tmp_path)
     prompt, out, err = command(
         tid2013_regression, "--images", "tid", "--backbone", "none", "--batch-size", 5, "--seed", 3,
-        "--across", "tid", "--run", run, "--schedule", "1@1e-3:frozen"
+        "--ladders", "tid", "--run", run, "--schedule", "1@1e-3:frozen"
     )  # fmt: skip
     assert len(prompt.session.state.log) == 1, err
-    assert "2 ladders of TID2013, 0 of photographs, 3 for their order" in out
+    assert "2 ladders of TID2013, 3 of photographs, 5 images to validate on" in out
     assert err.count("i08_01_3: it is not an image") == 2  # once among TID2013, once among the others
     assert "left out, incomplete: i08_01_1" in err
     card = read_card(card_of(run / "best.weights.h5"))

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from iqa.environment import processors
-from iqa.errors import ImageError, LabelError
+from iqa.errors import ImageError
 from iqa.files import (
     HEIC_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -242,22 +242,6 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
             raise ImageError(f"{path}: {reason}")
         paths.append(path)
     return paths
-
-
-def list_photographs(folder: Path, exclude: Path | None) -> list[Path]:
-    """The photographs of a folder but those whose names a file excludes; ImageError if none is left.
-
-    LabelError if the file names one that is missing: a held-out photograph that is misspelt would be trained on.
-    """
-    excluded = set(exclude.read_text(encoding="utf-8").splitlines()) - {""} if exclude else set()
-    photos = list_images(folder)
-    missing = excluded - {path.name for path in photos}
-    if missing:
-        raise LabelError(f"{folder} holds no {', '.join(sorted(missing)[:5])}, which {exclude} excludes")
-    photos = [path for path in photos if path.name not in excluded]
-    if not photos:
-        raise ImageError(f"{folder} holds no photographs")
-    return photos
 
 
 def usable_images(images: Sequence[Any], smallest: int, memory: Path) -> list[Any]:
