@@ -51,19 +51,19 @@ VOTES, GRADES = DATA / "ava_labels_train.json", DATA / "biq2021/train.csv"
 # Never learned from: idealo's test split of AVA, and of BIQ2021 the test split and what chooses settings.
 AVA_TEST, BIQ2021_TEST = DATA / "ava_labels_test.json", DATA / "biq2021/test.csv"
 
-NETWORK, NOISE, DROPOUT = "mobilenet_v2", 0.003, 0.2
+NETWORK, NOISE, DROPOUT = "mobilenet_v2", 0.003, 0.0  # with dropout, mirror images would differ by chance
 CUT = "block_6_project_BN"
 
 # 225 and not 224: with an odd side every convolution of stride 2 sees a mirror image as it sees the picture.
 SIZE = {"vanilla": 225, "patches": 224}
 VIEWS = 2  # of each photograph, each with its mirror image
 BATCH_SIZE = 64
-EPOCHS, RATE, WARM_UP = 6, 4e-4, 300
+EPOCHS, RATE, WARM_UP = 8, 5e-4, 300
 AVA_TIMES = 3  # how often a photograph of AVA comes in an epoch
 
-# Weights in the loss, beside earth mover's distance and moments: the teacher's features, the grades, and the root mean
-# square difference between mirror images.
-FEATURES, QUALITY, STEADY = 5.0, 3.0, 10.0
+# Weights in the loss, beside earth mover's distance and moments: the teacher's features, the grades, and between mirror
+# images the root mean square difference of scores and the share of the variance of the features.
+FEATURES, QUALITY, STEADY, ALIKE = 5.0, 1.0, 20.0, 3.0
 
 # Frames of one colour, and the votes that they deserve; the teacher finds them mediocre.
 BLANKS, BLANK = 300, normal_histogram(2.5, 1.4, np.arange(1.0, 11))
@@ -160,16 +160,20 @@ def keep_activations(model, paths, file, kind, size):
 
 
 def loss_of(y_true, y_pred):
-    """The loss on pairs of a view and its mirror image; columns as in `targets_of`."""
+    """The loss on pairs of a view and the mirror image of it or of another one; columns as in `targets_of`."""
     from keras import ops
 
     from iqa.training.losses import emd_and_moments, histogram_mean, known_mse
 
-    votes, features, quality = y_pred[:, :10], y_pred[:, 10:-1], y_pred[:, -1:]
-    pairs = ops.reshape(ops.concatenate([histogram_mean(votes)[:, None], quality], axis=1), (-1, 2, 2))
-    apart = ops.sqrt(ops.mean((pairs[:, 0] - pairs[:, 1]) ** 2) + 1e-12)
+    known = y_true.shape[1]
+    votes, features, quality, pooled = ops.split(y_pred, [10, known - 1, known], axis=1)
+    scores = ops.reshape(ops.concatenate([histogram_mean(votes)[:, None], quality], axis=1), (-1, 2, 2))
+    apart = ops.sqrt(ops.mean((scores[:, 0] - scores[:, 1]) ** 2) + 1e-12)
+    # Of the variance of the features, the share that is between mirror images: scores could be steady by being alike.
+    sides = ops.reshape(pooled, (-1, 2, pooled.shape[1]))
+    share = ops.mean((sides[:, 0] - sides[:, 1]) ** 2) / (ops.mean(ops.var(pooled, axis=0)) + 1e-6)
     learned = emd_and_moments(y_true[:, :10], votes) + FEATURES * ops.mean((y_true[:, 10:-1] - features) ** 2)
-    return learned + QUALITY * known_mse(y_true[:, -1:], quality) + STEADY * apart
+    return learned + QUALITY * known_mse(y_true[:, -1:], quality) + STEADY * apart + ALIKE * share
 
 
 def train(model, kept, targets, times, out, epochs, seed):
@@ -187,16 +191,16 @@ def train(model, kept, targets, times, out, epochs, seed):
         def __getitem__(self, index):
             rng = np.random.default_rng((seed, self.epoch))
             order = rng.permutation(np.repeat(np.arange(len(targets)), times))
-            view = rng.integers(VIEWS, size=len(order))
+            view = rng.integers(VIEWS, size=(len(order), 2))
             rows = slice(index * BATCH_SIZE // 2, (index + 1) * BATCH_SIZE // 2)
-            seen = np.concatenate([kept[n, 2 * v : 2 * v + 2] for n, v in zip(order[rows], view[rows], strict=True)])
+            seen = np.concatenate([kept[n, [2 * v, 2 * w + 1]] for n, (v, w) in zip(order[rows], view[rows], strict=True)])
             return seen.astype(np.float32), np.repeat(targets[order[rows]], 2, axis=0)
 
-    pooled = model.layers[-1].input
+    pooled = model.get_layer("pooling").output
     more = [
         keras.layers.Dense(width, name=name)(pooled) for name, width in (("teacher", targets.shape[1] - 11), ("quality", 1))
     ]
-    whole = keras.Model(model.get_layer(CUT).output, keras.layers.Concatenate()([model.output, *more]))
+    whole = keras.Model(model.get_layer(CUT).output, keras.layers.Concatenate()([model.output, *more, pooled]))
     whole.get_layer("quality").bias.assign([3.0])
     for layer in whole.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)

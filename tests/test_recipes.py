@@ -11,14 +11,21 @@ from scipy import stats
 from AVA import compare_with_people, distill
 from idealo_comparison import test_distortions as idealo_distortions
 from iqa.cards import Backbone, Head, card_of, read_card
-from iqa.distortions.appearance import mean_squared_error
+from iqa.distortions.appearance import mean_squared_error, to_uint8
 from iqa.distortions.table import DISTORTIONS, distort, read_reference
 from iqa.errors import LabelError
 from iqa.files import MADE_BY
+from iqa.labels.tid2013 import LabelledImage
 from iqa.scoring.scorer import load_scorer
-from TID2013_regression import make_images, make_labels, make_ladders, test_distortions, test_distortions_cosine
+from TID2013_regression import (
+    make_images,
+    make_labels,
+    make_ladders,
+    make_weights,
+    test_distortions,
+    test_distortions_cosine,
+)
 from TID2013_regression.make_images import FIXED, match, read_errors
-from TID2013_regression.tid2013_regression import read_order
 
 
 @pytest.fixture
@@ -164,20 +171,10 @@ def test_ladders_begin_untouched_and_their_labels_fall_with_the_strength(command
     assert (np.diff(scores, axis=1) < 0).all()
 
 
-def test_clean_ladders_are_read_for_their_order(command, photos, tmp_path):
-    code, _, err = command(make_ladders, *photos, "--clean", "noise", "JPEG")
-    assert code == 1
-    assert "small.jpg: 256x100 pixels are too few for 256 at scale 0.55" in err
-    found = read_order([tmp_path / "ladders"])
-    assert [(ladder[0].distortion, len(ladder)) for ladder in found] == [(1, 5), (10, 5)]
-    assert np.asarray(Image.open(found[0][0].path)).shape == (256, 256, 3)
-
-
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ([], "give either --mos or --clean"),
-        (["--clean", "--distortions", "1"], "--clean does not go with --distortions"),
+        ([], "the following arguments are required: --mos"),
         (["--mos", "mos.txt", "--distortions", "9"], "mos.txt has no scores of distortion 9 to learn from"),
     ],
 )
@@ -235,6 +232,84 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
     model = networks.add_head(tiny_backbone("", 0, 225, "")[0], Head("histogram"))
     model.load_weights(file)
     assert model.predict(distill.read(pictures / "0.png", "vanilla", 197)[None], verbose=0)[0] @ np.arange(1, 11) > 7
+
+
+def test_a_judge_knows_a_scene_in_which_a_distortion_shows_more():
+    rng, ladders, found = np.random.default_rng(0), [], []
+    for scene in range(12):
+        for number in DISTORTIONS:
+            shows = rng.normal()  # how much more it shows in this scene than in others
+            ladders.append([LabelledImage(f"s{scene}", number, level, 6 - level - 0.3 * shows) for level in range(1, 6)])
+            found.append([[level + shows, *rng.normal(0, 0.1, 7)] for level in range(1, 6)])
+    judge = make_weights.Judge(ladders, np.array(found))
+    levels = np.array([0.5, 1, 2.5, 5])
+    plain, shown = (judge.scores(1, levels, np.column_stack([levels + more, np.zeros((4, 7))])) for more in (0, 1))
+    assert plain == pytest.approx([5.75, 5, 3.5, 1], abs=0.15)
+    fell = plain - shown  # by at most 0.3: few scenes are believed in part
+    assert (fell[1:] > 0.15).all() and (fell < 0.35).all() and fell[0] == pytest.approx(fell[1] / 2)
+
+
+def test_differences_grow_with_a_distortion_and_those_of_the_original_alone_do_not(photograph):
+    noise = np.random.default_rng(0).normal(0, 1, photograph.shape)
+    rows = [make_weights.differences(photograph, to_uint8(photograph + sigma * noise)) for sigma in (0, 3, 12)]
+    assert (np.diff(rows, axis=0)[:, :6] > 0).all()
+    assert rows[0][6:] == pytest.approx(rows[2][6:])
+
+
+def test_technical_weights_are_made_of_ladders_of_five_sorts_and_the_command_resumes(
+    command, kodak, photograph, tmp_path, monkeypatch
+):
+    import keras
+
+    from iqa.models import backbones, compiled, networks
+
+    def tiny_backbone(source, noise, size, network):
+        pixels = keras.Input((size, size, 3))
+        level = keras.layers.AveragePooling2D(32, name="level")(keras.layers.Rescaling(1 / 255)(pixels))
+        return keras.Model(pixels, keras.layers.GlobalAveragePooling2D(name="pooling")(level)), Backbone(
+            "mobilenet_v2", "imagenet", "keras", 1e-3
+        )
+
+    def make_images_instead(name, *options):
+        called.append(name)
+        if name == "make_images.py":
+            folder = options[options.index("--out") + 1]
+            folder.mkdir(exist_ok=True)
+            rows = [(r, d, level) for r in (4, 7) for d in few for level in range(1, 6)]
+            for r, d, level in rows:
+                Image.fromarray(crop // level).save(folder / f"i{r:02d}_{d:02d}_{level}.png")
+            lines = [f"{6 - level} i{r:02d}_{d:02d}_{level}.png\n" for r, d, level in rows]
+            (folder / "mos_with_names.txt").write_text("".join(lines))
+
+    few = {number: DISTORTIONS[number] for number in (*make_weights.COMMON, 16)}
+    called, photos, crop = [], tmp_path / "photos", np.resize(photograph, (384, 512, 3))
+    photos.mkdir()
+    for number in range(3):
+        Image.fromarray(np.roll(crop, 90 * number, axis=1)).save(photos / f"{number}.png")
+    Image.fromarray(crop[:100]).save(photos / "small.png")
+    (tmp_path / "biq2021").mkdir()
+    (tmp_path / "biq2021/train.csv").write_text("path,mos\n0.png,0.5\n")  # it chooses, and is left out
+    monkeypatch.setattr(backbones, "build_backbone", tiny_backbone)
+    monkeypatch.setattr(compiled, "compile_weights", card_of)
+    monkeypatch.setattr(networks, "LEVELS", ("level",))
+    monkeypatch.setattr(make_weights, "read_reference", lambda *_: crop)
+    monkeypatch.setattr(make_weights, "script", make_images_instead)
+    sorts = ("judged", "clean", "web", "camera")
+    phases = ((2, 0.01, {"scored": 2, "clean": 1}, 5.0), (1, 0.01, dict.fromkeys(sorts, 1), 8.0))
+    small = {"DATA": tmp_path, "STEPS": 3, "WARM_UP": 2, "STANDARDISE": 2, "DISTORTIONS": few, "PHASES": phases}
+    for name, value in (small | {sort.upper(): {"photos": 15} for sort in sorts}).items():
+        monkeypatch.setattr(make_weights, name, value)
+    for _ in range(2):
+        code, _, err = command(make_weights, "--out", tmp_path / "run")
+        assert code == 0, err
+    assert called == ["make_images.py", "fit_faults.py", "fit_faults.py"]
+    card = read_card(card_of(tmp_path / "run/tid2013_regression.weights.h5"))
+    assert card.trained_on == {"ladders, scored": 5} | {f"ladders, {sort}": 15 for sort in sorts}
+    assert (card.head.levels, card.preprocessing.multiple, card.preprocessing.pooling) == (("level",), 16, "detail")
+    clean, scores = np.load(tmp_path / "run/clean.npy"), np.load(tmp_path / "run/clean.scores.npy")
+    assert clean.shape == (15, 5, 256, 256, 3) and np.isnan(scores).all()
+    pixels, known = make_weights.batches_of(dict.fromkeys(sorts, (clean, scores)), {"clean": 2, "camera": 1}, (0, 1))[0]
+    assert pixels.shape == (15, 224, 224, 3) and known.shape == (15, 1)
 
 
 # --- comparing models with people ------------------------------------------------------------------------------------
