@@ -127,7 +127,7 @@ def see_ladders(task):
 def see_all_ladders(scorers, file):
     """(float32 (N, 5, n), (M, 4, n)) of all photographs, as `see_ladders`; kept in a file."""
     if not file.exists():
-        left_out, rng, tasks = {name for file in LEFT_OUT for name in file.read_text().split()}, np.random.default_rng(0), []
+        left_out, rng, tasks = " ".join(file.read_text() for file in LEFT_OUT).split(), np.random.default_rng(0), []
         for folder, count in LADDERS.items():
             found = [path for path in list_images(DATA / folder) if path.name not in left_out]
             tasks += [found[place] for place in rng.permutation(len(found))[:count]]
