@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from iqa.errors import ImageError
+from iqa.errors import ImageError, PredictionsError
+from iqa.evaluation.predictions import Predictions, read_predictions, write_predictions
 from iqa.images.finding import sample_photograph
 from iqa.images.geometry import read_resized
 from iqa.images.reading import read_image
@@ -90,3 +92,20 @@ def test_a_bent_raw_file_is_read_or_refused_in_one_line(make_dng, tmp_path, side
     path = tmp_path / "bent.dng"
     path.write_bytes(bent(content, bends))
     check(read_image, path)
+
+
+@BENT
+@given(bends=BENDS)
+def test_a_bent_file_of_predictions_is_read_or_refused_in_one_line(tmp_path, bends):
+    path = tmp_path / "bent.mat"
+    scores = np.linspace(0, 9, 50)
+    write_predictions(path, Predictions(scores, scores, ["a.png"] * 50, [("b.png", "empty")], {"model": "m"}))
+    path.write_bytes(bent(path.read_bytes(), bends))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SciPy and NumPy, on what they make of it
+        try:
+            read = read_predictions(path)
+        except PredictionsError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+        else:
+            assert read.labels.shape == read.predictions.shape

@@ -1,20 +1,13 @@
 """The scripts as a user meets them: what they print, their exit codes, and what they leave behind."""
 
 import json
-import math
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 from AVA import plot_patches
-from iqa.errors import LabelError
-from iqa.labels.tid2013 import LabelledImage
 from TID2013_regression import plot_regression
-from TID2013_regression.tid2013_regression import across_scenes, read_order
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,35 +63,6 @@ def test_plot_of_histograms_prints_the_originals_lines_and_writes_its_figures(co
 
 
 # --- labels, images, ladders, distortions ---------------------------------------------------------------------------
-
-
-def test_of_photographs_the_order_alone_is_read_and_only_where_stronger_is_worse(tmp_path):
-    def label(distortion):
-        names = [f"p_{distortion:02d}_{level}.png" for level in range(1, 6)]
-        for name in names:
-            (tmp_path / name).touch()
-        (tmp_path / "mos_with_names.txt").write_text("".join(f"5 {name}\n" for name in names))
-
-    label(10)
-    (ladder,) = read_order([tmp_path])
-    assert [image.level for image in ladder] == [1, 2, 3, 4, 5]
-    assert np.isnan([image.mos for image in ladder]).all()
-    label(17)
-    with pytest.raises(LabelError, match="the order of distortion 17 is not known"):
-        read_order([tmp_path])
-
-
-def test_ladders_across_scenes_hold_each_image_once_and_keep_step_and_distortion():
-    found = [
-        [LabelledImage(f"s{scene}", distortion, step, math.nan) for step in range(1, 6)]
-        for scene in range(12)
-        for distortion in (1, 8)
-    ]
-    mixed = across_scenes(found, seed=3)
-    assert sorted(image.name for row in mixed for image in row) == sorted(image.name for row in found for image in row)
-    assert {tuple(image.level for image in row) for row in mixed} == {(1, 2, 3, 4, 5)}
-    assert all(len({image.distortion for image in row}) == 1 for row in mixed)
-    assert mixed == across_scenes(found, seed=3) != across_scenes(found, seed=4)
 
 
 def test_a_figure_of_an_unknown_kind_is_one_line_and_exit_code_2(command, shared, tmp_path):
