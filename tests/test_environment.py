@@ -1,6 +1,7 @@
 """What this process may use, and what it keeps off stderr."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -61,3 +62,15 @@ def test_greetings_are_shown_if_a_bug_follows(capfd, error, shown):
         os.write(2, GREETINGS)
         raise error
     assert capfd.readouterr().err == shown.decode()
+
+
+def test_threads_that_keep_greetings_away_at_the_same_time_leave_stderr_as_it_was(capfd):
+    def greet(number):
+        with without_greetings():
+            os.write(2, GREETINGS + b"%d\n" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(greet, range(40)))
+    os.write(2, b"after\n")
+    *lines, last = capfd.readouterr().err.splitlines()
+    assert sorted(map(int, lines)) == list(range(40)) and last == "after"
