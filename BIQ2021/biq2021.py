@@ -1,6 +1,6 @@
 """Train the quality model: the grade, bad 1 to excellent 5, that some thirty people would give a photograph.
 
-    python data/download.py biq2021 photos unsplash1 coco5k
+    python data/download.py biq2021 kodak photos unsplash1 coco5k
     python BIQ2021/biq2021.py --run runs/biq2021                # some 30 minutes on two processors
     python BIQ2021/biq2021.py --run runs/biq2021 --test         # how well it agrees with people on the test split
 
