@@ -61,7 +61,7 @@ OF_THE_WEB = ("JPEG", "JPEG", "noise", "grain")
 OF_CAMERAS = ("defocus", "motion", "sensor")
 
 # Photographs are made smaller, so that they are clean; Kodak's, and BIQ2021's of at least this grade, are as they are.
-SMALLER, GRADE = (0.4, 0.7), 4.1
+SMALLER, GRADE, CLEAN_FOLDERS = (0.4, 0.7), 4.1, ("kodak", "photographs/biq2021")
 LEFT_OUT = (HERE / "ladder_photographs.txt").read_text().split()  # by which ladders are judged
 
 SIZE, STORED, BLOCK = 224, 256, 16  # of patches, of pictures in ladders, and of the blocks at which patches begin
@@ -166,10 +166,10 @@ def judged_ladder(task, judge):
 
 def ordered_ladder(task, kinds):
     """(uint8 (5, 256, 256, 3), NaN (5,)) of a clean photograph and four strengths of one of `KINDS`."""
-    path, number, as_it_is = task
+    path, number, own_size = task
     rng = np.random.default_rng((2, number, *path.name.encode()))
     picture = read_image(path)
-    picture = shrink(picture, 1.0 if as_it_is else rng.uniform(*SMALLER), STORED)
+    picture = shrink(picture, 1.0 if own_size else rng.uniform(*SMALLER), STORED)
     steps = clean_ladder(random_patch(picture, STORED, rng, BLOCK), kinds[number % len(kinds)], rng)
     return np.stack(steps), np.full(5, np.nan, np.float32)
 
@@ -179,21 +179,20 @@ def is_large_enough(path):
         return min(picture.size) >= STORED
 
 
-def tasks_of(counts, seed):
-    """[(path, number, whether it is clean as it is), ...] of photographs, as many of each folder as `counts` says."""
+def tasks_of(counts, seed, at_own_size=CLEAN_FOLDERS):
+    """[(path, number, whether it keeps its size), ...] of photographs, as many of each folder as `counts` says."""
     rng, tasks = np.random.default_rng(seed), []
     graded = {image.name: image.label for image in read_grades(DATA / "biq2021/train.csv")}
     choosing = {image.name for image in read_grades(DATA / "biq2021/train.csv")[::CHOOSING]}
     held_out = {f"kodim{int(reference[1:]):02d}.png" for reference in TEST_REFERENCES + VALIDATION_REFERENCES}
     for folder, count in counts.items():
         found = [path for path in list_images(DATA / folder) if path.name not in {*LEFT_OUT, *choosing, *held_out}]
-        as_it_is = folder in ("kodak", "photographs/biq2021")
         if folder == "photographs/biq2021":
             found = [path for path in found if graded.get(path.name, 0) >= GRADE]
         found = [path for path in found if is_large_enough(path)]
         places = np.concatenate([rng.permutation(len(found)) for _ in range(-(-count // len(found)))])[:count]
-        tasks += [(found[place], as_it_is) for place in places]
-    return [(path, number, as_it_is) for number, (path, as_it_is) in enumerate(tasks)]
+        tasks += [(found[place], folder in at_own_size) for place in places]
+    return [(path, number, own_size) for number, (path, own_size) in enumerate(tasks)]
 
 
 def keep(make, tasks, file):
@@ -225,7 +224,7 @@ def script(name, *options):
 
 
 def make_ladders(out):
-    """{sort: (pictures (N, 5, h, w, 3), scores (N, 5), kinds (N,))}, and the images of the references 4-6."""
+    """{sort: (pictures (N, 5, h, w, 3), scores (N, 5))}, and the images of the references 4-6."""
     images, tables = out / "tid2013", DATA / "tid2013"
     if not (images / LABELS_NAME).exists():
         options = ["--references", DATA / "kodak", "--mos", tables / LABELS_NAME, "--metrics", tables / "metrics.csv"]
@@ -245,7 +244,7 @@ def make_ladders(out):
         "scored": keep(read_scored, known, out / "scored.npy"),
         "judged": keep(partial(judged_ladder, judge=judge), tasks_of(JUDGED, 1), out / "judged.npy"),
         "clean": keep(partial(ordered_ladder, kinds=EVERYDAY), tasks_of(CLEAN, 2), out / "clean.npy"),
-        "web": keep(partial(ordered_ladder, kinds=OF_THE_WEB), tasks_of(WEB, 4), out / "web.npy"),
+        "web": keep(partial(ordered_ladder, kinds=OF_THE_WEB), tasks_of(WEB, 4, at_own_size=WEB), out / "web.npy"),
         "camera": keep(partial(ordered_ladder, kinds=OF_CAMERAS), tasks_of(CAMERA, 3), out / "camera.npy"),
     }
     return ladders, testing

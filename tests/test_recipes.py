@@ -284,6 +284,8 @@ def test_technical_weights_are_made_of_ladders_of_five_sorts_and_the_command_res
     card = read_card(card_of(tmp_path / "run/tid2013_regression.weights.h5"))
     assert card.trained_on == {"ladders, scored": 5} | {f"ladders, {sort}": 15 for sort in sorts}
     assert (card.head.levels, card.preprocessing.multiple, card.preprocessing.pooling) == ((distill.CUT,), 16, "detail")
+    assert all(own for *_, own in make_weights.tasks_of({"pictures": 5}, 0, at_own_size=("pictures",)))
+    assert not any(own for *_, own in make_weights.tasks_of({"pictures": 5}, 0))
     clean, scores = np.load(tmp_path / "run/clean.npy"), np.load(tmp_path / "run/clean.scores.npy")
     assert clean.shape == (15, 5, 256, 256, 3) and np.isnan(scores).all()
     pixels, known = make_weights.batches_of(dict.fromkeys(sorts, (clean, scores)), {"clean": 2, "camera": 1}, (0, 1))[0]
