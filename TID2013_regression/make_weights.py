@@ -182,13 +182,13 @@ def is_large_enough(path):
 def tasks_of(counts, seed, at_own_size=CLEAN_FOLDERS):
     """[(path, number, whether it keeps its size), ...] of photographs, as many of each folder as `counts` says."""
     rng, tasks = np.random.default_rng(seed), []
-    graded = {image.name: image.label for image in read_grades(DATA / "biq2021/train.csv")}
-    choosing = {image.name for image in read_grades(DATA / "biq2021/train.csv")[::CHOOSING]}
+    grades = read_grades(DATA / "biq2021/train.csv")
+    good = {image.name for image in grades if image.label >= GRADE} - {image.name for image in grades[::CHOOSING]}
     held_out = {f"kodim{int(reference[1:]):02d}.png" for reference in TEST_REFERENCES + VALIDATION_REFERENCES}
     for folder, count in counts.items():
-        found = [path for path in list_images(DATA / folder) if path.name not in {*LEFT_OUT, *choosing, *held_out}]
+        found = [path for path in list_images(DATA / folder) if path.name not in {*LEFT_OUT, *held_out}]
         if folder == "photographs/biq2021":
-            found = [path for path in found if graded.get(path.name, 0) >= GRADE]
+            found = [path for path in found if path.name in good]
         found = [path for path in found if is_large_enough(path)]
         places = np.concatenate([rng.permutation(len(found)) for _ in range(-(-count // len(found)))])[:count]
         tasks += [(found[place], folder in at_own_size) for place in places]

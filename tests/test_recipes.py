@@ -269,7 +269,7 @@ def test_technical_weights_are_made_of_ladders_of_five_sorts_and_the_command_res
     called, crop = [], np.resize(photograph, (384, 512, 3))
     Image.fromarray(crop[:100]).save(pictures / "small.png")
     (tmp_path / "biq2021").mkdir()
-    (tmp_path / "biq2021/train.csv").write_text("path,mos\n0.png,0.5\n")  # it chooses, and is left out
+    (tmp_path / "biq2021/train.csv").write_text("path,mos\n0.png,0.5\n")  # of no photograph that is asked for
     monkeypatch.setattr(make_weights, "read_reference", lambda *_: crop)
     monkeypatch.setattr(make_weights, "script", make_images_instead)
     sorts = ("judged", "clean", "web", "camera")

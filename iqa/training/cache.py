@@ -127,16 +127,12 @@ class Draw:
         for number, drawn in zip(numbers, chances, strict=True):
             for each in range(number * self.levels, (number + 1) * self.levels):
                 pixels = self.pictures[each]
-                if self.cut:
-                    try:
-                        parts = [self.cut(pixels, np.random.default_rng(chance)) for chance in drawn]
-                    except ImageError as error:
-                        raise ImageError(f"{self.pictures.path(each)}: {error}") from None
-                    seen += parts
-                    labels += [self.pictures.labels[each]] * len(parts)
-                else:
-                    seen += [*pixels]
-                    labels += [self.pictures.labels[each]] * len(pixels)
+                try:
+                    parts = [self.cut(pixels, np.random.default_rng(chance)) for chance in drawn] if self.cut else [*pixels]
+                except ImageError as error:
+                    raise ImageError(f"{self.pictures.path(each)}: {error}") from None
+                seen += parts
+                labels += [self.pictures.labels[each]] * len(parts)
         # Pixel by pixel: a mirror image is copied in half of the time that its bytes would take.
         whole = [(part if part.strides[-1] == 1 else np.ascontiguousarray(part)).view("V3") for part in seen]
         return np.stack(whole).view(np.uint8), np.stack(labels)
