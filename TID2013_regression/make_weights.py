@@ -3,13 +3,14 @@
     python data/download.py tid2013 kodak imagenet photos unsplash1 coco5k biq2021
     python TID2013_regression/make_weights.py --out runs/technical      # .weights.h5, .tflite, .json and .faults.npy
 
-A step sees ladders of five pictures that differ in one distortion alone, of five sorts:
+A step sees ladders of five pictures, of six sorts. In the first four they differ in one distortion alone:
 
     scored   the images of TID2013, re-made by make_images.py: what people said of them
     judged   photographs with the same distortions: what people would have said, by how much the pictures differ
     clean    clean photographs, and what happens to photographs every day: each step is worse than the one before
     web      the same with photographs as they come, which were JPEGs before
     camera   the faults of cameras, each step another photograph: the order must hold whatever a picture shows
+    real     five photographs of BIQ2021, from good to bad as people graded them
 
 References 7-24 and photographs are learned from. References 4-6 are measured after each epoch, and stop nothing. To resume
 a run that was killed, repeat the command. The weights that ship are older: docs/experiments.md compares them.
@@ -46,17 +47,17 @@ DATA = HERE.parent / "data"
 
 # Ladders of photographs: {folder below data/: how many}.
 JUDGED = {"photos": 900, "photographs/coco5k": 1200, "photographs/unsplash1": 900}
-CLEAN = {"photographs/unsplash1": 1000, "photographs/coco5k": 300, "photographs/biq2021": 300, "kodak": 360}
-WEB = {"photos": 900, "photographs/coco5k": 600, "photographs/biq2021": 300}
-CAMERA = {"photographs/unsplash1": 700, "photographs/biq2021": 300}
+CLEAN = {"photographs/unsplash1": 800, "photographs/coco5k": 200, "photographs/biq2021": 400, "kodak": 720}
+WEB = {"photos": 600, "photographs/coco5k": 400, "photographs/biq2021": 200}
+CAMERA = {"photographs/unsplash1": 1100, "photographs/biq2021": 400}
 
 # Photographs from which the layer of faults learns; see fit_faults.py.
 FAULTS = ("photographs/unsplash1", "photographs/coco5k")
 
-# Noise, blur, JPEG and JPEG2000 are half of the judged ladders. Many of the clean ones are noise, which networks take
-# for detail.
+# Noise, blur, JPEG and JPEG2000 are half of the judged ladders. Most of the clean ones are noise, which networks take for
+# detail, and JPEG, which takes a picture's own noise away.
 COMMON = (1, 8, 10, 11)
-EVERYDAY = ("noise", "noise", "noise", "JPEG", "JPEG", "blur", "JPEG2000", "grain")
+EVERYDAY = ("noise", "noise", "JPEG", "JPEG", "JPEG", "blur", "JPEG2000", "grain")
 OF_THE_WEB = ("JPEG", "JPEG", "noise", "grain")
 OF_CAMERAS = ("defocus", "motion", "sensor")
 
@@ -65,17 +66,19 @@ SMALLER, GRADE, CLEAN_FOLDERS = (0.4, 0.7), 4.1, ("kodak", "photographs/biq2021"
 LEFT_OUT = (HERE / "ladder_photographs.txt").read_text().split()  # by which ladders are judged
 
 SIZE, STORED, BLOCK = 224, 256, 16  # of patches, of pictures in ladders, and of the blocks at which patches begin
+PARTS = 5  # of BIQ2021's grades: a ladder has a photograph of each, as far apart in rank as any other ladder
 
 # TID2013 published no scores of its references. Its best distorted images reach 6.5, and people prefer the reference.
 UNTOUCHED_MOS = 6.5
 
 NETWORK, NOISE = "mobilenet_v2", 0.0  # noise in training would teach that a little of it does not matter
 DROPOUT = 0.1
-# Two phases: how often `STEPS` steps, the highest learning rate, ladders of each sort in a step, and the weight of their
-# order beside the error and the correlation of scores. The second is for what is hard: a picture and its weakest step.
+# Two phases: the size of patches, how often `STEPS` steps, the highest learning rate, ladders of each sort in a step, and
+# the weight of their order beside the error and the correlation of scores. Small patches cost a third, and weak noise and
+# JPEG show in them as well: most of the steps see these.
 PHASES = (
-    (16, 2e-4, {"scored": 3, "judged": 4, "clean": 3, "camera": 2}, 5.0),
-    (6, 1e-4, {"scored": 3, "judged": 3, "clean": 3, "web": 2, "camera": 3}, 8.0),
+    (128, 36, 3e-4, {"scored": 3, "judged": 3, "clean": 4, "web": 1, "camera": 2, "real": 1}, 8.0),
+    (SIZE, 10, 1e-4, {"scored": 3, "judged": 2, "clean": 4, "web": 1, "camera": 2, "real": 2}, 8.0),
 )
 STEPS, WARM_UP, AVERAGE = 220, 150, 0.996  # the average of the weights is over the last 250 steps
 STANDARDISE = 60  # batches by which the head's inputs are standardised
@@ -152,8 +155,7 @@ def judged_ladder(task, judge):
     path, number, _ = task
     rng = np.random.default_rng((1, number, *path.name.encode()))
     kind = int(rng.choice(COMMON if number % 2 else [kind for kind in DISTORTIONS if kind not in COMMON]))
-    scale = 1.0 if rng.random() < 0.3 else rng.uniform(0.5, 1.0)
-    original = random_patch(shrink(read_image(path), scale, STORED), STORED, rng, BLOCK)
+    original = random_patch(shrink(read_image(path), rng.uniform(*SMALLER), STORED), STORED, rng, BLOCK)
     edges = np.linspace(WEAKEST, STRONGEST, 5)
     levels = (
         np.sort(rng.choice(np.arange(1.0, 6), 4, replace=False)) if kind in UNEVEN else rng.uniform(edges[:-1], edges[1:])
@@ -172,6 +174,22 @@ def ordered_ladder(task, kinds):
     picture = shrink(picture, 1.0 if own_size else rng.uniform(*SMALLER), STORED)
     steps = clean_ladder(random_patch(picture, STORED, rng, BLOCK), kinds[number % len(kinds)], rng)
     return np.stack(steps), np.full(5, np.nan, np.float32)
+
+
+def real_ladder(paths):
+    """(uint8 (5, 256, 256, 3), NaN (5,)) of five photographs, from good to bad."""
+    rng = np.random.default_rng((3, *paths[0].name.encode()))
+    return np.stack([random_patch(read_image(path), STORED, rng, BLOCK) for path in paths]), np.full(5, np.nan, np.float32)
+
+
+def real_tasks():
+    """[(path of the best, ..., path of the worst), ...]: each photograph of BIQ2021 that may be learned from, once."""
+    grades, images = read_grades(DATA / "biq2021/train.csv", DATA / "photographs/biq2021"), []
+    left_out = {image.name for image in grades[::CHOOSING]}
+    images = [image.path for image in sorted(grades, key=lambda image: -image.label) if image.name not in left_out]
+    images = [path for path in images if path and is_large_enough(path)]
+    length = len(images) // PARTS
+    return [tuple(images[part * length + rank] for part in range(PARTS)) for rank in range(length)]
 
 
 def is_large_enough(path):
@@ -246,6 +264,7 @@ def make_ladders(out):
         "clean": keep(partial(ordered_ladder, kinds=EVERYDAY), tasks_of(CLEAN, 2), out / "clean.npy"),
         "web": keep(partial(ordered_ladder, kinds=OF_THE_WEB), tasks_of(WEB, 4, at_own_size=WEB), out / "web.npy"),
         "camera": keep(partial(ordered_ladder, kinds=OF_CAMERAS), tasks_of(CAMERA, 3), out / "camera.npy"),
+        "real": keep(real_ladder, real_tasks(), out / "real.npy"),
     }
     return ladders, testing
 
@@ -253,8 +272,8 @@ def make_ladders(out):
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def batches_of(ladders, a_step, seed):
-    """A data set of batches of whole ladders, so many of each sort: uint8 (5 n, 224, 224, 3), scores or NaN (5 n, 1)."""
+def batches_of(ladders, a_step, size, seed):
+    """A data set of batches of whole ladders, so many of each sort: uint8 (5 n, size, size, 3), scores or NaN (5 n, 1)."""
     import keras
 
     class Ladders(keras.utils.PyDataset):
@@ -280,7 +299,7 @@ def batches_of(ladders, a_step, seed):
                         alike = np.arange(row % len(OF_CAMERAS), len(kept), len(OF_CAMERAS))
                         ladder = [kept[other, step] for step, other in enumerate(rng.choice(alike, 5, replace=False))]
                     chance = int(rng.integers(2**32))
-                    pixels += [random_patch(step, SIZE, np.random.default_rng(chance), BLOCK) for step in ladder]
+                    pixels += [random_patch(step, size, np.random.default_rng(chance), BLOCK) for step in ladder]
                     scores.append(known[row])
             return np.stack(pixels), np.concatenate(scores)[:, None]
 
@@ -342,26 +361,31 @@ def main():
 
         settle()
         keras.utils.set_random_seed(arguments.seed)
-        head = Head("regression", DROPOUT, levels=LEVELS)
-        below, backbone = build_backbone(str(arguments.backbone), NOISE, SIZE, NETWORK)
-        model = add_head(below, head)
-    model.layers[-1].bias.assign([4.5])
-    rng = np.random.default_rng(0)
-    seen = np.stack([random_patch(read_image(image.path), SIZE, rng, BLOCK) for image in testing])
-    known = np.array([[image.mos] for image in testing], np.float32)
-    for number, (epochs, rate, a_step, ranking) in enumerate(PHASES, start=1):
-        data, done = batches_of(ladders, a_step, (arguments.seed, number)), out / f"phase-{number}.weights.h5"
+    head, known = Head("regression", DROPOUT, levels=LEVELS), np.array([[image.mos] for image in testing], np.float32)
+    last = None
+    for number, (size, epochs, rate, a_step, ranking) in enumerate(PHASES, start=1):
+        with without_greetings():
+            below, backbone = build_backbone(str(arguments.backbone), NOISE, size, NETWORK)
+            model = add_head(below, head)
+        data, done = batches_of(ladders, a_step, size, (arguments.seed, number)), out / f"phase-{number}.weights.h5"
         if done.exists():
             model.load_weights(done)
+            last = done
             continue
-        if number == 1:
+        if last:
+            model.load_weights(last)
+        else:
+            model.layers[-1].bias.assign([4.5])
             standardise(model, data)
+        rng = np.random.default_rng(0)
+        seen = np.stack([random_patch(read_image(image.path), size, rng, BLOCK) for image in testing])
         train(model, data, (seen, known), out, epochs, rate, ranking)
         with temporary_beside(done) as file:
             without_optimizer(model).save_weights(file)
+        last = done
     preprocessing = Preprocessing("patch", SIZE, multiple=BLOCK, pooling="detail", training="random patch, mirrored or not")
     learned = {f"ladders, {sort}": len(kept) for sort, (kept, _) in ladders.items()}
-    settings = {"steps": STEPS, "phases (times, rate, ladders a step, ranking)": PHASES}
+    settings = {"steps": STEPS, "phases (size, times, rate, ladders a step, ranking)": PHASES}
     card = Card(
         backbone, head, preprocessing, TID2013_SCALE, trained_on=learned, training=settings | {"seed": arguments.seed}
     )

@@ -231,6 +231,18 @@ def test_weights_are_made_of_a_teachers_scores_and_peoples_votes_and_the_command
     assert model.predict(distill.read(pictures / "0.png", "vanilla", 197)[None], verbose=0)[0] @ np.arange(1, 11) > 7
 
 
+def test_the_last_layer_leans_on_what_mirror_images_share():
+    rng = np.random.default_rng(0)
+    known, chance = rng.normal(0, 1, 400), rng.normal(0, 1, (400, 2))
+    features = np.stack([[known + chance[:, side], known + 0.1 * chance[:, 1 - side]] for side in (0, 1)]).transpose(
+        2, 0, 1
+    )
+    shares = np.exp(np.outer(known, np.linspace(-0.2, 0.2, 10)))
+    kernel, bias = distill.fit_last_layer(features, shares / shares.sum(axis=1, keepdims=True), np.ones(400))
+    assert (np.abs(kernel[1, [0, 9]]) > 10 * np.abs(kernel[0, [0, 9]])).all()
+    assert 0.1 < kernel[1, 9] < 0.2 and bias == pytest.approx(np.zeros(10), abs=0.02)
+
+
 def test_a_judge_knows_a_scene_in_which_a_distortion_shows_more():
     rng, ladders, found = np.random.default_rng(0), [], []
     for scene in range(12):
@@ -253,7 +265,7 @@ def test_differences_grow_with_a_distortion_and_those_of_the_original_alone_do_n
     assert rows[0][6:] == pytest.approx(rows[2][6:])
 
 
-def test_technical_weights_are_made_of_ladders_of_five_sorts_and_the_command_resumes(
+def test_technical_weights_are_made_of_ladders_of_six_sorts_and_the_command_resumes(
     command, pictures, photograph, tiny_backbone, tmp_path, monkeypatch
 ):
     def make_images_instead(name, *options):
@@ -269,11 +281,15 @@ def test_technical_weights_are_made_of_ladders_of_five_sorts_and_the_command_res
     called, crop = [], np.resize(photograph, (384, 512, 3))
     Image.fromarray(crop[:100]).save(pictures / "small.png")
     (tmp_path / "biq2021").mkdir()
-    (tmp_path / "biq2021/train.csv").write_text("path,mos\n0.png,0.5\n")  # of no photograph that is asked for
+    graded, rows = tmp_path / "photographs/biq2021", [f"{number}.png,{number % 7 / 7}" for number in range(13)]
+    graded.mkdir(parents=True)
+    (tmp_path / "biq2021/train.csv").write_text("\n".join(["path,mos", *rows]))
+    for number in range(13):  # 12 is too small; 0 and 10 choose
+        Image.fromarray(np.full((256, 256 - number // 12, 3), number, np.uint8)).save(graded / f"{number}.png")
     monkeypatch.setattr(make_weights, "read_reference", lambda *_: crop)
     monkeypatch.setattr(make_weights, "script", make_images_instead)
     sorts = ("judged", "clean", "web", "camera")
-    phases = ((2, 0.01, {"scored": 2, "clean": 1}, 5.0), (1, 0.01, dict.fromkeys(sorts, 1), 8.0))
+    phases = ((128, 2, 0.01, {"scored": 2, "clean": 1}, 5.0), (224, 1, 0.01, dict.fromkeys((*sorts, "real"), 1), 8.0))
     small = {"DATA": tmp_path, "STEPS": 3, "WARM_UP": 2, "STANDARDISE": 2, "DISTORTIONS": few, "PHASES": phases}
     for name, value in (small | {sort.upper(): {"pictures": 15} for sort in sorts}).items():
         monkeypatch.setattr(make_weights, name, value)
@@ -282,14 +298,17 @@ def test_technical_weights_are_made_of_ladders_of_five_sorts_and_the_command_res
         assert code == 0, err
     assert called == ["make_images.py", "fit_faults.py", "fit_faults.py"]
     card = read_card(card_of(tmp_path / "run/tid2013_regression.weights.h5"))
-    assert card.trained_on == {"ladders, scored": 5} | {f"ladders, {sort}": 15 for sort in sorts}
+    assert card.trained_on == {"ladders, scored": 5} | {f"ladders, {sort}": 15 for sort in sorts} | {"ladders, real": 2}
     assert (card.head.levels, card.preprocessing.multiple, card.preprocessing.pooling) == ((distill.CUT,), 16, "detail")
     assert all(own for *_, own in make_weights.tasks_of({"pictures": 5}, 0, at_own_size=("pictures",)))
     assert not any(own for *_, own in make_weights.tasks_of({"pictures": 5}, 0))
+    assert np.load(tmp_path / "run/real.npy")[:, :, 0, 0, 0].tolist() == [[6, 4, 3, 9, 8], [5, 11, 2, 1, 7]]
     clean, scores = np.load(tmp_path / "run/clean.npy"), np.load(tmp_path / "run/clean.scores.npy")
     assert clean.shape == (15, 5, 256, 256, 3) and np.isnan(scores).all()
-    pixels, known = make_weights.batches_of(dict.fromkeys(sorts, (clean, scores)), {"clean": 2, "camera": 1}, (0, 1))[0]
-    assert pixels.shape == (15, 224, 224, 3) and known.shape == (15, 1)
+    pixels, known = make_weights.batches_of(dict.fromkeys(sorts, (clean, scores)), {"clean": 2, "camera": 1}, 128, (0, 1))[
+        0
+    ]
+    assert pixels.shape == (15, 128, 128, 3) and known.shape == (15, 1)
 
 
 # --- comparing models with people ------------------------------------------------------------------------------------
@@ -325,9 +344,6 @@ def test_the_teacher_stands_for_people_and_steadiness_and_extremes_are_shown(com
     assert (tmp_path / "best.png").stat().st_size > 10_000
     code, _, err = command(compare_with_people, "--images", pictures)
     assert code == 2 and "give --votes or --teacher" in err
-
-
-# --- pictures that get worse step by step ----------------------------------------------------------------------------
 
 
 @pytest.fixture

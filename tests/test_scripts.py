@@ -4,19 +4,9 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from AVA import plot_patches
 from TID2013_regression import plot_regression
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def python(*arguments, **options):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
-
-
-# --- plot -----------------------------------------------------------------------------------------------------------
 
 
 def test_plot_prints_the_originals_table_and_writes_json_and_figure(command, shared, tmp_path):
@@ -62,15 +52,12 @@ def test_plot_of_histograms_prints_the_originals_lines_and_writes_its_figures(co
     }  # fmt: skip
 
 
-# --- labels, images, ladders, distortions ---------------------------------------------------------------------------
-
-
 def test_a_figure_of_an_unknown_kind_is_one_line_and_exit_code_2(command, shared, tmp_path):
     code, _, err = command(plot_regression, shared / "golden/tid_wtf_regression.mat", "--figure", tmp_path / "f.xyz")
     assert code == 2 and err.count("\n") == 1 and "xyz" in err
 
 
 def test_the_prompt_comes_after_a_success_under_python_i(shared):
-    script = ROOT / "TID2013_regression/plot_regression.py"
-    result = python("-i", script, shared / "golden/tid_wtf_regression.mat", input="print('prompt')\n")
+    line = [sys.executable, "-i", plot_regression.__file__, shared / "golden/tid_wtf_regression.mat"]
+    result = subprocess.run(line, capture_output=True, text=True, input="print('prompt')\n")
     assert "prompt" in result.stdout
