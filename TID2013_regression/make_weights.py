@@ -3,12 +3,13 @@
     python data/download.py tid2013 kodak imagenet photos unsplash1 coco5k biq2021
     python TID2013_regression/make_weights.py --out runs/technical      # .weights.h5, .tflite, .json and .faults.npy
 
-A step sees ladders of five pictures, of six sorts. In the first four they differ in one distortion alone:
+A step sees ladders of five pictures, of seven sorts. In the first five they differ in one distortion alone:
 
     scored   the images of TID2013, re-made by make_images.py: what people said of them
     judged   photographs with the same distortions: what people would have said, by how much the pictures differ
     clean    clean photographs, and what happens to photographs every day: each step is worse than the one before
     web      the same with photographs as they come, which were JPEGs before
+    noise    clean photographs and noise, which networks take for detail
     camera   the faults of cameras, each step another photograph: the order must hold whatever a picture shows
     real     five photographs of BIQ2021, from good to bad as people graded them
 
@@ -48,6 +49,7 @@ DATA = HERE.parent / "data"
 # Ladders of photographs: {folder below data/: how many}.
 JUDGED = {"photos": 900, "photographs/coco5k": 1200, "photographs/unsplash1": 900}
 CLEAN = {"photographs/unsplash1": 800, "photographs/coco5k": 200, "photographs/biq2021": 400, "kodak": 720}
+NOISY = {"kodak": 500, "photographs/biq2021": 400, "photographs/unsplash1": 300}
 WEB = {"photos": 600, "photographs/coco5k": 400, "photographs/biq2021": 200}
 CAMERA = {"photographs/unsplash1": 1100, "photographs/biq2021": 400}
 
@@ -78,7 +80,7 @@ DROPOUT = 0.1
 # JPEG show in them as well: most of the steps see these.
 PHASES = (
     (128, 36, 3e-4, {"scored": 3, "judged": 3, "clean": 4, "web": 1, "camera": 2, "real": 1}, 8.0),
-    (SIZE, 10, 1e-4, {"scored": 3, "judged": 2, "clean": 4, "web": 1, "camera": 2, "real": 2}, 8.0),
+    (SIZE, 10, 1e-4, {"scored": 3, "judged": 2, "clean": 3, "noise": 3, "camera": 2, "real": 1}, 8.0),
 )
 STEPS, WARM_UP, AVERAGE = 220, 150, 0.996  # the average of the weights is over the last 250 steps
 STANDARDISE = 60  # batches by which the head's inputs are standardised
@@ -262,6 +264,7 @@ def make_ladders(out):
         "scored": keep(read_scored, known, out / "scored.npy"),
         "judged": keep(partial(judged_ladder, judge=judge), tasks_of(JUDGED, 1), out / "judged.npy"),
         "clean": keep(partial(ordered_ladder, kinds=EVERYDAY), tasks_of(CLEAN, 2), out / "clean.npy"),
+        "noise": keep(partial(ordered_ladder, kinds=("noise",)), tasks_of(NOISY, 5), out / "noise.npy"),
         "web": keep(partial(ordered_ladder, kinds=OF_THE_WEB), tasks_of(WEB, 4, at_own_size=WEB), out / "web.npy"),
         "camera": keep(partial(ordered_ladder, kinds=OF_CAMERAS), tasks_of(CAMERA, 3), out / "camera.npy"),
         "real": keep(real_ladder, real_tasks(), out / "real.npy"),

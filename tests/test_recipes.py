@@ -265,7 +265,7 @@ def test_differences_grow_with_a_distortion_and_those_of_the_original_alone_do_n
     assert rows[0][6:] == pytest.approx(rows[2][6:])
 
 
-def test_technical_weights_are_made_of_ladders_of_six_sorts_and_the_command_resumes(
+def test_technical_weights_are_made_of_ladders_of_seven_sorts_and_the_command_resumes(
     command, pictures, photograph, tiny_backbone, tmp_path, monkeypatch
 ):
     def make_images_instead(name, *options):
@@ -291,14 +291,15 @@ def test_technical_weights_are_made_of_ladders_of_six_sorts_and_the_command_resu
     sorts = ("judged", "clean", "web", "camera")
     phases = ((128, 2, 0.01, {"scored": 2, "clean": 1}, 5.0), (224, 1, 0.01, dict.fromkeys((*sorts, "real"), 1), 8.0))
     small = {"DATA": tmp_path, "STEPS": 3, "WARM_UP": 2, "STANDARDISE": 2, "DISTORTIONS": few, "PHASES": phases}
-    for name, value in (small | {sort.upper(): {"pictures": 15} for sort in sorts}).items():
+    for name, value in (small | {name: {"pictures": 15} for name in ("NOISY", *map(str.upper, sorts))}).items():
         monkeypatch.setattr(make_weights, name, value)
     for _ in range(2):
         code, _, err = command(make_weights, "--out", tmp_path / "run")
         assert code == 0, err
     assert called == ["make_images.py", "fit_faults.py", "fit_faults.py"]
     card = read_card(card_of(tmp_path / "run/tid2013_regression.weights.h5"))
-    assert card.trained_on == {"ladders, scored": 5} | {f"ladders, {sort}": 15 for sort in sorts} | {"ladders, real": 2}
+    learned = {"scored": 5, "real": 2} | dict.fromkeys((*sorts, "noise"), 15)
+    assert card.trained_on == {f"ladders, {sort}": count for sort, count in learned.items()}
     assert (card.head.levels, card.preprocessing.multiple, card.preprocessing.pooling) == ((distill.CUT,), 16, "detail")
     assert all(own for *_, own in make_weights.tasks_of({"pictures": 5}, 0, at_own_size=("pictures",)))
     assert not any(own for *_, own in make_weights.tasks_of({"pictures": 5}, 0))
