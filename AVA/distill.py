@@ -8,7 +8,8 @@ AVA's own photographs (32 GB) are not needed. idealo's model, which learned from
 mean of six crops, and the network learns its histograms and its features. Where people's votes or grades are known, it
 learns these: 1,290 photographs of AVA, and the quality of BIQ2021's (a second head, which is left out of the file: what the
 network knows of quality then serves `BIQ2021/biq2021.py`). Each photograph is seen beside its mirror image, and both should
-score alike. The weights that ship are older and agree better with people: docs/experiments.md compares them.
+score alike; in the end the last layer is fitted again, to what both share. The weights that ship are older and agree
+better with people: docs/experiments.md compares them.
 
 The blocks below `CUT` stay as ImageNet left them. What they say of each view is computed once and kept, so that an
 epoch takes a fraction of the time. To resume a run that was killed, repeat the command.

@@ -75,12 +75,13 @@ UNTOUCHED_MOS = 6.5
 
 NETWORK, NOISE = "mobilenet_v2", 0.0  # noise in training would teach that a little of it does not matter
 DROPOUT = 0.1
-# Two phases: the size of patches, how often `STEPS` steps, the highest learning rate, ladders of each sort in a step, and
+# Three phases: the size of patches, how often `STEPS` steps, the highest learning rate, ladders of each sort in a step, and
 # the weight of their order beside the error and the correlation of scores. Small patches cost a third, and weak noise and
-# JPEG show in them as well: most of the steps see these.
+# JPEG show in them as well: most of the steps see these. The second is for noise, the third for the JPEGs of the web.
 PHASES = (
     (128, 36, 3e-4, {"scored": 3, "judged": 3, "clean": 4, "web": 1, "camera": 2, "real": 1}, 8.0),
     (SIZE, 10, 1e-4, {"scored": 3, "judged": 2, "clean": 3, "noise": 3, "camera": 2, "real": 1}, 8.0),
+    (SIZE, 4, 1e-4, {"scored": 4, "judged": 1, "clean": 3, "web": 4, "camera": 1, "real": 1}, 8.0),
 )
 STEPS, WARM_UP, AVERAGE = 220, 150, 0.996  # the average of the weights is over the last 250 steps
 STANDARDISE = 60  # batches by which the head's inputs are standardised
