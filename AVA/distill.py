@@ -234,7 +234,8 @@ def fit_last_layer(features, targets, times):
     means = [np.average(values, axis=0, weights=times) for values in (features.mean(axis=1), logits)]
     seen = (features - means[0]).astype(np.float64) * np.sqrt(times)[:, None, None]
     wanted, apart = (logits - means[1]) * np.sqrt(times)[:, None], seen[:, 0] - seen[:, 1]
-    matrix = sum(side.T @ side for side in (seen[:, 0], seen[:, 1]))
+    both = seen.reshape(-1, seen.shape[2])
+    matrix = both.T @ both
     costs = SETTLED * apart.T @ apart + 0.01 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
     kernel = np.linalg.solve(matrix + costs, seen.sum(axis=1).T @ wanted)
     return kernel, means[1] - means[0] @ kernel
@@ -246,8 +247,7 @@ def settle_last_layer(model, kept, targets, times):
 
     above = keras.Model(model.get_layer(CUT).output, model.get_layer("pooling").output)
     rows = (kept[first : first + BATCH_SIZE, :2].astype(np.float32) for first in range(0, len(kept), BATCH_SIZE))
-    found = [above.predict_on_batch(views.reshape(-1, *views.shape[2:])) for views in rows]
-    features = np.concatenate(found)
+    features = np.concatenate([above.predict_on_batch(views.reshape(-1, *views.shape[2:])) for views in rows])
     model.layers[-1].set_weights(fit_last_layer(features.reshape(len(kept), 2, -1), targets[:, :10], times))
 
 
@@ -294,7 +294,7 @@ def main():
     }
     settings = {"cut": CUT, "epochs": arguments.epochs, "rate": RATE, "batch size": BATCH_SIZE, "seed": arguments.seed}
     settings |= {"weights in the loss": {"features": FEATURES, "quality": QUALITY, "steady": STEADY, "alike": ALIKE}}
-    settings |= {"last layer": f"fitted again, difference of mirror images {SETTLED:g}"}
+    settings["weight of mirror images in the last layer"] = SETTLED
     card = Card(backbone, Head("histogram", DROPOUT), preprocessing, AVA_SCALE, trained_on=learned, training=settings)
     file = out / f"ava_{kind}.weights.h5"
     save_with_card(model, file, card)

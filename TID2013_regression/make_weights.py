@@ -187,7 +187,7 @@ def real_ladder(paths):
 
 def real_tasks():
     """[(path of the best, ..., path of the worst), ...]: each photograph of BIQ2021 that may be learned from, once."""
-    grades, images = read_grades(DATA / "biq2021/train.csv", DATA / "photographs/biq2021"), []
+    grades = read_grades(DATA / "biq2021/train.csv", DATA / "photographs/biq2021")
     left_out = {image.name for image in grades[::CHOOSING]}
     images = [image.path for image in sorted(grades, key=lambda image: -image.label) if image.name not in left_out]
     images = [path for path in images if path and is_large_enough(path)]
@@ -366,7 +366,6 @@ def main():
         settle()
         keras.utils.set_random_seed(arguments.seed)
     head, known = Head("regression", DROPOUT, levels=LEVELS), np.array([[image.mos] for image in testing], np.float32)
-    last = None
     for number, (size, epochs, rate, a_step, ranking) in enumerate(PHASES, start=1):
         with without_greetings():
             below, backbone = build_backbone(str(arguments.backbone), NOISE, size, NETWORK)
@@ -374,10 +373,9 @@ def main():
         data, done = batches_of(ladders, a_step, size, (arguments.seed, number)), out / f"phase-{number}.weights.h5"
         if done.exists():
             model.load_weights(done)
-            last = done
             continue
-        if last:
-            model.load_weights(last)
+        if number > 1:
+            model.load_weights(out / f"phase-{number - 1}.weights.h5")
         else:
             model.layers[-1].bias.assign([4.5])
             standardise(model, data)
@@ -386,7 +384,6 @@ def main():
         train(model, data, (seen, known), out, epochs, rate, ranking)
         with temporary_beside(done) as file:
             without_optimizer(model).save_weights(file)
-        last = done
     preprocessing = Preprocessing("patch", SIZE, multiple=BLOCK, pooling="detail", training="random patch, mirrored or not")
     learned = {f"ladders, {sort}": len(kept) for sort, (kept, _) in ladders.items()}
     settings = {"steps": STEPS, "phases (size, times, rate, ladders a step, ranking)": PHASES}
